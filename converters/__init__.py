@@ -1,0 +1,1 @@
+"""Keras model -> .tflite artifact: recipes, calibration, inspection, parity."""

@@ -1,0 +1,67 @@
+"""Whole files or none: every file the project writes goes through here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from converters.errors import WriteError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file so that readers see the old content or the new one, never a part.
+
+    Raises:
+        WriteError: the folder cannot be made or the data not written; whatever stood at `path` is untouched.
+    """
+    with replacing(path) as draft:
+        draft.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; put it in place of `path` if the block ends well.
+
+    Raises:
+        WriteError: an OSError rose while making, writing or renaming; the temporary file is gone.
+    """
+    draft: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        draft = Path(name)
+        yield draft
+        _settle(draft, path)
+    except OSError as error:
+        raise WriteError(
+            f"could not write {path}: {error.strerror or error}",
+            hint="free some space, or choose a folder you may write to; what stood there before is unchanged",
+        ) from error
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+def _settle(draft: Path, path: Path) -> None:
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    draft.chmod(0o666 & ~umask)
+    draft.replace(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's content, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What a board is (facts), what it can do (contract), how it is reached (local)."""

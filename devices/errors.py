@@ -1,0 +1,38 @@
+"""Errors of the devices.
+
+DeviceError               exit 10  base
+├── UnknownDeviceError    exit 3   no device of that name
+├── UnreachableError      exit 10  the device did not answer, or the connection broke
+├── DeadlineError         exit 10  it did not answer in time (also a TimeoutError)
+└── CommandFailedError    exit 10  a command on the device ended with a status other than 0
+"""
+
+from __future__ import annotations
+
+
+class DeviceError(Exception):
+    """Base of the tree; `hint` says what to do next."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnknownDeviceError(DeviceError):
+    """No device of that name."""
+
+    exit_code = 3
+
+
+class UnreachableError(DeviceError):
+    """The device did not answer, or the connection broke."""
+
+
+class DeadlineError(DeviceError, TimeoutError):
+    """The device did not answer in time."""
+
+
+class CommandFailedError(DeviceError):
+    """A command on the device ended with a status other than 0."""

@@ -1,0 +1,3 @@
+"""What users touch: models, training, the runtime, measurement, reports and the command line."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,116 @@
+"""The commands' table and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import click
+
+from edge import __version__
+
+# name: (module, one line of help). The modules are imported when their command runs, so that `edge --help` stays fast.
+COMMANDS = {
+    "models": ("edge.cli.models", "List the models that can be built by name."),
+    "train": ("edge.cli.train", "Train a model on a folder of pictures or an array file."),
+    "convert": ("edge.cli.convert", "Convert a Keras model to checked TFLite variants."),
+    "inspect": ("edge.cli.inspect", "Show what is inside a .tflite file."),
+    "run": ("edge.cli.run", "Classify pictures with a .tflite file."),
+    "profile": ("edge.cli.profile", "Measure latency, kernels and memory of .tflite files."),
+    "compare": ("edge.cli.compare", "Decide whether one measurement is slower than another."),
+    "report": ("edge.cli.report", "Draw measurements as one HTML page, Markdown or JSON."),
+    "devices": ("edge.cli.devices", "List the devices and what they are."),
+    "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None for an unknown name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = importlib.import_module(entry[0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or answer with the nearest names."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name, COMMANDS, n=3)
+            meant = f" Did you mean {' or '.join(near)}?" if near else f" There are: {', '.join(COMMANDS)}."
+            ctx.fail(f"No command '{name}'.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edge")
+def cli() -> None:
+    """Bring a Keras CNN to a Raspberry Pi or Coral board and prove what it does there.
+
+    Results go to standard output, talk to standard error; every command takes --json.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(list(sys.argv[1:] if args is None else args)))
+
+
+def convert_main() -> None:
+    """Run `edge convert`: the console script `edge-convert`."""
+    main(["convert", *sys.argv[1:]])
+
+
+def run(args: list[str]) -> int:
+    """Run one command and return its exit status; errors are shown, never raised."""
+    try:
+        cli.main(args=args, prog_name="edge", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing half-written was left", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  (the outermost seam: whatever is left becomes a message)
+        return _show(error)
+    return 0
+
+
+def _show(error: Exception) -> int:
+    code = getattr(error, "exit_code", None)
+    hint = getattr(error, "hint", None)
+    if not isinstance(code, int):
+        code, hint = 1, hint or "this is a fault of edge itself; EDGE_DEBUG=1 shows where it rose"
+        click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
+    else:
+        click.echo(f"error: {error}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    if os.environ.get("EDGE_DEBUG"):
+        traceback.print_exception(error)
+    return code

@@ -1,0 +1,61 @@
+"""Errors of the host side of `edge`.
+
+EdgeError                 exit 1   anything a user should read as a message, not a traceback
+├── InputError            exit 3   a file or name the user gave is missing, unreadable or of the wrong type
+├── DataError             exit 5   a data source is empty, of the wrong shape, or its labels do not fit
+├── MissingPackageError   exit 8   an optional part is not installed
+├── MeasurementInvalid    exit 11  a measurement broke a validity rule and --strict was asked for
+├── RegressionFound       exit 12  `edge compare` found the second measurement slower than allowed
+└── OutputError           exit 13  a result could not be written (disk full, no permission)
+
+The rooms below `edge` (converters, devices) and the runtime that travels to a board have trees of their own;
+whatever carries an integer `exit_code` is shown by the command line as a message, with its `hint` if it has one.
+"""
+
+from __future__ import annotations
+
+
+class EdgeError(Exception):
+    """Base of the tree; `hint` says what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InputError(EdgeError):
+    """A file or name the user gave is missing, unreadable or of the wrong type."""
+
+    exit_code = 3
+
+
+class DataError(EdgeError):
+    """A data source is empty, of the wrong shape, or its labels do not fit the model."""
+
+    exit_code = 5
+
+
+class MissingPackageError(EdgeError):
+    """An optional part of the toolkit is not installed."""
+
+    exit_code = 8
+
+
+class MeasurementInvalid(EdgeError):  # noqa: N818  (the field's word is a verdict, not an error)
+    """A measurement broke a validity rule and the user asked for strictness."""
+
+    exit_code = 11
+
+
+class RegressionFound(EdgeError):  # noqa: N818
+    """The second measurement is slower than the first by more than was allowed."""
+
+    exit_code = 12
+
+
+class OutputError(EdgeError):
+    """A result could not be written."""
+
+    exit_code = 13

@@ -1,0 +1,1 @@
+"""Plans, windows, statistics, validity: from a running model to a measurement."""

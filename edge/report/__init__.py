@@ -1,0 +1,1 @@
+"""Measurements to JSON, Markdown and one self-contained HTML page."""

@@ -1,0 +1,54 @@
+"""Errors of the runtime that travels to the board.
+
+RuntimeFault                 exit 9   base
+├── ModelInvalidError        exit 4   the file is no TFLite model, or is damaged; native code never saw it
+├── ModelInputError          exit 5   an input array or picture does not fit the model
+├── RuntimeMissingError      exit 8   no TFLite runtime, or not the one that was asked for
+├── DelegateError            exit 8   a delegate library could not be loaded
+├── InferenceError           exit 9   the runtime refused the model or the run
+└── CrashedError             exit 9   the child process died inside native code
+"""
+
+from __future__ import annotations
+
+
+class RuntimeFault(Exception):  # noqa: N818  (RuntimeError is taken)
+    """Base of the tree; `hint` says what to do next."""
+
+    exit_code = 9
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ModelInvalidError(RuntimeFault):
+    """The file is no TFLite model, or is damaged; native code never saw it."""
+
+    exit_code = 4
+
+
+class ModelInputError(RuntimeFault):
+    """An input array or picture does not fit the model."""
+
+    exit_code = 5
+
+
+class RuntimeMissingError(RuntimeFault):
+    """No TFLite runtime is installed, or not the one that was asked for."""
+
+    exit_code = 8
+
+
+class DelegateError(RuntimeFault):
+    """A delegate library could not be loaded."""
+
+    exit_code = 8
+
+
+class InferenceError(RuntimeFault):
+    """The runtime refused the model or the run."""
+
+
+class CrashedError(RuntimeFault):
+    """The child process died inside native code."""

@@ -1,0 +1,1 @@
+"""Data sources, the training loop and its checkpoints."""
