@@ -1,0 +1,119 @@
+"""Strict reading of JSON into frozen dataclasses: the type hints are the schema, an error names the field."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from edge.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A lower bound for a number, given as `Annotated[float, AtLeast(0)]`."""
+
+    limit: float
+
+
+Count = Annotated[int, AtLeast(0)]
+NonNegative = Annotated[float, AtLeast(0)]
+
+
+def decode(cls: type[T], value: object, where: str) -> T:
+    """Build a dataclass from parsed JSON, following its type hints.
+
+    Every field must be present (null where its type allows None) and no other may be: a misspelt field is an
+    error, not a value silently lost. Mappings of open content (`Mapping[str, Any]`) are taken as they are.
+
+    Args:
+        cls: The dataclass.
+        value: What `json.loads` returned.
+        where: Name of `value` in messages, for example "result.json".
+
+    Raises:
+        InputError: A field is missing, unknown, of the wrong type or out of range; the message names it.
+    """
+    return cast(T, _dataclass(cls, value, where))
+
+
+def _dataclass(cls: type[Any], value: object, where: str) -> object:
+    if not isinstance(value, dict):
+        raise _wrong(where, "an object", value)
+    hints = get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]
+    _check_names(names, value, where)
+    try:
+        return cls(**{name: _value(hints[name], value[name], f"{where}: {name}") for name in names})
+    except ValueError as error:
+        raise InputError(f"{where}: {error}", hint="the file was changed by hand, or damaged") from error
+
+
+def _check_names(names: list[str], value: dict[str, object], where: str) -> None:
+    for name in value:
+        if name not in names:
+            near = get_close_matches(str(name), names, n=1)
+            known = f"did you mean '{near[0]}'?" if near else f"the fields are {', '.join(names)}"
+            raise InputError(f"{where}: there is no field '{name}'; {known}", hint=_HINT)
+    for name in names:
+        if name not in value:
+            raise InputError(f"{where}: the field '{name}' is missing", hint=_HINT)
+
+
+def _value(hint: object, value: object, where: str) -> object:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _bounded(_value(arguments[0], value, where), arguments[1], where)
+    if origin in (Union, types.UnionType):
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _value(inner, value, where)
+    if origin is tuple:
+        return _items(arguments, value, where)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(cast(type[Any], hint), value, where)
+    return _open(value, where) if origin is Mapping else _scalar(hint, value, where)
+
+
+def _bounded(value: object, bound: AtLeast, where: str) -> object:
+    if isinstance(value, int | float) and value < bound.limit:
+        raise InputError(f"{where}: got {value}, expected at least {bound.limit:g}", hint=_HINT)
+    return value
+
+
+def _items(arguments: tuple[Any, ...], value: object, where: str) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise _wrong(where, "a list", value)
+    return tuple(_value(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _open(value: object, where: str) -> object:
+    if not isinstance(value, dict):
+        raise _wrong(where, "an object", value)
+    return value
+
+
+def _scalar(hint: object, value: object, where: str) -> object:
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is type(value) and hint in (str, bool):
+        return value
+    raise _wrong(where, _WORDS[hint], value)
+
+
+def _wrong(where: str, expected: str, value: object) -> InputError:
+    text = repr(value)
+    return InputError(
+        f"{where}: expected {expected}, got {text if len(text) <= 60 else type(value).__name__}", hint=_HINT
+    )
+
+
+_WORDS: dict[object, str] = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false"}
+_HINT = "expected is what `edge profile --out FILE.json` writes"

@@ -1,0 +1,290 @@
+"""What a plan measured on a device: the value behind "edge-measurement/1".
+
+The attributes are the fields of the JSON, one to one. Unknown is None (null). Times are milliseconds where the field
+says `_ms` or lies under `latency_ms`, microseconds where it says `_us`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from converters.files import write_whole
+from edge.errors import InputError
+from edge.measure.decode import Count, NonNegative, decode
+
+SCHEMA = "edge-measurement/1"
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """The file that ran; recipe, parity and counts are None where no artifact JSON vouches for this very content."""
+
+    path: str
+    name: str
+    sha256: str
+    recipe: str | None
+    parameters: Count | None
+    macs: Count | None
+    parity: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class DeviceRef:
+    """Where it ran: the device's name and its facts as the device stated them."""
+
+    name: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RuntimeRef:
+    """The TFLite runtime that ran it, for example ai-edge-litert 2.3.0."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """One uninterrupted stretch of runs."""
+
+    median_ms: NonNegative
+    runs: Count
+    duration_s: NonNegative
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval; `confidence` is the coverage reached, for example 0.9375."""
+
+    low: NonNegative
+    high: NonNegative
+    confidence: NonNegative
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The distribution of one inference's wall time in ms.
+
+    Percentiles are nearest-rank (the smallest sample with at least that share of samples at or below it); `spread` is
+    (max - min) / median of the window medians; `interval` is that of the median, from the window medians; `samples`
+    counts all runs, `values` holds at most 2000 of them, evenly spaced in time, for drawing.
+    """
+
+    median: NonNegative
+    p90: NonNegative
+    p99: NonNegative
+    mean: NonNegative
+    min: NonNegative
+    samples: Count
+    spread: NonNegative | None
+    interval: Interval | None
+    threads: Count
+    values: tuple[NonNegative, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse figures that contradict each other."""
+        ordered = (self.min, self.median, self.p90, self.p99)
+        if list(ordered) != sorted(ordered):
+            raise ValueError(f"min, median, p90 and p99 must not fall, got {', '.join(f'{x:g}' for x in ordered)}")
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Executed instructions of one inference, where an emulator counted them."""
+
+    per_inference: NonNegative
+    spread: NonNegative | None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel family of the runtime, summed over its operators, per inference."""
+
+    name: str
+    calls: NonNegative
+    time_us: NonNegative
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the model (or of the delegate's graph) and the kernel that ran it, time per inference."""
+
+    index: int
+    op: str
+    kernel: str
+    time_us: NonNegative
+
+
+@dataclass(frozen=True)
+class KernelProfile:
+    """How the kernels were seen: the profiling runtime's version, runs averaged, time of a whole inference."""
+
+    version: str
+    runs: Count
+    threads: Count
+    invoke_us: NonNegative | None
+
+
+@dataclass(frozen=True)
+class SparseKernels:
+    """1x1 convolutions that ran as sparse matrix products, of all 1x1 convolutions in the model."""
+
+    ran: Count
+    of: Count
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of the process that ran the model, before loading it and at its peak; size of the file."""
+
+    model_bytes: Count
+    base_rss_bytes: Count | None
+    peak_rss_bytes: Count | None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of the artifact when it was converted, from its artifact JSON."""
+
+    correct: Count
+    of: Count
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The device's state before and after, and between windows: clock, governor, temperature, load, as it stated."""
+
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    samples: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The verdict: reasons against it as sentences, and the rules that could not be checked, with why."""
+
+    valid: bool
+    reasons: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlanRef:
+    """What was asked for."""
+
+    quick: bool
+    warmup_s: NonNegative
+    windows: Count
+    window_s: NonNegative
+    min_runs: Count
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one plan found for one artifact on one device."""
+
+    schema: str
+    created: str
+    artifact: ArtifactRef
+    device: DeviceRef
+    runtime: RuntimeRef
+    plan: PlanRef
+    threads: Count
+    latency_ms: Latency | None
+    latency_all_cores_ms: Latency | None
+    windows: tuple[Window, ...]
+    load_ms: NonNegative | None
+    first_ms: NonNegative | None
+    instructions: Instructions | None
+    kernels: tuple[Kernel, ...] | None
+    kernels_reason: str | None
+    kernel_profile: KernelProfile | None
+    operators: tuple[Operator, ...] | None
+    sparse_kernels: SparseKernels | None
+    memory: Memory
+    accuracy: Accuracy | None
+    energy: Mapping[str, Any] | None
+    conditions: Conditions
+    validity: Validity
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as `json.dumps` takes it."""
+        value = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
+        assert isinstance(value, dict)
+        return value
+
+    @classmethod
+    def from_json(cls, value: object, *, where: str = "measurement") -> Measurement:
+        """Read one parsed measurement.
+
+        Raises:
+            InputError: Not a measurement, of an unknown schema version, or a field is wrong; the message names it.
+        """
+        _check_schema(value, where)
+        return decode(cls, value, where)
+
+
+def load_measurements(path: Path) -> tuple[Measurement, ...]:
+    """Read a file that holds one measurement or a list of them.
+
+    Raises:
+        InputError: Missing, unreadable, not JSON, empty, or a measurement is wrong; the message names file and field.
+    """
+    value = _parsed(path)
+    items = value if isinstance(value, list) else [value]
+    if not items:
+        raise InputError(f"{path} holds an empty list, expected measurements", hint=_MAKE)
+    many = len(items) > 1
+    return tuple(
+        Measurement.from_json(item, where=f"{path}[{index}]" if many else str(path)) for index, item in enumerate(items)
+    )
+
+
+def save_measurements(path: Path, measurements: Sequence[Measurement], *, as_list: bool | None = None) -> None:
+    """Write a whole file: one object for one measurement, a list for several (or as `as_list` says).
+
+    Raises:
+        converters.errors.WriteError: The disk is full or the folder not writable; nothing half-written is left.
+    """
+    write_whole(path, json.dumps(as_document(measurements, as_list=as_list), indent=1, ensure_ascii=False) + "\n")
+
+
+def as_document(measurements: Sequence[Measurement], *, as_list: bool | None = None) -> object:
+    """Return one JSON object for one measurement, a list for several (or as `as_list` says)."""
+    values = [measurement.to_json() for measurement in measurements]
+    return values if as_list or (as_list is None and len(values) != 1) else values[0]
+
+
+def _parsed(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", hint=_MAKE) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}", hint=_MAKE) from error
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def _check_schema(value: object, where: str) -> None:
+    got = value.get("schema") if isinstance(value, dict) else None
+    if got == SCHEMA:
+        return
+    if isinstance(got, str) and got.startswith("edge-measurement/"):
+        raise InputError(
+            f"{where}: schema is {got}, this edge reads {SCHEMA}", hint="use the edge that wrote it, or profile again"
+        )
+    said = f"its schema is {got!r}" if got is not None else "it has no field 'schema'"
+    raise InputError(f"{where} is no measurement: {said}, expected {SCHEMA!r}", hint=_MAKE)
+
+
+_MAKE = "make one with `edge profile MODEL.tflite --out FILE.json`"
