@@ -1,0 +1,170 @@
+"""Whether a model became slower between two files of measurements.
+
+The test sees window medians, because runs inside a window are not independent. Windows of one process still share its
+memory layout and what else the machine was doing; where both sides hold at least four measurements of the same model,
+their medians are tested instead, which covers that too. Instructions are counted, so they are compared as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge.errors import InputError
+from edge.measure.comparable import objections
+from edge.measure.kernel_changes import KernelChange, kernel_changes
+from edge.measure.measurement import Measurement
+from edge.measure.rank_test import ratio_estimate
+from edge.measure.statistics import median
+from edge.measure.verdict import FASTER, INCONCLUSIVE, NOT_SLOWER, SLOWER, Decision, Terms, decide, exact_verdict
+
+# From so many repeats on each side on they are tested: the smallest p they can reach is 1 in 70.
+REPEATS = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One quantity before and after: "latency_ms" (median) or "instructions", per inference."""
+
+    quantity: str
+    before: float
+    after: float
+    ratio: float
+    verdict: str
+    sentence: str
+    decision: Decision | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model before and after; `caveats` are the objections that were overridden."""
+
+    name: str
+    device: str
+    threads: int
+    terms: Terms
+    finding: Finding
+    caveats: tuple[str, ...]
+    kernels: tuple[KernelChange, ...] | None
+    model_bytes: tuple[int, int]
+    peak_rss_bytes: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All comparisons of two files, and what stood in only one of them."""
+
+    comparisons: tuple[Comparison, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Return the gravest verdict: slower, then inconclusive, then not slower, then faster."""
+        gravity = (SLOWER, INCONCLUSIVE, NOT_SLOWER, FASTER)
+        return min((each.finding.verdict for each in self.comparisons), key=gravity.index)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as `json.dumps` takes it."""
+        return {"schema": "edge-comparison/1", "verdict": self.verdict, **dataclasses.asdict(self)}
+
+
+def compare(
+    before: Sequence[Measurement], after: Sequence[Measurement], terms: Terms, *, anyway: bool = False
+) -> Outcome:
+    """Compare the measurements of two files, model by model.
+
+    One model on each side is compared whatever it is called; otherwise models are matched by artifact and device name.
+    Several measurements of one model on a side are repeats of each other.
+
+    Args:
+        before: What the first file holds.
+        after: What the second file holds.
+        terms: The allowed slow-down and the error rate.
+        anyway: Compare what differs in device, threads or runtime, or is invalid; the objections become caveats.
+
+    Raises:
+        InputError: Nothing matches, there is nothing to compare, or there are objections and `anyway` is off.
+    """
+    first, second = _by_model(before), _by_model(after)
+    if len(first) == len(second) == 1:
+        pairs = [(*first.values(), *second.values())]
+    else:
+        pairs = [(first[key], second[key]) for key in first if key in second]
+    if not pairs:
+        raise InputError(
+            f"no model of the first file is in the second: {', '.join(first)} against {', '.join(second)}",
+            hint="models are matched by artifact name and device; compare files with one measurement each instead",
+        )
+    compared = tuple(_compare_model(*pair, terms=terms, anyway=anyway) for pair in pairs)
+    if len(first) == len(second) == 1:
+        return Outcome(compared, (), ())
+    return Outcome(
+        compared, tuple(key for key in first if key not in second), tuple(key for key in second if key not in first)
+    )
+
+
+def _by_model(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    found: dict[str, list[Measurement]] = {}
+    for each in measurements:
+        found.setdefault(f"{each.artifact.name} on {each.device.name}", []).append(each)
+    return found
+
+
+def _compare_model(before: list[Measurement], after: list[Measurement], *, terms: Terms, anyway: bool) -> Comparison:
+    caveats = objections(before, after)
+    first, second = before[0], after[0]
+    name = _both(first.artifact.name, second.artifact.name)
+    if caveats and not anyway:
+        raise InputError(
+            f"{name} cannot be compared: {'; '.join(caveats)}",
+            hint="measure both again under the same conditions, or compare them all the same with --anyway",
+        )
+    return Comparison(
+        name=name,
+        device=_both(first.device.name, second.device.name),
+        threads=first.threads,
+        terms=terms,
+        finding=_latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name),
+        caveats=caveats,
+        kernels=kernel_changes(first, second),
+        model_bytes=(first.memory.model_bytes, second.memory.model_bytes),
+        peak_rss_bytes=(first.memory.peak_rss_bytes, second.memory.peak_rss_bytes),
+    )
+
+
+def _both(first: str, second: str) -> str:
+    return first if first == second else f"{first} -> {second}"
+
+
+def _latency(before: list[Measurement], after: list[Measurement], terms: Terms) -> Finding | None:
+    medians = [[each.latency_ms.median for each in side if each.latency_ms] for side in (before, after)]
+    windows = [[window.median_ms for each in side for window in each.windows] for side in (before, after)]
+    repeated = min(len(before), len(after)) >= REPEATS
+    first, second = medians if repeated else windows
+    if [len(side) for side in medians] != [len(before), len(after)] or not first or not second:
+        return None
+    if min(*first, *second) <= 0:
+        raise InputError("a latency of 0 ms cannot be compared", hint="profile again with longer windows")
+    decision = decide(first, second, terms, unit="measurements" if repeated else "window medians")
+    ratio = ratio_estimate(first, second)
+    return Finding("latency_ms", median(first), median(second), ratio, decision.verdict, decision.sentence, decision)
+
+
+def _instructions(before: list[Measurement], after: list[Measurement], terms: Terms) -> Finding | None:
+    counts = [[each.instructions.per_inference for each in side if each.instructions] for side in (before, after)]
+    if [len(side) for side in counts] != [len(before), len(after)] or min(min(side) for side in counts) <= 0:
+        return None
+    first, second = (median(side) for side in counts)
+    ratio = second / first
+    sentence = f"{ratio - 1:+.2%} instructions, {terms.margin:+.2%} allowed (counted, not sampled)"
+    return Finding("instructions", first, second, ratio, exact_verdict(ratio, terms.margin), sentence, None)
+
+
+def _nothing_in_common(name: str) -> Finding:
+    raise InputError(
+        f"{name}: the two sides have neither latency windows nor instruction counts in common",
+        hint="profile both on the same kind of device",
+    )

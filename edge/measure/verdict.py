@@ -1,0 +1,85 @@
+"""The verdict on two sets of latencies: three one-sided exact tests, never a glance at two medians.
+
+"slower" rejects "at most `margin` slower"; "not slower" rejects "at least `margin` slower"; "faster" rejects "not
+faster"; where nothing is rejected the verdict is "inconclusive". Each wrong verdict has a chance of at most `alpha`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.measure.rank_test import p_greater, ratio_interval, smallest_p
+from edge.measure.statistics import Span
+
+SLOWER, NOT_SLOWER, FASTER, INCONCLUSIVE = "slower", "not slower", "faster", "inconclusive"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is asked: the slow-down still allowed as a share, and the chance of a wrong verdict still accepted."""
+
+    margin: float = 0.05
+    alpha: float = 0.05
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the tests found; p-values are one-sided, the interval of the ratio errs with `alpha` at each end."""
+
+    unit: str
+    units_before: int
+    units_after: int
+    p_slower: float
+    p_not_slower: float
+    p_faster: float
+    interval: Span | None
+    verdict: str
+    sentence: str
+
+
+def decide(before: Sequence[float], after: Sequence[float], terms: Terms, *, unit: str) -> Decision:
+    """Test latencies that are independent of each other: window medians, or medians of whole measurements."""
+    allowed = [value * (1 + terms.margin) for value in before]
+    chances = {
+        SLOWER: p_greater(allowed, after),
+        FASTER: p_greater(after, before),
+        NOT_SLOWER: p_greater(after, allowed),
+    }
+    verdict = next((name for name, p in chances.items() if p <= terms.alpha), INCONCLUSIVE)
+    units = f"{len(before)} and {len(after)} {unit}"
+    least = smallest_p(len(before), len(after))
+    return Decision(
+        unit=unit,
+        units_before=len(before),
+        units_after=len(after),
+        p_slower=chances[SLOWER],
+        p_not_slower=chances[NOT_SLOWER],
+        p_faster=chances[FASTER],
+        interval=ratio_interval(before, after, terms.alpha),
+        verdict=verdict,
+        sentence=_too_few(units, least, terms) if least > terms.alpha else _sentence(verdict, chances, units, terms),
+    )
+
+
+def exact_verdict(ratio: float, margin: float) -> str:
+    """Return the verdict on numbers that were counted, not sampled."""
+    if ratio > 1 + margin:
+        return SLOWER
+    return FASTER if ratio < 1 else NOT_SLOWER
+
+
+def _sentence(verdict: str, chances: dict[str, float], units: str, terms: Terms) -> str:
+    percent = f"{terms.margin * 100:.3g} %"
+    claims = {
+        SLOWER: f"a slow-down of more than {percent} is shown",
+        FASTER: "a speed-up is shown",
+        NOT_SLOWER: f"a slow-down of {percent} or more is ruled out",
+        INCONCLUSIVE: f"a slow-down of more than {percent} is neither shown nor ruled out",
+    }
+    p = min(chances[SLOWER], chances[NOT_SLOWER]) if verdict == INCONCLUSIVE else chances[verdict]
+    return f"{claims[verdict]} (p = {p:.3f}, limit {terms.alpha:g}, from {units})"
+
+
+def _too_few(units: str, least: float, terms: Terms) -> str:
+    return f"{units} are too few to decide: the smallest p they can reach is {least:.3f}, the limit is {terms.alpha:g}"
