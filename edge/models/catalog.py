@@ -1,0 +1,97 @@
+"""The built-in models' facts: published figures with their sources, counts to the unit."""
+
+from __future__ import annotations
+
+from edge.models.registry import ModelSpec, register
+
+_SIMPLENET = "arXiv 1608.06037; layout of github.com/Coderx7/SimpleNet_Pytorch"
+_CIFAR_NOTE = "the source normalizes per channel: (pixel - (125.3, 123.0, 113.9)) / (63.0, 62.1, 66.7)"
+# name: parameters (Keras), trainable, fused, MACs, ImageNet top-1 in percent
+_SIMPLENET_IMAGENET = {
+    "simplenetv1_small_m1_05": (1_511_336, 1_506_792, 1_502_248, 340_923_392, 61.122),
+    "simplenetv1_small_m2_05": (1_511_336, 1_506_792, 1_502_248, 427_627_520, 61.67),
+    "simplenetv1_small_m1_075": (3_294_088, 3_287_272, 3_280_456, 758_853_120, 67.784),
+    "simplenetv1_small_m2_075": (3_294_088, 3_287_272, 3_280_456, 953_937_408, 68.506),
+    "simplenetv1_5m_m1": (5_761_896, 5_752_808, 5_743_720, 1_341_761_536, 71.548),
+    "simplenetv1_5m_m2": (5_761_896, 5_752_808, 5_743_720, 1_688_578_048, 72.03),
+    "simplenetv1_9m_m1": (9_520_744, 9_508_968, 9_497_192, 2_774_249_984, 73.792),
+    "simplenetv1_9m_m2": (9_520_744, 9_508_968, 9_497_192, 3_554_587_136, 74.23),
+}
+# name: parameters (Keras), trainable, fused, MACs, CIFAR-10 top-1 in percent, source of the latter
+_SIMPLENET_CIFAR = {
+    "simplenet_cifar_5m": (
+        5_507_466, 5_498_378, 5_489_290, 652_151_296, 95.32,
+        "github.com/Coderx7/SimpleNet, the Caffe original (batch normalization on layers 1-10 only)",
+    ),
+    "simplenet_cifar_5m_extra_pool": (
+        5_507_466, 5_498_378, 5_489_290, 631_507_456, 95.51, "github.com/Coderx7/SimpleNet_Pytorch, README and log",
+    ),
+    "simplenet_cifar_310k": (
+        314_218, 312_362, 310_506, 55_788_160, 91.98,
+        "github.com/Coderx7/SimpleNet, the Caffe original (batch normalization on layers 1-10 only)",
+    ),
+}  # fmt: skip
+
+
+def register_builtin() -> None:
+    """Register MobileNetV2 and the SimpleNets."""
+    register(
+        ModelSpec(
+            name="mobilenet_v2",
+            target="edge.models.mobilenet_v2:mobilenet_v2",
+            defaults={"alpha": 1.0, "image_size": 224, "classes": 1000, "padding": "same"},
+            parameters=3_538_984,
+            trainable=3_504_872,
+            fused=3_487_816,
+            macs=300_774_272,
+            mode="tf",
+            dataset="ImageNet",
+            top1_percent=71.8,
+            top1_source="github.com/tensorflow/models, research/slim/nets/mobilenet README (1.0, 224 px)",
+            source="arXiv 1801.04381; layout of keras.applications",
+            keras_weights=True,
+        )
+    )
+    for name in _SIMPLENET_CIFAR:
+        register(_cifar(name))
+    for name in _SIMPLENET_IMAGENET:
+        register(_imagenet(name))
+
+
+def _cifar(name: str) -> ModelSpec:
+    parameters, trainable, fused, macs, top1, top1_source = _SIMPLENET_CIFAR[name]
+    return ModelSpec(
+        name=name,
+        target="edge.models.simplenet:simplenet_cifar",
+        variant={"name": name},
+        defaults={"image_size": 32, "classes": 10, "dropout": 0.0},
+        parameters=parameters,
+        trainable=trainable,
+        fused=fused,
+        macs=macs,
+        mode="tf",
+        dataset="CIFAR-10",
+        top1_percent=top1,
+        top1_source=top1_source,
+        source=_SIMPLENET,
+        preprocessing_note=_CIFAR_NOTE,
+    )
+
+
+def _imagenet(name: str) -> ModelSpec:
+    parameters, trainable, fused, macs, top1 = _SIMPLENET_IMAGENET[name]
+    return ModelSpec(
+        name=name,
+        target="edge.models.simplenet:simplenet_imagenet",
+        variant={"name": name},
+        defaults={"image_size": 224, "classes": 1000, "padding": "symmetric", "dropout": 0.0},
+        parameters=parameters,
+        trainable=trainable,
+        fused=fused,
+        macs=macs,
+        mode="torch",
+        dataset="ImageNet",
+        top1_percent=top1,
+        top1_source="github.com/Coderx7/SimpleNet_Pytorch, results-imagenet.csv (224 px, bicubic, crop 0.875)",
+        source=_SIMPLENET,
+    )

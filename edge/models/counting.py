@@ -1,0 +1,161 @@
+"""Parameters and multiply-adds of a built Keras model, counted from its layers and static shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edge.errors import InputError
+from edge.models.graph import Call, calls
+
+# Layers with values of their own that cost no multiply-adds by convention (element-wise work).
+_ELEMENTWISE = frozenset(
+    {"BatchNormalization", "LayerNormalization", "GroupNormalization", "UnitNormalization", "Normalization", "PReLU"}
+)
+# Layers without values that multiply nevertheless, in a way not counted here.
+_PRODUCTS = frozenset({"Dot", "Attention", "AdditiveAttention", "Matmul", "Einsum", "Tensordot"})
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer that holds values. `macs` and `fused` are None where the layer's kind is not understood."""
+
+    name: str
+    kind: str
+    parameters: int
+    trainable: int
+    weights: int
+    fused: int | None
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a model holds and costs.
+
+    Attributes:
+        parameters: all values, as `Model.count_params()`.
+        trainable: all but batch normalization's moving means and variances (whether layers are frozen plays no part).
+        weights: kernels and the biases that exist; no normalization.
+        fused: one kernel and one bias per convolution or dense layer, as after folding batch normalization.
+        macs: multiply-adds of convolutions and dense layers for a batch of 1; normalization, activation, pooling
+            and bias count 0.
+        layers: the layers that hold values, in execution order.
+
+    `fused` and `macs` are None when a layer's cost is not known (`layers` shows which).
+    """
+
+    parameters: int
+    trainable: int
+    weights: int
+    fused: int | None
+    macs: int | None
+    layers: tuple[LayerCount, ...]
+
+
+def count(model: Any) -> Counts:  # noqa: ANN401  (a keras.Model)
+    """Count a functional or sequential model.
+
+    Layers called several times count their values once and their multiply-adds each time.
+
+    Raises:
+        InputError: the model has no static graph, or a height or width that is not fixed.
+    """
+    found: dict[int, list[Call]] = {}
+    for call in calls(model):
+        if call.layer.weights if hasattr(call.layer, "weights") else call.kind in _PRODUCTS:
+            found.setdefault(id(call.layer), []).append(call)
+    layers = tuple(_count_layer(uses) for uses in found.values())
+    fused, macs = [layer.fused for layer in layers], [layer.macs for layer in layers]
+    return Counts(
+        parameters=sum(layer.parameters for layer in layers),
+        trainable=sum(layer.trainable for layer in layers),
+        weights=sum(layer.weights for layer in layers),
+        fused=_total(fused),
+        macs=_total(macs),
+        layers=layers,
+    )
+
+
+def _total(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _count_layer(uses: list[Call]) -> LayerCount:
+    layer, kind = uses[0].layer, uses[0].kind
+    variables = [*getattr(layer, "weights", ())]
+    normalizes = kind in _ELEMENTWISE
+    rule = _MACS.get(kind)
+    return LayerCount(
+        name=layer.name,
+        kind=kind,
+        parameters=_size(variables),
+        trainable=_size([variable for variable in variables if not variable.path.split("/")[-1].startswith("moving_")]),
+        weights=0 if normalizes else _size(variables),
+        fused=0 if normalizes else (_fused(layer) if rule else None),
+        macs=0 if normalizes else (_total([rule(use) for use in uses]) if rule else None),
+    )
+
+
+def _size(variables: list[Any]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def _kernels(layer: Any) -> list[Any]:  # noqa: ANN401
+    return [variable for variable in layer.weights if not variable.path.endswith("/bias")]
+
+
+def _fused(layer: Any) -> int:  # noqa: ANN401
+    """Kernel and one bias per output channel; a separable layer is two convolutions."""
+    kernels = _kernels(layer)
+    if type(layer).__name__.startswith("Separable"):
+        depthwise = kernels[0].shape
+        return _size(kernels) + int(depthwise[-1] * depthwise[-2]) + int(layer.filters)
+    return _size(kernels) + _channels(layer)
+
+
+def _channels(layer: Any) -> int:  # noqa: ANN401
+    if type(layer).__name__ == "Dense":
+        return int(layer.units)
+    if type(layer).__name__.startswith("Depthwise"):
+        return int(layer.kernel.shape[-1] * layer.kernel.shape[-2])
+    return int(layer.filters)
+
+
+def _positions(call: Call, *, of_input: bool = False) -> int:
+    shape = call.input_shapes[0] if of_input else call.output_shape
+    channels_first = getattr(call.layer, "data_format", None) == "channels_first"
+    places = shape[2:] if channels_first else shape[1:-1]
+    fixed = [place for place in places if place is not None]
+    if len(fixed) < len(places):
+        raise InputError(
+            f"the layer {call.layer.name!r} has the shape {shape}: its cost depends on sizes that are not fixed",
+            hint="build the model with a fixed height and width, such as Input((224, 224, 3))",
+        )
+    return math.prod(fixed)
+
+
+def _each_position(call: Call) -> int:
+    return _positions(call) * _size(_kernels(call.layer))
+
+
+def _each_input_position(call: Call) -> int:
+    return _positions(call, of_input=True) * _size(_kernels(call.layer))
+
+
+_MACS: dict[str, Callable[[Call], int]] = {
+    "Dense": _each_position,
+    "Conv1D": _each_position,
+    "Conv2D": _each_position,
+    "Conv3D": _each_position,
+    "DepthwiseConv1D": _each_position,
+    "DepthwiseConv2D": _each_position,
+    "SeparableConv1D": _each_position,
+    "SeparableConv2D": _each_position,
+    "Conv1DTranspose": _each_input_position,
+    "Conv2DTranspose": _each_input_position,
+    "Conv3DTranspose": _each_input_position,
+}
