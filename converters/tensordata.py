@@ -152,8 +152,10 @@ def _view(data: memoryview, tensor: TensorInfo) -> Array:
     if len(data) % (bits // 8):
         raise ModelFileError(f"the tensor {tensor.name!r} ends within an element: {len(data)} bytes of {tensor.dtype}")
     if tensor.dtype == "bfloat16":
-        return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, np.dtype(tensor.dtype))
+        widened: Array = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
+        return widened.view(np.float32)
+    values: Array = np.frombuffer(data, np.dtype(tensor.dtype))
+    return values
 
 
 def _unpack(data: memoryview, bits: int, signed: bool) -> Array:
@@ -162,5 +164,5 @@ def _unpack(data: memoryview, bits: int, signed: bool) -> Array:
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     fields = ((packed[:, None] >> shifts) & (2**bits - 1)).reshape(-1)
     if not signed:
-        return fields
-    return ((fields.astype(np.int8) ^ 2 ** (bits - 1)) - 2 ** (bits - 1)).astype(np.int8)
+        return np.asarray(fields)
+    return np.asarray((fields.astype(np.int8) ^ 2 ** (bits - 1)) - 2 ** (bits - 1)).astype(np.int8)

@@ -46,11 +46,8 @@ def inspect_model(model: ModelInfo, path: Path) -> Inspection:
     """Inspect a model already read; `path` is what the inspection calls it."""
     operators = tuple(_operators(model))
     found = tuple(item for graph in model.subgraphs for item in activations(graph))
-    weighted = [
-        (model.main.operators[layer.index], layer.weights)
-        for layer in operators
-        if layer.subgraph == 0 and layer.weights
-    ]
+    main = [layer for layer in operators if layer.subgraph == 0]
+    weighted = [(model.main.operators[layer.index], layer.weights) for layer in main if layer.weights]
     return Inspection(
         file=_file(model, path),
         operators=operators,
@@ -168,7 +165,7 @@ def _end(position: int, tensor: TensorInfo, named: dict[int, str]) -> EndReport:
 
 def _distinct(operators: tuple[OperatorReport, ...]) -> tuple[WeightInfo, ...]:
     """Return each stored constant once: converters store equal constants once, whoever reads them."""
-    return tuple({item.content: item for layer in operators for item in layer.weights}.values())
+    return tuple({item.stored_in: item for layer in operators for item in layer.weights}.values())
 
 
 def _parameters(operators: tuple[OperatorReport, ...]) -> ParameterReport:

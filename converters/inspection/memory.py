@@ -10,7 +10,7 @@ from converters.modelvalues import OperatorInfo, SubgraphInfo, TensorInfo
 
 @dataclass(frozen=True)
 class ActivationInfo:
-    """A tensor that is computed while the model runs, or handed in. `producer` is the operator's index, None for an input."""
+    """A tensor that is computed while the model runs, or handed in; `producer` is the operator's index."""
 
     subgraph: int
     tensor: int

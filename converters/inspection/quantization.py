@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from converters.inspection.weights import WeightInfo
-from converters.modelvalues import FLOATS, OperatorInfo, SubgraphInfo
+from converters.modelvalues import EDGE_TPU_OPERATOR, FLOATS, OperatorInfo, SubgraphInfo
 
 _INTEGERS = frozenset({"int8", "uint8", "int4", "uint4", "int2"})
 _BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -81,7 +81,9 @@ def _float_kind(stored: str, weights: WeightInfo) -> str:
 
 def _verdict(graph: SubgraphInfo, kinds: Counter[str]) -> tuple[str, str]:
     if not kinds:
-        return NONE, "no builtin operator of the main graph has weights"
+        compiled = any(operator.name == EDGE_TPU_OPERATOR for operator in graph.operators)
+        inside = f"; the Edge TPU compiler keeps them inside {EDGE_TPU_OPERATOR}" if compiled else ""
+        return NONE, f"no builtin operator of the main graph has weights{inside}"
     reduced = set(kinds) - {FLOAT}
     if not reduced:
         return FLOAT, f"all {kinds[FLOAT]} operators with weights compute in float with float weights"
@@ -107,14 +109,19 @@ def _integer_verdict(graph: SubgraphInfo, kind: str, kinds: Counter[str]) -> tup
     if kinds[FLOAT] or floating:
         names = _list_counts(Counter(operator.name for operator in floating)) or _list_counts(kinds)
         return MIXED, f"{kinds[kind]} operators with weights compute in integers, but these in float: {names}"
+    custom = [operator for operator in graph.operators if operator.is_custom and _writes_float(graph, operator)]
+    aside = "; custom operators write float: " + _list_counts(Counter(item.name for item in custom)) if custom else ""
     ends = {graph.tensors[index].dtype for index in graph.inputs + graph.outputs}
     border = "; inputs or outputs are float" if ends & FLOATS else ""
-    return kind, f"all {kinds[kind]} operators with weights compute in integers, and none in float{border}"
+    return kind, f"all {kinds[kind]} operators with weights compute in integers, and none in float{border}{aside}"
 
 
 def _computes_in_float(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
-    results = {graph.tensors[index].dtype for index in operator.outputs}
-    return operator.name not in _BORDER and bool(results & FLOATS)
+    return operator.name not in _BORDER and not operator.is_custom and _writes_float(graph, operator)
+
+
+def _writes_float(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
+    return any(graph.tensors[index].dtype in FLOATS for index in operator.outputs)
 
 
 def _granularity(weights: Sequence[WeightInfo]) -> str | None:
