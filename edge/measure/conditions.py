@@ -1,0 +1,57 @@
+"""The device's conditions as the validity rules need them: parsed once, what was not stated is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# A sensor that hangs reads far below any weather (Coral's PCIe module -87.9 C): that is no temperature.
+_COLDEST_C, _HOTTEST_C = -40.0, 150.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The conditions at one moment and, where `wall_s` is known, the load since the sample before it."""
+
+    governor: str | None
+    fastest_khz: float | None
+    temperature_c: float | None
+    throttled_now: tuple[str, ...] | None
+    throttled_since_boot: tuple[str, ...] | None
+    wall_s: float | None
+    other_cpu_share: float | None
+    steal_share: float | None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sample:
+        """Read what a device stated; a field that is missing or of another type is unknown, never an error."""
+        throttled, since = _mapping(value.get("throttled")), _mapping(value.get("since"))
+        degrees = _number(value.get("temperature_c"))
+        clocks = [number for each in _list(value.get("frequencies_khz")) or () if (number := _number(each))]
+        return cls(
+            governor=governor if isinstance(governor := value.get("governor"), str) else None,
+            fastest_khz=max(clocks, default=None),
+            temperature_c=degrees if degrees is not None and _COLDEST_C < degrees < _HOTTEST_C else None,
+            throttled_now=_texts(throttled.get("now")),
+            throttled_since_boot=_texts(throttled.get("since_boot")),
+            wall_s=_number(since.get("wall_s")),
+            other_cpu_share=_number(since.get("other_cpu_share")),
+            steal_share=_number(since.get("steal_share")),
+        )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any] | None:
+    return value if isinstance(value, list) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    return tuple(str(each) for each in value) if isinstance(value, list) else None
