@@ -1,0 +1,79 @@
+"""The report as a value: what it says in which order, before it is HTML or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head; numbers are aligned right."""
+
+    head: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells; `cards` lets a narrow screen show each row as a card."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    cards: bool = False
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of a chart's legend: a swatch's class name in the style sheet and what it stands for."""
+
+    swatch: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite specification with what a reader needs who cannot see it: a description and its numbers."""
+
+    key: str
+    title: str
+    description: str
+    spec: Mapping[str, Any]
+    height_px: int
+    table: Table
+    legend: tuple[Key, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading and what lies under it."""
+
+    key: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    bullets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first thing a reader sees."""
+
+    standing: Literal["valid", "invalid"]
+    headline: str
+    sentences: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The whole report."""
+
+    title: str
+    verdict: Verdict
+    sections: tuple[Section, ...] = field(default=())

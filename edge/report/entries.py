@@ -1,0 +1,95 @@
+"""A measurement prepared for reading: a name that tells it apart, its origin, what else is known of its file."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge.measure.measurement import Accuracy, DeviceRef, Latency, Measurement
+from edge.report.sources import Artifact, Material, accuracy_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measurement under the name all tables and charts use for it."""
+
+    label: str
+    measurement: Measurement
+    artifact: Artifact | None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator stood in for the board: such figures never stand beside measured ones."""
+        return is_emulated(self.measurement.device)
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Accuracy from the measurement, its parity record or the artifact file, in this order; None is unknown."""
+        own = self.measurement.accuracy
+        if own is not None and own.of > 0:
+            return own
+        return accuracy_of(self.measurement.artifact.parity) or (self.artifact.accuracy if self.artifact else None)
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the runtime."""
+        return f"{self.measurement.runtime.name} {self.measurement.runtime.version}"
+
+    @property
+    def valid(self) -> bool:
+        """Whether no validity rule was broken."""
+        return self.measurement.validity.valid
+
+    @property
+    def latencies(self) -> tuple[Latency, ...]:
+        """The distributions that exist: the chosen thread count, then all cores."""
+        both = (self.measurement.latency_ms, self.measurement.latency_all_cores_ms)
+        return tuple(latency for latency in both if latency is not None)
+
+
+def is_emulated(device: DeviceRef) -> bool:
+    """Tell whether a device is an emulated one, by its facts or by its name."""
+    return device.facts.get("emulated") is True or device.name.startswith("emulated-")
+
+
+def entries_of(material: Material) -> tuple[Entry, ...]:
+    """Name every measurement by what sets it apart: always the artifact, then device, runtime, threads if they vary."""
+    artifacts = {artifact.sha256: artifact for artifact in material.artifacts}
+    labels = _numbered(_labels(material.measurements))
+    return tuple(
+        Entry(label=label, measurement=one, artifact=artifacts.get(one.artifact.sha256))
+        for label, one in zip(labels, material.measurements, strict=True)
+    )
+
+
+_PARTS: tuple[Callable[[Measurement], str], ...] = (
+    lambda one: one.device.name,
+    lambda one: f"{one.runtime.name} {one.runtime.version}",
+    lambda one: count_of(one.threads, "thread"),
+)
+
+
+def _labels(measurements: Sequence[Measurement]) -> list[str]:
+    varying = [part for part in _PARTS if len({part(one) for one in measurements}) > 1]
+    return [" · ".join([one_line(one.artifact.name), *(one_line(part(one)) for part in varying)])
+            for one in measurements]  # fmt: skip
+
+
+def _numbered(labels: list[str]) -> list[str]:
+    total, seen, named = Counter(labels), Counter[str](), []
+    for label in labels:
+        seen[label] += 1
+        named.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
+    return named
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and control characters: names come from files and may hold anything."""
+    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip() or "unnamed"
+
+
+def count_of(number: float, noun: str) -> str:
+    """Return "1 thread", "2 threads"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,147 @@
+"""The chart of two objectives: labelled points, the front marked, labels kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.report.charts import ACCENT, ALERT, AXIS_PX, INK, MUTED, Spec, axis, frame, ratio_axis, tip
+from edge.report.pareto import Standing
+
+_HEIGHT_PX = 280
+# Labels are kept apart for a narrow screen; a wider one only gives them more room. Drawn widths differ by font.
+_NARROW_PX, _CHAR_PX, _LINE_PX, _LABEL_PX, _POINT_PX = 280, 6.6, 15, 200.0, 14
+_STANDINGS: tuple[Standing, ...] = ("front", "dominated", "not judged")
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One labelled point; `low` and `high` bound y where it is uncertain."""
+
+    label: str
+    x: float
+    y: float
+    standing: Standing
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """Domain and title of one axis."""
+
+    low: float
+    high: float
+    title: str
+
+    def share(self, value: float) -> float:
+        """Return where a value lies between low (0) and high (1)."""
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class _Box:
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def covers(self, other: _Box) -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+
+@dataclass(frozen=True)
+class _Place:
+    dx: float
+    dy: float
+    align: str
+
+
+def plane_height() -> int:
+    """Return the height in px that `plane` takes with its axis."""
+    return _HEIGHT_PX + AXIS_PX
+
+
+def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
+    """Draw points: on the front filled, dominated hollow, not judged crossed."""
+    across = ratio_axis("x", x.title, (x.low, x.high))
+    up = {**ratio_axis("y", y.title, (y.low, y.high)), "axis": {**axis(y.title), "labelFlush": False}}
+    values = [
+        {"label": d.label, "x": d.x, "y": d.y, "standing": d.standing, "low": d.low, "high": d.high} for d in dots
+    ]
+    tips = [tip("label", "variant"), tip("x", x.title, ".4~g"), tip("y", y.title, ".4~g"), tip("standing", "standing")]
+    layers = [
+        {
+            "data": {"values": [value for value in values if value["low"] is not None]},
+            "mark": {"type": "rule", "color": MUTED, "opacity": 0.7, "aria": False},
+            "encoding": {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}},
+        },
+        {
+            "data": {"values": values},
+            "mark": {"type": "point", "size": 120, "strokeWidth": 2},
+            "encoding": {"x": across, "y": up, **_looks(), "tooltip": tips},
+        },
+        *(_name(dot, place, across, up) for dot, place in zip(dots, _places(dots, x, y), strict=True)),
+    ]
+    return {**frame(), "height": _HEIGHT_PX, "layer": layers}
+
+
+def _looks() -> Spec:
+    ranges = {
+        "stroke": [ACCENT, MUTED, ALERT],
+        "fill": [ACCENT, "var(--card)", "var(--card)"],
+        "shape": ["circle", "circle", "cross"],
+    }
+    return {
+        channel: {"field": "standing", "type": "nominal", "legend": None,
+                  "scale": {"domain": [*_STANDINGS], "range": values}}
+        for channel, values in ranges.items()
+    }  # fmt: skip
+
+
+def _name(dot: Dot, place: _Place, across: Spec, up: Spec) -> Spec:
+    weight = 600 if dot.standing == "front" else 400
+    return {
+        "data": {"values": [{"label": dot.label, "x": dot.x, "y": dot.y}]},
+        "mark": {"type": "text", "align": place.align, "baseline": "middle", "dx": place.dx, "dy": place.dy,
+                 "fontSize": 12, "fontWeight": weight, "color": INK, "limit": _LABEL_PX, "aria": False},
+        "encoding": {"x": across, "y": up, "text": {"field": "label"}},
+    }  # fmt: skip
+
+
+def _places(dots: Sequence[Dot], x: Span, y: Span) -> list[_Place]:
+    """Put each label beside its point, moved up or down until it covers neither point nor label."""
+    taken = [_box(dot, x, y, _Place(0, 0, "center")) for dot in dots]
+    places = []
+    for dot in dots:
+        place = next((p for p in _choices(dot, x) if not any(_box(dot, x, y, p).covers(t) for t in taken)), None)
+        place = place or _Place(12, 0, "left")
+        taken.append(_box(dot, x, y, place))
+        places.append(place)
+    return places
+
+
+def _choices(dot: Dot, x: Span) -> list[_Place]:
+    begin, width = x.share(dot.x) * _NARROW_PX, _width(dot.label)
+    sides = []
+    if begin + 12 + width <= _NARROW_PX:
+        sides.append((12, "left"))
+    if begin - 12 - width >= 0:
+        sides.append((-12, "right"))
+    return [
+        _Place(dx, dy, align)
+        for dy in sorted(range(-6 * _LINE_PX, 7 * _LINE_PX, _LINE_PX), key=lambda step: (abs(step), step))
+        for dx, align in sides or [(12, "left")]
+    ]
+
+
+def _width(label: str) -> float:
+    return min(_LABEL_PX, len(label) * _CHAR_PX)
+
+
+def _box(dot: Dot, x: Span, y: Span, place: _Place) -> _Box:
+    begin, middle = x.share(dot.x) * _NARROW_PX + place.dx, (1 - y.share(dot.y)) * _HEIGHT_PX + place.dy
+    width = _POINT_PX if place.align == "center" else _width(dot.label)
+    left = {"left": begin, "center": begin - width / 2, "right": begin - width}[place.align]
+    return _Box(left=left, right=left + width, top=middle - _LINE_PX / 2, bottom=middle + _LINE_PX / 2)
