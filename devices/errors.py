@@ -4,6 +4,7 @@ DeviceError               exit 10  base
 ├── UnknownDeviceError    exit 3   no device of that name
 ├── UnreachableError      exit 10  the device did not answer, or the connection broke
 ├── DeadlineError         exit 10  it did not answer in time (also a TimeoutError)
+├── TransferError         exit 10  a file could not be copied to or from the device
 └── CommandFailedError    exit 10  a command on the device ended with a status other than 0
 """
 
@@ -32,6 +33,10 @@ class UnreachableError(DeviceError):
 
 class DeadlineError(DeviceError, TimeoutError):
     """The device did not answer in time."""
+
+
+class TransferError(DeviceError):
+    """A file could not be copied to or from the device; what was at its goal is untouched."""
 
 
 class CommandFailedError(DeviceError):

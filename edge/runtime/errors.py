@@ -6,7 +6,8 @@ RuntimeFault                 exit 9   base
 ├── RuntimeMissingError      exit 8   no TFLite runtime, or not the one that was asked for
 ├── DelegateError            exit 8   a delegate library could not be loaded
 ├── InferenceError           exit 9   the runtime refused the model or the run
-└── CrashedError             exit 9   the child process died inside native code
+├── CrashedError             exit 9   the child process died inside native code
+└── AgentDeadlineError       exit 9   the child process did not answer in time (also a TimeoutError)
 """
 
 from __future__ import annotations
@@ -52,3 +53,7 @@ class InferenceError(RuntimeFault):
 
 class CrashedError(RuntimeFault):
     """The child process died inside native code."""
+
+
+class AgentDeadlineError(RuntimeFault, TimeoutError):
+    """The child process did not answer in time; it has been ended."""

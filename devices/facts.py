@@ -1,0 +1,189 @@
+"""What a device is: values parsed once from what its agent states."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+# Implementer 0x41 (ARM): name of a `CPU part`. Source: Linux, arch/arm64/include/asm/cputype.h
+ARM_PARTS = {
+    "0xb76": "arm1176",
+    "0xc07": "cortex-a7",
+    "0xd03": "cortex-a53",
+    "0xd04": "cortex-a35",
+    "0xd05": "cortex-a55",
+    "0xd07": "cortex-a57",
+    "0xd08": "cortex-a72",
+    "0xd09": "cortex-a73",
+    "0xd0a": "cortex-a75",
+    "0xd0b": "cortex-a76",
+    "0xd0c": "neoverse-n1",
+    "0xd40": "neoverse-v1",
+    "0xd41": "cortex-a78",
+    "0xd49": "neoverse-n2",
+}
+# Instructions that decide which kernels a TFLite runtime can use, as Linux names them.
+ARM_FEATURES = ("neon", "asimd", "vfpv4", "fphp", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
+X86_FEATURES = (
+    "sse4_1", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
+    "amx_int8",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The processor: `features` are those that matter to inference; `usable_cores` what this user's programs get."""
+
+    architecture: str
+    model: str | None
+    features: tuple[str, ...]
+    cores: int | None
+    usable_cores: int | None
+
+
+@dataclass(frozen=True)
+class System:
+    """The operating system: /etc/os-release's ID and VERSION_ID, its full name, and the kernel's release."""
+
+    id: str | None
+    version: str | None
+    name: str | None
+    kernel: str | None
+
+
+@dataclass(frozen=True)
+class Python:
+    """The Python that runs the agent; `bits` is 32 or 64 and may differ from the kernel's."""
+
+    version: str
+    implementation: str
+    bits: int
+    executable: str | None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Frequencies in kHz, one per processor; None where the kernel does not control the clock."""
+
+    governor: str | None
+    now_khz: tuple[int | None, ...] | None
+    least_khz: int | None
+    most_khz: int | None
+
+
+@dataclass(frozen=True)
+class RuntimeVersion:
+    """An installed TFLite runtime."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a device is. What it does not state is None."""
+
+    name: str
+    kind: str
+    board: str | None
+    soc: str | None
+    cpu: Cpu
+    os: System
+    python: Python
+    libc: str | None
+    memory_bytes: int | None
+    available_memory_bytes: int | None
+    page_size_bytes: int | None
+    clock: Clock
+    temperature_c: float | None
+    throttled_word: int | None
+    free_disk_bytes: int | None
+    runtimes: tuple[RuntimeVersion, ...]
+
+    @classmethod
+    def parse(cls, name: str, kind: str, raw: dict[str, Any]) -> Facts:
+        """Make sense of what the agent's job `facts` answered."""
+        board, memory = raw["board"], _meminfo(raw["meminfo"])
+        return cls(
+            name=name,
+            kind=kind,
+            board=_board(board, raw["cpuinfo"]),
+            soc=_soc(board["device_tree_compatible"]),
+            cpu=_cpu(raw),
+            os=_system(raw["os_release"], raw["kernel"]),
+            python=Python(**{each.name: raw["python"][each.name] for each in dataclasses.fields(Python)}),
+            libc=raw["libc"],
+            memory_bytes=memory.get("MemTotal"),
+            available_memory_bytes=memory.get("MemAvailable"),
+            page_size_bytes=raw["page_size"],
+            clock=_clock(raw),
+            temperature_c=raw["temperature_c"],
+            throttled_word=raw["throttled"],
+            free_disk_bytes=raw["free_disk_bytes"],
+            runtimes=tuple(RuntimeVersion(each["name"], each["version"]) for each in raw["runtimes"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as `json.dumps` takes them."""
+        return dataclasses.asdict(self)
+
+
+def _board(board: dict[str, str | None], cpuinfo: list[dict[str, str]]) -> str | None:
+    if board["device_tree_model"]:
+        return board["device_tree_model"]
+    named = " ".join(each for each in (board["dmi_vendor"], board["dmi_product"]) if each)
+    boards = [block["model"] for block in cpuinfo if "Pi" in block.get("model", "")]
+    return named or (boards[0] if boards else None)
+
+
+def _soc(compatible: str | None) -> str | None:
+    """Return the last, most general name of the device tree: "raspberrypi,4-model-b\\0brcm,bcm2711" is a bcm2711."""
+    return compatible.split("\0")[-1].partition(",")[2] or None if compatible else None
+
+
+def _cpu(raw: dict[str, Any]) -> Cpu:
+    known = X86_FEATURES if raw["machine"] in ("x86_64", "i686", "AMD64") else ARM_FEATURES
+    blocks = [block for block in raw["cpuinfo"] if "features" in block or "flags" in block]
+    # On a board of two clusters a program may run on either: only what both have counts.
+    sets = [set((block.get("features") or block.get("flags") or "").split()) for block in blocks]
+    common = set.intersection(*sets) if sets else set()
+    models = dict.fromkeys(filter(None, map(_cpu_model, blocks)))
+    return Cpu(
+        architecture=raw["machine"],
+        model=" + ".join(models) or None,
+        features=tuple(each for each in known if each in common),
+        cores=raw["cores"],
+        usable_cores=raw["usable_cores"],
+    )
+
+
+def _cpu_model(block: dict[str, str]) -> str | None:
+    part = ARM_PARTS.get(block.get("cpu part", "").lower()) if block.get("cpu implementer") == "0x41" else None
+    if part or "model name" in block:
+        return part or block["model name"]
+    return f"part {block['cpu part']} of {block.get('cpu implementer')}" if "cpu part" in block else None
+
+
+def _system(os_release: str | None, kernel: str | None) -> System:
+    fields: dict[str, str] = {}
+    for line in (os_release or "").splitlines():
+        key, _, value = line.partition("=")
+        fields[key.strip()] = " ".join(shlex.split(value, comments=False)) if value.count('"') % 2 == 0 else value
+    return System(fields.get("ID"), fields.get("VERSION_ID"), fields.get("PRETTY_NAME"), kernel)
+
+
+def _meminfo(text: str | None) -> dict[str, int]:
+    return {key: int(kib) * 1024 for key, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text or "", re.MULTILINE)}
+
+
+def _clock(raw: dict[str, Any]) -> Clock:
+    now, least, most = (raw[name] for name in ("frequencies_khz", "least_frequencies_khz", "most_frequencies_khz"))
+    return Clock(
+        governor=raw["governor"],
+        now_khz=tuple(now) if now else None,
+        least_khz=min((each for each in least or () if each), default=None),
+        most_khz=max((each for each in most or () if each), default=None),
+    )

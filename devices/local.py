@@ -1,0 +1,109 @@
+"""This machine as a device."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.contract import NOT_EXECUTABLE, NOT_FOUND, Completed, Exit, OnTransfer
+from devices.errors import DeadlineError, TransferError, UnreachableError
+from devices.facts import Facts
+from devices.probe import read_facts
+from devices.streams import LocalStream
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LocalDevice:
+    """This machine: programs are its processes, files need no transfer."""
+
+    name: str = "local"
+    kind: str = "local"
+
+    def facts(self, *, deadline_s: float = 30.0) -> Facts:
+        """Read what this machine is."""
+        return read_facts(self, deadline_s=deadline_s)
+
+    def agent_argv(self) -> tuple[str, ...]:
+        """Return what starts the agent with the Python that runs this.
+
+        It finds the same packages as this Python does, and nothing in the current directory by accident.
+        """
+        found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+        return ("env", f"PYTHONPATH={found}", "PYTHONSAFEPATH=1", sys.executable, "-m", "edge.agent")
+
+    def place(self, local: Path) -> str:
+        """Return the file's own path: it is here already."""
+        return str(local.absolute())
+
+    def run(
+        self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        argv, until = tuple(argv), time.monotonic() + deadline_s
+        try:
+            stream = LocalStream(argv, env)
+        except FileNotFoundError:
+            return Completed(argv, Exit(NOT_FOUND), b"", f"{argv[0]}: not found\n".encode())
+        except PermissionError:
+            return Completed(argv, Exit(NOT_EXECUTABLE), b"", f"{argv[0]}: may not be run\n".encode())
+        with stream:
+            with contextlib.suppress(BrokenPipeError):  # it did not want all of it; its status tells the rest
+                stream.write(stdin, deadline_s=deadline_s)
+            stream.end_input()
+            ended = stream.wait(deadline_s=max(0.0, until - time.monotonic()))
+            return Completed(argv, ended, stream.output(), stream.errors())
+
+    def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
+        """Copy a file, whole or not at all; an existing one is replaced."""
+        _copy(local, Path(remote), deadline_s, on_transfer)
+
+    def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
+        """Copy a file, whole or not at all; an existing one is replaced."""
+        _copy(Path(remote), local, deadline_s, on_transfer)
+
+    def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LocalStream:
+        """Start a program and return the connection to it.
+
+        Raises:
+            UnreachableError: It could not be started.
+        """
+        try:
+            return LocalStream(argv, env)
+        except OSError as error:
+            raise UnreachableError(f"{argv[0]} could not be started on {self.name}: {error.strerror}") from error
+
+
+def _copy(source: Path, goal: Path, deadline_s: float, on_transfer: OnTransfer | None) -> None:
+    """Copy into a temporary file beside the goal, then rename."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{goal.name}.", dir=goal.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as into, source.open("rb") as data:
+                total, until = os.fstat(data.fileno()).st_size, time.monotonic() + deadline_s
+                while chunk := data.read(CHUNK_BYTES):
+                    if time.monotonic() > until:
+                        raise DeadlineError(f"{source} was not copied within {deadline_s:g} s")
+                    into.write(chunk)
+                    if on_transfer is not None:
+                        on_transfer(into.tell(), total)
+                os.fchmod(into.fileno(), 0o644)
+                into.flush()
+                os.fsync(into.fileno())
+            Path(name).replace(goal)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if isinstance(error, DeadlineError):
+            raise
+        raise TransferError(
+            f"{source} could not be copied to {goal}: {error.strerror}", hint="what was at the goal is untouched"
+        ) from error

@@ -1,0 +1,10 @@
+"""`python -m edge.agent`: serve jobs over stdin and stdout until the connection ends."""
+
+from __future__ import annotations
+
+import sys
+
+from edge.agent.serve import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The host's side of the agent: start it on a device, send jobs, get results or the agent's own errors.
+
+Runs on the host only. It knows a device by two methods (`agent_argv`, `open`) and its connection by the methods of
+`ByteStream`; both are kept by local, SSH and emulated devices alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from edge.agent import protocol
+from edge.runtime.errors import AgentDeadlineError, CrashedError, RuntimeFault
+
+START_DEADLINE_S = 30.0
+END_DEADLINE_S = 5.0
+TAIL_LINES = 12
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class Ending(Protocol):
+    """How a process ended: a status, or the name of the signal that ended it."""
+
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def signal(self) -> str | None: ...
+
+
+class ByteStream(Protocol):
+    """The connection to a running program. Every wait has a deadline and raises a TimeoutError after it."""
+
+    def write(self, data: bytes, *, deadline_s: float) -> None:
+        """Send all of the data; a BrokenPipeError says that the program takes no more."""
+
+    def read(self, *, deadline_s: float) -> bytes:
+        """Return what has arrived, at least one byte; b"" at the end."""
+
+    def wait(self, *, deadline_s: float) -> Ending:
+        """Wait for the program's end."""
+
+    def errors(self) -> bytes:
+        """Return the last part of what the program wrote to its standard error so far."""
+
+    def close(self) -> None:
+        """End the program if it still runs, and free everything."""
+
+
+class AgentHost(Protocol):
+    """What the client needs of a device."""
+
+    def agent_argv(self) -> Sequence[str]: ...
+    def open(self, argv: Sequence[str]) -> ByteStream: ...
+
+
+class AgentClient:
+    """A running agent, as a context manager; at its end the agent is ended and reaped.
+
+    A job's failure leaves the agent running. A crash or a missed deadline ends it: every later call says so, and to
+    start another one is the caller's choice.
+    """
+
+    def __init__(self, opener: Callable[[], ByteStream], *, name: str = "the agent") -> None:
+        self._opener = opener
+        self._name = name
+        self._stream: ByteStream | None = None
+        self._received = bytearray()
+        self._number = 0
+        self.hello: dict[str, Any] = {}
+
+    @classmethod
+    def start(cls, opener: Callable[[], ByteStream]) -> AgentClient:
+        """Return a client that starts the agent by calling `opener` when it is entered."""
+        return cls(opener)
+
+    @classmethod
+    def on(cls, device: AgentHost) -> AgentClient:
+        """Return a client that starts the agent on a device when it is entered."""
+        return cls(lambda: device.open(device.agent_argv()))
+
+    def __enter__(self) -> AgentClient:
+        self._stream = self._opener()
+        try:
+            self.hello = self.call("hello", deadline_s=START_DEADLINE_S)
+            if self.hello.get("protocol") != protocol.PROTOCOL:
+                raise RuntimeFault(
+                    f"the agent speaks protocol {self.hello.get('protocol')}, this host speaks {protocol.PROTOCOL}",
+                    hint="install the same version of the toolkit on both sides",
+                )
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def call(self, job: str, *, deadline_s: float, on_progress: OnProgress | None = None, **fields: object) -> Any:  # noqa: ANN401
+        """Send one job and wait for its result.
+
+        Args:
+            job: Name of the job; an unknown one is answered with the list of jobs.
+            deadline_s: Longest time until the result, progress or not.
+            on_progress: Called with each progress event.
+            fields: What the job takes.
+
+        Raises:
+            RuntimeFault: The job failed; the class is the one the agent raised.
+            CrashedError: The agent died; names the signal and the last lines of its standard error.
+            AgentDeadlineError: No result in time; the agent has been ended.
+        """
+        stream = self._stream
+        if stream is None:
+            raise RuntimeFault("the agent is not running", hint="start a new one")
+        deadline = time.monotonic() + deadline_s
+        self._number += 1
+        line = protocol.encode_line({"id": self._number, "job": job, **fields})
+        if len(line) > protocol.MAX_LINE_BYTES:
+            raise RuntimeFault(
+                f"the job {job!r} is {len(line)} bytes long, the agent takes {protocol.MAX_LINE_BYTES}",
+                hint="send fewer inputs in one job",
+            )
+        try:
+            stream.write(line, deadline_s=deadline_s)
+            return self._result(stream, deadline, on_progress)
+        except BrokenPipeError as error:
+            raise self._died(job) from error
+        except EOFError as error:
+            raise self._died(job) from error
+        except TimeoutError as error:
+            tail = self._tail()
+            self._close()
+            raise AgentDeadlineError(f"the agent did not answer {job!r} within {deadline_s:g} s", hint=tail) from error
+
+    def _result(self, stream: ByteStream, deadline: float, on_progress: OnProgress | None) -> Any:  # noqa: ANN401
+        while True:
+            answer = protocol.decode_line(self._line(stream, deadline))
+            if answer.get("id") not in (self._number, None):
+                raise RuntimeFault(f"the agent answered request {answer.get('id')!r}, asked was {self._number}")
+            if answer.get("event") == "progress":
+                if on_progress is not None:
+                    on_progress(answer)
+            elif answer.get("ok") is True:
+                return answer.get("result")
+            else:
+                raise protocol.decode_error(answer.get("error"))
+
+    def _line(self, stream: ByteStream, deadline: float) -> bytes:
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            if searched > protocol.MAX_LINE_BYTES:
+                raise RuntimeFault(f"the agent sent a line longer than {protocol.MAX_LINE_BYTES} bytes")
+            data = stream.read(deadline_s=max(0.0, deadline - time.monotonic()))
+            if not data:
+                raise EOFError
+            self._received += data
+        line = bytes(self._received[: end + 1])
+        del self._received[: end + 1]
+        return line
+
+    def _died(self, job: str) -> CrashedError:
+        assert self._stream is not None
+        try:
+            ending: Ending | None = self._stream.wait(deadline_s=END_DEADLINE_S)
+        except TimeoutError:
+            ending = None
+        tail = self._tail()
+        self._close()
+        return CrashedError(f"the TFLite runtime's process {_how(ending)} during the job {job!r}", hint=tail)
+
+    def _tail(self) -> str | None:
+        if self._stream is None:
+            return None
+        lines = self._stream.errors().decode("utf-8", "replace").strip().splitlines()[-TAIL_LINES:]
+        return "the last lines it wrote: " + "\n  ".join(["", *lines]) if lines else None
+
+    def _close(self) -> None:
+        stream, self._stream = self._stream, None
+        self._received.clear()
+        if stream is not None:
+            stream.close()
+
+
+def _how(ending: Ending | None) -> str:
+    if ending is None:
+        return "closed its connection"
+    if ending.signal == "SIGKILL":
+        return "was killed (SIGKILL: often the system was out of memory)"
+    if ending.signal is not None:
+        return f"died with {ending.signal}"
+    return f"ended with status {ending.status}"

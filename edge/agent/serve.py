@@ -1,0 +1,116 @@
+"""The agent's loop: one job at a time, read from stdin, answered on stdout, until the connection ends."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import resource
+import select
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any, BinaryIO
+
+from edge.agent import protocol
+from edge.runtime.errors import RuntimeFault
+
+Progress = Callable[..., None]
+# name: module of a function `run(request, progress) -> result`; imported when the job is first asked for.
+JOBS = {
+    "hello": "edge.agent.hello",
+    "facts": "edge.agent.facts",
+    "conditions": "edge.agent.conditions",
+    "infer": "edge.agent.infer",
+    "latency": "edge.agent.latency",
+    "kernels": "edge.agent.kernels",
+}
+HOST_GONE = 129  # what a shell reports for a process that ended by hang-up
+
+
+def main() -> int:
+    """Serve standard input and output; return the exit status."""
+    # Before NumPy is imported: its BLAS would keep a thread per core, none of which does any of our work.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    faulthandler.enable()
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    requests, answers = _own_connection()
+    threading.Thread(target=_die_with, args=(answers.fileno(),), daemon=True, name="connection").start()
+    try:
+        serve(requests, answers)
+    except BrokenPipeError:
+        return HOST_GONE
+    return 0
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until they end; a job's failure is an answer, never the end."""
+    for line in _lines(requests):
+        number: Any = None
+        try:
+            request = protocol.decode_line(line)
+            number = request.get("id")
+            result = _job(request)(request, _progress(answers, number))
+            answer = protocol.encode_line({"id": number, "ok": True, "result": result})
+        except Exception as error:  # noqa: BLE001  (the seam: whatever a job raises travels to the host)
+            if not isinstance(error, RuntimeFault):
+                traceback.print_exc()
+            answer = protocol.encode_line({"id": number, "ok": False, "error": protocol.encode_error(error)})
+        _send(answers, answer)
+
+
+def _own_connection() -> tuple[BinaryIO, BinaryIO]:
+    """Take stdin and stdout for the protocol; what native code prints then goes to stderr and corrupts nothing."""
+    sys.stdout.flush()
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _die_with(descriptor: int) -> None:
+    """End the process as soon as nobody can read its answers any more, even in the middle of a job."""
+    watcher = select.poll()
+    watcher.register(descriptor, 0)  # no event but the loss of the other end
+    while not watcher.poll():
+        pass
+    os._exit(HOST_GONE)
+
+
+def _lines(requests: BinaryIO) -> Iterator[bytes]:
+    while line := requests.readline(protocol.MAX_LINE_BYTES + 1):
+        yield line
+        while not line.endswith(b"\n"):  # what is left of a line that was too long
+            line = requests.readline(1 << 20)
+            if not line:
+                return
+
+
+def _job(request: dict[str, Any]) -> Callable[[dict[str, Any], Progress], dict[str, Any]]:
+    name = request.get("job")
+    if not isinstance(name, str) or name not in JOBS:
+        near = get_close_matches(str(name), JOBS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise RuntimeFault(f"the agent knows no job {name!r}", hint=f"{meant}jobs are: {', '.join(JOBS)}")
+    run: Callable[[dict[str, Any], Progress], dict[str, Any]] = importlib.import_module(JOBS[name]).run
+    return run
+
+
+def _progress(answers: BinaryIO, number: object) -> Progress:
+    def progress(**fields: object) -> None:
+        _send(answers, protocol.encode_line({"id": number, "event": "progress", **fields}))
+
+    return progress
+
+
+def _send(answers: BinaryIO, line: bytes) -> None:
+    view = memoryview(line)
+    while view:
+        view = view[answers.write(view) :]

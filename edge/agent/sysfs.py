@@ -1,0 +1,103 @@
+"""What Linux says about the machine, read from /proc and /sys; what it does not say is None."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+CPUS = Path("/sys/devices/system/cpu")
+THERMAL = Path("/sys/class/thermal")
+CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+# The zone that is the processor, where there are several: names on Raspberry Pi, Intel, AMD and other ARM boards.
+SOC_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "soc_thermal", "x86_pkg_temp", "k10temp", "acpitz")
+VCGENCMD_DEADLINE_S = 2.0
+
+
+def read_text(path: str | Path) -> str | None:
+    """Return the file's text without outer blanks and NULs; None where it cannot be read or is empty."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+    return text.strip("\0 \t\n") or None
+
+
+def read_number(path: str | Path) -> int | None:
+    """Return the whole number a file holds; None where there is none."""
+    try:
+        return int(read_text(path) or "")
+    except ValueError:
+        return None
+
+
+def cpu_folders() -> list[Path]:
+    """Return the folders of the processors in the order of their numbers."""
+    return sorted(CPUS.glob("cpu[0-9]*"), key=lambda folder: int(folder.name[3:]))
+
+
+def governor() -> str | None:
+    """Return the frequency governor; several different ones joined by commas."""
+    found = [read_text(folder / "cpufreq" / "scaling_governor") for folder in cpu_folders()]
+    return ",".join(sorted({each for each in found if each})) or None
+
+
+def frequencies_khz(name: str = "scaling_cur_freq") -> list[int | None] | None:
+    """Return one frequency per processor, in kHz; None where the kernel does not control the clock."""
+    found = [read_number(folder / "cpufreq" / name) for folder in cpu_folders()]
+    return found if any(each is not None for each in found) else None
+
+
+def temperatures_c() -> dict[str, float] | None:
+    """Return the temperature of each thermal zone by its type, in degrees Celsius."""
+    found: dict[str, float] = {}
+    for zone in sorted(THERMAL.glob("thermal_zone*")):
+        millidegrees = read_number(zone / "temp")
+        if millidegrees is not None:
+            found.setdefault(read_text(zone / "type") or zone.name, millidegrees / 1000)
+    return found or None
+
+
+def soc_temperature_c(zones: dict[str, float] | None) -> float | None:
+    """Return the processor's own temperature out of the zones; the only zone is taken for it."""
+    if not zones:
+        return None
+    named = [zones[name] for name in SOC_ZONES if name in zones]
+    if named:
+        return named[0]
+    return next(iter(zones.values())) if len(zones) == 1 else None
+
+
+def throttled_word() -> int | None:
+    """Return the Raspberry Pi firmware's throttle word; None on other machines or where it may not be asked."""
+    try:
+        done = subprocess.run(
+            ["vcgencmd", "get_throttled"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VCGENCMD_DEADLINE_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    _, equals, word = done.stdout.decode("ascii", "replace").strip().partition("throttled=")
+    try:
+        return int(word, 16) if equals and done.returncode == 0 else None
+    except ValueError:
+        return None
+
+
+def load_1min() -> float | None:
+    """Return the load average over the last minute."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the most memory this process ever had resident (VmHWM)."""
+    for line in (read_text("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
