@@ -16,6 +16,8 @@ Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 INK, MUTED, LINE, CARD = "var(--ink)", "var(--muted)", "var(--line)", "var(--card)"
 ACCENT, ALERT, ON_FILL = "var(--accent)", "var(--alert)", "var(--on-fill)"
+FAMILY_COLORS = tuple(f"var(--c{index})" for index in range(1, 7))
+OTHER_COLOR, OUTSIDE_COLOR = "var(--c-other)", "var(--c-outside)"
 AXIS_PX = 46
 _HEAD_PX, _LANES_PX, _GAP_PX, _BAR_PX = 26, 52, 12, 24
 _STRIP_PX = _HEAD_PX + _LANES_PX + _GAP_PX
@@ -25,12 +27,12 @@ _SEGMENT_LABEL_SHARE = 0.12
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of the latency chart: dots are (ms, window counted from 0), windows the median of each."""
+    """One row of the latency chart: dots are (ms, when), windows (median ms, when); `when` is 0 at begin, 1 at end."""
 
     label: str
     figures: str
-    dots: tuple[tuple[float, int], ...]
-    windows: tuple[float, ...]
+    dots: tuple[tuple[float, float], ...]
+    windows: tuple[tuple[float, float], ...]
     median_ms: float
     p90_ms: float
     p99_ms: float
@@ -66,7 +68,7 @@ def bars_height(rows: int) -> int:
 
 
 def strips(rows: Sequence[Strip], *, domain_ms: tuple[float, float]) -> Spec:
-    """Draw runs as dots, one lane per window, with ticks at median, p90 and p99; runs beyond the domain are left out."""
+    """Draw runs as dots, time running down, with ticks at median, p90 and p99; runs beyond the domain are left out."""
     height = len(rows) * _STRIP_PX
     x = ratio_axis("ms", "time per inference (ms)", domain_ms)
     y = _pixels("y", height)
@@ -199,19 +201,18 @@ def _heads(rows: Sequence[tuple[str, str, bool]], step: int, height: int) -> lis
 
 
 def _dots(row: Strip, index: int, limit_ms: float) -> list[Spec]:
-    return [{"ms": ms, "y": _lane(row, index, window)} for ms, window in row.dots if ms <= limit_ms]
+    return [{"ms": ms, "y": _at(index, when)} for ms, when in row.dots if ms <= limit_ms]
 
 
 def _medians(row: Strip, index: int) -> list[Spec]:
     return [
-        {"label": row.label, "window": number + 1, "ms": ms, "y": _lane(row, index, number)}
-        for number, ms in enumerate(row.windows)
+        {"label": row.label, "window": number, "ms": ms, "y": _at(index, when)}
+        for number, (ms, when) in enumerate(row.windows, 1)
     ]
 
 
-def _lane(row: Strip, index: int, window: int) -> float:
-    lanes = max(len(row.windows), 1)
-    return index * _STRIP_PX + _HEAD_PX + (window + 0.5) * _LANES_PX / lanes
+def _at(index: int, when: float) -> float:
+    return index * _STRIP_PX + _HEAD_PX + when * _LANES_PX
 
 
 def _percentiles(row: Strip, index: int) -> list[Spec]:

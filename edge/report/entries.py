@@ -50,8 +50,8 @@ class Entry:
 
 
 def is_emulated(device: DeviceRef) -> bool:
-    """Tell whether a device is an emulated one, by its facts or by its name."""
-    return device.facts.get("emulated") is True or device.name.startswith("emulated-")
+    """Tell whether a device is an emulated one, by the kind in its facts or by its name."""
+    return device.facts.get("kind") == "emulated" or device.name.startswith("emulated-")
 
 
 def entries_of(material: Material) -> tuple[Entry, ...]:

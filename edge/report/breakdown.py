@@ -1,0 +1,124 @@
+"""The section on kernels: which ran, how often and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
+from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.entries import Entry, count_of
+from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, shares
+from edge.report.numerals import digits, percent, whole
+
+_SLOWEST = 15
+
+
+def breakdown_section(entries: Sequence[Entry], *, emulated: bool) -> Section | None:
+    """Return the kernels of the measured or of the emulated entries, None where there are no such entries."""
+    own = [entry for entry in entries if entry.emulated == emulated]
+    if not own:
+        return None
+    seen = [entry for entry in own if entry.measurement.kernels]
+    prefix = "emulated-" if emulated else ""
+    title = "Kernels under emulation" if emulated else "Kernels"
+    operators = tuple(_operators(entry) for entry in seen if entry.measurement.operators)
+    return Section(
+        key=f"{prefix}kernels-section",
+        title=title,
+        paragraphs=(*_unseen(own), *_sparse(own)),
+        charts=(_chart(f"{prefix}kernels", seen),) if seen else (),
+        tables=operators,
+    )
+
+
+def _chart(key: str, entries: Sequence[Entry]) -> Chart:
+    names = families(entries)
+    found = shares(entries, names)
+    parts = [name for name in (*names, OUTSIDE) if any(share.family == name for share in found)]
+    rows = [_bar(entry, [share for share in found if share.label == entry.label]) for entry in entries]
+    colors = [_color(name, names) for name in parts]
+    return Chart(
+        key=key,
+        title="Time by kernel family",
+        description=f"Stacked bars of time per inference by kernel family. {'; '.join(_said(row) for row in rows)}.",
+        spec=bars(rows, parts=parts, colors=colors, unit="time per inference (ms)"),
+        height_px=bars_height(len(rows)),
+        table=_table(entries),
+        legend=tuple(
+            Key(color.removeprefix("var(--").removesuffix(")"), part) for part, color in zip(parts, colors, strict=True)
+        ),
+        note=_profiled(entries),
+    )
+
+
+def _color(part: str, names: Sequence[str]) -> str:
+    fixed = {OTHER: OTHER_COLOR, OUTSIDE: OUTSIDE_COLOR}
+    return fixed.get(part) or FAMILY_COLORS[names.index(part)]
+
+
+def _bar(entry: Entry, own: Sequence[Share]) -> Bar:
+    total = sum(share.time_us for share in own) or 1.0
+    segments = tuple(Segment(s.family, s.time_us / 1000, s.time_us / total) for s in own)
+    return Bar(label=entry.label, figures=f"{digits(total / 1000)} ms", segments=segments)
+
+
+def _said(row: Bar) -> str:
+    return f"{row.label}, {row.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in row.segments)
+
+
+def _profiled(entries: Sequence[Entry]) -> str | None:
+    told = {
+        f"runtime {p.version}, {count_of(p.threads, 'thread')}, mean of {count_of(p.runs, 'run')}"
+        for entry in entries
+        if (p := entry.measurement.kernel_profile)
+    }
+    if not told:
+        return None
+    return f"Seen by the runtime's own profiler ({'; '.join(sorted(told))}), which slows the inference a little."
+
+
+def _table(entries: Sequence[Entry]) -> Table:
+    heads = (("Calls", True), ("Time (µs)", True), ("Share", True))
+    columns = (Column("Variant"), Column("Kernel"), *(Column(head, number=number) for head, number in heads))
+    rows = [row for entry in entries for row in _rows(entry)]
+    return Table(caption="Kernels: calls and time per inference", columns=columns, rows=tuple(rows))
+
+
+def _rows(entry: Entry) -> list[tuple[str, ...]]:
+    kernels = entry.measurement.kernels or ()
+    outside = outside_us(entry.measurement)
+    total = sum(kernel.time_us for kernel in kernels) + (outside or 0.0) or 1.0
+    ordered = sorted(kernels, key=lambda kernel: -kernel.time_us)
+    rows: list[tuple[str, ...]] = [
+        (entry.label, k.name, whole(k.calls), digits(k.time_us), percent(k.time_us / total)) for k in ordered
+    ]
+    if outside is not None:
+        rows.append((entry.label, OUTSIDE, "", digits(outside), percent(outside / total)))
+    return rows
+
+
+def _operators(entry: Entry) -> Table:
+    operators = sorted(entry.measurement.operators or (), key=lambda each: -each.time_us)
+    return Table(
+        caption=f"Slowest operators of {entry.label} ({min(_SLOWEST, len(operators))} of {len(operators)})",
+        columns=(Column("Index", True), Column("Operator"), Column("Kernel"), Column("Time (µs)", True)),
+        rows=tuple((str(each.index), each.op, each.kernel, digits(each.time_us)) for each in operators[:_SLOWEST]),
+        folded=True,
+    )
+
+
+def _unseen(entries: Sequence[Entry]) -> tuple[str, ...]:
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if not entry.measurement.kernels:
+            reasons.setdefault(entry.measurement.kernels_reason or "no reason was stated", []).append(entry.label)
+    return tuple(f"No kernel profile of {', '.join(labels)}: {reason}." for reason, labels in reasons.items())
+
+
+def _sparse(entries: Sequence[Entry]) -> tuple[str, ...]:
+    told = [
+        f"{entry.label} {sparse.ran} of {sparse.of}"
+        for entry in entries
+        if (sparse := entry.measurement.sparse_kernels) and sparse.of
+    ]
+    return (f"1x1 convolutions that ran on sparse kernels: {'; '.join(told)}.",) if told else ()

@@ -1,0 +1,184 @@
+"""The sections on what surrounded the measurements: conditions, validity, energy, notes and what is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edge.report.document import Column, Section, Table
+from edge.report.entries import Entry, count_of
+from edge.report.machine import machine_table
+from edge.report.numerals import UNKNOWN, digits, named, percent, shown
+from edge.report.summary import validity_text
+
+_Sample = Mapping[str, Any]
+# Shown in columns of their own, or of no meaning to a reader.
+_APART = frozenset({"time_s", "since"})
+
+
+def conditions_section(entries: Sequence[Entry]) -> Section:
+    """Return clock, heat and load before and after each measurement, and the devices themselves."""
+    heads = (
+        "Governor",
+        "Clock (MHz)",
+        "Temperature (°C)",
+        "Load (1 min)",
+        "Throttled",
+        "Other programs (share of CPU)",
+    )
+    return Section(
+        key="conditions-section",
+        title="Conditions",
+        paragraphs=("Two values are before and after; one value did not change.",),
+        tables=(
+            Table(
+                caption="Before and after each measurement",
+                columns=(Column("Variant"), *(Column(head) for head in heads)),
+                rows=tuple(_conditions(entry) for entry in entries),
+            ),
+            machine_table(entries),
+            *(table for entry in entries if (table := _samples(entry)) is not None),
+        ),
+    )
+
+
+def validity_section(entries: Sequence[Entry]) -> Section:
+    """Return the verdict per measurement with its reasons, and the rules nobody could check."""
+    rows = [
+        (
+            entry.label,
+            validity_text(entry),
+            "; ".join(entry.measurement.validity.reasons) or "no rule was broken",
+            "; ".join(entry.measurement.validity.unknown) or "nothing",
+            _plan(entry),
+        )
+        for entry in entries
+    ]
+    heads = ("Variant", "Verdict", "Reasons", "Could not be checked", "Plan")
+    table = Table(caption="Validity", columns=tuple(Column(head) for head in heads), rows=tuple(rows), cards=True)
+    return Section(key="validity-section", title="Validity", tables=(table,))
+
+
+def energy_section(entries: Sequence[Entry]) -> Section | None:
+    """Return the measured energy field by field, None where none was measured."""
+    rows = [
+        (entry.label, named(str(key)), shown(str(key), value))
+        for entry in entries
+        for key, value in (entry.measurement.energy or {}).items()
+    ]
+    if not rows:
+        return None
+    columns = (Column("Variant"), Column("Quantity"), Column("Value", True))
+    table = Table(caption="Energy", columns=columns, rows=tuple(rows))
+    return Section(key="energy-section", title="Energy", tables=(table,))
+
+
+def unknown_section(entries: Sequence[Entry]) -> Section:
+    """Return the notes of the measurements and what none of their files says, with why where it is stated."""
+    said: dict[str, list[str]] = {}
+    for entry in entries:
+        for text in (*entry.measurement.notes, *_absent(entry)):
+            said.setdefault(text, []).append(entry.label)
+    every = len(entries)
+    bullets = tuple(
+        text if len(labels) == every or every == 1 else f"{', '.join(dict.fromkeys(labels))}: {text}"
+        for text, labels in said.items()
+    )
+    return Section(
+        key="unknown-section",
+        title="Notes, and what is not known",
+        paragraphs=() if bullets else ("Nothing is missing.",),
+        bullets=bullets,
+    )
+
+
+_ABSENT: tuple[tuple[str, Callable[[Entry], object], str], ...] = (
+    ("Latency", lambda e: e.measurement.latency_ms, "not measured"),
+    ("Latency on all cores", lambda e: e.measurement.latency_all_cores_ms, "not measured"),
+    ("Instructions", lambda e: e.measurement.instructions, "not counted (an emulated device counts them)"),
+    ("Energy", lambda e: e.measurement.energy, "not measured (no meter was attached)"),
+    ("Accuracy", lambda e: e.accuracy, "not in the measurement, and no artifact file of this very content was given"),
+    ("Peak memory", lambda e: e.measurement.memory.peak_rss_bytes, "the device did not state it"),
+)
+
+
+def _absent(entry: Entry) -> list[str]:
+    texts = [f"{what}: unknown, {why}." for what, read, why in _ABSENT if read(entry) is None]
+    if entry.measurement.kernels is None:
+        texts.append(f"Kernels: unknown, {entry.measurement.kernels_reason or 'no reason was stated'}.")
+    return texts
+
+
+def _plan(entry: Entry) -> str:
+    plan = entry.measurement.plan
+    windows = f"{count_of(plan.windows, 'window')} of {digits(plan.window_s)} s"
+    return f"{windows}, at least {count_of(plan.min_runs, 'run')} each, after {digits(plan.warmup_s)} s of warm-up"
+
+
+def _conditions(entry: Entry) -> tuple[str, ...]:
+    conditions = entry.measurement.conditions
+    before, after = conditions.before, conditions.after
+    return (
+        entry.label,
+        _two(before, after, lambda sample: shown("", sample.get("governor"))),
+        _two(before, after, _clock),
+        _two(before, after, lambda sample: _number(sample.get("temperature_c"))),
+        _two(before, after, lambda sample: _number(sample.get("load_1min"))),
+        _two(before, after, _throttled),
+        _others((before, *conditions.samples, after)),
+    )
+
+
+def _two(before: _Sample, after: _Sample, read: Callable[[_Sample], str]) -> str:
+    first, last = read(before), read(after)
+    return first if first == last else f"{first} → {last}"
+
+
+def _number(value: object) -> str:
+    return digits(value) if isinstance(value, int | float) and not isinstance(value, bool) else UNKNOWN
+
+
+def _clock(sample: _Sample) -> str:
+    clocks = sample.get("frequencies_khz")
+    known = sorted({khz for khz in clocks if isinstance(khz, int | float)}) if isinstance(clocks, list) else []
+    if not known:
+        return UNKNOWN
+    return f"{known[0] / 1000:,.0f}" + (f" to {known[-1] / 1000:,.0f}" if len(known) > 1 else "")
+
+
+def _throttled(sample: _Sample) -> str:
+    state = sample.get("throttled")
+    if not isinstance(state, Mapping):
+        return UNKNOWN
+    now, ever = state.get("now") or [], state.get("since_boot") or []
+    return ", ".join(str(each) for each in now) or (f"no (since boot: {', '.join(map(str, ever))})" if ever else "no")
+
+
+def _others(samples: Sequence[_Sample]) -> str:
+    since = [sample.get("since") for sample in samples]
+    found = [each.get("other_cpu_share") for each in since if isinstance(each, Mapping)]
+    known = [share for share in found if isinstance(share, int | float)]
+    return f"at most {percent(max(known))}" if known else UNKNOWN
+
+
+def _samples(entry: Entry) -> Table | None:
+    conditions = entry.measurement.conditions
+    samples = conditions.samples or tuple(s for s in (conditions.before, conditions.after) if s)
+    flat = [_flat(sample) for sample in samples]
+    keys = [key for key in dict.fromkeys(key for each in flat for key in each)
+            if any(each.get(key) is not None for each in flat)]  # fmt: skip
+    if not keys:
+        return None
+    rows = tuple((str(index), *(shown(key, each.get(key)) for key in keys)) for index, each in enumerate(flat))
+    return Table(
+        caption=f"All samples of {entry.label}",
+        columns=(Column("Sample", True), *(Column(named(key), number=True) for key in keys)),
+        rows=rows,
+        folded=True,
+    )
+
+
+def _flat(sample: _Sample) -> dict[str, Any]:
+    since = sample.get("since")
+    own = {str(key): value for key, value in sample.items() if key not in _APART}
+    return {**own, **{str(key): value for key, value in since.items()}} if isinstance(since, Mapping) else own

@@ -1,0 +1,47 @@
+"""From what was read to the report as a value: which sections, in the order a reader needs them."""
+
+from __future__ import annotations
+
+from edge.report.breakdown import breakdown_section
+from edge.report.circumstances import conditions_section, energy_section, unknown_section, validity_section
+from edge.report.document import Document
+from edge.report.entries import Entry, entries_of
+from edge.report.latency import instructions_section, latency_section
+from edge.report.pareto import fronts
+from edge.report.provenance import provenance_section
+from edge.report.sources import Material
+from edge.report.summary import summary_section, verdict_of
+from edge.report.tradeoff import tradeoff_section
+
+
+def compose(material: Material, *, title: str | None = None) -> Document:
+    """Lay out the report; without a title it is named by the variants and devices it tells about."""
+    entries = entries_of(material)
+    sections = (
+        summary_section(entries),
+        latency_section(entries, emulated=False),
+        breakdown_section(entries, emulated=False),
+        tradeoff_section(fronts(entries)),
+        energy_section(entries),
+        instructions_section(entries),
+        latency_section(entries, emulated=True),
+        breakdown_section(entries, emulated=True),
+        validity_section(entries),
+        conditions_section(entries),
+        provenance_section(entries, material.artifacts),
+        unknown_section(entries),
+    )
+    return Document(
+        title=title or _title(entries),
+        verdict=verdict_of(entries),
+        sections=tuple(section for section in sections if section is not None),
+    )
+
+
+def _title(entries: tuple[Entry, ...]) -> str:
+    devices = list(dict.fromkeys(entry.measurement.device.name for entry in entries))
+    if len(entries) == 1:
+        return f"{entries[0].label} on {devices[0]}"
+    variants = len({entry.measurement.artifact.sha256 for entry in entries})
+    where = devices[0] if len(devices) == 1 else f"{len(devices)} devices"
+    return f"{variants} variants on {where}" if variants > 1 else f"{entries[0].measurement.artifact.name} on {where}"

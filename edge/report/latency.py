@@ -1,0 +1,168 @@
+"""The section on latency: every run as a dot, for the chosen threads and for all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.measure.measurement import Latency, Window
+from edge.report.charts import Bar, Segment, Strip, bars, bars_height, strips, strips_height
+from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.entries import Entry, count_of
+from edge.report.numerals import UNKNOWN, digits, percent, whole
+
+_DOTS = 300
+# From zero where variants differ, so that lengths compare; closer where they are alike, so that shapes show.
+_FROM_ZERO_RATIO = 1.5
+_LEGEND = (
+    Key("dot", "one inference, time running down"),
+    Key("diamond", "median of a window"),
+    Key("tick", "median"),
+    Key("tick-dashed", "p90"),
+    Key("tick-dotted", "p99"),
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    entry: Entry
+    latency: Latency
+    windows: tuple[Window, ...]
+
+
+def latency_section(entries: Sequence[Entry], *, emulated: bool) -> Section | None:
+    """Return the section for the measured or for the emulated entries, None where there is nothing to show."""
+    own = [entry for entry in entries if entry.emulated == emulated]
+    chosen = [_Run(e, e.measurement.latency_ms, e.measurement.windows) for e in own if e.measurement.latency_ms]
+    every = [_Run(e, e.measurement.latency_all_cores_ms, ()) for e in own if e.measurement.latency_all_cores_ms]
+    prefix = "emulated-" if emulated else ""
+    groups = (("latency", _threads(chosen), chosen), ("all-cores", "All cores", every))
+    charts = [_chart(f"{prefix}{key}", title, runs) for key, title, runs in groups if runs]
+    if not charts:
+        return None
+    title = "Time under emulation (not the board's)" if emulated else "Latency"
+    return Section(key=f"{prefix}latency-section", title=title, paragraphs=_missing(own), charts=tuple(charts))
+
+
+def instructions_section(entries: Sequence[Entry]) -> Section | None:
+    """Return the instructions counted by emulators, None where none were."""
+    counted = [(entry, entry.measurement.instructions) for entry in entries if entry.measurement.instructions]
+    if not counted:
+        return None
+    rows, cells = [], []
+    for entry, found in counted:
+        assert found is not None
+        millions = found.per_inference / 1e6
+        rows.append(Bar(entry.label, f"{digits(millions)} million", (Segment("instructions", millions, 1.0),)))
+        cells.append((entry.label, whole(round(found.per_inference)), percent(found.spread)))
+    unit = "instructions per inference (millions)"
+    chart = Chart(
+        key="instructions",
+        title="Instructions per inference",
+        description="Bars. " + "; ".join(f"{row.label}: {row.figures}" for row in rows),
+        spec=bars(rows, parts=("instructions",), colors=("var(--c1)",), unit=unit),
+        height_px=bars_height(len(rows)),
+        table=Table(
+            "Instructions", (Column("Variant"), Column("Per inference", True), Column("Spread", True)), tuple(cells)
+        ),
+    )
+    text = "Counted by the emulator, exactly and repeatably; how long they take on a board it cannot say."
+    return Section(key="instructions-section", title="Instructions (emulated)", paragraphs=(text,), charts=(chart,))
+
+
+def thinned(values: Sequence[float], limit: int = _DOTS) -> tuple[tuple[float, float], ...]:
+    """Return at most `limit` of the values, evenly spaced, each with when it was: 0 at the begin, 1 at the end."""
+    count = min(limit, len(values))
+    picked = [index * len(values) // count for index in range(count)]
+    return tuple((values[index], (index + 0.5) / len(values)) for index in picked)
+
+
+def domain_of(latencies: Sequence[Latency]) -> tuple[float, float]:
+    """Return the time axis in ms: to a little beyond the slowest p99, whatever a single run took."""
+    low, high = min(latency.min for latency in latencies), max(latency.p99 for latency in latencies)
+    margin = max(high * 0.06, 1e-6)
+    return (0.0 if high >= low * _FROM_ZERO_RATIO else max(0.0, low - margin)), high + margin
+
+
+def _chart(key: str, title: str, runs: Sequence[_Run]) -> Chart:
+    domain = domain_of([run.latency for run in runs])
+    rows = [_strip(run) for run in runs]
+    beyond = sum(value > domain[1] for run in runs for value in run.latency.values)
+    return Chart(
+        key=key,
+        title=title,
+        description=f"Dots of single inferences per variant. {'; '.join(_said(run) for run in runs)}.",
+        spec=strips(rows, domain_ms=domain),
+        height_px=strips_height(len(rows)),
+        table=_table(title, runs),
+        legend=_LEGEND if any(row.windows for row in rows) else tuple(k for k in _LEGEND if k.swatch != "diamond"),
+        note=_beyond(beyond, runs) if beyond else None,
+    )
+
+
+def _strip(run: _Run) -> Strip:
+    latency = run.latency
+    return Strip(
+        label=run.entry.label,
+        figures=f"{digits(latency.median)} ms · p99 {digits(latency.p99)}",
+        dots=thinned(latency.values),
+        windows=_placed(run.windows),
+        median_ms=latency.median,
+        p90_ms=latency.p90,
+        p99_ms=latency.p99,
+        valid=run.entry.valid,
+    )
+
+
+def _placed(windows: Sequence[Window]) -> tuple[tuple[float, float], ...]:
+    total, before, placed = sum(window.runs for window in windows), 0, []
+    for window in windows:
+        placed.append((window.median_ms, (before + window.runs / 2) / total if total else 0.5))
+        before += window.runs
+    return tuple(placed)
+
+
+def _threads(runs: Sequence[_Run]) -> str:
+    counts = sorted({run.latency.threads for run in runs})
+    return " and ".join(count_of(count, "thread") for count in counts)
+
+
+def _said(run: _Run) -> str:
+    latency = run.latency
+    return (
+        f"{run.entry.label}: median {digits(latency.median)} ms, p90 {digits(latency.p90)}, p99 {digits(latency.p99)}"
+    )
+
+
+def _beyond(count: int, runs: Sequence[_Run]) -> str:
+    longest = max(max(run.latency.values, default=0.0) for run in runs)
+    recorded = sum(len(run.latency.values) for run in runs)
+    return f"{count:,} of {recorded:,} recorded runs lie beyond the axis, the longest at {digits(longest)} ms."
+
+
+def _missing(entries: Sequence[Entry]) -> tuple[str, ...]:
+    without = [entry.label for entry in entries if entry.measurement.latency_ms is None]
+    return (f"No latency was measured for {', '.join(without)}.",) if without else ()
+
+
+def _table(title: str, runs: Sequence[_Run]) -> Table:
+    figures = ("Median", "Interval of the median", "p90", "p99", "Mean", "Fastest", "Window medians")
+    heads = (*(f"{figure} (ms)" for figure in figures), "Runs", "Spread")
+    columns = (Column("Variant"), *(Column(head, number=True) for head in heads))
+    return Table(caption=title, columns=columns, rows=tuple(_row(run) for run in runs))
+
+
+def _row(run: _Run) -> tuple[str, ...]:
+    latency, span = run.latency, run.latency.interval
+    return (
+        run.entry.label,
+        digits(latency.median),
+        f"{digits(span.low)} to {digits(span.high)} ({percent(span.confidence)})" if span else UNKNOWN,
+        digits(latency.p90),
+        digits(latency.p99),
+        digits(latency.mean),
+        digits(latency.min),
+        ", ".join(digits(window.median_ms) for window in run.windows) or UNKNOWN,
+        whole(latency.samples),
+        percent(latency.spread),
+    )

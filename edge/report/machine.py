@@ -1,0 +1,70 @@
+"""What a device is, in one line and in a table, from the facts it stated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge.measure.measurement import DeviceRef
+from edge.report.document import Column, Table
+from edge.report.entries import Entry, count_of, one_line
+from edge.report.numerals import UNKNOWN, megabytes, shown
+
+
+def machine_line(device: DeviceRef) -> str:
+    """Return for example "Raspberry Pi 4 Model B Rev 1.5, cortex-a72, 4 cores, Debian GNU/Linux 12 (bookworm)"."""
+    cpu, system = _part(device.facts, "cpu"), _part(device.facts, "os")
+    cores = cpu.get("cores")
+    said = (
+        device.facts.get("board"),
+        cpu.get("model") or cpu.get("architecture"),
+        count_of(cores, "core") if isinstance(cores, int) else None,
+        system.get("name"),
+    )
+    return one_line(", ".join(str(each) for each in said if each)) if any(said) else "it stated no facts"
+
+
+def machine_table(entries: Sequence[Entry]) -> Table:
+    """Return one row per device; where facts differ between measurements of one device, the first one's."""
+    devices: dict[str, DeviceRef] = {}
+    for entry in entries:
+        devices.setdefault(entry.measurement.device.name, entry.measurement.device)
+    heads = (
+        "Device",
+        "Reached as",
+        "Board",
+        "Processor",
+        "Cores",
+        "Inference features",
+        "System",
+        "Memory (MB)",
+        "Python",
+    )
+    return Table(
+        caption="Devices",
+        columns=tuple(Column(head, number=head in ("Cores", "Memory (MB)")) for head in heads),
+        rows=tuple(_row(device) for device in devices.values()),
+    )
+
+
+def _row(device: DeviceRef) -> tuple[str, ...]:
+    facts = device.facts
+    cpu, system, python = (_part(facts, name) for name in ("cpu", "os", "python"))
+    memory = facts.get("memory_bytes")
+    model = " · ".join(str(each) for each in (cpu.get("model"), cpu.get("architecture"), facts.get("soc")) if each)
+    return (
+        device.name,
+        shown("", facts.get("kind")),
+        shown("", facts.get("board")),
+        model or UNKNOWN,
+        shown("", cpu.get("cores")),
+        shown("", cpu.get("features")),
+        " · ".join(str(each) for each in (system.get("name"), system.get("kernel")) if each) or UNKNOWN,
+        megabytes(memory) if isinstance(memory, int) else UNKNOWN,
+        shown("", python.get("version")),
+    )
+
+
+def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = facts.get(name)
+    return part if isinstance(part, Mapping) else {}

@@ -1,0 +1,146 @@
+"""The verdict and the tables of everything at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edge.measure.measurement import Accuracy, Latency
+from edge.report.document import Column, Section, Table, Verdict
+from edge.report.entries import Entry, count_of
+from edge.report.machine import machine_line
+from edge.report.numerals import UNKNOWN, digits, megabytes, milliseconds, percent, whole
+
+_Cells = Sequence[tuple[str, bool, Callable[[Entry], str]]]
+
+
+def verdict_of(entries: Sequence[Entry]) -> Verdict:
+    """Say whether all measurements may be believed, where they ran and which is the fastest."""
+    bad = [entry for entry in entries if not entry.valid]
+    sentences = (*_where(entries), *_fastest([entry for entry in entries if entry.valid]))
+    if not bad:
+        every = "The measurement is valid." if len(entries) == 1 else f"All {len(entries)} measurements are valid."
+        return Verdict(standing="valid", headline=every, sentences=sentences, reasons=())
+    which = "the measurement" if len(entries) == 1 else f"{len(bad)} of {count_of(len(entries), 'measurement')}"
+    reasons = tuple(
+        f"{entry.label}: {reason}" for entry in bad for reason in entry.measurement.validity.reasons or ("",)
+    )
+    return Verdict(
+        standing="invalid",
+        headline=f"INVALID: {which} broke a rule and must not be relied on.",
+        sentences=sentences,
+        reasons=tuple(reason.removesuffix(": ") for reason in reasons),
+    )
+
+
+def summary_section(entries: Sequence[Entry]) -> Section:
+    """Return the table a reader came for; emulated devices get one of their own."""
+    measured = [entry for entry in entries if not entry.emulated]
+    emulated = [entry for entry in entries if entry.emulated]
+    tables = []
+    if measured:
+        caption = "Measured. Times are of one inference; size and memory in millions of bytes (MB)"
+        tables.append(_table(caption, measured, _MEASURED))
+    if emulated:
+        caption = "Emulated. An emulator counts instructions; it says nothing about the board's time"
+        tables.append(_table(caption, emulated, _EMULATED))
+    return Section(key="summary", title="Summary", tables=tuple(tables))
+
+
+def accuracy_text(accuracy: Accuracy | None) -> str:
+    """Return "83.5 % (167 of 200)"."""
+    if accuracy is None:
+        return UNKNOWN
+    return f"{percent(accuracy.correct / accuracy.of)} ({accuracy.correct:,} of {accuracy.of:,})"
+
+
+def validity_text(entry: Entry) -> str:
+    """Return the word of the verdict."""
+    return "valid" if entry.valid else "INVALID"
+
+
+def _where(entries: Sequence[Entry]) -> tuple[str, ...]:
+    places: dict[str, tuple[str, list[str]]] = {}
+    for entry in entries:
+        device = entry.measurement.device
+        _, runtimes = places.setdefault(device.name, (machine_line(device), []))
+        if entry.runtime not in runtimes:
+            runtimes.append(entry.runtime)
+    return tuple(f"Ran on {name} ({line}) with {' and '.join(runtimes)}." for name, (line, runtimes) in places.items())
+
+
+def _fastest(entries: Sequence[Entry]) -> tuple[str, ...]:
+    sentences = []
+    for device in dict.fromkeys(entry.measurement.device.name for entry in entries if not entry.emulated):
+        timed = [(entry, latency.median) for entry in entries if not entry.emulated
+                 and entry.measurement.device.name == device and (latency := entry.measurement.latency_ms)]  # fmt: skip
+        if timed:
+            sentences.append(_fastest_on(device, sorted(timed, key=lambda pair: pair[1])))
+    return tuple(sentences)
+
+
+def _fastest_on(device: str, timed: Sequence[tuple[Entry, float]]) -> str:
+    best, best_ms = timed[0]
+    threads = count_of(best.measurement.threads, "thread")
+    if len(timed) == 1:
+        return f"{best.label}: median {digits(best_ms)} ms on {threads} of {device}."
+    slow, slow_ms = timed[-1]
+    times = f"{digits(slow_ms / best_ms)} times as fast as {slow.label}" if best_ms > 0 else f"before {slow.label}"
+    return (
+        f"Fastest on {device}: {best.label}, median {digits(best_ms)} ms on {threads}, {times} ({digits(slow_ms)} ms)."
+    )
+
+
+def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
+    return Table(
+        caption=caption,
+        columns=tuple(Column(head, number=number) for head, number, _ in cells),
+        rows=tuple(tuple(read(entry) for _, _, read in cells) for entry in entries),
+        cards=True,
+    )
+
+
+def _chosen(read: Callable[[Latency], float]) -> Callable[[Entry], str]:
+    return lambda entry: milliseconds(read(entry.measurement.latency_ms) if entry.measurement.latency_ms else None)
+
+
+def _all_cores(entry: Entry) -> str:
+    latency = entry.measurement.latency_all_cores_ms
+    return f"{digits(latency.median)} on {latency.threads}" if latency else UNKNOWN
+
+
+def _sparse(entry: Entry) -> str:
+    sparse = entry.measurement.sparse_kernels
+    return f"{sparse.ran} of {sparse.of}" if sparse else UNKNOWN
+
+
+def _instructions(entry: Entry) -> str:
+    counted = entry.measurement.instructions
+    return whole(counted.per_inference / 1e6) if counted else UNKNOWN
+
+
+_HEAD: _Cells = (
+    ("Variant", False, lambda entry: entry.label),
+    ("Device", False, lambda entry: entry.measurement.device.name),
+    ("Runtime", False, lambda entry: entry.runtime),
+)
+_TAIL: _Cells = (
+    ("Size (MB)", True, lambda entry: megabytes(entry.measurement.memory.model_bytes)),
+    ("Accuracy", True, lambda entry: accuracy_text(entry.accuracy)),
+    ("Peak memory (MB)", True, lambda entry: megabytes(entry.measurement.memory.peak_rss_bytes)),
+    ("Validity", False, validity_text),
+)
+_MEASURED: _Cells = (
+    *_HEAD,
+    ("Threads", True, lambda entry: str(entry.measurement.threads)),
+    ("Median (ms)", True, _chosen(lambda latency: latency.median)),
+    ("p90 (ms)", True, _chosen(lambda latency: latency.p90)),
+    ("p99 (ms)", True, _chosen(lambda latency: latency.p99)),
+    ("All cores, median (ms)", True, _all_cores),
+    *_TAIL,
+)
+_EMULATED: _Cells = (
+    *_HEAD,
+    ("Instructions (millions)", True, _instructions),
+    ("Sparse kernels", True, _sparse),
+    *_TAIL,
+)
