@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edge.measure.measurement import Measurement
-
-# Facts that tell two machines apart; those a device did not state are not compared.
-HARDWARE = ("board", "cpu_model", "cpu", "machine", "cores", "logical_cpus")
 
 
 def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
@@ -33,8 +30,12 @@ def _invalid(side: str, measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _hardware(measurement: Measurement) -> str:
+    # What tells two machines of one name apart ("local" is another one everywhere); what is not stated is left out.
     facts = measurement.device.facts
-    stated = [f"{name} {facts[name]}" for name in HARDWARE if facts.get(name) is not None]
+    cpu = facts.get("cpu")
+    parts = cpu if isinstance(cpu, Mapping) else {}
+    cores = None if parts.get("cores") is None else f"{parts['cores']} cores"
+    stated = [str(each) for each in (facts.get("board"), parts.get("model"), cores) if each is not None]
     return f"{measurement.device.name} ({', '.join(stated)})" if stated else measurement.device.name
 
 

@@ -22,6 +22,8 @@ from edge.measure.verdict import FASTER, INCONCLUSIVE, NOT_SLOWER, SLOWER, Decis
 
 # From so many repeats on each side on they are tested: the smallest p they can reach is 1 in 70.
 REPEATS = 4
+WINDOWS = "window medians"
+_PROCESS_NOISE = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model before and after; `caveats` are the objections that were overridden."""
+    """One model before and after; `caveats` are the objections that were overridden, `notes` bounds of the claim."""
 
     name: str
     device: str
@@ -47,6 +49,7 @@ class Comparison:
     terms: Terms
     finding: Finding
     caveats: tuple[str, ...]
+    notes: tuple[str, ...]
     kernels: tuple[KernelChange, ...] | None
     model_bytes: tuple[int, int]
     peak_rss_bytes: tuple[int | None, int | None]
@@ -122,13 +125,15 @@ def _compare_model(before: list[Measurement], after: list[Measurement], *, terms
             f"{name} cannot be compared: {'; '.join(caveats)}",
             hint="measure both again under the same conditions, or compare them all the same with --anyway",
         )
+    finding = _latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name)
     return Comparison(
         name=name,
         device=_both(first.device.name, second.device.name),
         threads=first.threads,
         terms=terms,
-        finding=_latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name),
+        finding=finding,
         caveats=caveats,
+        notes=_notes(finding, first, second, terms),
         kernels=kernel_changes(first, second),
         model_bytes=(first.memory.model_bytes, second.memory.model_bytes),
         peak_rss_bytes=(first.memory.peak_rss_bytes, second.memory.peak_rss_bytes),
@@ -137,6 +142,17 @@ def _compare_model(before: list[Measurement], after: list[Measurement], *, terms
 
 def _both(first: str, second: str) -> str:
     return first if first == second else f"{first} -> {second}"
+
+
+def _notes(finding: Finding, before: Measurement, after: Measurement, terms: Terms) -> tuple[str, ...]:
+    one_process = finding.decision is not None and finding.decision.unit == WINDOWS
+    notes = {
+        f"a margin under {_PROCESS_NOISE:.0%} is within what two processes of one model differ by: measure {REPEATS} "
+        "times on each side": one_process and terms.margin < _PROCESS_NOISE,
+        "a quick plan measured at least one side": before.plan.quick or after.plan.quick,
+        "both sides measured the same content (same sha256)": before.artifact.sha256 == after.artifact.sha256,
+    }
+    return tuple(note for note, holds in notes.items() if holds)
 
 
 def _latency(before: list[Measurement], after: list[Measurement], terms: Terms) -> Finding | None:
@@ -148,7 +164,7 @@ def _latency(before: list[Measurement], after: list[Measurement], terms: Terms) 
         return None
     if min(*first, *second) <= 0:
         raise InputError("a latency of 0 ms cannot be compared", hint="profile again with longer windows")
-    decision = decide(first, second, terms, unit="measurements" if repeated else "window medians")
+    decision = decide(first, second, terms, unit="measurements" if repeated else WINDOWS)
     ratio = ratio_estimate(first, second)
     return Finding("latency_ms", median(first), median(second), ratio, decision.verdict, decision.sentence, decision)
 

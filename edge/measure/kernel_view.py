@@ -1,0 +1,43 @@
+"""Kernels of one inference, as the agent's profiler saw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge.measure.measurement import Kernel, KernelProfile, Operator, SparseKernels
+
+# XNNPACK's name for a sparse matrix product; its presence is the proof that a sparse kernel ran.
+SPARSE = "SPMM"
+
+
+@dataclass(frozen=True)
+class KernelView:
+    """What the profile showed, or why there is none."""
+
+    kernels: tuple[Kernel, ...] | None = None
+    operators: tuple[Operator, ...] | None = None
+    profile: KernelProfile | None = None
+    reason: str | None = None
+
+    @classmethod
+    def from_result(cls, result: Mapping[str, Any], *, runs: int, threads: int) -> KernelView:
+        """Read the result of the agent's job `kernels`."""
+        if not result.get("available"):
+            return cls(reason=str(result.get("reason") or "the runtime did not say why"))
+        kernels = [Kernel(str(each["name"]), each["calls"], each["time_us"]) for each in result["kernels"]]
+        return cls(
+            kernels=tuple(sorted(kernels, key=lambda kernel: kernel.time_us, reverse=True)),
+            operators=tuple(
+                Operator(each["index"], str(each["op"]), str(each["kernel"]), each["time_us"])
+                for each in result["operators"]
+            ),
+            profile=KernelProfile(str(result["version"]), runs, threads, result.get("invoke_us")),
+        )
+
+    def sparse(self, pointwise: int | None) -> SparseKernels | None:
+        """Return how many of the model's 1x1 convolutions ran as sparse products; None where either is not known."""
+        if self.operators is None or pointwise is None:
+            return None
+        return SparseKernels(sum(SPARSE in operator.kernel for operator in self.operators), pointwise)

@@ -1,0 +1,80 @@
+"""One latency run: from the samples an agent took to the distribution, its windows and the verdict on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge.measure.conditions import Sample
+from edge.measure.measurement import Interval, Latency, RuntimeRef, Validity, Window
+from edge.measure.plan import Plan
+from edge.measure.statistics import median, median_interval, percentile, relative_spread, thinned
+from edge.measure.validity import Evidence, judge
+
+
+@dataclass(frozen=True)
+class LatencyRun:
+    """What one latency job brought: samples by window, and the conditions before the first and after each."""
+
+    plan: Plan
+    threads: int
+    runtime: RuntimeRef
+    samples_ns: tuple[tuple[int, ...], ...]
+    load_ms: float | None
+    first_ms: float | None
+    conditions: tuple[Mapping[str, Any], ...]
+    base_rss_bytes: int | None
+    peak_rss_bytes: int | None
+
+    @classmethod
+    def from_result(cls, result: Mapping[str, Any], plan: Plan, threads: int) -> LatencyRun:
+        """Read the result of the agent's job `latency`."""
+        return cls(
+            plan=plan,
+            threads=threads,
+            runtime=RuntimeRef(str(result["runtime"]["name"]), str(result["runtime"]["version"])),
+            samples_ns=tuple(tuple(int(sample) for sample in window) for window in result["window_samples_ns"]),
+            load_ms=_ms(result.get("load_ns")),
+            first_ms=_ms(result.get("first_ns")),
+            conditions=tuple(result["conditions"]),
+            base_rss_bytes=result.get("base_rss_bytes"),
+            peak_rss_bytes=result.get("peak_rss_bytes"),
+        )
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return each window's median, runs and duration."""
+        return tuple(Window(median(each) / 1e6, len(each), sum(each) / 1e9) for each in self.samples_ns if each)
+
+    def latency(self) -> Latency:
+        """Return the distribution over all windows."""
+        samples_ms = [sample / 1e6 for window in self.samples_ns for sample in window]
+        medians = [window.median_ms for window in self.windows()]
+        span = median_interval(medians)
+        return Latency(
+            median=median(samples_ms),
+            p90=percentile(samples_ms, 0.90),
+            p99=percentile(samples_ms, 0.99),
+            mean=sum(samples_ms) / len(samples_ms),
+            min=min(samples_ms),
+            samples=len(samples_ms),
+            spread=relative_spread(medians),
+            interval=None if span is None else Interval(span.low, span.high, span.confidence),
+            threads=self.threads,
+            values=tuple(round(each, 6) for each in thinned(samples_ms)),
+        )
+
+    def verdict(self, machine: str | None, *, prefix: str = "") -> Validity:
+        """Return whether this run may be believed."""
+        evidence = Evidence(
+            plan=self.plan,
+            windows=self.windows(),
+            samples_ns=[sample for window in self.samples_ns for sample in window],
+            conditions=tuple(Sample.from_json(each) for each in self.conditions),
+            machine=machine,
+        )
+        return judge(evidence, prefix=prefix)
+
+
+def _ms(value_ns: object) -> float | None:
+    return value_ns / 1e6 if isinstance(value_ns, int | float) else None

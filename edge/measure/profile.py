@@ -1,0 +1,179 @@
+"""From a file, a device and a plan to a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from devices.contract import Device
+from devices.facts import Facts
+from edge.agent.client import AgentClient
+from edge.measure.artifact_ref import Subject, describe
+from edge.measure.kernel_view import KernelView
+from edge.measure.latency_run import LatencyRun
+from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
+from edge.measure.plan import Plan
+from edge.measure.validity import joined
+from edge.runtime.errors import RuntimeFault
+
+OnStep = Callable[[str], None]
+_SHORT_DEADLINE_S = 30.0
+# A window lasts until `min_runs` inferences are made, however slow the model: the deadline only ends what hangs.
+_SLACK_S = 900.0
+
+
+def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = None) -> Measurement:
+    """Measure one .tflite file on a device: latency with the plan's threads, with all cores, kernels, memory.
+
+    Runs in a process of the device's agent; a crash of native code there is an error here. A kernel profile that
+    cannot be had, for whatever reason, is a reason in the result and loses nothing else.
+
+    Args:
+        path: The file; an artifact JSON beside it adds recipe, counts and accuracy if its sha256 fits.
+        device: Where to run it.
+        plan: For how long, with how many threads.
+        on_step: Called after each of `steps(plan)` steps with what was done.
+
+    Raises:
+        InputError: The file cannot be read.
+        RuntimeFault: The runtime is missing, refuses the model or died.
+        DeviceError: The device does not answer.
+    """
+    subject = describe(path)
+    facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
+    session = _Session(device, plan, device.place(path), on_step or _silent)
+    with AgentClient.on(device) as agent:
+        before = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
+        run = session.latency(agent, plan.threads)
+        cores = _all_cores(plan, facts)
+        both = (run,) if cores is None else (run, session.latency(agent, cores))
+        view = session.kernels(agent)
+    with AgentClient.on(device) as agent:
+        after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
+    return _measurement(_Found(subject, facts, plan, both, view, before, after))
+
+
+def steps(plan: Plan) -> int:
+    """Return how many steps `profile` reports at most for one file."""
+    return (plan.windows + 1) * (1 + plan.all_cores) + plan.kernels
+
+
+@dataclass(frozen=True)
+class _Session:
+    """The jobs of one measurement, all for one model on one device."""
+
+    device: Device
+    plan: Plan
+    model: str
+    on_step: OnStep
+
+    def latency(self, agent: AgentClient, threads: int) -> LatencyRun:
+        plan = self.plan
+        result = agent.call(
+            "latency",
+            deadline_s=_SLACK_S + 4 * (plan.warmup_s + plan.windows * plan.window_s),
+            on_progress=lambda event: self.on_step(f"{event.get('stage', '')}, {_threads(threads)}"),
+            model=self.model,
+            runtime=plan.runtime,
+            threads=threads,
+            warmup_s=plan.warmup_s,
+            windows=plan.windows,
+            window_s=plan.window_s,
+            min_runs=plan.min_runs,
+        )
+        return LatencyRun.from_result(result, plan, threads)
+
+    def kernels(self, agent: AgentClient) -> KernelView:
+        plan = self.plan
+        if not plan.kernels:
+            return KernelView(reason="not asked for")
+        try:
+            result = agent.call(
+                "kernels", deadline_s=_SLACK_S, model=self.model, threads=plan.threads, runs=plan.kernel_runs
+            )
+        except RuntimeFault as error:
+            return KernelView(reason=f"kernel profile not available: {error}")
+        self.on_step("kernels")
+        return KernelView.from_result(result, runs=plan.kernel_runs, threads=plan.threads)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """All that was found out, before it is put into the measurement's fields."""
+
+    subject: Subject
+    facts: Facts
+    plan: Plan
+    runs: tuple[LatencyRun, ...]
+    view: KernelView
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def _measurement(found: _Found) -> Measurement:
+    subject, plan, view, run = found.subject, found.plan, found.view, found.runs[0]
+    return Measurement(
+        schema=SCHEMA,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        artifact=subject.ref,
+        device=DeviceRef(found.facts.name, found.facts.to_json()),
+        runtime=run.runtime,
+        plan=PlanRef(plan.quick, plan.warmup_s, plan.windows, plan.window_s, plan.min_runs),
+        threads=run.threads,
+        latency_ms=run.latency(),
+        latency_all_cores_ms=found.runs[1].latency() if len(found.runs) > 1 else None,
+        windows=run.windows(),
+        load_ms=run.load_ms,
+        first_ms=run.first_ms,
+        instructions=None,
+        kernels=view.kernels,
+        kernels_reason=view.reason,
+        kernel_profile=view.profile,
+        operators=view.operators,
+        sparse_kernels=view.sparse(subject.pointwise),
+        memory=Memory(subject.model_bytes, run.base_rss_bytes, run.peak_rss_bytes),
+        accuracy=subject.accuracy,
+        energy=None,
+        conditions=Conditions(
+            found.before, found.after, tuple(dict(each) for run in found.runs for each in run.conditions)
+        ),
+        validity=joined([each.verdict(found.facts.cpu.architecture, prefix=_prefix(each, run)) for each in found.runs]),
+        notes=_notes(found),
+    )
+
+
+def _notes(found: _Found) -> tuple[str, ...]:
+    run, cores = found.runs[0], found.facts.cpu.usable_cores
+    samples = sum(len(window) for window in run.samples_ns)
+    governor = found.after.get("governor")
+    return tuple(
+        note
+        for wanted, note in (
+            (True, "inputs: random values (seed 0), [-1, 1) for floating point, the whole range of 8 bits, else zeros"),
+            (found.plan.quick, "quick plan: short windows, for a first look; measure without --quick before deciding"),
+            (samples < 100, f"p99 is the largest of {samples} samples: fewer than 100 hold no 99th percentile"),
+            (governor not in (None, "performance"), f"governor {governor}: pinning it to performance lessens noise"),
+            (cores is not None and run.threads > cores, f"{run.threads} threads on {cores} usable cores"),
+        )
+        if wanted
+    ) + found.subject.notes  # fmt: skip
+
+
+def _all_cores(plan: Plan, facts: Facts) -> int | None:
+    cores = facts.cpu.usable_cores or facts.cpu.cores
+    return cores if plan.all_cores and cores is not None and cores > 1 and cores != plan.threads else None
+
+
+def _prefix(run: LatencyRun, first: LatencyRun) -> str:
+    return "" if run is first else f"all cores ({_threads(run.threads)}): "
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _silent(note: str) -> None:
+    """Report nothing."""

@@ -1,0 +1,57 @@
+"""Several files on one device: a damaged one does not lose the others' measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.contract import Device
+from edge.measure.measurement import Measurement
+from edge.measure.plan import Plan
+from edge.measure.profile import OnStep, profile
+
+OnFailure = Callable[["Failure"], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be measured, and why: an error of any room, with its exit code."""
+
+    path: Path
+    error: Exception
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """All measurements that succeeded, in the order of the files, and all failures."""
+
+    measurements: tuple[Measurement, ...]
+    failures: tuple[Failure, ...]
+
+
+def profile_files(
+    paths: Sequence[Path],
+    device: Device,
+    plan: Plan,
+    *,
+    on_step: OnStep | None = None,
+    on_failure: OnFailure | None = None,
+) -> Profiled:
+    """Measure each file; errors that carry an exit code become failures, any other is a fault and rises.
+
+    `on_failure` is called as soon as one fails, since the rest may take minutes.
+    """
+    measurements, failures = [], []
+    for path in paths:
+        try:
+            measurements.append(profile(path, device, plan, on_step=on_step))
+        except Exception as error:
+            code = getattr(error, "exit_code", None)
+            if not isinstance(code, int):
+                raise
+            failures.append(Failure(path, error, code))
+            if on_failure is not None:
+                on_failure(failures[-1])
+    return Profiled(tuple(measurements), tuple(failures))

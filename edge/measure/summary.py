@@ -1,0 +1,126 @@
+"""A measurement as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edge.measure.measurement import Latency, Measurement
+from edge.measure.text import figure, megabytes, shortened, table, threads, wrapped
+
+_KERNELS = 8
+
+
+def summary(measurement: Measurement) -> str:
+    """Return the measurement's figures, its conditions and, loudly, whether they may be believed."""
+    parts = (_head, _latency, _kernels, _memory, _accuracy, _conditions, _validity, _notes)
+    return "\n".join(line for part in parts for line in part(measurement))
+
+
+def _head(measurement: Measurement) -> Iterator[str]:
+    runtime, device = measurement.runtime, measurement.device
+    board = device.facts.get("board")
+    cpu = device.facts.get("cpu")
+    model = cpu.get("model") if isinstance(cpu, Mapping) else None
+    said = ", ".join(str(each) for each in (board, model) if each)
+    yield from wrapped(f"{measurement.artifact.name} on {device.name}" + (f" ({said})" if said else ""))
+    yield from wrapped(f"{runtime.name} {runtime.version}" + (", quick plan" if measurement.plan.quick else ""), "  ")
+    yield ""
+
+
+def _latency(measurement: Measurement) -> Iterator[str]:
+    found = [each for each in (measurement.latency_ms, measurement.latency_all_cores_ms) if each is not None]
+    if found:
+        head = ("latency (ms)", "median", "p90", "p99", "mean", "min", "spread", "runs")
+        yield from table([head, *map(_latency_row, found)])
+        once = f"load {figure(measurement.load_ms)} ms, first run {figure(measurement.first_ms)} ms"
+        yield from wrapped(f"{once}; {_windows(measurement)}")
+    if measurement.instructions is not None:
+        yield f"instructions per inference: {measurement.instructions.per_inference:,.0f}"
+    yield ""
+
+
+def _latency_row(latency: Latency) -> tuple[str, ...]:
+    figures = (latency.median, latency.p90, latency.p99, latency.mean, latency.min)
+    spread = "unknown" if latency.spread is None else f"{latency.spread:.1%}"
+    return (threads(latency.threads), *map(figure, figures), spread, str(latency.samples))
+
+
+def _windows(measurement: Measurement) -> str:
+    interval = measurement.latency_ms.interval if measurement.latency_ms else None
+    text = f"{len(measurement.windows)} windows"
+    if interval is None:
+        return text
+    return f"{text}, median within {figure(interval.low)} to {figure(interval.high)} ms at {interval.confidence:.0%}"
+
+
+def _kernels(measurement: Measurement) -> Iterator[str]:
+    kernels = measurement.kernels
+    if not kernels:
+        yield from wrapped(f"kernels: none known ({measurement.kernels_reason or 'the profile is empty'})")
+        yield ""
+        return
+    total_us = sum(kernel.time_us for kernel in kernels)
+    rows = [
+        (shortened(kernel.name), f"{kernel.time_us / total_us:.1%}" if total_us else "-", figure(kernel.time_us),
+         f"{kernel.calls:g}")
+        for kernel in kernels[:_KERNELS]
+    ]  # fmt: skip
+    yield from table([("kernels (per inference)", "share", "time (us)", "calls"), *rows])
+    if len(kernels) > _KERNELS:
+        yield f"and {len(kernels) - _KERNELS} more families, see --json"
+    if measurement.sparse_kernels is not None and measurement.sparse_kernels.of:
+        sparse = measurement.sparse_kernels
+        yield f"sparse kernels: {sparse.ran} of {sparse.of} 1x1 convolutions"
+    yield ""
+
+
+def _memory(measurement: Measurement) -> Iterator[str]:
+    memory = measurement.memory
+    yield (
+        f"memory: peak {megabytes(memory.peak_rss_bytes)}, before the model {megabytes(memory.base_rss_bytes)}; "
+        f"file {megabytes(memory.model_bytes)}"
+    )
+
+
+def _accuracy(measurement: Measurement) -> Iterator[str]:
+    accuracy = measurement.accuracy
+    if accuracy is not None and accuracy.of:
+        share = accuracy.correct / accuracy.of
+        yield f"accuracy when converted: {accuracy.correct} of {accuracy.of} ({share:.1%})"
+
+
+def _conditions(measurement: Measurement) -> Iterator[str]:
+    before, after = measurement.conditions.before, measurement.conditions.after
+    parts = [
+        f"governor {_changed(before, after, 'governor', '')}",
+        f"temperature {_changed(before, after, 'temperature_c', ' C')}",
+        f"load {_changed(before, after, 'load_1min', '')}",
+    ]
+    yield from wrapped("conditions: " + ", ".join(parts))
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:
+    values = [before.get(name), after.get(name)]
+    if None in values:
+        return "unknown"
+    texts = list(dict.fromkeys(f"{each:.3g}" if isinstance(each, float) else str(each) for each in values))
+    return " to ".join(texts) + unit
+
+
+def _validity(measurement: Measurement) -> Iterator[str]:
+    validity = measurement.validity
+    yield ""
+    if validity.valid:
+        yield "VALID: no rule was broken"
+    else:
+        yield "INVALID: do not rely on these figures, because"
+        for reason in validity.reasons:
+            yield from wrapped(reason, "  - ")
+    if validity.unknown:
+        yield from wrapped("not checked: " + "; ".join(validity.unknown))
+
+
+def _notes(measurement: Measurement) -> Iterator[str]:
+    for note in measurement.notes:
+        yield from wrapped(f"note: {note}")
