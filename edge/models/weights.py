@@ -1,0 +1,125 @@
+"""One function for all sources of trained weights: Keras' files, the word `imagenet`, .tflite files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from converters.files import sha256_of
+from edge.errors import InputError
+from edge.models.keras_files import load_keras_file
+from edge.models.pretrained import fetched, pretrained_file
+from edge.models.registry import arguments_of
+from edge.models.tflite_weights import read_tflite_weights
+from edge.models.transfer import plan_transfer
+
+IMAGENET = "imagenet"
+_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+_WANTED = ".keras, .weights.h5, .h5, .tflite, or the word imagenet"
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What was put into a model.
+
+    Attributes:
+        source: the word or path that was asked for.
+        path: the file the values came from.
+        sha256: that file's hexadecimal digest.
+        kind: "keras", "h5", "imagenet" or "tflite".
+        tensors: how many variables of the model were set.
+        quantization: how the file stored its kernels: "float32", "float16", "int8 per channel", ...; several are
+            joined by ", ". None where the file does not say (Keras' own files).
+        classes: outputs of the model; None where that is not a fixed number.
+        notes: remarks the user should read.
+    """
+
+    source: str
+    path: Path
+    sha256: str
+    kind: str
+    tensors: int
+    quantization: str | None
+    classes: int | None
+    notes: tuple[str, ...] = ()
+
+
+def load_weights(
+    model: Any,  # noqa: ANN401  (a keras.Model)
+    source: str | Path,
+    *,
+    name: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> LoadedWeights:
+    """Put trained weights into a model, all or none: on any error the model is as it was.
+
+    Args:
+        model: a built functional or sequential keras.Model; for a .tflite file made of convolutions, depthwise
+            convolutions and dense layers, each with batch normalization behind it or not.
+        source: a .keras, .weights.h5, .h5 or .tflite file of the same architecture, or the word `imagenet`: what
+            keras.applications offers, from Keras' cache or downloaded.
+        name: the registered name the model was built by; needed for `imagenet`.
+        arguments: the arguments it was built with, those not given have their defaults.
+
+    Raises:
+        InputError: the source is missing, of an unknown type, of another architecture, or not to be had offline.
+        ModelFileError: a .tflite file is damaged or stores its weights in a way that is not read (sparse, 4-bit).
+    """
+    word = str(source)
+    if word == IMAGENET:
+        return _load_imagenet(model, name, arguments or {})
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"the weights {word!r} are not a file; wanted: {_WANTED}", hint=_word_hint(word))
+    if path.suffix == ".tflite":
+        return _load_tflite(model, path)
+    if path.suffix in _KERAS_SUFFIXES:
+        notes = load_keras_file(model, path)
+        kind = "keras" if path.suffix == ".keras" else "h5"
+        return replace(_loaded(model, word, path, kind=kind), notes=notes)
+    raise InputError(
+        f"weights cannot be read from {path}: its name ends in {path.suffix or 'nothing'!r}; wanted: {_WANTED}",
+        hint="PyTorch checkpoints and SavedModels have to be turned into one of these first",
+    )
+
+
+def _word_hint(word: str) -> str:
+    return "write `imagenet`" if word.lower().startswith("imagenet") else "check the path"
+
+
+def _load_imagenet(model: Any, name: str | None, arguments: Mapping[str, Any]) -> LoadedWeights:  # noqa: ANN401
+    if name is None:
+        raise InputError(
+            "`imagenet` weights are for models built by name",
+            hint="give a name of `edge models`, or the weights as a file",
+        )
+    file = pretrained_file(name, arguments_of(name, **arguments))
+    path = fetched(file)
+    notes = (*file.notes, *load_keras_file(model, path))
+    return replace(_loaded(model, IMAGENET, path, kind=IMAGENET), notes=notes)
+
+
+def _load_tflite(model: Any, path: Path) -> LoadedWeights:  # noqa: ANN401
+    weights = read_tflite_weights(path)
+    try:
+        transfer = plan_transfer(model, weights)
+    except InputError as error:
+        raise InputError(f"the weights in {path} do not fit {model.name!r}: {error}", hint=error.hint) from error
+    transfer.apply()
+    storages = ", ".join(sorted({operator.storage for operator in weights.operators}))
+    report = _loaded(model, str(path), path, kind="tflite")
+    return replace(report, tensors=len(transfer.assignments), quantization=storages, notes=transfer.notes)
+
+
+def _loaded(model: Any, source: str, path: Path, *, kind: str) -> LoadedWeights:  # noqa: ANN401
+    return LoadedWeights(
+        source=source,
+        path=path,
+        sha256=sha256_of(path),
+        kind=kind,
+        tensors=len(model.weights),
+        quantization=None,
+        classes=model.output_shape[-1] if isinstance(model.output_shape, tuple) else None,
+    )
