@@ -147,7 +147,8 @@ def _parameters(inspection: Inspection) -> str:
 def _work(inspection: Inspection) -> str:
     macs = inspection.macs
     if not macs.unknown:
-        return f"{macs.known:,} multiply-accumulates"
+        batch = " for a batch of 1" if any(end.shape[:1] == (-1,) for end in inspection.inputs) else ""
+        return f"{macs.known:,} multiply-accumulates{batch}"
     names = ", ".join(f"{count} {_clean(name)}" for name, count in macs.unknown.items())
     return f"unknown: {macs.known:,} multiply-accumulates without {names}"
 
@@ -183,12 +184,14 @@ def _show_counts(inspection: Inspection) -> None:
 
 
 def _show_layers(inspection: Inspection, limit: int) -> None:
-    ranked = sorted(inspection.operators, key=lambda layer: (-(layer.macs or 0), -layer.parameters))[:limit]
+    # What only unpacks weights is told with the layer that reads them.
+    computing = [layer for layer in inspection.operators if not all(item.constant for item in layer.outputs)]
+    ranked = sorted(computing, key=lambda layer: (-(layer.macs or 0), -layer.parameters))[:limit]
     shown = sorted(ranked, key=lambda layer: (layer.subgraph, layer.index))
     if not shown:
         return
-    most = ", those with the most work" if len(shown) < len(inspection.operators) else ""
-    click.echo(f"\nLayers ({len(shown)} of {len(inspection.operators)}{most})")
+    most = ", those with the most work" if len(shown) < len(computing) else ""
+    click.echo(f"\nLayers ({len(shown)} of {len(computing)}{most})")
     rows = [_layer(layer, inspection.file.subgraphs > 1) for layer in shown]
     columns = ["#", "operator", "output", "MACs", "params", "weights", "zeros"]
     _fit(columns, rows, flexible=1)
