@@ -15,7 +15,6 @@ from edge.measure.comparison_summary import comparison_summary
 from edge.measure.measurement import load_measurements
 from edge.measure.verdict import INCONCLUSIVE, SLOWER, Terms
 
-
 if TYPE_CHECKING:
     _Type = click.ParamType[float]
 else:  # generic only since click 8.4
@@ -63,8 +62,8 @@ def command(
     """Decide whether the measurements in B are slower than those in A.
 
     An exact test on the medians of the windows gives the verdict: slower or faster (by more than the percentage), not
-    slower (by so much), or inconclusive. Without --fail-if-slower the percentage is 5% and the exit status 0. Models are
-    matched by name and device; several measurements of one model in a file count as repeats, and four of them on each
+    slower (by so much), or inconclusive. Without --fail-if-slower the percentage is 5% and the exit status 0. Models
+    are matched by name and device; several measurements of one model in a file are repeats, and four of them on each
     side also cover what differs from one process to the next.
     """
     terms = Terms(alpha=alpha) if fail_if_slower is None else Terms(margin=fail_if_slower, alpha=alpha)

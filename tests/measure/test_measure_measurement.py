@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 
 import pytest
 
 from edge.errors import InputError
 from edge.measure.measurement import Measurement, load_measurements, save_measurements
 
-SAMPLE = Path(__file__).parent / "data" / "mobilenet_v1_0.25_128_quant.json"
-
 
 @pytest.fixture
-def document():
-    return json.loads(SAMPLE.read_text())
+def document(sample_path):
+    return json.loads(sample_path.read_text())
 
 
 def change(document, path, value):
