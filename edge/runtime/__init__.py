@@ -1,1 +1,81 @@
-"""Inference on a board: one small API over the TFLite runtimes, with the file verified before native code sees it."""
+"""Inference on a board: one small API over the TFLite runtimes, with the file verified before native code sees it.
+
+    from edge.runtime import load
+
+    with load("mobilenet_v2-int8.tflite", threads=4) as model:
+        guesses = model.classify(pixels, labels=labels)
+
+Importing this package loads neither NumPy nor a runtime; `load` does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.runtime.artifact import Artifact, artifact_of
+    from edge.runtime.delegates import Delegate
+    from edge.runtime.model import Guess, Model, TensorInfo
+    from edge.runtime.preprocessing import Preprocessing
+    from edge.runtime.verify import VerifiedModel, verify_file
+
+_EXPORTS = {
+    "Artifact": "artifact",
+    "Delegate": "delegates",
+    "Guess": "model",
+    "Model": "model",
+    "Preprocessing": "preprocessing",
+    "TensorInfo": "model",
+    "VerifiedModel": "verify",
+    "artifact_of": "artifact",
+    "verify_file": "verify",
+}
+__all__ = [
+    "Artifact",
+    "Delegate",
+    "Guess",
+    "Model",
+    "Preprocessing",
+    "TensorInfo",
+    "VerifiedModel",
+    "artifact_of",
+    "load",
+    "verify_file",
+]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    delegates: Sequence[str | Delegate | dict[str, Any]] = (),
+) -> Model:
+    """Verify a .tflite file and make it ready to run.
+
+    Args:
+        path: The model.
+        runtime: "ai-edge-litert", "tflite-runtime" or "tf.lite"; None takes the first of these that is installed.
+        threads: How many threads the kernels may use.
+        delegates: External delegates: a library's path or a known name such as "edgetpu", either with options behind
+            it ("libedgetpu.so.1;device=usb:0"), or `Delegate` values.
+
+    Raises:
+        ModelInvalidError: The file did not pass; native code has not seen it.
+        RuntimeMissingError: No runtime is installed, or not the one that was asked for.
+        DelegateError: A delegate's library could not be loaded.
+        InferenceError: The runtime refused the model.
+    """
+    from edge.runtime.model import load_model
+
+    return load_model(path, runtime=runtime, threads=threads, delegates=delegates)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name of a submodule when it is first used."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)

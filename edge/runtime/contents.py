@@ -112,7 +112,9 @@ def contents_of(root: Record, data: bytes) -> Contents:
         Damage: A number refers to nothing, a buffer lies outside the file, or a code is unknown.
     """
     if root["version"] != schema.VERSION:
-        raise Damage(f"the schema's version is {root['version']}; only {schema.VERSION} is known", path="version", at=root.at)
+        raise Damage(
+            f"the schema's version is {root['version']}; only {schema.VERSION} is known", path="version", at=root.at
+        )
     buffers = tuple(_buffer(record, data) for record in root.records("buffers"))
     codes = tuple(_code(record) for record in root.records("operator_codes"))
     return Contents(root, tuple(_subgraph(record, buffers, codes) for record in root.records("subgraphs")))
@@ -122,7 +124,10 @@ def _subgraph(record: Record, buffers: Sequence[ByteArray], codes: Sequence[tupl
     return Subgraph(
         record.path,
         record.at,
-        tuple(_tensor(tensor, f"{record.path}.tensors[{i}]", buffers) for i, tensor in enumerate(record.records("tensors"))),
+        tuple(
+            _tensor(tensor, f"{record.path}.tensors[{i}]", buffers)
+            for i, tensor in enumerate(record.records("tensors"))
+        ),
         record.ints("inputs"),
         record.ints("outputs"),
         tuple(
@@ -134,7 +139,9 @@ def _subgraph(record: Record, buffers: Sequence[ByteArray], codes: Sequence[tupl
 
 def _tensor(record: Record, path: str, buffers: Sequence[ByteArray]) -> Tensor:
     if record["type"] not in range(len(schema.TENSOR_TYPES)):
-        raise Damage(f"the type is {record['type']}; the last known is {len(schema.TENSOR_TYPES) - 1}", path=path, at=record.at)
+        raise Damage(
+            f"the type is {record['type']}; the last known is {len(schema.TENSOR_TYPES) - 1}", path=path, at=record.at
+        )
     if record["external_buffer"]:
         raise Damage("its values lie in another file, which is not supported", path=path, at=record.at)
     index, data = record["buffer"], None
@@ -159,7 +166,9 @@ def _tensor(record: Record, path: str, buffers: Sequence[ByteArray]) -> Tensor:
 def _operator(record: Record, path: str, codes: Sequence[tuple[str, str | None]]) -> Operator:
     index = record["opcode_index"]
     if index >= len(codes):
-        raise Damage(f"refers to operator code {index}; there are {len(codes)}", path=f"{path}.opcode_index", at=record.at)
+        raise Damage(
+            f"refers to operator code {index}; there are {len(codes)}", path=f"{path}.opcode_index", at=record.at
+        )
     op, custom = codes[index]
     if record["builtin_options"] is not None and record["builtin_options2"] is not None:
         raise Damage("has options of two kinds", path=path, at=record.at)
@@ -180,10 +189,16 @@ def _operator(record: Record, path: str, codes: Sequence[tuple[str, str | None]]
 def _code(record: Record) -> tuple[str, str | None]:
     code = max(record["deprecated_builtin_code"], record["builtin_code"])
     if code not in range(len(schema.OPERATORS)):
-        raise Damage(f"the operator code is {code}; the last known is {len(schema.OPERATORS) - 1}", path=record.path, at=record.at)
+        raise Damage(
+            f"the operator code is {code}; the last known is {len(schema.OPERATORS) - 1}",
+            path=record.path,
+            at=record.at,
+        )
     op = schema.OPERATORS[code]
     if op in ("DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES") or record["version"] < 1:
-        raise Damage(f"{op} version {record['version']} is no operator that a file may hold", path=record.path, at=record.at)
+        raise Damage(
+            f"{op} version {record['version']} is no operator that a file may hold", path=record.path, at=record.at
+        )
     if op == "CUSTOM" and not record["custom_code"]:
         raise Damage("a custom operator without a name", path=record.path, at=record.at)
     return op, record["custom_code"] if op == "CUSTOM" else None
@@ -195,7 +210,5 @@ def _buffer(record: Record, data: bytes) -> ByteArray:
         stored: ByteArray | None = record["data"]
         return np.zeros(0, np.uint8) if stored is None else stored
     if offset + size > len(data):
-        raise Damage(
-            f"claims {size} bytes at {offset}; the file has {len(data)} bytes", path=record.path, at=record.at
-        )
+        raise Damage(f"claims {size} bytes at {offset}; the file has {len(data)} bytes", path=record.path, at=record.at)
     return np.frombuffer(data, np.uint8, size, offset)

@@ -231,7 +231,9 @@ class _Reader:
         if chosen == 0:
             return None
         if chosen >= len(names):
-            raise Damage(f"holds a {field.of} of type {chosen}; the last known is {len(names) - 1}", path=path, at=target)
+            raise Damage(
+                f"holds a {field.of} of type {chosen}; the last known is {len(names) - 1}", path=path, at=target
+            )
         return self.table(target, names[chosen], path, depth + 1)
 
     def _length(self, at: int, width: int, path: str) -> int:
@@ -239,7 +241,9 @@ class _Reader:
         count: int = _U32.unpack_from(self.data, at)[0]
         if at + 4 + count * width > self.size:
             left = self.size - at - 4
-            raise Damage(f"claims {count} elements of {width} bytes; {left} bytes are left in the file", path=path, at=at)
+            raise Damage(
+                f"claims {count} elements of {width} bytes; {left} bytes are left in the file", path=path, at=at
+            )
         return count
 
     def _string(self, at: int, path: str) -> str:

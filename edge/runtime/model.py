@@ -1,0 +1,272 @@
+"""A model that is ready to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.runtime.delegates import Delegate, load_delegates
+from edge.runtime.errors import InferenceError, ModelInputError
+from edge.runtime.interpreters import RuntimeInfo, choose, first_line, open_interpreter
+from edge.runtime.verify import VerifiedModel, verify_file
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output.
+
+    Attributes:
+        name: As in the file.
+        shape: Dimensions; -1 stands for one that may change from run to run.
+        dtype: NumPy's word, such as float32 or int8; "bytes" for strings.
+        scale: Real value = scale * (stored value - zero_point); None where the values are not quantized.
+        zero_point: See scale.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON value."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+        }
+
+    def accepts(self, shape: Sequence[int]) -> bool:
+        """Tell whether an array of this shape fits."""
+        return len(shape) == len(self.shape) and all(
+            want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
+        )
+
+    def quantize(self, values: npt.ArrayLike) -> Array:
+        """Return real values as the tensor stores them, rounded to nearest and limited to its range."""
+        real = np.asarray(values)
+        if self.scale is None:
+            return real.astype(self.dtype, copy=False)
+        limits = np.iinfo(self.dtype)
+        with np.errstate(all="ignore"):
+            stored = np.rint(real.astype(np.float64) / self.scale) + (self.zero_point or 0)
+        return np.asarray(np.nan_to_num(stored).clip(limits.min, limits.max), self.dtype)
+
+    def dequantize(self, stored: Array) -> Array:
+        """Return stored values as real ones: float32 where the tensor is quantized, else unchanged."""
+        if self.scale is None:
+            return stored
+        with np.errstate(all="ignore"):
+            real = (stored.astype(np.float64) - (self.zero_point or 0)) * self.scale
+            return real.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class of a classifier's answer; `label` is None where the names are not known."""
+
+    index: int
+    label: str | None
+    score: float
+
+
+class Model:
+    """A verified model in a runtime's interpreter; a context manager that frees it at the end.
+
+    One model runs one inference at a time: give each thread its own.
+    """
+
+    def __init__(self, verified: VerifiedModel, runtime: RuntimeInfo, interpreter: Any) -> None:  # noqa: ANN401
+        self.verified = verified
+        self.runtime = runtime
+        self._interpreter = interpreter
+        self._input_details = interpreter.get_input_details()
+        self._output_details = interpreter.get_output_details()
+        self.inputs = tuple(_info(details) for details in self._input_details)
+        self.outputs = tuple(_info(details) for details in self._output_details)
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the interpreter; may be repeated."""
+        self._interpreter = None
+
+    def prepare(self, *arrays: npt.ArrayLike) -> None:
+        """Set the inputs for `invoke`.
+
+        Args:
+            arrays: One per input, of exactly its shape and dtype.
+
+        Raises:
+            ModelInputError: Their number, shape or dtype does not fit.
+        """
+        interpreter = self._live()
+        given = [np.asarray(array) for array in arrays]
+        self._check(given)
+        resized = False
+        for details, array in zip(self._input_details, given, strict=True):
+            if tuple(details["shape"]) != array.shape:
+                interpreter.resize_tensor_input(details["index"], list(array.shape), strict=False)
+                details["shape"] = np.asarray(array.shape, np.int32)
+                resized = True
+        if resized:
+            self._native(interpreter.allocate_tensors)
+        for details, array in zip(self._input_details, given, strict=True):
+            self._native(interpreter.set_tensor, details["index"], array)
+
+    def invoke(self) -> None:
+        """Run one inference on the inputs set by `prepare`.
+
+        Raises:
+            InferenceError: The runtime failed.
+        """
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError, AttributeError) as error:
+            raise self._failed(error) from error
+
+    def run(self, *arrays: npt.ArrayLike) -> tuple[Array, ...]:
+        """Run one inference on raw arrays.
+
+        Args:
+            arrays: One per input, of exactly its shape and dtype (quantized where the input is).
+
+        Returns:
+            One array per output, as the runtime stores it; they are copies.
+
+        Raises:
+            ModelInputError: The number of arrays, a shape or a dtype does not fit.
+            InferenceError: The runtime failed.
+        """
+        self.prepare(*arrays)
+        self.invoke()
+        interpreter = self._live()
+        return tuple(self._native(interpreter.get_tensor, details["index"]) for details in self._output_details)
+
+    def predict(self, *arrays: npt.ArrayLike) -> tuple[Array, ...]:
+        """Run one inference on real values: inputs are quantized and outputs dequantized as the model says.
+
+        Raises:
+            ModelInputError: The number of arrays or a shape does not fit.
+            InferenceError: The runtime failed.
+        """
+        self._check_count(len(arrays))
+        stored = [info.quantize(array) for info, array in zip(self.inputs, arrays, strict=True)]
+        outputs = self.run(*stored)
+        return tuple(info.dequantize(array) for info, array in zip(self.outputs, outputs, strict=True))
+
+    def classify(self, values: npt.ArrayLike, *, top_k: int = 5, labels: Sequence[str] | None = None) -> list[Guess]:
+        """Return the most likely classes of one example, best first.
+
+        Args:
+            values: Real values, preprocessed as the model wants them, with or without the batch of 1.
+            top_k: How many classes; fewer are returned where the model has fewer.
+            labels: Names by class index, as many as the model has classes.
+
+        Raises:
+            ModelInputError: The shape does not fit, the number of labels does not, or the first output is no vector.
+            InferenceError: The runtime failed.
+        """
+        array = np.asarray(values)
+        if self.inputs and array.ndim == len(self.inputs[0].shape) - 1:
+            array = array[np.newaxis]
+        return top_classes(self.predict(array)[0], top_k=top_k, labels=labels)
+
+    def _live(self) -> Any:  # noqa: ANN401
+        if self._interpreter is None:
+            raise InferenceError("the model is closed", hint="load it again")
+        return self._interpreter
+
+    def _check_count(self, given: int) -> None:
+        if given != len(self.inputs):
+            names = ", ".join(info.name for info in self.inputs)
+            raise ModelInputError(f"the model has {len(self.inputs)} inputs ({names}), got {given} arrays")
+
+    def _check(self, arrays: Sequence[Array]) -> None:
+        self._check_count(len(arrays))
+        for info, array in zip(self.inputs, arrays, strict=True):
+            fits = array.dtype.kind in "SO" if info.dtype == "bytes" else array.dtype == np.dtype(info.dtype)
+            if not fits or not info.accepts(array.shape):
+                raise ModelInputError(
+                    f"input {info.name!r} takes {info.dtype} of shape {list(info.shape)}, "
+                    f"got {array.dtype} of shape {list(array.shape)}",
+                    hint="`predict` quantizes real values; `run` takes arrays as the model stores them",
+                )
+
+    def _native(self, call: Any, *arguments: object) -> Any:  # noqa: ANN401
+        try:
+            return call(*arguments)
+        except (RuntimeError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: BaseException) -> InferenceError:
+        if self._interpreter is None:
+            return InferenceError("the model is closed", hint="load it again")
+        return InferenceError(f"{self.runtime.name} {self.runtime.version} failed: {first_line(error)}")
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    runtime: str | None,
+    threads: int,
+    delegates: Sequence[str | Delegate | Mapping[str, Any]],
+) -> Model:
+    """Do what `edge.runtime.load` says."""
+    if threads < 1:
+        raise ModelInputError(f"threads must be at least 1, got {threads}")
+    verified = verify_file(path)
+    chosen = choose(runtime)
+    loaded = load_delegates(chosen.name, delegates)
+    return Model(verified, chosen, open_interpreter(chosen, verified.data, threads=threads, delegates=loaded))
+
+
+def top_classes(scores: Array, *, top_k: int, labels: Sequence[str] | None) -> list[Guess]:
+    """Return the highest scores of one example, best first; ties keep the order of the classes.
+
+    Raises:
+        ModelInputError: The scores are no vector (dimensions of 1 aside), or the number of labels is another.
+    """
+    if scores.size < 1 or scores.size != max(scores.shape, default=1) or scores.dtype.kind not in "fiu":
+        raise ModelInputError(f"the output of shape {list(scores.shape)} is no vector of classes")
+    if labels is not None and len(labels) != scores.size:
+        raise ModelInputError(
+            f"got {len(labels)} labels for {scores.size} classes", hint="a background class counts as one"
+        )
+    flat = scores.reshape(-1)
+    order = np.argsort(-flat.astype(np.float64), kind="stable")[: max(top_k, 0)]
+    return [Guess(int(i), None if labels is None else labels[int(i)], float(flat[i])) for i in order]
+
+
+def _info(details: Mapping[str, Any]) -> TensorInfo:
+    parameters = details["quantization_parameters"]
+    scales, zeros = parameters["scales"], parameters["zero_points"]
+    quantized = len(scales) == 1 and scales[0] > 0 and np.dtype(details["dtype"]).kind in "iu"
+    signature = details.get("shape_signature", ())
+    shape = signature if len(signature) else details["shape"]
+    dtype = np.dtype(details["dtype"])
+    return TensorInfo(
+        name=str(details["name"]),
+        shape=tuple(int(size) for size in shape),
+        dtype="bytes" if dtype.kind in "SO" else dtype.name,
+        scale=float(scales[0]) if quantized else None,
+        zero_point=int(zeros[0]) if quantized else None,
+    )

@@ -1,0 +1,107 @@
+"""Verification of a TFLite file in pure Python, before native code sees it.
+
+Native runtimes follow the offsets of a file without looking. So everything that they follow or trust is checked first:
+the flatbuffer (`flatbuffer`), the numbers that refer to buffers and operators (`contents`), tensors (`tensors`),
+the order of the graph (`graph`), and what each operator demands of its inputs and options (`operators`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.runtime.contents import Contents, Tensor, contents_of
+from edge.runtime.errors import ModelInvalidError
+from edge.runtime.flatbuffer import Damage, read_root
+from edge.runtime.graph import check_graph
+from edge.runtime.operators import check_operator
+from edge.runtime.tensors import check_tensor
+
+_HINT = "the file is damaged, cut short or no TFLite model: get it again, or convert the model again"
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model, as the file declares it; -1 stands for a dimension that may change."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class VerifiedModel:
+    """A model that has passed; `data` is what was checked, so that nothing else needs to be read again."""
+
+    path: Path
+    data: bytes
+    operators: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's size."""
+        return len(self.data)
+
+
+def verify_file(path: str | os.PathLike[str]) -> VerifiedModel:
+    """Read and verify a .tflite file.
+
+    Raises:
+        ModelInvalidError: The file cannot be read, or is no sound model; the message says what is wrong and where, by
+            the place in the model (subgraphs[0].operators[3].inputs[1]) and the byte in the file.
+    """
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelInvalidError(
+            f"cannot read the model {file}: {error.strerror or error}", hint="check the path"
+        ) from error
+    return verify_bytes(data, file)
+
+
+def verify_bytes(data: bytes, path: Path) -> VerifiedModel:
+    """Verify a model already in memory; `path` is for the messages.
+
+    Raises:
+        ModelInvalidError: As `verify_file`.
+    """
+    try:
+        contents = contents_of(read_root(data), data)
+        _check(contents)
+    except Damage as damage:
+        raise ModelInvalidError(
+            f"{path} is not a sound TFLite model: {_where(damage)}{damage.what}", hint=_HINT
+        ) from damage
+    main = contents.subgraphs[0]
+    return VerifiedModel(
+        path=path,
+        data=data,
+        operators=sum(len(subgraph.operators) for subgraph in contents.subgraphs),
+        inputs=tuple(_port(main.tensors[index]) for index in main.inputs),
+        outputs=tuple(_port(main.tensors[index]) for index in main.outputs),
+    )
+
+
+def _check(contents: Contents) -> None:
+    for subgraph in contents.subgraphs:
+        for tensor in subgraph.tensors:
+            check_tensor(tensor)
+    check_graph(contents)
+    for subgraph in contents.subgraphs:
+        for operator in subgraph.operators:
+            check_operator(operator, subgraph)
+
+
+def _port(tensor: Tensor) -> Port:
+    return Port(tensor.name, tensor.type, tensor.signature or tensor.shape)
+
+
+def _where(damage: Damage) -> str:
+    place = damage.path
+    if damage.at is not None:
+        place = f"{place} (at byte {damage.at})" if place else f"at byte {damage.at}"
+    return f"{place}: " if place else ""
