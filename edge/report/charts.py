@@ -15,7 +15,7 @@ Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 INK, MUTED, LINE, CARD = "var(--ink)", "var(--muted)", "var(--line)", "var(--card)"
-ACCENT, ALERT, ON_FILL = "var(--accent)", "var(--alert)", "var(--on-fill)"
+ACCENT, ALERT = "var(--accent)", "var(--alert)"
 FAMILY_COLORS = tuple(f"var(--c{index})" for index in range(1, 7))
 OTHER_COLOR, OUTSIDE_COLOR = "var(--c-other)", "var(--c-outside)"
 AXIS_PX = 46
@@ -111,7 +111,6 @@ def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], un
     values = [segment for index, row in enumerate(rows) for segment in _segments(row, index)]
     x, y = ratio_axis("from", unit, (0.0, longest)), _pixels("y", height)
     tips = [tip("label", "variant"), tip("part", "part"), tip("value", unit, ".4~g"), tip("share", "share", ".1%")]
-    color = {"field": "part", "type": "nominal", "legend": None, "scale": {"domain": [*parts], "range": [*colors]}}
     layers = [
         *_heads([(row.label, row.figures, True) for row in rows], _BAR_ROW_PX, height),
         {
@@ -122,17 +121,27 @@ def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], un
                 "x2": {"field": "to"},
                 "y": y,
                 "y2": {"field": "y2"},
-                "color": color,
+                "color": _colored(parts, colors),
                 "tooltip": tips,
             },
         },
         {
             "data": {"values": [v for v in values if v["value"] >= longest * _SEGMENT_LABEL_SHARE]},
-            "mark": {"type": "text", "color": ON_FILL, "fontSize": 12, "fontWeight": 600, "aria": False},
-            "encoding": {"x": {**x, "field": "middle"}, "y": _pixels("centre", height), "text": _percent("share")},
+            "mark": {"type": "text", "fontSize": 12, "fontWeight": 600, "aria": False},
+            "encoding": {
+                "x": {**x, "field": "middle"},
+                "y": _pixels("centre", height),
+                "text": _percent("share"),
+                "color": _colored(parts, [ink_on(color) for color in colors]),
+            },
         },
     ]
-    return {**frame(), "height": height, "layer": layers}
+    return {**frame(), "height": height, "layer": layers, "resolve": {"scale": {"color": "independent"}}}
+
+
+def ink_on(color: str) -> str:
+    """Return the colour of text on a filled part: var(--c1) carries var(--on-c1)."""
+    return color.replace("var(--", "var(--on-")
 
 
 def frame() -> Spec:
@@ -237,6 +246,10 @@ def _segments(row: Bar, index: int) -> list[Spec]:
         })  # fmt: skip
         begin = end
     return values
+
+
+def _colored(parts: Sequence[str], colors: Sequence[str]) -> Spec:
+    return {"field": "part", "type": "nominal", "legend": None, "scale": {"domain": [*parts], "range": [*colors]}}
 
 
 def _percent(field: str) -> Spec:
