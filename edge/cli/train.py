@@ -1,0 +1,91 @@
+"""`edge train`: a model and pictures in, a trained .keras file out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.cli.output import json_option, print_json, progress, say
+
+if TYPE_CHECKING:
+    from edge.training.checkpoints import Epoch
+    from edge.training.loop import Watch
+    from edge.training.outcome import TrainingResult
+
+_SHAPE_OPTIONS = ("image_size", "classes", "alpha")
+_AUGMENT = click.Choice(["flip", "shift"])
+_MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
+
+
+@click.command()
+@click.argument("model")
+@click.option("--data", required=True, help="Folder of class folders, folder with labels.csv, .npz, or 'digits'.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .keras file to write.")
+@click.option("--image-size", type=click.IntRange(min=1), help="Height and width, pixels.  [default: the model's]")
+@click.option("--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the data]")
+@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Width, for models that take it.")
+@click.option("--preprocessing", "mode", type=_MODES, help="How pixels are scaled.  [default: the model's]")
+@click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples per step.")
+@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True,
+              help="Highest learning rate; a warm-up leads to it, a cosine away.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--validation", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
+              show_default=True, help="Fraction that decides which epoch is best.")  # fmt: skip
+@click.option("--test", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
+              help="Fraction that is only measured, where the data has no test part.")  # fmt: skip
+@click.option("--patience", type=click.IntRange(min=1), default=5, show_default=True,
+              help="Stop after so many epochs without a lower validation loss.")  # fmt: skip
+@click.option("--augment", multiple=True, type=_AUGMENT, help="Vary the pictures at random; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use only so many samples, class-balanced.")
+@click.option("--checkpoint-dir", "checkpoints", type=click.Path(file_okay=False, path_type=Path),
+              help="State after each epoch.  [default: beside --out]")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
+@json_option
+def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per field of TrainingSettings)
+    """Train MODEL, a name of `edge models` or a .keras file, on a source of labelled pictures.
+
+    Beside the .keras file come NAME.json (how to feed the model, its labels, the measured accuracy) and
+    NAME-history.json. A training that was stopped continues with --resume.
+    """
+    from edge.training.loop import train
+    from edge.training.settings import TrainingSettings
+
+    arguments = {name: value for name in _SHAPE_OPTIONS if (value := options.pop(name)) is not None}
+    settings = TrainingSettings(arguments=arguments, **options)
+    try:
+        with progress("training", settings.epochs) as advance:
+            result = train(settings, _watch(settings.epochs, advance))
+    except KeyboardInterrupt:
+        say(f"stopped; what was learned until the last whole epoch is in {settings.checkpoint_folder}, "
+            "--resume continues from there")  # fmt: skip
+        raise
+    print_json(result.to_json()) if as_json else _tell(result)
+
+
+def _watch(epochs: int, advance: Callable[[int, str], None]) -> Watch:
+    from edge.training.loop import Watch
+
+    def on_epoch(epoch: Epoch) -> None:
+        text = (f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}  validation loss "
+                f"{epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.2%}  {epoch.duration_s:.1f} s")  # fmt: skip
+        say(text)
+        advance(1, "")
+
+    return Watch(
+        on_step=lambda epoch, step, steps: advance(0, f"epoch {epoch}, batch {step} of {steps}"),
+        on_epoch=on_epoch,
+        on_note=say,
+    )
+
+
+def _tell(result: TrainingResult) -> None:
+    early = ", stopped early" if result.stopped_early else ""
+    click.echo(f"{result.file}: {result.parameters:,} parameters, {result.classes} classes")
+    click.echo(f"test accuracy {result.test.accuracy:.2%} ({result.test.correct} of {result.test.of}): measured on "
+               f"{result.measured_on}")  # fmt: skip
+    click.echo(f"epoch {result.best_epoch} of {result.epochs} is kept{early}; trained for {result.training_s:.1f} s; "
+               f"history in {result.history_file}")  # fmt: skip

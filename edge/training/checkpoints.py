@@ -1,0 +1,132 @@
+"""The state of a training after each epoch, on disk so that a kill at any moment loses at most one epoch.
+
+`state.json` names the model files of the last and the best epoch. It is replaced after they are written and before
+older ones are removed, so that whatever it says is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.files import replacing, write_whole
+from edge.errors import InputError
+
+_STATE_FILE = "state.json"
+_SCHEMA = "edge-checkpoint/1"
+_PATTERN = "epoch-*.keras"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the history; losses are cross-entropies, accuracies lie in 0..1. `epoch` counts from 1."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a training has come. `seeds` are the states of the model's own random layers (dropout)."""
+
+    identity: Mapping[str, Any]
+    history: tuple[Epoch, ...]
+    seeds: tuple[tuple[int, ...], ...] = ()
+    finished: bool = False
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch with the lowest validation loss, the first of equals."""
+        return min(self.history, key=lambda epoch: epoch.val_loss, default=None)
+
+    @property
+    def epochs_since_best(self) -> int:
+        """How many epochs brought no lower validation loss."""
+        return 0 if self.best is None else len(self.history) - self.best.epoch
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The folder of one training."""
+
+    folder: Path
+
+    def model_file(self, epoch: int) -> Path:
+        """Return where the model (with its optimizer) after an epoch lies."""
+        return self.folder / f"epoch-{epoch:04}.keras"
+
+    def load(self) -> State | None:
+        """Return the last state, or None if there is none.
+
+        Raises:
+            InputError: it is damaged, or model files that it names are missing.
+        """
+        path = self.folder / _STATE_FILE
+        if not path.is_file():
+            return None
+        try:
+            state = _from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is no checkpoint: {error}", hint=f"remove {self.folder} to start over") from error
+        for file in self._named(state):
+            if not file.is_file():
+                raise InputError(f"{path} names {file.name}, which is gone", hint=f"remove {self.folder} to start over")
+        return state
+
+    def save(self, state: State, model: Any) -> None:  # noqa: ANN401  (a keras.Model)
+        """Write the model after its last epoch and then the state; keep the last and the best model, remove others.
+
+        Raises:
+            WriteError: the disk is full or the folder not writable; the previous state stays whole.
+        """
+        with replacing(self.model_file(len(state.history))) as draft:
+            model.save(draft)
+        self.save_state(state)
+        self._remove_all_but(self._named(state))
+
+    def save_state(self, state: State) -> None:
+        """Write the state alone."""
+        write_whole(self.folder / _STATE_FILE, json.dumps(_to_json(state), indent=1))
+
+    def clear(self) -> None:
+        """Remove what an earlier training left, the state first."""
+        (self.folder / _STATE_FILE).unlink(missing_ok=True)
+        self._remove_all_but(set())
+
+    def _named(self, state: State) -> set[Path]:
+        epochs = {len(state.history), state.best.epoch} if state.best else set()
+        return {self.model_file(epoch) for epoch in epochs}
+
+    def _remove_all_but(self, kept: set[Path]) -> None:
+        """Remove model files, and the drafts that a killed process left."""
+        for file in (*self.folder.glob(_PATTERN), *self.folder.glob(f".{_PATTERN}")):
+            if file not in kept:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def _to_json(state: State) -> dict[str, Any]:
+    return {
+        "schema": _SCHEMA,
+        "identity": dict(state.identity),
+        "finished": state.finished,
+        "seeds": [list(seed) for seed in state.seeds],
+        "history": [asdict(epoch) for epoch in state.history],
+    }
+
+
+def _from_json(value: Mapping[str, Any]) -> State:
+    if value["schema"] != _SCHEMA:
+        raise ValueError(f"schema {value['schema']}, expected {_SCHEMA}")
+    history = tuple(Epoch(**epoch) for epoch in value["history"])
+    seeds = tuple(tuple(seed) for seed in value["seeds"])
+    return State(value["identity"], history, seeds, bool(value["finished"]))

@@ -1,0 +1,138 @@
+"""The Keras side of training: compile, one epoch, the state of random layers.
+
+Imports Keras; import it only from functions.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from edge.errors import EdgeError, InputError
+from edge.training.batches import Batches, batch_count
+from edge.training.checkpoints import Epoch
+from edge.training.parts import Parts
+from edge.training.settings import TrainingSettings
+
+_WARM_UP_PART = 0.2
+_WARM_UP_EPOCHS = 5
+_FIRST_RATE_PART = 0.1
+_LAST_RATE_PART = 0.01
+
+OnStep = Callable[[int, int, int], None]
+
+
+def compile_model(model: Any, settings: TrainingSettings, samples: int) -> None:  # noqa: ANN401
+    """Give the model AdamW with a warm-up and a cosine over all epochs, and cross-entropy for what it ends in."""
+    steps = batch_count(samples, settings.batch, training=True)
+    total = steps * settings.epochs
+    warm_up = min(int(total * _WARM_UP_PART), steps * _WARM_UP_EPOCHS)
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate * _FIRST_RATE_PART,
+        max(total - warm_up, 1),
+        alpha=_LAST_RATE_PART,
+        warmup_target=settings.learning_rate,
+        warmup_steps=warm_up,
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not _ends_in_softmax(model)),
+        metrics=["accuracy"],
+        jit_compile=False,  # on a CPU, compiling with XLA costs more than a short training gains
+    )
+
+
+def fit_epoch(
+    model: Any,  # noqa: ANN401
+    settings: TrainingSettings,
+    parts: Parts,
+    epoch: int,
+    *,
+    on_step: OnStep,
+) -> Epoch:
+    """Train one epoch (counted from 1) and measure the validation part.
+
+    Raises:
+        EdgeError: the loss is no finite number any more.
+        DataError: a sample cannot be read.
+    """
+    batches = Batches(parts.train, settings.batch, seed=(settings.seed, epoch), augment=settings.augment)
+    started = time.monotonic()
+    logs = model.fit(
+        batches,
+        initial_epoch=epoch - 1,
+        epochs=epoch,
+        validation_data=Batches(parts.validation, settings.batch),
+        callbacks=[_Steps(epoch, len(batches), on_step)],
+        shuffle=False,  # the order is the batches' own
+        verbose=0,
+    ).history
+    figures = {name: float(values[-1]) for name, values in logs.items()}
+    if not (math.isfinite(figures["loss"]) and math.isfinite(figures["val_loss"])):
+        raise EdgeError(
+            f"training diverged in epoch {epoch}: loss {figures['loss']}, validation loss {figures['val_loss']}",
+            hint=f"lower the learning rate, now {settings.learning_rate:g} (--lr)",
+        )
+    return Epoch(
+        epoch=epoch,
+        loss=figures["loss"],
+        accuracy=figures["accuracy"],
+        val_loss=figures["val_loss"],
+        val_accuracy=figures["val_accuracy"],
+        learning_rate=float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
+        duration_s=round(time.monotonic() - started, 3),
+    )
+
+
+def random_states(model: Any) -> tuple[tuple[int, ...], ...]:  # noqa: ANN401
+    """Return the states of the model's random layers, which a .keras file does not hold."""
+    return tuple(tuple(int(word) for word in variable.numpy()) for variable in _random_variables(model))
+
+
+def restore_random_states(model: Any, states: tuple[tuple[int, ...], ...]) -> None:  # noqa: ANN401
+    """Put back what `random_states` returned."""
+    for variable, state in zip(_random_variables(model), states, strict=True):
+        variable.assign(state)
+
+
+def without_optimizer(model: Any) -> Any:  # noqa: ANN401
+    """Return the same model uncompiled, a third of the size on disk."""
+    plain = type(model).from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def _random_variables(model: Any) -> list[Any]:  # noqa: ANN401
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+
+
+def _ends_in_softmax(model: Any) -> bool:  # noqa: ANN401
+    last = model.layers[-1]
+    if isinstance(last, keras.Model):
+        return _ends_in_softmax(last)
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
+        return True
+    if activation in (None, keras.activations.linear):
+        return False
+    raise InputError(
+        f"the model ends in {type(last).__name__} with {getattr(activation, '__name__', activation)}; a classifier "
+        "ends in softmax or in plain scores",
+        hint="end it with Dense(classes, activation='softmax')",
+    )
+
+
+class _Steps(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Tells after each batch how far the epoch is."""
+
+    def __init__(self, epoch: int, steps: int, on_step: OnStep) -> None:
+        super().__init__()
+        self._epoch, self._steps, self._on_step = epoch, steps, on_step
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        """Tell it."""
+        self._on_step(self._epoch, batch + 1, self._steps)

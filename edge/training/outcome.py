@@ -1,0 +1,122 @@
+"""What a training leaves: the model, a sidecar that says how to feed it and what it knows, and the history."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from converters.files import replacing, sha256_of, write_whole
+from edge.training.checkpoints import State
+from edge.training.parts import Parts
+from edge.training.settings import TrainingSettings
+from edge.training.subject import SIDECAR_SCHEMA, Subject
+
+_HISTORY_SCHEMA = "edge-history/1"
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many right of so many."""
+
+    correct: int
+    of: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share, 0..1."""
+        return self.correct / self.of
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training; accuracies are those of the best epoch's weights, which is what `file` holds."""
+
+    file: Path
+    sidecar: Path
+    history_file: Path
+    classes: int
+    parameters: int
+    test: Share
+    measured_on: str
+    validation: Share
+    best_epoch: int
+    epochs: int
+    stopped_early: bool
+    training_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `edge train --json` prints."""
+        return {
+            "file": str(self.file),
+            "sidecar": str(self.sidecar),
+            "history": str(self.history_file),
+            "classes": self.classes,
+            "parameters": self.parameters,
+            "metrics": metrics_json(self.test, self.validation, self.measured_on),
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "stopped_early": self.stopped_early,
+            "training_s": self.training_s,
+        }
+
+
+def metrics_json(test: Share, validation: Share, measured_on: str) -> dict[str, Any]:
+    """Return the figures with what they were measured on."""
+    return {
+        "test": {**asdict(test), "accuracy": test.accuracy, "measured_on": measured_on},
+        "validation": {**asdict(validation), "accuracy": validation.accuracy,
+                       "measured_on": "the validation samples, by which the best epoch was chosen"},
+    }  # fmt: skip
+
+
+def write_history(settings: TrainingSettings, state: State) -> None:
+    """Write the epochs so far beside the model."""
+    value = {
+        "schema": _HISTORY_SCHEMA,
+        "settings": dict(state.identity),
+        "best_epoch": state.best.epoch if state.best else None,
+        "finished": state.finished,
+        "epochs": [asdict(epoch) for epoch in state.history],
+    }
+    write_whole(settings.history_file, json.dumps(value, indent=1) + "\n")
+
+
+def write_model(model: Any, settings: TrainingSettings, sidecar: dict[str, Any]) -> None:  # noqa: ANN401
+    """Write the model and its sidecar; an old sidecar is removed first, so that none ever lies beside another model.
+
+    Raises:
+        WriteError: the disk is full or the folder not writable.
+    """
+    settings.sidecar_file.unlink(missing_ok=True)
+    with replacing(settings.out) as draft:
+        model.save(draft)
+    described = {**sidecar, "file": settings.out.name, "sha256": sha256_of(settings.out)}
+    write_whole(settings.sidecar_file, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+
+
+def sidecar_json(
+    settings: TrainingSettings, subject: Subject, parts: Parts, *, classes: int, metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the description that lies beside the model and that conversion reads."""
+    labels = parts.whole.names or subject.labels
+    return {
+        "schema": SIDECAR_SCHEMA,
+        "name": subject.name,
+        "arguments": subject.arguments(classes),
+        "classes": classes,
+        "labels": None if labels is None else list(labels),
+        "preprocessing": subject.preprocessing.to_json(),
+        "data": {"source": settings.data, "digest": parts.digest, "samples": len(parts.whole)},
+        "metrics": metrics,
+        "seed": settings.seed,
+        "tools": {
+            "edge-convert": version("edge-convert"),
+            "tensorflow": version("tensorflow"),
+            "keras": version("keras"),
+            "python": platform.python_version(),
+        },
+    }
