@@ -79,7 +79,7 @@ class RuntimeVersion:
     """An installed TFLite runtime."""
 
     name: str
-    version: str
+    version: str | None
 
 
 @dataclass(frozen=True)

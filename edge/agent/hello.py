@@ -7,9 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from edge.agent.protocol import PROTOCOL
-
-# What is imported and the distribution it comes from, in order of preference.
-RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+from edge.runtime.interpreters import installed
 
 
 def run(request: dict[str, Any], progress: object) -> dict[str, Any]:
@@ -22,10 +20,9 @@ def run(request: dict[str, Any], progress: object) -> dict[str, Any]:
     }
 
 
-def installed_runtimes() -> list[dict[str, str]]:
-    """Return name and version of each TFLite runtime, without importing any."""
-    found = [{"name": name, "version": _version(name)} for name in RUNTIMES]
-    return [{"name": str(each["name"]), "version": each["version"]} for each in found if each["version"] is not None]
+def installed_runtimes() -> list[dict[str, str | None]]:
+    """Return name and version of each TFLite runtime, in order of preference, without importing any."""
+    return [{"name": each.name, "version": each.version} for each in installed()]
 
 
 def _version(distribution: str) -> str | None:

@@ -6,26 +6,21 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from edge.agent.request import count, field
-from edge.runtime.errors import ModelInvalidError
+from edge.runtime.errors import ModelInputError, ModelInvalidError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy import generic
+    from numpy.typing import NDArray
 
     from edge.runtime import Model
 
 
 def load_model(request: dict[str, Any]) -> Model:
     """Load the model a request names; edge.runtime verifies the file first."""
-    from edge import runtime
+    from edge.runtime import load
 
-    name = field(request, "runtime", str, None)
-    delegates = tuple(field(request, "delegates", list, []))
-    path = model_path(request)
-    if not hasattr(runtime, "load"):
-        from edge.agent.bare import BareModel
-
-        return BareModel(path, count(request, "threads", 1))
-    return runtime.load(path, runtime=name, threads=count(request, "threads", 1), delegates=delegates)
+    runtime, delegates = field(request, "runtime", str, None), field(request, "delegates", list, [])
+    return load(model_path(request), runtime=runtime, threads=count(request, "threads", 1), delegates=delegates)
 
 
 def model_path(request: dict[str, Any]) -> str:
@@ -36,24 +31,15 @@ def model_path(request: dict[str, Any]) -> str:
     return path
 
 
-def plausible_inputs(model: Model, seed: int = 0) -> list[np.ndarray]:
-    """Return one array per input that every model can run on.
+def plausible_inputs(model: Model) -> list[NDArray[generic]]:
+    """Return one array per input that the model can run on; a dimension that is free becomes 1."""
+    from edge.runtime.plausible import plausible_array
 
-    Floating point: uniform in [-1, 1). 8-bit: all values. Wider integers and truth values: zeros, since they are
-    often indices and another value might be out of their range.
-    """
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    return [_plausible(generator, tuple(each.shape), np.dtype(each.dtype)) for each in model.inputs]
-
-
-def _plausible(generator: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    import numpy as np
-
-    if dtype.kind == "f":
-        return generator.uniform(-1, 1, shape).astype(dtype)
-    if dtype.kind in "iu" and dtype.itemsize == 1:
-        limits = np.iinfo(dtype)
-        return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-    return np.zeros(shape, dtype)
+    strings = [each.name for each in model.inputs if each.dtype == "bytes"]
+    if strings:
+        raise ModelInputError(f"input {strings[0]!r} takes texts", hint="give the inputs with the job")
+    shapes = [[1 if size < 0 else size for size in each.shape] for each in model.inputs]
+    return [
+        plausible_array(shape, each.dtype, seed=index)
+        for index, (shape, each) in enumerate(zip(shapes, model.inputs, strict=True))
+    ]

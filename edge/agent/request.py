@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from edge.runtime.errors import RuntimeFault
 
@@ -18,13 +18,13 @@ def field(request: dict[str, Any], name: str, kind: type[T] | tuple[type[T], ...
     """
     value = request.get(name, default)
     if value is default and default is not _REQUIRED:
-        return default
+        return cast("T", default)
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if value is _REQUIRED or not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(each.__name__ for each in kinds)
         got = "nothing" if value is _REQUIRED else repr(value)[:80]
         raise RuntimeFault(f"the job {request.get('job')!r} wants {name!r} as {wanted}, got {got}")
-    return value  # type: ignore[no-any-return]
+    return cast("T", value)
 
 
 def at_least(request: dict[str, Any], name: str, least: float, default: float | None = None) -> float:
