@@ -10,6 +10,8 @@ from edge.measure.measurement import Kernel, KernelProfile, Operator, SparseKern
 
 # XNNPACK's name for a sparse matrix product; its presence is the proof that a sparse kernel ran.
 SPARSE = "SPMM"
+# The runtime whose library holds the profiler; kernels of one runtime say nothing about the latency of another.
+PROFILED_RUNTIME = "ai-edge-litert"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class KernelView:
     reason: str | None = None
 
     @classmethod
-    def from_result(cls, result: Mapping[str, Any], *, runs: int, threads: int) -> KernelView:
+    def from_result(cls, result: Mapping[str, Any]) -> KernelView:
         """Read the result of the agent's job `kernels`."""
         if not result.get("available"):
             return cls(reason=str(result.get("reason") or "the runtime did not say why"))
@@ -33,11 +35,11 @@ class KernelView:
                 Operator(each["index"], str(each["op"]), str(each["kernel"]), each["time_us"])
                 for each in result["operators"]
             ),
-            profile=KernelProfile(str(result["version"]), runs, threads, result.get("invoke_us")),
+            profile=KernelProfile(str(result["version"]), result["runs"], result["threads"], result.get("invoke_us")),
         )
 
     def sparse(self, pointwise: int | None) -> SparseKernels | None:
         """Return how many of the model's 1x1 convolutions ran as sparse products; None where either is not known."""
         if self.operators is None or pointwise is None:
             return None
-        return SparseKernels(sum(SPARSE in operator.kernel for operator in self.operators), pointwise)
+        return SparseKernels(sum(SPARSE in operator.kernel.split() for operator in self.operators), pointwise)

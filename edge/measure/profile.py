@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,7 +13,7 @@ from devices.contract import Device
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.measure.artifact_ref import Subject, describe
-from edge.measure.kernel_view import KernelView
+from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
 from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
 from edge.measure.plan import Plan
@@ -50,7 +51,7 @@ def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = 
         run = session.latency(agent, plan.threads)
         cores = _all_cores(plan, facts)
         both = (run,) if cores is None else (run, session.latency(agent, cores))
-        view = session.kernels(agent)
+        view = session.kernels(agent, run)
     with AgentClient.on(device) as agent:
         after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
     return _measurement(_Found(subject, facts, plan, both, view, before, after))
@@ -86,10 +87,12 @@ class _Session:
         )
         return LatencyRun.from_result(result, plan, threads)
 
-    def kernels(self, agent: AgentClient) -> KernelView:
-        plan = self.plan
+    def kernels(self, agent: AgentClient, run: LatencyRun) -> KernelView:
+        plan, timed = self.plan, run.runtime
         if not plan.kernels:
             return KernelView(reason="not asked for")
+        if timed.name != PROFILED_RUNTIME:
+            return KernelView(reason=f"{timed.name} {timed.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
         try:
             result = agent.call(
                 "kernels", deadline_s=_SLACK_S, model=self.model, threads=plan.threads, runs=plan.kernel_runs
@@ -97,7 +100,7 @@ class _Session:
         except RuntimeFault as error:
             return KernelView(reason=f"kernel profile not available: {error}")
         self.on_step("kernels")
-        return KernelView.from_result(result, runs=plan.kernel_runs, threads=plan.threads)
+        return KernelView.from_result(result)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def _measurement(found: _Found) -> Measurement:
         schema=SCHEMA,
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         artifact=subject.ref,
-        device=DeviceRef(found.facts.name, found.facts.to_json()),
+        device=DeviceRef(found.facts.name, json.loads(json.dumps(found.facts.to_json()))),
         runtime=run.runtime,
         plan=PlanRef(plan.quick, plan.warmup_s, plan.windows, plan.window_s, plan.min_runs),
         threads=run.threads,

@@ -23,13 +23,13 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def figure(value: float | None) -> str:
-    """Return a number with three significant digits, or more where it is whole; None is "unknown"."""
+    """Return a number with at least three significant digits; None is "unknown"."""
     if value is None:
         return "unknown"
-    if value >= 100:
+    if value == 0 or value >= 100:
         return f"{value:.0f}"
-    digits = 2 if value >= 1 else 3
-    return f"{value:.{digits}f}" if value >= 0.1 or value == 0 else f"{value:.3g}"
+    digits = 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}" if value >= 0.1 else f"{value:.3g}"
 
 
 def megabytes(value_bytes: int | None) -> str:
