@@ -1,0 +1,114 @@
+"""Recipes are data: what becomes of a model's numbers, and how far the result may be from the Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from converters.errors import ConversionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far a variant may be from the Keras model on the checked inputs; None: not judged.
+
+    Attributes:
+        relative_rms_error: root mean square error over the outputs' own root mean square, after one step of the
+            output's quantization is taken off (what the output cannot resolve is not an error of the conversion).
+        relative_max_error: largest absolute error over the largest absolute output, one step taken off likewise.
+        top1_agreement: share of the clearly decided inputs on which the variant names the same class. Decided: the
+            first class leads the second by at least a tenth of its value, on at least 20 inputs.
+        accuracy_drop: share of all labelled inputs that the variant may lose against the Keras model.
+    """
+
+    relative_rms_error: float
+    relative_max_error: float | None = None
+    top1_agreement: float | None = None
+    accuracy_drop: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way from a float model to an artifact.
+
+    Attributes:
+        weights: what is stored: float32, float16 or int8 (per output channel).
+        activations: what flows between operators: float32, int8 or int16.
+        interface: type of the inputs and outputs: float32 or int8.
+        calibrated: whether ranges are measured on real inputs first.
+        about: one line for people.
+    """
+
+    name: str
+    weights: str
+    activations: str
+    interface: str
+    calibrated: bool
+    tolerance: Tolerance
+    about: str
+
+    @property
+    def integer_only(self) -> bool:
+        """Whether every operator between the inputs and the outputs must compute in integers."""
+        return self.activations != "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe's fields for the artifact."""
+        return asdict(self)
+
+
+_TABLE = (
+    Recipe(
+        name="fp32", weights="float32", activations="float32", interface="float32", calibrated=False,
+        tolerance=Tolerance(relative_rms_error=1e-4, relative_max_error=1e-3, top1_agreement=1.0, accuracy_drop=0.0),
+        about="the model as it is, batch normalization folded",
+    ),
+    Recipe(
+        name="fp16", weights="float16", activations="float32", interface="float32", calibrated=False,
+        tolerance=Tolerance(relative_rms_error=0.03, top1_agreement=0.98, accuracy_drop=0.01),
+        about="half the size, weights stored as float16 and unpacked when loaded",
+    ),
+    Recipe(
+        name="dynamic", weights="int8", activations="float32", interface="float32", calibrated=False,
+        tolerance=Tolerance(relative_rms_error=0.4, top1_agreement=0.9, accuracy_drop=0.05),
+        about="a quarter of the size, weights int8, activations quantized while running",
+    ),
+    Recipe(
+        name="int8", weights="int8", activations="int8", interface="int8", calibrated=True,
+        tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
+        about="integers only, int8 in and out",
+    ),
+    Recipe(
+        name="int8-float", weights="int8", activations="int8", interface="float32", calibrated=True,
+        tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
+        about="integers only inside, float32 in and out",
+    ),
+    Recipe(
+        name="int16x8", weights="int8", activations="int16", interface="float32", calibrated=True,
+        tolerance=Tolerance(relative_rms_error=0.3, top1_agreement=0.9, accuracy_drop=0.05),
+        about="int16 activations, int8 weights, float32 in and out: finer than int8, slower",
+    ),
+)  # fmt: skip
+RECIPES = MappingProxyType({recipe.name: recipe for recipe in _TABLE})
+
+
+def recipe_named(name: str) -> Recipe:
+    """Return one recipe.
+
+    Raises:
+        ConversionError: there is none of that name; the nearest ones are named.
+    """
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        near = get_close_matches(name, RECIPES, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "name one of these, several separated by commas"
+        raise ConversionError(f"no recipe is named '{name}'; there are {', '.join(RECIPES)}", hint=hint)
+    return recipe
+
+
+def recipes_named(names: Iterable[str]) -> tuple[Recipe, ...]:
+    """Return the recipes of these names, each once, in the order asked."""
+    return tuple(recipe_named(name) for name in dict.fromkeys(names))

@@ -1,0 +1,82 @@
+"""Run a .tflite model on the host through LiteRT, quantizing inputs and reading outputs as real numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.errors import ConversionError
+from converters.quiet import quiet
+
+Array = npt.NDArray[Any]
+
+
+class HostModel:
+    """One loaded model; `preserve` keeps every intermediate tensor readable, at the price of speed and memory."""
+
+    def __init__(self, data: bytes, *, preserve: bool = False) -> None:
+        """Load the model with all cores.
+
+        Raises:
+            ConversionError: LiteRT cannot load what was converted.
+        """
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve else OpResolverType.AUTO
+        with quiet() as noise:
+            try:
+                self._interpreter = Interpreter(
+                    model_content=data, num_threads=os.cpu_count() or 1,
+                    experimental_preserve_all_tensors=preserve, experimental_op_resolver_type=resolver,
+                )  # fmt: skip
+                self._interpreter.allocate_tensors()
+            except (RuntimeError, ValueError) as error:
+                raise ConversionError(
+                    f"LiteRT cannot load the converted model: {error}",
+                    hint=f"the last words of the runtime: {noise.tail()}",
+                ) from error
+        self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
+        self._details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
+        self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the outputs as float32 (integers dequantized) for one batch of inputs."""
+        for detail, array in zip(self.inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], quantized(array, detail))
+        self._interpreter.invoke()
+        return [real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self.outputs]
+
+    def value(self, index: int) -> Array | None:
+        """Return a tensor's real value after a run; None where it holds none."""
+        try:
+            return real(self._interpreter.get_tensor(index), self._details[index])
+        except ValueError:
+            return None
+
+
+def quantized(array: Array, detail: Mapping[str, Any]) -> Array:
+    """Return the array in the input's own type."""
+    dtype = np.dtype(detail["dtype"])
+    scale, zero_point = detail["quantization"]
+    if dtype.kind not in "iu" or not scale:
+        return np.ascontiguousarray(array, dtype)
+    limits = np.iinfo(dtype)
+    stored: Array = np.clip(np.rint(array / scale + zero_point), limits.min, limits.max).astype(dtype)
+    return stored
+
+
+def real(array: Array, detail: Mapping[str, Any]) -> Array:
+    """Return a tensor's value as real numbers, whatever its type and quantization."""
+    parameters = detail["quantization_parameters"]
+    scales, zeros = parameters["scales"], parameters["zero_points"]
+    if array.dtype.kind not in "iu" or not len(scales):
+        return array
+    shape = [1] * array.ndim
+    if len(scales) > 1:
+        shape[parameters["quantized_dimension"]] = len(scales)
+    value: Array = (array.astype(np.float64) - zeros.reshape(shape)) * scales.reshape(shape)
+    return value.astype(np.float32)

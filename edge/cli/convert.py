@@ -1,0 +1,134 @@
+"""`edge convert`: a Keras model becomes checked TFLite variants."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.cli.output import json_option, print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from converters.artifact import Artifact
+    from converters.recipes import Recipe
+
+_MODES = ("tf", "torch", "caffe", "unit", "raw")
+
+
+def _recipes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Recipe, ...]:
+    """Return the recipes of names separated by commas, or answer with the nearest names."""
+    from converters.errors import ConversionError
+    from converters.recipes import recipes_named
+
+    names = [part.strip() for part in value.split(",") if part.strip()]
+    if not names:
+        raise click.BadParameter("name at least one recipe", ctx, param)
+    try:
+        return recipes_named(names)
+    except ConversionError as error:
+        raise click.BadParameter(f"{error}; {error.hint}", ctx, param) from error
+
+
+def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float]:
+    """Return the tolerance's fields from NAME=VALUE pairs separated by commas."""
+    from converters.recipes import Tolerance
+
+    known = [field.name for field in fields(Tolerance)]
+    result = {}
+    for pair in [] if value is None else value.split(","):
+        key, _, number = pair.strip().partition("=")
+        if key not in known:
+            raise click.BadParameter(f"no tolerance is called '{key}'; there are {', '.join(known)}", ctx, param)
+        try:
+            result[key] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"'{pair}' is not NAME=NUMBER", ctx, param) from None
+    return result
+
+
+@click.command("convert")
+@click.argument("source")
+@click.option(
+    "--to",
+    "recipes",
+    metavar="RECIPES",
+    callback=_recipes,
+    required=True,
+    help="fp32, fp16, dynamic, int8, int8-float, int16x8; several separated by commas.",
+)
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for NAME-RECIPE.tflite and NAME-RECIPE.json.",
+)
+@click.option("--name", help="Name of the artifacts instead of the source's.")
+@click.option("--weights", help="For a registry name: a .keras, .weights.h5 or .tflite file, or 'imagenet'.")
+@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="For a registry name: width.")
+@click.option("--image-size", type=click.IntRange(min=1), help="Height and width of the input, pixels.")
+@click.option("--classes", type=click.IntRange(min=1), help="For a registry name: number of classes.")
+@click.option("--padding", type=click.Choice(["same", "symmetric"]), help="For a registry name: padding of stride 2.")
+@click.option("--calibrate", metavar="SRC", help="Real inputs for the integer recipes: folder, .npy, .npz or 'digits'.")
+@click.option("--check", metavar="SRC", help="Inputs to compare with Keras on [default: those of --calibrate].")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Take at most so many inputs from each source.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of inputs.")
+@click.option("--labels", metavar="FILE|imagenet", help="Class names, one per line.")
+@click.option("--preprocess", type=click.Choice(_MODES), help="How pixels were scaled in training.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Static batch size.")
+@click.option(
+    "--tolerance",
+    metavar="NAME=NUMBER,...",
+    callback=_tolerance,
+    help="Allowed difference instead of the recipes' own, as relative_rms_error=0.1,accuracy_drop=0.02.",
+)
+@json_option
+def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Convert SOURCE to TFLite variants and check each against the Keras model.
+
+    SOURCE is a name of `edge models`, a .keras or .h5 file, or a SavedModel folder. Only variants within their
+    tolerance are written.
+    """
+    from converters.quiet import quiet
+    from edge.pipeline import ConvertRequest, convert_source
+
+    names = ("alpha", "image_size", "classes", "padding")
+    arguments = {name: value for name in names if (value := options.pop(name)) is not None}
+    request = ConvertRequest(arguments=arguments, **options)
+    with quiet(), progress("converting", 2 * len(request.recipes) + 5) as advance:
+        artifacts = convert_source(request, say=say, on_progress=advance)
+    _show(artifacts, as_json)
+
+
+def _show(artifacts: tuple[Artifact, ...], as_json: bool) -> None:
+    if as_json:
+        print_json([artifact.to_json() for artifact in artifacts])
+        return
+    rows = [_row(artifact) for artifact in artifacts]
+    print_table(("artifact", "bytes", "max error", "mean error", "cosine", "top-1", "correct"), rows, right=range(1, 7))
+    parity = artifacts[0].parity
+    accuracy = parity.accuracy
+    keras = f"; Keras itself: {accuracy.reference_correct} of {accuracy.of} correct" if accuracy else ""
+    say(f"compared with Keras on {parity.samples} inputs: {parity.source}{keras}")
+
+
+def _row(artifact: Artifact) -> tuple[str, ...]:
+    parity = artifact.parity
+    accuracy = parity.accuracy
+    return (
+        str(artifact.path),
+        f"{len(artifact.data):,}",
+        f"{parity.max_abs_error:.2g}",
+        f"{parity.mean_abs_error:.2g}",
+        "-" if parity.cosine is None else f"{parity.cosine:.6f}",
+        "-" if parity.top1_agreement is None else f"{parity.top1_agreement:.1%}",
+        f"{accuracy.correct}/{accuracy.of}" if accuracy else "-",
+    )

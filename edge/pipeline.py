@@ -1,0 +1,56 @@
+"""The glue of `edge convert`: a source, its weights and its data, brought together for the converters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from converters.artifact import Artifact, Provenance
+from converters.convert import Conversion, Progress, convert
+from converters.recipes import Recipe
+from converters.samples import SampleSet
+from edge.loading import ConvertRequest, LoadedModel, Say, load_model
+from edge.sampling import read_data
+
+__all__ = ["ConvertRequest", "convert_source"]
+
+
+def convert_source(
+    request: ConvertRequest, *, say: Say = lambda text: None, on_progress: Progress = lambda steps, note: None
+) -> tuple[Artifact, ...]:
+    """Load, convert, check and publish.
+
+    Args:
+        request: what is asked.
+        say: called with each remark a user should read.
+        on_progress: called as `on_progress(steps_done, note)`; 2 steps per recipe and 5 more.
+
+    Raises:
+        InputError: an argument does not go with the source.
+        DataError: a data source is unreadable or does not fit.
+        ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
+    """
+    on_progress(0, "loading the model")
+    loaded = load_model(request, say)
+    on_progress(1, "reading data")
+    calibration, check = read_data(request, loaded, say)
+    on_progress(1, "")
+    conversion = Conversion(
+        model=loaded.model, inputs=loaded.inputs, recipes=_with_tolerance(request), calibration=calibration,
+        check=check,        classes=loaded.labels is not None or check.labels is not None,
+        provenance=_provenance(loaded, calibration), name=request.name or loaded.model.name, folder=request.folder,
+    )  # fmt: skip
+    return convert(conversion, on_progress=on_progress)
+
+
+def _with_tolerance(request: ConvertRequest) -> tuple[Recipe, ...]:
+    return tuple(
+        replace(recipe, tolerance=replace(recipe.tolerance, **request.tolerance)) for recipe in request.recipes
+    )
+
+
+def _provenance(loaded: LoadedModel, calibration: SampleSet | None) -> Provenance:
+    preprocessing = None if loaded.preprocessing is None else loaded.preprocessing.to_json()
+    return Provenance(
+        source=loaded.record, preprocessing=preprocessing, preprocessing_assumed=loaded.assumed, labels=loaded.labels,
+        labels_origin=loaded.labels_origin, calibration=None if calibration is None else calibration.to_json(),
+    )  # fmt: skip

@@ -1,0 +1,99 @@
+"""Take inputs for calibration and checking from any data source, as a model's own preprocessing wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converters.errors import CalibrationError
+from converters.frozen import Port
+from converters.samples import Sample, SampleSet, drawn, gather
+from edge.errors import DataError
+from edge.loading import IMAGENET, ConvertRequest, LoadedModel, Say, classes_of
+
+if TYPE_CHECKING:
+    from edge.training.source import Source
+
+_DRAWN_SAMPLES = 20
+_DRAWN_RANGE = (-1.0, 1.0)
+
+
+def read_data(request: ConvertRequest, loaded: LoadedModel, say: Say) -> tuple[SampleSet | None, SampleSet]:
+    calibration = _read(request.calibrate, request, loaded, say) if request.calibrate else None
+    if request.check is not None and request.check != request.calibrate:
+        return calibration, _read(request.check, request, loaded, say, labels_must_fit=True)
+    if calibration is not None:
+        return calibration, calibration
+    low_high = loaded.preprocessing.value_range if loaded.preprocessing else _DRAWN_RANGE
+    check = drawn(loaded.inputs, value_range=low_high, count=_DRAWN_SAMPLES, seed=request.seed)
+    say(f"no data was given: variants are compared on {check.count} inputs {check.source}; --check SRC takes real ones")
+    return None, check
+
+
+def _read(
+    spec: str, request: ConvertRequest, loaded: LoadedModel, say: Say, *, labels_must_fit: bool = False
+) -> SampleSet:
+    if loaded.preprocessing is None:
+        samples: Iterator[Sample] = _arrays(Path(spec), loaded.inputs, request)
+        return gather(samples, inputs=loaded.inputs, source=spec, seed=request.seed)
+    from edge.training.sources import open_source
+
+    try:
+        source = open_source(spec, preprocessing=loaded.preprocessing)
+        picked = source.pick(request.samples, seed=request.seed)
+        offset = _label_offset(picked, loaded, say, labels_must_fit)
+        samples = (
+            ([sample.x], None if sample.label is None or offset is None else sample.label + offset)
+            for sample in picked.samples()
+        )
+        return gather(samples, inputs=loaded.inputs, source=spec, seed=request.seed)
+    except DataError as error:
+        raise CalibrationError(str(error), hint=error.hint) from error
+
+
+def _label_offset(source: Source, loaded: LoadedModel, say: Say, must_fit: bool) -> int | None:
+    """Return what is added to the labels: 1 where the model's class 0 is ImageNet's background; None: unusable."""
+    classes = classes_of(loaded.model)
+    if source.labels is None or classes is None or not len(source.labels):
+        return 0
+    if classes == IMAGENET + 1 and source.classes is not None and source.classes <= IMAGENET:
+        say(f"{source.spec}: labels 0..{IMAGENET - 1} are the model's classes 1..{IMAGENET}, class 0 is background")
+        return 1
+    largest = int(source.labels.max())
+    if largest < classes:
+        return 0
+    told = f"{source.spec} has labels up to {largest}, the model has {classes} classes"
+    if must_fit:
+        raise DataError(told, hint="check on data of the classes the model was trained on")
+    say(f"{told}: the labels are not used")
+    return None
+
+
+def _arrays(path: Path, inputs: tuple[Port, ...], request: ConvertRequest) -> Iterator[Sample]:
+    """Yield samples for a model whose inputs are no pictures: one array per input, by name, samples first."""
+    names = [port.name for port in inputs]
+    if not path.is_file() or path.suffix not in (".npz", ".npy"):
+        raise CalibrationError(
+            f"the model's inputs are no pictures ({', '.join(names)}): {path} cannot be made into them",
+            hint="give an .npz file with one array per input, named as the inputs, samples along the first axis",
+        )
+    content = np.load(path, allow_pickle=False)
+    arrays = [content] if path.suffix == ".npy" else [content[name] for name in _keys(content.files, names, path)]
+    count = min(len(array) for array in arrays)
+    chosen = np.sort(np.random.default_rng(request.seed).permutation(count)[: request.samples])
+    for index in chosen:
+        yield [array[index] for array in arrays], None
+
+
+def _keys(available: list[str], names: list[str], path: Path) -> list[str]:
+    if all(name in available for name in names):
+        return names
+    if len(names) == 1 and "x" in available:
+        return ["x"]
+    raise CalibrationError(
+        f"{path} has the arrays {', '.join(available)}, the model's inputs are {', '.join(names)}",
+        hint="name the arrays as the model's inputs: numpy.savez(path, " + ", ".join(f"{n}=..." for n in names) + ")",
+    )
