@@ -75,6 +75,15 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Throttled:
+    """A Raspberry Pi firmware's throttle word in hexadecimal, and what it says of now and of the time since boot."""
+
+    word: str
+    now: tuple[str, ...]
+    since_boot: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RuntimeVersion:
     """An installed TFLite runtime."""
 
@@ -99,7 +108,7 @@ class Facts:
     page_size_bytes: int | None
     clock: Clock
     temperature_c: float | None
-    throttled_word: int | None
+    throttled: Throttled | None
     free_disk_bytes: int | None
     runtimes: tuple[RuntimeVersion, ...]
 
@@ -121,7 +130,7 @@ class Facts:
             page_size_bytes=raw["page_size"],
             clock=_clock(raw),
             temperature_c=raw["temperature_c"],
-            throttled_word=raw["throttled"],
+            throttled=_throttled(raw["throttled"]),
             free_disk_bytes=raw["free_disk_bytes"],
             runtimes=tuple(RuntimeVersion(each["name"], each["version"]) for each in raw["runtimes"]),
         )
@@ -177,6 +186,10 @@ def _system(os_release: str | None, kernel: str | None) -> System:
 
 def _meminfo(text: str | None) -> dict[str, int]:
     return {key: int(kib) * 1024 for key, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text or "", re.MULTILINE)}
+
+
+def _throttled(value: dict[str, Any] | None) -> Throttled | None:
+    return None if value is None else Throttled(value["word"], tuple(value["now"]), tuple(value["since_boot"]))
 
 
 def _clock(raw: dict[str, Any]) -> Clock:

@@ -1,6 +1,6 @@
-"""The job `facts`: what the machine says about itself, raw; the host makes sense of it.
+"""The job `facts`: what the machine says about itself; the host makes sense of it.
 
-Every value is text or a number as the system gave it, None where it gave nothing.
+Every value is as the system gave it (the throttle word decoded), None where it gave nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.agent import sysfs
+from edge.agent.conditions import decode_throttled
 from edge.agent.hello import installed_runtimes
 
 TREE = Path("/proc/device-tree")
@@ -46,7 +47,7 @@ def run(request: dict[str, Any], progress: object) -> dict[str, Any]:
         "least_frequencies_khz": sysfs.frequencies_khz("cpuinfo_min_freq"),
         "most_frequencies_khz": sysfs.frequencies_khz("cpuinfo_max_freq"),
         "temperature_c": sysfs.soc_temperature_c(zones),
-        "throttled": sysfs.throttled_word(),
+        "throttled": decode_throttled(sysfs.throttled_word()),
         "free_disk_bytes": _free_disk_bytes(),
         "runtimes": installed_runtimes(),
     }

@@ -24,7 +24,7 @@ def field(request: dict[str, Any], name: str, kind: type[T] | tuple[type[T], ...
         wanted = " or ".join(each.__name__ for each in kinds)
         got = "nothing" if value is _REQUIRED else repr(value)[:80]
         raise RuntimeFault(f"the job {request.get('job')!r} wants {name!r} as {wanted}, got {got}")
-    return cast("T", value)
+    return value
 
 
 def at_least(request: dict[str, Any], name: str, least: float, default: float | None = None) -> float:

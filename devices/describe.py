@@ -1,0 +1,70 @@
+"""Facts as lines for people: a label and a text each, at most 80 columns together."""
+
+from __future__ import annotations
+
+import textwrap
+
+from devices.facts import Facts, Throttled
+
+UNKNOWN = "unknown"
+WIDTH, LABEL_WIDTH = 80, 14
+
+
+def describe(facts: Facts) -> list[tuple[str, str]]:
+    """Return label and text of each fact, in the order people ask; what is not known says so."""
+    cpu, system, clock = facts.cpu, facts.os, facts.clock
+    return [
+        ("device", f"{facts.name} ({facts.kind})"),
+        ("board", facts.board or UNKNOWN),
+        ("SoC", facts.soc or UNKNOWN),
+        ("CPU", f"{cpu.model or UNKNOWN}, {_cores(cpu.cores, cpu.usable_cores)}, {cpu.architecture}"),
+        ("CPU features", " ".join(cpu.features) or "none that matter here"),
+        ("OS", f"{system.name or system.id or UNKNOWN}, kernel {system.kernel or UNKNOWN}"),
+        ("Python", f"{facts.python.version} ({facts.python.implementation}, {facts.python.bits}-bit)"),
+        ("libc", facts.libc or UNKNOWN),
+        ("memory", f"{_size(facts.memory_bytes)}, {_size(facts.available_memory_bytes)} available"),
+        ("page size", _size(facts.page_size_bytes)),
+        ("free disk", _size(facts.free_disk_bytes)),
+        ("governor", clock.governor or "unknown: the kernel does not control the clock"),
+        ("frequency", _frequency(facts)),
+        ("temperature", UNKNOWN if facts.temperature_c is None else f"{facts.temperature_c:.1f} °C"),
+        ("throttling", _throttling(facts.throttled)),
+        ("runtimes", ", ".join(f"{each.name} {each.version or UNKNOWN}" for each in facts.runtimes) or "none"),
+    ]
+
+
+def lines(facts: Facts) -> list[str]:
+    """Return the description as text, wrapped at 80 columns."""
+    wrapper = textwrap.TextWrapper(width=WIDTH, subsequent_indent=" " * LABEL_WIDTH, break_on_hyphens=False)
+    return [line for label, text in describe(facts) for line in wrapper.wrap(f"{label:<{LABEL_WIDTH}}{text}")]
+
+
+def _cores(cores: int | None, usable: int | None) -> str:
+    if cores is None:
+        return "unknown cores"
+    return f"{cores} cores" if usable in (cores, None) else f"{cores} cores ({usable} usable)"
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return UNKNOWN
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}".replace(".0 ", " ")
+    return f"{count} bytes"
+
+
+def _frequency(facts: Facts) -> str:
+    clock = facts.clock
+    if clock.now_khz is None:
+        return UNKNOWN
+    now = ", ".join(sorted({UNKNOWN if each is None else f"{each // 1000}" for each in clock.now_khz}))
+    least, most = clock.least_khz, clock.most_khz
+    limits = "" if least is None or most is None else f" ({least // 1000} to {most // 1000})"
+    return f"{now} MHz{limits}"
+
+
+def _throttling(throttled: Throttled | None) -> str:
+    if throttled is None:
+        return UNKNOWN
+    return f"now: {', '.join(throttled.now) or 'none'}; since boot: {', '.join(throttled.since_boot) or 'none'}"
