@@ -24,6 +24,8 @@ JOBS = ("convert", "run", "profile", "report")
 _MIN_FREE_BYTES = 1 << 30
 _OLDEST, _NEWEST = (3, 10), (3, 13)
 _NEWEST_TFLITE_RUNTIME = (3, 11)
+_EMULATOR = "qemu-aarch64"
+_EMULATOR_FOR_NEWEST_RUNTIME = (10,)
 _RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
 
 
@@ -260,13 +262,25 @@ def _profiler() -> Finding:
     )
 
 
-def _program(wanted_program: Program) -> Finding:
-    path = machine.program(*wanted_program.names)
+def _program(sought: Program) -> Finding:
+    path = machine.program(*sought.names)
+    if path is None:
+        return Finding("programs", sought.names[0], "missing", "not found", sought.why, f"apt install {sought.apt}")
+    if sought.names[0] != _EMULATOR:
+        return Finding("programs", sought.names[0], "ok", path, sought.why)
+    return _emulator(path, sought.why)
+
+
+def _emulator(path: str, why: str) -> Finding:
+    version = machine.program_version(path)
+    told = "version unknown" if version is None else ".".join(map(str, version))
+    if version is None or version >= _EMULATOR_FOR_NEWEST_RUNTIME:
+        return Finding("programs", _EMULATOR, "ok", f"{path}, {told}", why)
     return Finding(
         section="programs",
-        name=wanted_program.names[0],
-        state="missing" if path is None else "ok",
-        detail=path or "not found",
-        why=wanted_program.why,
-        how=None if path else f"apt install {wanted_program.apt}",
+        name=_EMULATOR,
+        state="problem",
+        detail=f"{path}, {told}: ai-edge-litert 2.2 and later crash in it, up to 2.1.6 runs",
+        why=why,
+        how="install QEMU 10, on Debian 12 from backports: apt install -t bookworm-backports qemu-user",
     )

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROBE_DEADLINE_S = 30
+_ASK_DEADLINE_S = 5
 _PROFILER_SYMBOLS = (
     "LiteRtCreateEnvironment", "LiteRtCreateModelFromFile", "LiteRtCreateOptions",
     "LiteRtSetOptionsHardwareAccelerators", "LiteRtCreateOpaqueOptions", "LiteRtAddOpaqueOptions",
@@ -115,6 +117,16 @@ def program(*names: str) -> str | None:
     """Return the path of the first of several programs that is there, also in administrators' folders."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_FOLDERS])
     return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+
+
+def program_version(path: str) -> tuple[int, ...] | None:
+    """Return the numbers of the version a program tells when asked with --version; None if it tells none in time."""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_ASK_DEADLINE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"\d+(?:\.\d+)+", done.stdout)
+    return tuple(map(int, match[0].split("."))) if match else None
 
 
 def kernel_profiler() -> Profiler:
