@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge.runtime.artifact import Artifact, artifact_of
     from edge.runtime.delegates import Delegate
-    from edge.runtime.model import Guess, Model, TensorInfo
+    from edge.runtime.model import Guess, Model
     from edge.runtime.preprocessing import Preprocessing
+    from edge.runtime.tensor_info import TensorInfo
     from edge.runtime.verify import VerifiedModel, verify_file
 
 _EXPORTS = {
@@ -28,7 +29,7 @@ _EXPORTS = {
     "Guess": "model",
     "Model": "model",
     "Preprocessing": "preprocessing",
-    "TensorInfo": "model",
+    "TensorInfo": "tensor_info",
     "VerifiedModel": "verify",
     "artifact_of": "artifact",
     "verify_file": "verify",

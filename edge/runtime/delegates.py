@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from edge.runtime.interpreters import RUNTIMES, attribute_of, first_line
 KNOWN: Mapping[str, Mapping[str, str]] = MappingProxyType({
     "edgetpu": {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"},
 })  # fmt: skip
+
+_SYMBOLS = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ def load_delegates(runtime: str, delegates: Sequence[str | Delegate | Mapping[st
 def _load(runtime: str, delegate: Delegate) -> object:
     load = attribute_of(runtime, RUNTIMES[runtime].load_delegate)
     try:
+        library = ctypes.CDLL(delegate.library)  # the runtimes' own loaders fail untidily where this fails
+        for symbol in _SYMBOLS:
+            getattr(library, symbol)
         loaded: object = load(delegate.library, dict(delegate.options))
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
         options = "".join(f";{key}={text}" for key, text in delegate.options.items())

@@ -14,63 +14,8 @@ import numpy.typing as npt
 from edge.runtime.delegates import Delegate, load_delegates
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.interpreters import RuntimeInfo, choose, first_line, open_interpreter
+from edge.runtime.tensor_info import Array, TensorInfo
 from edge.runtime.verify import VerifiedModel, verify_file
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output.
-
-    Attributes:
-        name: As in the file.
-        shape: Dimensions; -1 stands for one that may change from run to run.
-        dtype: NumPy's word, such as float32 or int8; "bytes" for strings.
-        scale: Real value = scale * (stored value - zero_point); None where the values are not quantized.
-        zero_point: See scale.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None
-    zero_point: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON value."""
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "scale": self.scale,
-            "zero_point": self.zero_point,
-        }
-
-    def accepts(self, shape: Sequence[int]) -> bool:
-        """Tell whether an array of this shape fits."""
-        return len(shape) == len(self.shape) and all(
-            want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
-        )
-
-    def quantize(self, values: npt.ArrayLike) -> Array:
-        """Return real values as the tensor stores them, rounded to nearest and limited to its range."""
-        real = np.asarray(values)
-        if self.scale is None:
-            return real.astype(self.dtype, copy=False)
-        limits = np.iinfo(self.dtype)
-        with np.errstate(all="ignore"):
-            stored = np.rint(real.astype(np.float64) / self.scale) + (self.zero_point or 0)
-        return np.asarray(np.nan_to_num(stored).clip(limits.min, limits.max), self.dtype)
-
-    def dequantize(self, stored: Array) -> Array:
-        """Return stored values as real ones: float32 where the tensor is quantized, else unchanged."""
-        if self.scale is None:
-            return stored
-        with np.errstate(all="ignore"):
-            real = (stored.astype(np.float64) - (self.zero_point or 0)) * self.scale
-            return real.astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,10 @@ from edge.runtime.errors import ModelInvalidError
 from edge.runtime.flatbuffer import Damage, read_root
 from edge.runtime.graph import check_graph
 from edge.runtime.operators import check_operator
+from edge.runtime.tensor_info import TensorInfo
 from edge.runtime.tensors import check_tensor
 
 _HINT = "the file is damaged, cut short or no TFLite model: get it again, or convert the model again"
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a model, as the file declares it; -1 stands for a dimension that may change."""
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -37,8 +29,8 @@ class VerifiedModel:
     path: Path
     data: bytes
     operators: int
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -81,8 +73,8 @@ def verify_bytes(data: bytes, path: Path) -> VerifiedModel:
         path=path,
         data=data,
         operators=sum(len(subgraph.operators) for subgraph in contents.subgraphs),
-        inputs=tuple(_port(main.tensors[index]) for index in main.inputs),
-        outputs=tuple(_port(main.tensors[index]) for index in main.outputs),
+        inputs=tuple(_info(main.tensors[index]) for index in main.inputs),
+        outputs=tuple(_info(main.tensors[index]) for index in main.outputs),
     )
 
 
@@ -96,8 +88,16 @@ def _check(contents: Contents) -> None:
             check_operator(operator, subgraph)
 
 
-def _port(tensor: Tensor) -> Port:
-    return Port(tensor.name, tensor.type, tensor.signature or tensor.shape)
+def _info(tensor: Tensor) -> TensorInfo:
+    scales, zeros = tensor.scales(), tensor.zero_points()
+    quantized = len(scales) == 1 and scales[0] > 0
+    return TensorInfo(
+        name=tensor.name,
+        shape=tensor.signature or tensor.shape,
+        dtype="bytes" if tensor.type == "STRING" else tensor.type.lower(),
+        scale=scales[0] if quantized else None,
+        zero_point=zeros[0] if quantized else None,
+    )
 
 
 def _where(damage: Damage) -> str:

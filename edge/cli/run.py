@@ -1,0 +1,126 @@
+"""`edge run`: classify pictures with a .tflite file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from devices.registry import find_device
+from edge.cli.output import json_option, print_json, print_table, say
+from edge.inference import DEADLINE_S, Inference, InferenceRequest, InferenceSession, Prediction, run_inference
+from edge.runtime.delegates import Delegate
+from edge.runtime.interpreters import RUNTIMES
+from edge.runtime.preprocessing import MODES
+
+_MODES = [mode for mode in MODES if mode != "custom"]
+
+
+class DelegateType(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """LIBRARY;key=value;..."""
+
+    name = "delegate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Delegate:  # noqa: ANN401
+        """Read the option's text."""
+        return Delegate.parse(value)
+
+
+@click.command("run")
+@click.argument("model", type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.argument("sources", type=click.Path(path_type=Path), metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to name.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the kernels.")
+@click.option("--runtime", metavar="NAME", help=f"{', '.join(RUNTIMES)}.  [default: the first installed]")
+@click.option(
+    "--labels", metavar="FILE|imagenet", help="Names of the classes, one per line.  [default: the artifact's]"
+)
+@click.option("--preprocess", type=click.Choice(_MODES), help="How pixels are scaled.  [default: as the artifact says]")
+@click.option(
+    "--delegate", "delegates", type=DelegateType(), multiple=True, metavar="LIBRARY[;key=value...]",
+    help="External delegate: a path, or edgetpu.",
+)  # fmt: skip
+@click.option("--on", "device", default="local", show_default=True, help="Name of the device, see `edge devices`.")
+@click.option(
+    "--deadline", "deadline_s", type=click.FloatRange(0, min_open=True), default=DEADLINE_S, show_default=True,
+    metavar="SECONDS", help="End inference that takes longer.",
+)  # fmt: skip
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    device: str,
+    as_json: bool,
+    **asked: Any,  # noqa: ANN401  (the options, by the request's own names)
+) -> None:
+    """Run a .tflite file on pictures and name what they show.
+
+    IMAGE is a picture, a .npy array, or a .npz archive with one array per input. The file is verified, then run in a
+    child process: a damaged file ends as a message.
+    """
+    request = InferenceRequest(**asked)
+    if isinstance(context.obj, InferenceSession):  # whoever calls the command many times keeps one child process
+        inference = run_inference(request, context.obj)
+    else:
+        with InferenceSession(find_device(device)) as session:
+            inference = run_inference(request, session)
+    for note in inference.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json(_as_json(inference))
+        return
+    for prediction in inference.predictions:
+        _show(prediction)
+
+
+def _show(prediction: Prediction) -> None:
+    click.echo(f"{prediction.source}:")
+    if prediction.classes is not None:
+        rows = [
+            [f"{guess.score:.4f}", str(guess.index), guess.label if guess.label is not None else "(no name)"]
+            for guess in prediction.classes
+        ]
+        print_table(["score", "class", "name"], rows, right=(0, 1))
+        return
+    rows = [
+        [
+            each.name,
+            "x".join(map(str, each.shape)),
+            each.dtype,
+            _number(each.minimum),
+            _number(each.maximum),
+            _number(each.mean),
+        ]
+        for each in prediction.outputs
+    ]
+    print_table(["output", "shape", "type", "min", "max", "mean"], rows, right=(3, 4, 5))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _as_json(inference: Inference) -> dict[str, Any]:
+    return {
+        "model": str(inference.model),
+        "runtime": {"name": inference.runtime, "version": inference.runtime_version},
+        "preprocessing": inference.preprocessing,
+        "predictions": [_prediction_json(prediction) for prediction in inference.predictions],
+    }
+
+
+def _prediction_json(prediction: Prediction) -> dict[str, Any]:
+    classes = None
+    if prediction.classes is not None:
+        classes = [
+            {
+                "index": guess.index,
+                "label": guess.label,
+                "score": guess.score if abs(guess.score) < float("inf") else None,
+            }
+            for guess in prediction.classes
+        ]
+    outputs = [{**vars(each), "shape": list(each.shape)} for each in prediction.outputs]
+    return {"source": str(prediction.source), "top": classes, "outputs": outputs}
