@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.contract import Device
+from edge.errors import EdgeError
 from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan
 from edge.measure.profile import OnStep, profile
@@ -23,12 +24,31 @@ class Failure:
     exit_code: int
 
 
+class SomeFilesFailed(EdgeError):  # noqa: N818  (what happened, not a kind of error)
+    """Some of several files could not be measured; the exit code is that of the first failure."""
+
+    def __init__(self, found: Profiled) -> None:
+        failed, total = found.failures, len(found.failures) + len(found.measurements)
+        super().__init__(
+            f"{len(failed)} of {total} files could not be measured: {', '.join(str(each.path) for each in failed)}"
+        )
+        self.exit_code = failed[0].exit_code
+
+
 @dataclass(frozen=True)
 class Profiled:
     """All measurements that succeeded, in the order of the files, and all failures."""
 
     measurements: tuple[Measurement, ...]
     failures: tuple[Failure, ...]
+
+    def check(self) -> None:
+        """Raise if a file failed: its own error where it was the only file, else one with the first one's exit code."""
+        if not self.failures:
+            return
+        if len(self.failures) == 1 and not self.measurements:
+            raise self.failures[0].error
+        raise SomeFilesFailed(self)
 
 
 def profile_files(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,14 +70,14 @@ def test_conditions_frame_every_window(measured):
     assert [sample["since"] is None for sample in measured.conditions.samples] == ([True] + [False] * 5) * runs
 
 
-def test_kernels_are_named_and_their_shares_are_of_one_inference(measured):
+def test_kernels_are_named_and_counted_per_inference(measured):
     assert measured.kernels_reason is None
     assert any("Convolution" in kernel.name for kernel in measured.kernels)
     assert any("DWConv" in kernel.name for kernel in measured.kernels)
     assert list(measured.kernels) == sorted(measured.kernels, key=lambda kernel: -kernel.time_us)
-    assert sum(kernel.calls for kernel in measured.kernels) == len(measured.operators)
-    total_us = sum(kernel.time_us for kernel in measured.kernels)
-    assert total_us == pytest.approx(sum(operator.time_us for operator in measured.operators), rel=0.01)
+    counted = Counter(operator.kernel for operator in measured.operators)
+    assert {kernel.name: kernel.calls for kernel in measured.kernels} == counted
+    assert measured.kernel_profile.invoke_us >= measured.kernels[0].time_us
 
 
 def test_dense_kernels_are_no_sparse_ones(measured):
