@@ -1,0 +1,194 @@
+"""`edge doctor` on this machine, and in environments put together from real packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge import machine
+from edge.doctor import JOBS, diagnose
+from edge.installed import normalized, release, wanted, within
+
+ROOT = Path(__file__).resolve().parents[2]
+PI_4 = """processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm crc32 cpuid
+
+processor\t: 1
+Features\t: fp asimd evtstrm crc32 cpuid
+
+Model\t\t: Raspberry Pi 4 Model B Rev 1.4
+"""
+REQUIRES = (
+    "numpy>=1.23",
+    "tensorflow<2.22,>=2.21; extra == 'host'",
+    "tflite-runtime==2.14.0; python_version < '3.12' and extra == 'tflite-runtime'",
+)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A folder of packages: click and NumPy are this environment's own; others are added as recorded by pip."""
+    for name in ("click", "numpy"):
+        home = Path(importlib.util.find_spec(name).submodule_search_locations[0])
+        for path in (home, *home.parent.glob(f"{name}-*.dist-info"), *home.parent.glob(f"{name}.libs")):
+            (tmp_path / path.name).symlink_to(path)
+    record(tmp_path, "edge-convert", "0.1.0", requires=REQUIRES)
+    return tmp_path
+
+
+def record(folder, name, version, *, module=None, requires=()):
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {item}" for item in requires)]) + "\n")
+    if module:
+        (folder / module).mkdir(exist_ok=True)
+        (folder / module / "__init__.py").write_text("raise AssertionError('doctor imported this')\n")
+
+
+def doctor(folder, *arguments, env=None):
+    """Run the command with nothing on the path but the checkout, the standard library and one folder."""
+    code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT)!r}]; from edge.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-S", "-c", code, "doctor", *arguments],
+        capture_output=True, text=True, check=False, env=env or {"PATH": "/usr/bin:/bin"}, cwd=folder,
+    )  # fmt: skip
+
+
+def findings(done):
+    return {item["name"]: item for item in json.loads(done.stdout)["findings"]}
+
+
+def test_here_everything_is_ready_and_tensorflow_stays_out():
+    code = (
+        "import sys; from edge.cli.main import run; status = run(['doctor', '--json']);"
+        "assert not {'tensorflow', 'keras', 'ai_edge_litert'} & set(sys.modules), 'imported'; sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["schema"] == "edge-doctor/1"
+    assert {job: facts["ready"] for job, facts in value["jobs"].items()} == dict.fromkeys(JOBS, True)
+
+
+def test_every_finding_says_why_and_what_to_do():
+    for item in diagnose().findings:
+        assert item.state in {"ok", "missing", "problem"}
+        assert item.name
+        assert item.detail
+        assert item.why
+        assert item.state != "ok" or item.how is None
+
+
+def test_the_text_fits_a_terminal():
+    done = subprocess.run([sys.executable, "-m", "edge", "doctor"], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "python"
+    assert "  ok      numpy: " in done.stdout
+    # Paths have no place to break.
+    assert all(len(line) <= 80 or "/" in line for line in lines)
+
+
+def test_missing_parts_are_named_with_how_to_get_them(environment):
+    done = doctor(environment)
+    assert done.returncode == 8
+    assert "missing tensorflow: not installed" in done.stdout
+    assert "-> pip install 'edge-convert[host]'" in done.stdout
+    assert "cannot convert, run, profile, report here" in done.stderr
+    assert "a TFLite runtime" in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_a_board_is_judged_by_its_jobs(environment):
+    record(environment, "ai-edge-litert", "2.1.6", module="ai_edge_litert")
+    record(environment, "pillow", "11.0", module="PIL")
+    assert doctor(environment, "--job", "run", "--job", "profile").returncode == 0
+    done = doctor(environment, "--job", "convert", "--json")
+    assert done.returncode == 8
+    assert "tensorflow" in json.loads(done.stdout)["jobs"]["convert"]["blocked_by"]
+
+
+def test_a_version_outside_the_range_is_a_problem(environment):
+    record(environment, "tensorflow", "2.15.0", module="tensorflow")
+    found = findings(doctor(environment, "--json"))["tensorflow"]
+    assert found["state"] == "problem"
+    assert "2.15.0 is outside <2.22,>=2.21" in found["detail"]
+    assert found["how"] == "pip install 'edge-convert[host]'"
+
+
+def test_a_package_recorded_without_its_module_is_a_problem(environment):
+    record(environment, "jinja2", "3.1.6")
+    found = findings(doctor(environment, "--json"))["jinja2"]
+    assert found["state"] == "problem"
+    assert "its module jinja2 is not there" in found["detail"]
+
+
+def test_tflite_runtime_and_numpy_2_do_not_go_together(environment):
+    record(environment, "tflite-runtime", "2.14.0", module="tflite_runtime")
+    done = doctor(environment, "--job", "run", "--json")
+    found = findings(done)["tflite-runtime and numpy"]
+    assert found["state"] == "problem"
+    assert "numpy<2" in found["how"]
+    assert done.returncode == 8
+
+
+@pytest.mark.parametrize(("variable", "value"), [("TF_USE_LEGACY_KERAS", "1"), ("KERAS_BACKEND", "torch")])
+def test_settings_that_break_conversion_are_found(environment, variable, value):
+    done = doctor(environment, "--json", env={"PATH": "/usr/bin:/bin", variable: value})
+    assert findings(done)[variable]["how"] == f"unset {variable}"
+
+
+def test_a_runtime_library_that_cannot_be_loaded_is_told(environment):
+    record(environment, "ai-edge-litert", "2.1.6", module="ai_edge_litert")
+    profiler = findings(doctor(environment, "--json"))["kernel profiler"]
+    assert "has no libLiteRt.so" in profiler["detail"]
+    (environment / "ai_edge_litert" / "libLiteRt.so").write_bytes(b"no library")
+    profiler = findings(doctor(environment, "--json"))["kernel profiler"]
+    assert profiler["state"] == "problem"
+    assert "cannot be loaded" in profiler["detail"]
+
+
+def test_the_profiler_here_has_every_function():
+    found = machine.kernel_profiler()
+    assert (found.available, found.reason) == (True, None)
+
+
+def test_processor_facts_come_from_the_kernel(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(PI_4)
+    cpu = machine.processor(cpuinfo)
+    assert cpu.model == "Raspberry Pi 4 Model B Rev 1.4"
+    assert (cpu.has("asimd"), cpu.has("asimddp")) == (True, False)
+    unknown = machine.processor(tmp_path / "absent")
+    assert unknown.features is None
+    assert unknown.has("avx") is None
+    assert machine.memory_bytes(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize(
+    ("version", "version_range", "inside"),
+    [
+        ("2.21.0", ">=2.21,<2.22", True),
+        ("2.22.0", ">=2.21,<2.22", False),
+        ("2.21", "==2.21.0", True),
+        ("3.0.0rc1", ">=3", True),
+        ("1.0", "", True),
+        ("1.0", "~=1.0", None),
+    ],
+)
+def test_version_ranges(version, version_range, inside):
+    assert within(version, version_range) is inside
+
+
+def test_names_and_releases():
+    assert normalized("Vl_Convert.python") == "vl-convert-python"
+    assert release("1.9.0.post1") == (1, 9, 0)
+    assert release("unknown") == ()
+    assert wanted()["tensorflow"].extra == "host"
+    assert wanted()["numpy"].extra is None
