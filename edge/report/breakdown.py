@@ -119,6 +119,10 @@ def _sparse(entries: Sequence[Entry]) -> tuple[str, ...]:
     told = [
         f"{entry.label} {sparse.ran} of {sparse.of}"
         for entry in entries
-        if (sparse := entry.measurement.sparse_kernels) and sparse.of
+        if (sparse := entry.measurement.sparse_kernels) and (sparse.ran or _meant_sparse(entry))
     ]
     return (f"1x1 convolutions that ran on sparse kernels: {'; '.join(told)}.",) if told else ()
+
+
+def _meant_sparse(entry: Entry) -> bool:
+    return (entry.measurement.artifact.recipe or "").startswith("sparse")

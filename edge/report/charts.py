@@ -23,6 +23,7 @@ _HEAD_PX, _LANES_PX, _GAP_PX, _BAR_PX = 26, 52, 12, 24
 _STRIP_PX = _HEAD_PX + _LANES_PX + _GAP_PX
 _BAR_ROW_PX = _HEAD_PX + _BAR_PX + _GAP_PX
 _SEGMENT_LABEL_SHARE = 0.12
+_FIGURES_PX = 124
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,7 @@ def strips(rows: Sequence[Strip], *, domain_ms: tuple[float, float]) -> Spec:
             "mark": {"type": "circle", "size": 12, "color": ACCENT, "opacity": 0.35, "aria": False},
             "encoding": {"x": x, "y": y},
         },
-        {
-            "data": {"values": [mark for index, row in enumerate(rows) for mark in _percentiles(row, index)]},
-            "mark": {"type": "rule", "color": INK, "aria": False},
-            "encoding": {
-                "x": x,
-                "y": y,
-                "y2": {"field": "y2"},
-                "strokeWidth": _looks([2.5, 1.25, 1.25]),
-                "strokeDash": _looks([[1, 0], [5, 2], [1.5, 2.5]]),
-                "tooltip": [tip("label", "variant"), tip("what", "figure"), tip("ms", "ms", ".4~g")],
-            },
-        },
+        *(_percentile(rows, name, look, {"x": x, "y": y}) for name, look in _TICKS),
         {
             "data": {"values": [mark for index, row in enumerate(rows) for mark in _medians(row, index)]},
             "mark": {"type": "point", "shape": "diamond", "size": 30, "fill": CARD, "color": INK, "aria": False},
@@ -203,8 +193,8 @@ def _heads(rows: Sequence[tuple[str, str, bool]], step: int, height: int) -> lis
             "encoding": {"x": {"value": x}, "y": _pixels("y", height), "text": {"field": field}, "color": ink},
         }
         for field, x, ink, place in (
-            ("label", 0, color, {"align": "left", "fontWeight": 600, "limit": {"expr": "width * 0.52"}}),
-            ("figures", "width", {"value": MUTED}, {"align": "right", "limit": {"expr": "width * 0.47"}}),
+            ("label", 0, color, {"align": "left", "fontWeight": 600, "limit": {"expr": f"width - {_FIGURES_PX + 6}"}}),
+            ("figures", "width", {"value": MUTED}, {"align": "right", "limit": _FIGURES_PX}),
         )
     ]
 
@@ -224,15 +214,24 @@ def _at(index: int, when: float) -> float:
     return index * _STRIP_PX + _HEAD_PX + when * _LANES_PX
 
 
-def _percentiles(row: Strip, index: int) -> list[Spec]:
-    top = index * _STRIP_PX + _HEAD_PX
-    figures = (("median", row.median_ms), ("p90", row.p90_ms), ("p99", row.p99_ms))
-    return [{"label": row.label, "what": what, "ms": ms, "y": top, "y2": top + _LANES_PX} for what, ms in figures]
+_TICKS: tuple[tuple[str, Spec], ...] = (
+    ("median", {"strokeWidth": 2.5}),
+    ("p90", {"strokeWidth": 1.25, "strokeDash": [5, 2]}),
+    ("p99", {"strokeWidth": 1.25, "strokeDash": [1.5, 2.5]}),
+)
 
 
-def _looks(values: Sequence[object]) -> Spec:
-    scale = {"domain": ["median", "p90", "p99"], "range": [*values]}
-    return {"field": "what", "type": "nominal", "legend": None, "scale": scale}
+def _percentile(rows: Sequence[Strip], name: str, look: Spec, place: Spec) -> Spec:
+    values = [
+        {"label": row.label, "what": name, "ms": getattr(row, f"{name}_ms"), "y": _at(index, 0), "y2": _at(index, 1)}
+        for index, row in enumerate(rows)
+    ]
+    tips = [tip("label", "variant"), tip("what", "figure"), tip("ms", "ms", ".4~g")]
+    return {
+        "data": {"values": values},
+        "mark": {"type": "rule", "color": INK, "aria": False, **look},
+        "encoding": {**place, "y2": {"field": "y2"}, "tooltip": tips},
+    }
 
 
 def _segments(row: Bar, index: int) -> list[Spec]:

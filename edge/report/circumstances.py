@@ -29,7 +29,7 @@ def conditions_section(entries: Sequence[Entry]) -> Section:
     return Section(
         key="conditions-section",
         title="Conditions",
-        paragraphs=("Two values are before and after; one value did not change.",),
+        paragraphs=("An arrow stands between before and after; a single value did not change.",),
         tables=(
             Table(
                 caption="Before and after each measurement",
@@ -43,20 +43,28 @@ def conditions_section(entries: Sequence[Entry]) -> Section:
 
 
 def validity_section(entries: Sequence[Entry]) -> Section:
-    """Return the verdict per measurement with its reasons, and the rules nobody could check."""
-    rows = [
-        (
-            entry.label,
-            validity_text(entry),
-            "; ".join(entry.measurement.validity.reasons) or "no rule was broken",
-            "; ".join(entry.measurement.validity.unknown) or "nothing",
-            _plan(entry),
-        )
-        for entry in entries
-    ]
-    heads = ("Variant", "Verdict", "Reasons", "Could not be checked", "Plan")
-    table = Table(caption="Validity", columns=tuple(Column(head) for head in heads), rows=tuple(rows), cards=True)
-    return Section(key="validity-section", title="Validity", tables=(table,))
+    """Return the verdict per measurement with its reasons, the rules nobody could check, and what was asked for."""
+    columns: dict[str, list[str]] = {
+        "Variant": [entry.label for entry in entries],
+        "Verdict": [validity_text(entry) for entry in entries],
+        "Reasons": ["; ".join(entry.measurement.validity.reasons) or "no rule was broken" for entry in entries],
+    }
+    texts = []
+    for head, said in (
+        ("Could not be checked", ["; ".join(e.measurement.validity.unknown) or "nothing" for e in entries]),
+        ("Plan", [_plan(entry) for entry in entries]),
+    ):
+        if len(set(said)) == 1:
+            texts.append(f"{head}: {said[0]}.")
+        else:
+            columns[head] = said
+    table = Table(
+        caption="Verdict on each measurement",
+        columns=tuple(Column(head) for head in columns),
+        rows=tuple(zip(*columns.values(), strict=True)),
+        cards="narrow",
+    )
+    return Section(key="validity-section", title="Validity", paragraphs=tuple(texts), tables=(table,))
 
 
 def energy_section(entries: Sequence[Entry]) -> Section | None:

@@ -17,12 +17,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells; `cards` lets a narrow screen show each row as a card."""
+    """A table of text cells; `cards`: rows shown as cards, on narrow screens or always; `folded`: hidden at first."""
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
-    cards: bool = False
+    cards: Literal["never", "narrow", "always"] = "never"
     folded: bool = False
 
 

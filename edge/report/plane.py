@@ -79,7 +79,7 @@ def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
         },
         {
             "data": {"values": values},
-            "mark": {"type": "point", "size": 120, "strokeWidth": 2},
+            "mark": {"type": "point", "size": 110, "strokeWidth": 2, "opacity": 1},
             "encoding": {"x": across, "y": up, **_looks(), "tooltip": tips},
         },
         *(_name(dot, place, across, up) for dot, place in zip(dots, _places(dots, x, y), strict=True)),
@@ -112,36 +112,43 @@ def _name(dot: Dot, place: _Place, across: Spec, up: Spec) -> Spec:
 
 def _places(dots: Sequence[Dot], x: Span, y: Span) -> list[_Place]:
     """Put each label beside its point, moved up or down until it covers neither point nor label."""
-    taken = [_box(dot, x, y, _Place(0, 0, "center")) for dot in dots]
+    taken = [_box(dot, x, y, _Place(0, 0, "center"), width=_POINT_PX) for dot in dots]
     places = []
     for dot in dots:
-        place = next((p for p in _choices(dot, x) if not any(_box(dot, x, y, p).covers(t) for t in taken)), None)
-        place = place or _Place(12, 0, "left")
-        taken.append(_box(dot, x, y, place))
+        width, choices = _width(dot.label), _choices(dot, x)
+        free = (p for p in choices if not any(_box(dot, x, y, p, width=width).covers(other) for other in taken))
+        place = next(free, choices[0])
+        taken.append(_box(dot, x, y, place, width=width))
         places.append(place)
     return places
 
 
 def _choices(dot: Dot, x: Span) -> list[_Place]:
-    begin, width = x.share(dot.x) * _NARROW_PX, _width(dot.label)
-    sides = []
-    if begin + 12 + width <= _NARROW_PX:
-        sides.append((12, "left"))
-    if begin - 12 - width >= 0:
-        sides.append((-12, "right"))
-    return [
-        _Place(dx, dy, align)
-        for dy in sorted(range(-6 * _LINE_PX, 7 * _LINE_PX, _LINE_PX), key=lambda step: (abs(step), step))
-        for dx, align in sides or [(12, "left")]
+    """Return the places within a narrow chart, the nearest to the point first."""
+    near = [
+        _Place(12, 0, "left"),
+        _Place(-12, 0, "right"),
+        _Place(0, -_LINE_PX, "center"),
+        _Place(0, _LINE_PX, "center"),
     ]
+    steps = sorted(range(-6 * _LINE_PX, 7 * _LINE_PX, _LINE_PX), key=lambda step: (abs(step), step))
+    far = [_Place(dx, dy, align) for dy in steps for dx, align in ((8, "left"), (-8, "right"), (0, "center")) if dy]
+    begin, width = x.share(dot.x) * _NARROW_PX, _width(dot.label)
+    inside = [place for place in (*near, *far) if _left(begin, place, width) >= 0
+              and _left(begin, place, width) + width <= _NARROW_PX]  # fmt: skip
+    return inside or near
+
+
+def _left(begin: float, place: _Place, width: float) -> float:
+    """Return where a label begins that hangs on a point at `begin`."""
+    return begin + place.dx - width * {"left": 0.0, "center": 0.5, "right": 1.0}[place.align]
 
 
 def _width(label: str) -> float:
     return min(_LABEL_PX, len(label) * _CHAR_PX)
 
 
-def _box(dot: Dot, x: Span, y: Span, place: _Place) -> _Box:
-    begin, middle = x.share(dot.x) * _NARROW_PX + place.dx, (1 - y.share(dot.y)) * _HEIGHT_PX + place.dy
-    width = _POINT_PX if place.align == "center" else _width(dot.label)
-    left = {"left": begin, "center": begin - width / 2, "right": begin - width}[place.align]
+def _box(dot: Dot, x: Span, y: Span, place: _Place, *, width: float) -> _Box:
+    left = _left(x.share(dot.x) * _NARROW_PX, place, width)
+    middle = (1 - y.share(dot.y)) * _HEIGHT_PX + place.dy
     return _Box(left=left, right=left + width, top=middle - _LINE_PX / 2, bottom=middle + _LINE_PX / 2)

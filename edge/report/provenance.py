@@ -42,7 +42,7 @@ def provenance_section(entries: Sequence[Entry], artifacts: Sequence[Artifact]) 
                 caption="Artifacts",
                 columns=tuple(Column(head, number=head in ("Parameters", "MACs")) for head in heads),
                 rows=tuple(_row(entry) for entry in files.values()),
-                cards=True,
+                cards="always",
             ),
         ),
     )

@@ -10,6 +10,8 @@ from edge.report.entries import Entry, count_of
 from edge.report.machine import machine_line
 from edge.report.numerals import UNKNOWN, digits, megabytes, milliseconds, percent, whole
 
+# The verdict names so many reasons at most; the section on validity names them all.
+_REASONS = 6
 _Cells = Sequence[tuple[str, bool, Callable[[Entry], str]]]
 
 
@@ -28,8 +30,13 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
         standing="invalid",
         headline=f"INVALID: {which} broke a rule and must not be relied on.",
         sentences=sentences,
-        reasons=tuple(reason.removesuffix(": ") for reason in reasons),
+        reasons=_shortened(tuple(reason.removesuffix(": ") for reason in reasons)),
     )
+
+
+def _shortened(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    left = len(reasons) - _REASONS
+    return reasons if left <= 1 else (*reasons[:_REASONS], f"and {left} more, listed under Validity")
 
 
 def summary_section(entries: Sequence[Entry]) -> Section:
@@ -95,7 +102,7 @@ def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
         caption=caption,
         columns=tuple(Column(head, number=number) for head, number, _ in cells),
         rows=tuple(tuple(read(entry) for _, _, read in cells) for entry in entries),
-        cards=True,
+        cards="narrow",
     )
 
 
