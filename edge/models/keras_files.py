@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge.errors import InputError
 
 _FAILURES = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile)
@@ -43,7 +41,7 @@ def load_keras_file(model: Any, path: Path) -> tuple[str, ...]:  # noqa: ANN401 
 
 @contextlib.contextmanager
 def _unchanged_on_failure(model: Any) -> Iterator[None]:  # noqa: ANN401
-    before = [(variable, np.array(variable)) for variable in model.variables]
+    before = [(variable, variable.numpy()) for variable in model.variables]
     try:
         yield
     except BaseException:

@@ -121,7 +121,7 @@ class _Download(threading.Thread):
 
     def run(self) -> None:
         try:
-            with urllib.request.urlopen(self.url, timeout=self.stall_s) as answer:
+            with urllib.request.build_opener().open(self.url, timeout=self.stall_s) as answer:
                 while chunk := answer.read(_CHUNK_BYTES):
                     self.data += chunk
                 expected = answer.headers.get("Content-Length")
