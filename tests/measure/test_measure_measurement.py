@@ -44,6 +44,7 @@ def test_everything_optional_may_be_null(document):
     [
         (["latency_ms", "median"], "fast", ["latency_ms: median", "a finite number", "'fast'"]),
         (["latency_ms", "median"], True, ["latency_ms: median", "a finite number"]),
+        (["latency_ms", "median"], float("inf"), ["latency_ms: median", "a finite number"]),
         (["latency_ms", "median"], -1.0, ["latency_ms: median", "at least 0"]),
         (["latency_ms", "p90"], 0.0, ["latency_ms", "must not fall"]),
         (["latency_ms", "values"], 3, ["latency_ms: values", "a list"]),

@@ -65,6 +65,10 @@ def test_thinning_keeps_the_order_and_the_first_and_is_bounded(values, limit):
     assert all(value in remaining for value in kept)
 
 
+def test_thinning_spans_the_whole_time():
+    assert thinned(list(range(1000)), 4) == [0, 250, 500, 750]
+
+
 def test_median_interval_has_the_coverage_it_states():
     five = median_interval([3.0, 1.0, 2.0, 5.0, 4.0])
     assert (five.low, five.high, five.confidence) == (1.0, 5.0, 0.9375)
