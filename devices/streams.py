@@ -50,6 +50,11 @@ class LocalStream:
         for source in (self._stdout, self._stderr):
             self._selector.register(source, selectors.EVENT_READ)
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the process."""
+        return self._process.pid
+
     def __enter__(self) -> LocalStream:
         return self
 
@@ -75,6 +80,12 @@ class LocalStream:
     def end_input(self) -> None:
         """Close the program's standard input."""
         self._stdin.close()
+
+    def end_output(self) -> None:
+        """Close this end of the program's standard output, as a connection that breaks does."""
+        if self._open(self._stdout):
+            self._selector.unregister(self._stdout)
+        self._stdout.close()
 
     def read(self, *, deadline_s: float) -> bytes:
         """Return what the program has written, at least one byte; b"" at the end."""
