@@ -99,11 +99,11 @@ def _model(
 
     from edge.training.fitting import compile_model, restore_random_states
 
-    keras.utils.set_random_seed(settings.seed)
     if state.history:
         model = load_keras(checkpoints.model_file(len(state.history)))
         restore_random_states(model, state.seeds)
         return model
+    keras.utils.set_random_seed(settings.seed)
     model = subject.finish(classes)
     compile_model(model, settings, len(parts.train))
     return model

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_FILTERS = threading.Lock()
 _BROKEN_HINT = "open it in a picture viewer; replace it or take it out of the data"
 
 
@@ -44,23 +47,21 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Pixels:
 
     if not path.is_file():
         raise InputError(f"there is no picture {path}", hint="check the path")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path) as picture:
-                return fit_pixels(_upright(picture), preprocessing)
-        except UnidentifiedImageError as error:
-            raise DataError(f"{path} is not a picture that can be read", hint=_BROKEN_HINT) from error
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            limit = Image.MAX_IMAGE_PIXELS
-            raise DataError(
-                f"{path} was refused: decoded, it has more than {limit} pixels", hint="scale it down first"
-            ) from error
-        except DataError as error:
-            raise DataError(f"{path}: {error}", hint=error.hint) from error
-        except Exception as error:  # a decoder may raise anything on a damaged file
-            raise DataError(f"{path} is broken or truncated: {error}", hint=_BROKEN_HINT) from error
+    try:
+        with _opened(path) as picture:
+            picture.load()
+            return fit_pixels(_upright(picture), preprocessing)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not a picture that can be read", hint=_BROKEN_HINT) from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = Image.MAX_IMAGE_PIXELS
+        raise DataError(
+            f"{path} was refused: decoded, it has more than {limit} pixels", hint="scale it down first"
+        ) from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}", hint=error.hint) from error
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        raise DataError(f"{path} is broken or truncated: {error}", hint=_BROKEN_HINT) from error
 
 
 def fit_pixels(picture: Image, preprocessing: Preprocessing) -> Pixels:
@@ -78,14 +79,30 @@ def fit_pixels(picture: Image, preprocessing: Preprocessing) -> Pixels:
     return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
 
 
+def _opened(path: Path) -> Image:
+    """Read the header only; Pillow's warning of a picture beyond its limit of pixels is raised."""
+    from PIL import Image
+
+    with _warnings_ignored():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
 def _upright(picture: Image) -> Image:
     from PIL import ImageOps
 
-    picture.load()
     # Cameras write unreadable EXIF often enough; the pixels are good all the same.
-    with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError, OSError, OverflowError):
+    with _warnings_ignored(), contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError, OSError, OverflowError):
         return ImageOps.exif_transpose(picture)
     return picture
+
+
+@contextlib.contextmanager
+def _warnings_ignored() -> Iterator[None]:
+    """Python keeps one list of warning filters for all threads, and pictures are read by several."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _eight_bit(picture: Image, mode: str) -> Image:

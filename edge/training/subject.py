@@ -12,6 +12,7 @@ from edge.errors import DataError, InputError
 from edge.models import arguments_of, build, spec_of
 from edge.runtime.errors import ModelInputError
 from edge.runtime.preprocessing import Preprocessing
+from edge.training.packages import require_package
 from edge.training.settings import SUFFIX, TrainingSettings
 from edge.training.source import Source
 
@@ -96,7 +97,7 @@ def _saved(path: Path, settings: TrainingSettings) -> Subject:
             f"{path} has its shape already; {', '.join(settings.arguments)} cannot be changed",
             hint="these options go with a name of `edge models`",
         )
-    model = load_keras(path)
+    model = load_keras(path, seed=settings.seed)
     height, width, channels = _picture_input(model, path)
     classes = _class_output(model, path)
     sidecar = read_sidecar(path)
@@ -112,16 +113,17 @@ def _saved(path: Path, settings: TrainingSettings) -> Subject:
     )
 
 
-def load_keras(path: Path) -> Any:  # noqa: ANN401  (a keras.Model, whose module is imported on use)
-    """Load a .keras file.
+def load_keras(path: Path, *, seed: int | None = None) -> Any:  # noqa: ANN401  (a keras.Model, imported on use)
+    """Load a .keras file; the states of its random layers, which the file does not hold, follow from `seed`.
 
     Raises:
         InputError: it is missing, damaged, or has layers that Keras does not know.
     """
-    import keras
-
     if not path.is_file():
         raise InputError(f"there is no model {path}", hint="check the path, or give a name of `edge models`")
+    keras = require_package("keras", "keras", "training")
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     try:
         return keras.models.load_model(path)
     except Exception as error:  # Keras raises whatever the file's content makes it raise

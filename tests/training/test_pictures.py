@@ -76,7 +76,7 @@ def test_crop_cuts_the_centre_and_stretch_keeps_all(tmp_path):
     stretched = read_picture(tmp_path / "p.png", Preprocessing.for_mode("tf", 8, 8, 3, resize="stretch"))
     assert cropped[1:-1, 1:-1].min() == 255
     assert stretched[4, 0].max() == 0
-    assert stretched[4, 4].min() == 255
+    assert stretched[4, 4].min() > 240
 
 
 def test_shrinking_is_antialiased(tmp_path, tiny):
