@@ -123,6 +123,7 @@ def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], un
                 "y": _pixels("centre", height),
                 "text": _percent("share"),
                 "color": _colored(parts, [ink_on(color) for color in colors]),
+                "tooltip": tips,
             },
         },
     ]

@@ -28,12 +28,12 @@ _UNITS: tuple[tuple[str, float, str], ...] = (
 
 
 def digits(value: float) -> str:
-    """Return a number with three significant digits, whole digits kept, never in exponent form above 0.0001."""
+    """Return a number with three significant digits, whole digits kept, exponent form below 0.0001 only."""
     if value == 0:
         return "0"
     size = abs(value)
     if size < 1e-4:
-        return f"{value:.2g}"
+        return f"{value:.1e}".replace("e-0", "e-")
     places = max(0, _DIGITS - 1 - _exponent(size))
     return f"{value:,.{places}f}"
 

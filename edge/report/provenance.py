@@ -21,7 +21,7 @@ def provenance_section(entries: Sequence[Entry], artifacts: Sequence[Artifact]) 
     unmeasured = [artifact.name for artifact in artifacts if artifact.sha256 not in files]
     texts = [f"No measurement given here is of the artifact {name}." for name in unmeasured]
     if any(entry.artifact is None for entry in files.values()):
-        texts.append("Tools and calibration are told by the artifact's JSON; give it along with the measurements.")
+        texts.append("Source, tools and calibration of a file are told by its artifact JSON: give it along with the measurements.")
     heads = (
         "Name",
         "SHA-256",

@@ -1,17 +1,19 @@
 """A headless Chromium driven over the DevTools protocol's pipe: NUL-separated JSON on file descriptors 3 and 4.
 
-Every wait has the deadline of the browser as a whole. Protocol: https://chromedevtools.github.io/devtools-protocol/
+Every wait ends with the deadline that began when its tab was opened. Protocol: https://chromedevtools.github.io/devtools-protocol/
 """
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,10 +22,27 @@ from pathlib import Path
 from typing import Any
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
+# Runs in a Python of its own and becomes the browser: its ends of the pipes must be 3 and 4, whatever they are here.
+LAUNCH = """
+import os, sys
+commands, answers = map(int, sys.argv[1:3])
+os.dup2(commands, 3)
+os.dup2(answers, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class BrowserError(Exception):
@@ -102,12 +121,11 @@ class Browser:
         self._next, self._buffer = 0, b""
         self._answers: dict[int, dict[str, Any]] = {}
         self._pages: dict[str, Page] = {}
-        commands, self._write = os.pipe()
-        self._read, answers = os.pipe()
-        # The shell moves the ends to the descriptors the browser expects, whatever their numbers are here.
-        script = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
+        commands, self._write = _pipe()
+        self._read, answers = _pipe()
         self._process = subprocess.Popen(
-            ["sh", "-c", script, self._program, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+            [sys.executable, "-ISc", LAUNCH, str(commands), str(answers), self._program, *FLAGS,
+             f"--user-data-dir={self._profile}", "about:blank"],
             pass_fds=(commands, answers), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -124,7 +142,8 @@ class Browser:
         shutil.rmtree(self._profile, ignore_errors=True)
 
     def new_page(self) -> Page:
-        """Open a tab."""
+        """Open a tab and begin its deadline."""
+        self._until = time.monotonic() + self._deadline_s
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         page = self._pages[session] = Page(self, session)
@@ -157,3 +176,12 @@ class Browser:
                 self._answers[message["id"]] = message
             elif page := self._pages.get(message.get("sessionId", "")):
                 page.heard(message["method"], message["params"])
+
+
+def _pipe() -> tuple[int, int]:
+    """Make a pipe whose ends are clear of the numbers 3 and 4."""
+    low = os.pipe()
+    read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in low)
+    for end in low:
+        os.close(end)
+    return read, write

@@ -1,0 +1,68 @@
+"""Measurements to report on, made from one that `edge profile` made."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+from edge.measure.measurement import Accuracy, Instructions, Kernel, Measurement, Validity
+
+REAL = Path(__file__).parent.parent / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"
+
+
+@functools.cache
+def real_measurement() -> Measurement:
+    """Return a measurement that `edge profile` made."""
+    return Measurement.from_json(json.loads(REAL.read_text()))
+
+
+def scaled(name: str, *, factor: float, model_bytes: int, correct: int | None, valid: bool = True) -> Measurement:
+    """Return the real measurement as another variant: all its times scaled, another size and accuracy."""
+    real = real_measurement()
+    return dataclasses.replace(
+        real,
+        artifact=dataclasses.replace(real.artifact, name=name, sha256=name.encode().hex().ljust(64, "0")[:64]),
+        latency_ms=_times(real.latency_ms, factor),
+        latency_all_cores_ms=_times(real.latency_all_cores_ms, factor * 0.6),
+        windows=tuple(dataclasses.replace(each, median_ms=each.median_ms * factor) for each in real.windows),
+        kernels=tuple(dataclasses.replace(each, time_us=each.time_us * factor) for each in real.kernels),
+        kernel_profile=dataclasses.replace(real.kernel_profile, invoke_us=real.kernel_profile.invoke_us * factor),
+        memory=dataclasses.replace(real.memory, model_bytes=model_bytes),
+        accuracy=None if correct is None else Accuracy(correct=correct, of=200),
+        validity=Validity(valid=valid, reasons=() if valid else ("window medians differ by 18 %",), unknown=()),
+    )  # fmt: skip
+
+
+def _times(latency, factor):
+    values = {f.name: getattr(latency, f.name) for f in dataclasses.fields(latency)}
+    values.update({name: values[name] * factor for name in ("median", "p90", "p99", "mean", "min")}, interval=None)
+    return dataclasses.replace(latency, **{**values, "values": tuple(each * factor for each in latency.values)})
+
+
+def variants() -> list[Measurement]:
+    """Return five variants: three on the front, one dominated, one invalid whose accuracy is unknown."""
+    return [
+        scaled("net-fp32", factor=3.0, model_bytes=14_000_000, correct=168),
+        scaled("net-fp16", factor=3.1, model_bytes=7_000_000, correct=168),
+        scaled("net-dynamic", factor=4.0, model_bytes=7_200_000, correct=165),
+        scaled("net-int8", factor=1.0, model_bytes=3_900_000, correct=167),
+        scaled("net-other", factor=2.0, model_bytes=3_700_000, correct=None, valid=False),
+    ]
+
+
+def emulated(measurement: Measurement) -> Measurement:
+    """Return a measurement as an emulated board gives it: instructions counted, no time."""
+    device = dataclasses.replace(
+        measurement.device, name="emulated-pi4", facts={**measurement.device.facts, "kind": "emulated"}
+    )
+    return dataclasses.replace(
+        measurement,
+        device=device,
+        latency_ms=None,
+        latency_all_cores_ms=None,
+        windows=(),
+        instructions=Instructions(per_inference=812_345_678.0, spread=0.0),
+        kernels=(Kernel("Convolution (NCHW, F32) SPMM", 12, 900.0),),
+    )
