@@ -147,8 +147,8 @@ def _both(first: str, second: str) -> str:
 def _notes(finding: Finding, before: Measurement, after: Measurement, terms: Terms) -> tuple[str, ...]:
     one_process = finding.decision is not None and finding.decision.unit == WINDOWS
     notes = {
-        f"a margin under {_PROCESS_NOISE:.0%} is within what two processes of one model differ by: measure {REPEATS} "
-        "times on each side": one_process and terms.margin < _PROCESS_NOISE,
+        f"a margin under {_PROCESS_NOISE:.0%} is within what two processes of one model differ by: profile each "
+        f"{REPEATS} times (name the file {REPEATS} times)": one_process and terms.margin < _PROCESS_NOISE,
         "a quick plan measured at least one side": before.plan.quick or after.plan.quick,
         "both sides measured the same content (same sha256)": before.artifact.sha256 == after.artifact.sha256,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 from edge.measure.statistics import Span, median
 
@@ -34,14 +35,15 @@ def ratio_interval(first: Sequence[float], second: Sequence[float], alpha: float
     Returns:
         None where there are too few values for any interval of that confidence.
     """
-    sizes = (len(first), len(second))
-    total = sizes[0] * sizes[1]
-    cut = max((wins for wins in range(total // 2 + 1) if _upper_tail(*sizes, total - wins) <= alpha), default=None)
-    if cut is None:
+    ways = _win_counts(len(first), len(second))
+    everything, pairs = sum(ways), len(first) * len(second)
+    # The distribution is symmetric: as likely as at least `pairs - cut` won pairs are at most `cut`.
+    tails = [below / everything for below in accumulate(ways[: pairs // 2 + 1])]
+    cut = sum(tail <= alpha for tail in tails) - 1
+    if cut < 0:
         return None
     ratios = sorted(_log_ratios(first, second))
-    confidence = 1 - 2 * _upper_tail(*sizes, total - cut)
-    return Span(math.exp(ratios[cut]), math.exp(ratios[total - 1 - cut]), confidence)
+    return Span(math.exp(ratios[cut]), math.exp(ratios[pairs - 1 - cut]), max(0.0, 1 - 2 * tails[cut]))
 
 
 def smallest_p(first_size: int, second_size: int) -> float:

@@ -74,7 +74,7 @@ def joined(parts: Sequence[Validity]) -> Validity:
 
 def _enough_windows(evidence: Evidence, limit: float) -> Answer:
     count = len(evidence.windows)
-    return Broken(f"only {count} windows were measured, at least {limit:g} are needed") if count < limit else None
+    return Broken(f"the number of windows is {count}, at least {limit:g} are needed") if count < limit else None
 
 
 def _full_windows(evidence: Evidence, limit: float) -> Answer:
@@ -201,7 +201,7 @@ def _fine_timer(evidence: Evidence, limit: float) -> Answer:
     if step_ns <= limit * middle_ns:
         return None
     return Broken(
-        f"the timer steps by {step_ns / 1e3:.3g} us, at most {limit:.0%} of the latency of {middle_ns / 1e3:.3g} us "
+        f"the timer steps by {step_ns / 1e3:.4g} us, at most {limit:.0%} of the latency of {middle_ns / 1e3:.4g} us "
         "is allowed"
     )
 

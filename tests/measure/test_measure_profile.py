@@ -123,7 +123,7 @@ def test_a_damaged_file_does_not_lose_the_others(model, tmp_path):
     assert isinstance(found.failures[0].error, ModelInvalidError)
     assert isinstance(found.failures[1].error, InputError)
     assert told == list(found.failures)
-    assert "only 1 windows" in found.measurements[0].validity.reasons[0]
+    assert "number of windows is 1" in found.measurements[0].validity.reasons[0]
 
 
 def test_an_unknown_runtime_is_an_error_of_its_own(model):

@@ -48,7 +48,7 @@ def late(changed):
 
 
 BROKEN = {
-    "windows": (evidence(medians=(10.0, 10.1, 9.9)), "only 3 windows were measured, at least 5"),
+    "windows": (evidence(medians=(10.0, 10.1, 9.9)), "number of windows is 3, at least 5"),
     "window length": (evidence(duration_s=0.3), "lasted 0.300 s, 0.500 s were asked"),
     "runs": (evidence(runs=2), "holds 2 runs, at least 5"),
     "spread": (evidence(medians=(10.0, 10.1, 12.0, 9.9, 10.0)), "differ by 21.0%, at most 10%"),
@@ -68,7 +68,7 @@ BROKEN = {
         "the firmware reported under-voltage",
     ),
     "temperature": (evidence(conditions=late(sample(temperature_c=84.5))), "reached 84.5 C, at most 80 C"),
-    "timer": (evidence(samples_ns=[8_000_000, 12_000_000] * 25), "steps by 4e+03 us, at most 1%"),
+    "timer": (evidence(samples_ns=[8_000_000, 12_000_000] * 25), "steps by 4000 us, at most 1%"),
 }
 
 

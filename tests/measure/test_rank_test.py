@@ -62,3 +62,10 @@ def test_interval_of_five_and_five_and_of_too_few():
     interval = ratio_interval([1.0] * 5, [2.0] * 5, 0.05)
     assert interval.confidence == pytest.approx(1 - 2 * 12 / 252)
     assert ratio_interval([1.0, 1.1], [2.0, 2.1], 0.05) is None
+
+
+def test_a_hundred_windows_on_each_side_are_exact_too():
+    first = [float(value) for value in range(100, 200)]
+    interval = ratio_interval(first, [1.1 * value for value in first], 0.05)
+    assert interval.low < 1.1 < interval.high
+    assert 0.9 <= interval.confidence < 0.902
