@@ -90,6 +90,10 @@ def test_recurrent_and_custom_operators(shared_data):
     assert lstm.parameters.count == 4 * 20 * (28 + 20) + 4 * 20 + 560 * 10 + 10
     assert lstm.file.signatures == ("serving_default",)
     assert lstm.inputs[0].signature_name == "x"
+    # Its convolutions to one channel have one scale, which is as much per channel as the others are.
+    decoder = inspect(shared_data / "edgetpu_pairs/bodypix_mobilenet_v1_075_512_512_16_quant_decoder.tflite")
+    assert (decoder.quantization.kind, decoder.quantization.weights) == ("full-integer", "per-channel")
+    assert "custom operators write float: 1 PosenetDecoderOp" in decoder.quantization.reason
     compiled = inspect(shared_data / "edgetpu_pairs/bodypix_mobilenet_v1_075_512_512_16_quant_decoder_edgetpu.tflite")
     assert compiled.macs.total is None
     assert compiled.macs.unknown == {"edgetpu-custom-op": 1, "PosenetDecoderOp": 1}

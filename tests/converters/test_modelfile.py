@@ -170,8 +170,8 @@ def test_zeros_lie_at_the_zero_point_of_each_channel():
     assert count_zeros(model, tensor) == 2
     assert real_values(model, tensor).tolist() == [[0.0, 0.5], [0.0, 2.0]]
     one = QuantizationInfo(scales=(0.5,), zero_points=(3,), axis=0)
-    model, tensor = hand_made(np.array([3, 3, 0, 0], np.int8).tobytes(), quantization=one)
-    assert count_zeros(model, tensor) == 2
+    model, tensor = hand_made(np.array([3, 3, 3, 0], np.int8).tobytes(), quantization=one)
+    assert count_zeros(model, tensor) == 3
 
 
 def test_too_few_elements_are_refused():
