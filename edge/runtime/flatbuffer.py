@@ -251,7 +251,10 @@ class _Reader:
         end = at + 4 + count
         if end >= self.size or self.data[end]:
             raise Damage("the string is not terminated", path=path, at=at)
-        return self.data[at + 4 : end].decode("utf-8", errors="replace")
+        try:
+            return self.data[at + 4 : end].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Damage("the string is not UTF-8", path=path, at=at) from error
 
     def _vector(self, at: int, kind: str, path: str) -> np.ndarray[Any, Any]:
         packer, dtype = _SCALARS[kind]

@@ -95,7 +95,7 @@ class Model:
             arrays: One per input, of exactly its shape and dtype (quantized where the input is).
 
         Returns:
-            One array per output, as the runtime stores it; they are copies.
+            One array per output, as the runtime stores it; strings as NumPy's bytes. They are copies.
 
         Raises:
             ModelInputError: The number of arrays, a shape or a dtype does not fit.
@@ -104,7 +104,8 @@ class Model:
         self.prepare(*arrays)
         self.invoke()
         interpreter = self._live()
-        return tuple(self._native(interpreter.get_tensor, details["index"]) for details in self._output_details)
+        outputs = [self._native(interpreter.get_tensor, details["index"]) for details in self._output_details]
+        return tuple(array.astype(np.bytes_) if array.dtype == object else array for array in outputs)
 
     def predict(self, *arrays: npt.ArrayLike) -> tuple[Array, ...]:
         """Run one inference on real values: inputs are quantized and outputs dequantized as the model says.
