@@ -33,8 +33,10 @@ def figure(value: float | None) -> str:
 
 
 def megabytes(value_bytes: int | None) -> str:
-    """Return a size in MB (10^6 bytes)."""
-    return "unknown" if value_bytes is None else f"{value_bytes / 1e6:.1f} MB"
+    """Return a size in MB (10^6 bytes), small ones in kB."""
+    if value_bytes is None:
+        return "unknown"
+    return f"{value_bytes / 1e6:.1f} MB" if value_bytes >= 1e5 else f"{value_bytes / 1e3:.1f} kB"
 
 
 def threads(count: int) -> str:
