@@ -12,8 +12,9 @@ from edge.models import build
 
 
 @pytest.mark.parametrize("side", [64, 97], ids=["even", "odd"])
-def test_mobilenet_v2_is_the_one_of_keras_applications(side):
-    theirs = keras.applications.MobileNetV2((side, side, 3), alpha=0.35, weights=None, classes=7)
+def test_mobilenet_v2_is_the_one_of_keras_applications(side, small):
+    shaken = small[1]
+    theirs = shaken(keras.applications.MobileNetV2((side, side, 3), alpha=0.35, weights=None, classes=7))
     ours = build("mobilenet_v2", alpha=0.35, image_size=side, classes=7)
     named = [layer for layer in theirs.layers if layer.weights or isinstance(layer, layers.ReLU | layers.Add)]
     assert [layer.name for layer in named] == [
@@ -21,6 +22,9 @@ def test_mobilenet_v2_is_the_one_of_keras_applications(side):
     ]
     ours.set_weights(theirs.get_weights())
     pictures = np.random.default_rng(1).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+    features = [keras.Model(model.input, model.get_layer("out_relu").output)(pictures) for model in (ours, theirs)]
+    assert np.std(features[0]) > 0.1
+    np.testing.assert_array_equal(*features)
     np.testing.assert_array_equal(ours(pictures), theirs(pictures))
 
 
