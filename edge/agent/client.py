@@ -16,7 +16,8 @@ from edge.runtime.errors import AgentDeadlineError, CrashedError, RuntimeFault
 
 START_DEADLINE_S = 30.0
 END_DEADLINE_S = 5.0
-TAIL_LINES = 12
+TAIL_LINES, TAIL_COLUMNS = 12, 200
+NOISE = "Extension modules:"  # what Python adds to the report of a crash
 OnProgress = Callable[[dict[str, Any]], None]
 
 
@@ -176,8 +177,9 @@ class AgentClient:
     def _tail(self) -> str | None:
         if self._stream is None:
             return None
-        lines = self._stream.errors().decode("utf-8", "replace").strip().splitlines()[-TAIL_LINES:]
-        return "the last lines it wrote: " + "\n  ".join(["", *lines]) if lines else None
+        written = self._stream.errors().decode("utf-8", "replace").splitlines()
+        lines = [line[:TAIL_COLUMNS] for line in written if line.strip() and not line.startswith(NOISE)]
+        return "\n  ".join(["the last lines it wrote:", *lines[-TAIL_LINES:]]) if lines else None
 
     def _close(self) -> None:
         stream, self._stream = self._stream, None

@@ -35,7 +35,7 @@ def main() -> int:
     """Serve standard input and output; return the exit status."""
     # Before NumPy is imported: its BLAS would keep a thread per core, none of which does any of our work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = _own_connection()
