@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from converters.errors import ModelFileError
 from edge.errors import InputError, MissingPackageError
+from edge.runtime.verify import verify_bytes
 
 Floats = npt.NDArray[np.float32]
 
@@ -70,10 +71,12 @@ def read_tflite_weights(path: Path) -> TFLiteWeights:
 
     Raises:
         InputError: the file is missing or not a .tflite file.
-        ModelFileError: it is damaged, or its weights are stored in a way that is not read (sparse, 4-bit, blocks).
+        ModelInvalidError: it is damaged.
+        ModelFileError: its weights are stored in a way that is not read (sparse, 4-bit, blocks).
         MissingPackageError: the flatbuffers package is not installed.
     """
     data = _read(path)
+    verify_bytes(data, path)
     schema = _schema()
     try:
         return _Graph(schema, data).weights()
