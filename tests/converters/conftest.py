@@ -1,117 +1,117 @@
-"""Small .tflite files of every kind, made once."""
+"""Small real models and real scans, made once; conversions are shared because they are slow."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from converters.artifact import Artifact, Provenance, SourceRecord
+from converters.convert import Conversion, convert
+from converters.recipes import recipes_named
+from converters.samples import SampleSet, gather
+from converters.source import SourceModel, from_keras, load_source
+
+ALL_RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float", "int16x8")
 
 
 @dataclass(frozen=True)
-class SmallFiles:
-    """Variants of one small Keras CNN by recipe name, the CNN's own weights by layer, and its parameter count."""
+class Digits:
+    """Scans of handwritten digits as 16x16 gray pictures in [-1, 1]."""
 
-    folder: Path
-    weights: dict[str, list[Any]]
-    parameters: int
-
-    def path(self, recipe: str) -> Path:
-        return self.folder / f"small-{recipe}.tflite"
+    x: np.ndarray
+    y: np.ndarray
 
 
 @pytest.fixture(scope="session")
-def small_files(tmp_path_factory) -> SmallFiles:
-    """Convert a small CNN (all weighted operator kinds; one layer pruned to 75 %) by TensorFlow's own converter."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with warnings.catch_warnings():
-        # The converter's own warnings are about its internals, not about what is tested here.
-        warnings.simplefilter("ignore")
-        return _convert(tmp_path_factory.mktemp("small"))
+def digit_scans() -> Digits:
+    """Return scikit-learn's 8x8 scans, each pixel doubled."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    pictures = data.images.astype(np.float32) / 8 - 1
+    return Digits(np.kron(pictures, np.ones((1, 2, 2), np.float32))[..., np.newaxis], data.target)
 
 
-def _convert(folder: Path) -> SmallFiles:
-    import tensorflow as tf
-
-    model = _model()
-    (folder / "saved").mkdir()
-    fixed, free = folder / "fixed", folder / "free"
-    _export(model, fixed, 1)
-    _export(model, free, None)
-    optimize, opset = tf.lite.Optimize, tf.lite.OpsSet
-    half, sparse = [tf.float16], optimize.EXPERIMENTAL_SPARSITY
-    int16 = opset.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    variants = {
-        "fp32": (fixed, [], [], None),
-        "free-batch": (free, [], [], None),
-        "fp16": (fixed, [optimize.DEFAULT], half, None),
-        "dynamic": (fixed, [optimize.DEFAULT], [], None),
-        "int8": (fixed, [optimize.DEFAULT], [], opset.TFLITE_BUILTINS_INT8),
-        "int16x8": (fixed, [optimize.DEFAULT], [], int16),
-        "sparse": (fixed, [sparse], [], None),
-        "sparse-fp16": (fixed, [optimize.DEFAULT, sparse], half, None),
-    }
-    for name, (source, optimizations, types, ops) in variants.items():
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
-        converter.optimizations = optimizations
-        converter.target_spec.supported_types = types
-        if ops is not None:
-            converter.target_spec.supported_ops = [ops]
-            converter.representative_dataset = _samples
-        (folder / f"small-{name}.tflite").write_bytes(converter.convert())
-    (folder / "small-loop.tflite").write_bytes(_loop())
-    return SmallFiles(folder, {layer.name: layer.get_weights() for layer in model.layers}, model.count_params())
-
-
-def _model() -> Any:
+@pytest.fixture(scope="session")
+def digit_classifier(digit_scans: Digits) -> Any:
+    """Train a CNN with batch normalization, a depthwise convolution and a squeeze-and-excite branch: above 90 %."""
     import keras
-    import numpy as np
+    from keras import layers
 
-    layers = keras.layers
-    inputs = keras.Input((16, 16, 3))
-    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(inputs)
-    x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="depthwise")(x)
-    x = layers.Conv2D(16, 1, name="pointwise")(x)
-    x = layers.Conv2DTranspose(4, 2, strides=2, name="up")(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(256, activation="relu", name="hidden")(x)
-    model = keras.Model(inputs, layers.Dense(10, name="head")(x))
-    generator = np.random.default_rng(7)
-    for layer in model.layers:
-        layer.set_weights([generator.normal(size=array.shape).astype("float32") for array in layer.get_weights()])
-    kernel, bias = model.get_layer("hidden").get_weights()
-    kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.75)] = 0
-    model.get_layer("hidden").set_weights([kernel, bias])
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((16, 16, 1), name="scan")
+    x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = layers.ReLU(6.0, name="stem_relu")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(x)
+    gate = layers.Conv2D(16, 1, activation="hard_sigmoid", name="excite")(gate)
+    x = layers.Multiply(name="scale")([x, gate])
+    x = layers.Conv2D(32, 3, strides=2, activation="relu", name="conv")(x)
+    x = layers.Flatten(name="flatten")(x)
+    outputs = layers.Dense(10, activation="softmax", name="digit")(x)
+    model = keras.Model(inputs, outputs, name="digits")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(digit_scans.x[:1500], digit_scans.y[:1500], epochs=8, batch_size=32, verbose=0)
     return model
 
 
-def _export(model: Any, folder: Path, batch: int | None) -> None:
-    import keras
-    import tensorflow as tf
-
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    signature = [tf.TensorSpec((batch, 16, 16, 3), name="image")]
-    archive.add_endpoint("serve", lambda image: model(image, training=False), input_signature=signature)
-    archive.write_out(str(folder), verbose=False)
+@pytest.fixture(scope="session")
+def classifier_file(digit_classifier: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save the classifier as a .keras file."""
+    path = tmp_path_factory.mktemp("source") / "digits.keras"
+    digit_classifier.save(path)
+    return path
 
 
-def _samples() -> Any:
-    import numpy as np
-
-    generator = np.random.default_rng(1)
-    for _ in range(4):
-        yield [generator.random((1, 16, 16, 3), dtype=np.float32)]
+@pytest.fixture(scope="session")
+def source_model(classifier_file: Path) -> SourceModel:
+    """Load the classifier as `edge convert` does."""
+    return load_source(classifier_file)
 
 
-def _loop() -> bytes:
-    import tensorflow as tf
+@pytest.fixture(scope="session")
+def held_out(digit_scans: Digits, source_model: SourceModel) -> SampleSet:
+    """Return scans the classifier has not seen, with labels."""
+    pairs = [([x], int(y)) for x, y in zip(digit_scans.x[1500:1600], digit_scans.y[1500:1600], strict=True)]
+    inputs = source_model.with_static_inputs(batch=1, image_size=None)
+    return gather(pairs, inputs=inputs, source="held-out digits", seed=0)
 
-    def double_until_large(value: Any) -> Any:
-        return tf.while_loop(lambda item: tf.reduce_sum(item) < 100.0, lambda item: [item * 2.0], [value])[0]
 
-    function = tf.function(double_until_large).get_concrete_function(tf.TensorSpec((1, 4)))
-    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+@pytest.fixture(scope="session")
+def asking(source_model: SourceModel, held_out: SampleSet) -> Callable[..., Conversion]:
+    """Return a maker of conversions of the classifier: `asking(folder, "int8", batch=1, ...)`."""
+
+    def make(
+        folder: Path, *recipes: str, model: SourceModel | None = None, batch: int = 1, **fields: Any
+    ) -> Conversion:
+        source = model or source_model
+        record = SourceRecord(name=source.name, kind=source.kind, arguments={}, sha256=None, weights=None,
+                              weights_sha256=None)  # fmt: skip
+        provenance = Provenance(source=record, preprocessing=None, preprocessing_assumed=False, labels=None,
+                                labels_origin=None, calibration=held_out.to_json())  # fmt: skip
+        asked = Conversion(
+            model=source, inputs=source.with_static_inputs(batch=batch, image_size=None), recipes=recipes_named(recipes),
+            calibration=held_out, check=held_out, classes=True, provenance=provenance, name=source.name, folder=folder,
+        )  # fmt: skip
+        return replace(asked, **fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def artifacts(asking: Callable[..., Conversion], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """Convert the classifier by every recipe, once."""
+    made = convert(asking(tmp_path_factory.mktemp("artifacts"), *ALL_RECIPES))
+    return {artifact.recipe.name: artifact for artifact in made}
+
+
+@pytest.fixture(scope="session")
+def wrapped() -> Callable[..., SourceModel]:
+    """Return a function that wraps a Keras model in memory."""
+    return lambda model: from_keras(model, name=model.name, kind="keras")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from converters.errors import ModelFileError, SourceError
-from converters.inspection import inspect
+from converters.inspection import inspect, inspect_model
+from converters.modelfile import parse_model
 
 MODELS = ("models/mobilenet_v2_1.0_224_quant", "models/tf2_mobilenet_v2_1.0_224_ptq")
 PAIRED = (
@@ -27,6 +28,7 @@ REAL = (*MODELS, *(f"edgetpu_pairs/{name}{end}" for name in PAIRED for end in ("
 # more is a row of 1,280 weights and a bias.
 MOBILENET_V2_PARAMETERS = 3_487_816 + 1_280 + 1
 MOBILENET_V2_MACS = 300_774_272 + 1_280
+_DEQUANTIZE, _LOGISTIC = 6, 14
 SMALL_MACS = {
     "CONV_2D": [16 * 16 * 8 * 27, 8 * 8 * 16 * 8],
     "DEPTHWISE_CONV_2D": [8 * 8 * 8 * 9],
@@ -116,6 +118,16 @@ def test_quantization_is_named(inspected, recipe, kind, weights, dtypes):
     summary = inspected[recipe].quantization
     assert (summary.kind, summary.weights, dict(summary.weight_dtypes)) == (kind, weights, dtypes)
     assert summary.reason
+
+
+def test_an_integer_model_with_an_operator_in_float_is_mixed(repack, tmp_path):
+    def end_in_a_float_logistic(model):
+        (code,) = [item for item in model.operatorCodes if item.builtinCode == _DEQUANTIZE]
+        code.builtinCode = code.deprecatedBuiltinCode = _LOGISTIC
+
+    summary = inspect_model(parse_model(repack(end_in_a_float_logistic, "int8")), tmp_path).quantization
+    assert summary.kind == "mixed"
+    assert "these in float: 1 LOGISTIC" in summary.reason
 
 
 def test_float_ends_of_an_integer_model_are_said(inspected):

@@ -26,21 +26,6 @@ def quantized(shared_data):
     return read_model(shared_data / QUANTIZED)
 
 
-@pytest.fixture
-def repack(small_files):
-    """A function that unpacks the fp32 file with the schema's classes, lets a function change it, and packs it."""
-
-    def changed(change):
-        flatbuffers = pytest.importorskip("flatbuffers")
-        unpacked = generated().ModelT.InitFromPackedBuf(small_files.path("fp32").read_bytes())
-        change(unpacked)
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(unpacked.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
-
-    return changed
-
-
 def constants(model: ModelInfo):
     return [tensor for tensor in model.main.tensors if tensor.is_constant]
 
