@@ -80,7 +80,7 @@ def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, not
         ParityError: a variant is beyond its tolerance; the others were published.
         WriteError: the artifacts could not be written.
     """
-    _require_calibration(conversion)
+    require_calibration(conversion.recipes, given=conversion.calibration is not None)
     on_progress(0, "running the Keras model")
     reference = reference_outputs(conversion.model, conversion.check, batch=conversion.batch, on_progress=on_progress)
     on_progress(1, "freezing the graph")
@@ -100,9 +100,14 @@ def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, not
     return tuple(artifacts)
 
 
-def _require_calibration(conversion: Conversion) -> None:
-    asking = [recipe.name for recipe in conversion.recipes if recipe.calibrated]
-    if asking and conversion.calibration is None:
+def require_calibration(recipes: Sequence[Recipe], *, given: bool) -> None:
+    """Refuse integer recipes without calibration inputs.
+
+    Raises:
+        CalibrationError: there is such a recipe and nothing was given.
+    """
+    asking = [recipe.name for recipe in recipes if recipe.calibrated]
+    if asking and not given:
         raise CalibrationError(
             f"{', '.join(asking)}: ranges must be measured on real inputs, and none were given",
             hint="--calibrate SRC with a folder of pictures, an .npy or .npz file, or 'digits'; 100 samples are enough",
@@ -125,7 +130,8 @@ def _variant(
     require_kept_promises(data, recipe)
     on_progress(1, f"{recipe.name}: comparing with Keras")
     classes = conversion.classes or looks_like_classes(reference[0])
-    parity = compare(data, reference, check=conversion.check, batch=conversion.batch, classes=classes)
+    check = conversion.check.first(recipe.checked_at_most)
+    parity = compare(data, reference, check=check, batch=conversion.batch, classes=classes)
     _require_within(conversion, recipe, data, parity)
     on_progress(1, "")
     return Artifact(name=f"{conversion.name}-{recipe.name}", folder=conversion.folder, data=data, recipe=recipe,

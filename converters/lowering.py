@@ -23,7 +23,13 @@ from converters.samples import SampleSet
 from converters.signature import with_signature
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
-_POSSIBLE = "use operators that TensorFlow Lite has built in, or the recipes fp32 and fp16 if the float model converts"
+# As the converter names them: 'tf.Erfinv' op is neither ..., tf.Erfinv(tensor<...>), not yet supported for op: 'X'.
+_OPS = re.compile(r"'(tfl?\.[A-Za-z0-9_]+)' op|\b(tf\.[A-Z][A-Za-z0-9]+)(?=\()|for op: '([A-Z0-9_]+)'")
+_LAYERS = re.compile(r'loc\((?:callsite\()?(?:fused\[)?"([^"]+?)"')
+_POSSIBLE = (
+    "replace the layer by one whose operators TensorFlow Lite has built in; where only a quantized recipe fails, "
+    "fp32, fp16 and dynamic remain"
+)
 
 
 class Lowering:
@@ -108,9 +114,9 @@ class Lowering:
 
 
 def _refused(told: str) -> ConversionError:
-    ops = dict.fromkeys(re.findall(r"'(?:tf|tfl)\.[A-Za-z0-9_]+' op|\btf\.[A-Z][A-Za-z0-9]+(?=\()", told))
-    layers = dict.fromkeys(re.findall(r'loc\((?:fused\[[^\]]*?)?"([^"]+?)"', told))
-    named = ", ".join(op.removesuffix(" op").strip("'") for op in ops) or "an operator it does not name"
+    ops = dict.fromkeys(name for found in _OPS.findall(told) for name in found if name)
+    layers = dict.fromkeys(_LAYERS.findall(told))
+    named = f"the operator {', '.join(ops)}" if ops else "the model"
     where = f" in {', '.join(list(layers)[:3])}" if layers else ""
     said = next((line.strip() for line in told.splitlines() if "error:" in line), "") or _last_line(told)
     return ConversionError(f"TensorFlow Lite cannot convert {named}{where}: {said[:300]}", hint=_POSSIBLE)

@@ -101,7 +101,7 @@ class _Output:
 
     step: float
     elements: int = 0
-    squared_error: float = 0.0
+    squared_excess: float = 0.0
     squared: float = 0.0
     absolute_error: float = 0.0
     largest_error: float = 0.0
@@ -111,18 +111,17 @@ class _Output:
         """Take one batch in."""
         error = np.abs(variant - reference)
         self.elements += error.size
-        self.squared_error += float(np.sum(error**2))
+        self.squared_excess += float(np.sum(np.maximum(error - self.step, 0.0) ** 2))
         self.squared += float(np.sum(reference**2))
         self.absolute_error += float(np.sum(error))
         self.largest_error = max(self.largest_error, float(error.max(initial=0.0)))
         self.largest = max(self.largest, float(np.abs(reference).max(initial=0.0)))
         if not np.isfinite(error).all():
-            self.largest_error = self.squared_error = math.inf
+            self.largest_error = self.squared_excess = math.inf
 
     def relative_rms(self) -> float:
-        """Return the error over the size of the output, one quantization step taken off."""
-        rms_error = math.sqrt(self.squared_error / max(self.elements, 1))
-        return _over(max(0.0, rms_error - self.step), math.sqrt(self.squared / max(self.elements, 1)))
+        """Return the error over the size of the output, one quantization step taken off each element's."""
+        return _over(math.sqrt(self.squared_excess), math.sqrt(self.squared))
 
     def relative_max(self) -> float:
         """Return the largest error over the largest value, one quantization step taken off."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,13 @@ class SampleSet:
             digest.update(f"{array.shape}{array.dtype.str}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    def first(self, count: int | None) -> SampleSet:
+        """Return the first so many samples; all for None."""
+        if count is None or count >= self.count:
+            return self
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(self, inputs=tuple(array[:count] for array in self.inputs), labels=labels)
 
     def batches(self, size: int) -> Iterable[tuple[Array, ...]]:
         """Yield batches of exactly `size`; the last is filled by repeating its last sample."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from converters.artifact import Artifact, Provenance
-from converters.convert import Conversion, Progress, convert
+from converters.convert import Conversion, Progress, convert, require_calibration
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from edge.loading import ConvertRequest, LoadedModel, Say, load_model
@@ -29,6 +29,7 @@ def convert_source(
         DataError: a data source is unreadable or does not fit.
         ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
     """
+    require_calibration(request.recipes, given=request.calibrate is not None)
     on_progress(0, "loading the model")
     loaded = load_model(request, say)
     on_progress(1, "reading data")
