@@ -84,21 +84,20 @@ def convert_main() -> None:
 def run(args: list[str]) -> int:
     """Run one command and return its exit status; errors are shown, never raised."""
     try:
-        cli.main(args=args, prog_name="edge", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        status = cli.main(args=args, prog_name="edge", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing half-written was left", err=True)
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as stop:  # click ends this way when the reader of our pipe has gone: no fault of ours
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
         return 0
     except Exception as error:  # noqa: BLE001  (the outermost seam: whatever is left becomes a message)
         return _show(error)
-    return 0
+    return status if isinstance(status, int) else 0  # click hands back the status of ctx.exit() in this mode
 
 
 def _show(error: Exception) -> int:

@@ -72,7 +72,7 @@ def test_a_fault_of_our_own_is_exit_1_without_a_traceback_unless_asked(tmp_path)
 
 def test_a_closed_pipe_is_no_error():
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"'{EDGE}' models | head -1"], capture_output=True, text=True, check=False
+        ["bash", "-o", "pipefail", "-c", f"'{EDGE}' models | true"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 
