@@ -83,6 +83,7 @@ def convert_main() -> None:
 
 def run(args: list[str]) -> int:
     """Run one command and return its exit status; errors are shown, never raised."""
+    stdout = sys.stdout
     try:
         status = cli.main(args=args, prog_name="edge", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
@@ -91,10 +92,10 @@ def run(args: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except SystemExit as stop:  # click ends this way when the reader of our pipe has gone: no fault of ours
-        if not isinstance(stop.__context__, BrokenPipeError):
+    except SystemExit:
+        if sys.stdout is stdout:
             raise
-        return 0
+        return 0  # the reader of our pipe has gone: click has put a wrapper round stdout and ends; no fault of ours
     except Exception as error:  # noqa: BLE001  (the outermost seam: whatever is left becomes a message)
         return _show(error)
     return status if isinstance(status, int) else 0  # click hands back the status of ctx.exit() in this mode
