@@ -11,6 +11,7 @@ from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, sha
 from edge.report.numerals import digits, percent, whole
 
 _SLOWEST = 15
+_NOT_TIME = "Under emulation the times tell which kernels ran, not how long they take on the board."
 
 
 def breakdown_section(entries: Sequence[Entry], *, emulated: bool) -> Section | None:
@@ -25,7 +26,7 @@ def breakdown_section(entries: Sequence[Entry], *, emulated: bool) -> Section | 
     return Section(
         key=f"{prefix}kernels-section",
         title=title,
-        paragraphs=(*_unseen(own), *_sparse(own)),
+        paragraphs=(*((_NOT_TIME,) if emulated and seen else ()), *_unseen(own), *_sparse(own)),
         charts=(_chart(f"{prefix}kernels", seen),) if seen else (),
         tables=operators,
     )

@@ -116,7 +116,7 @@ def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], un
             },
         },
         {
-            "data": {"values": [v for v in values if v["value"] >= longest * _SEGMENT_LABEL_SHARE]},
+            "data": {"values": [v for v in values if v["value"] >= longest * _SEGMENT_LABEL_SHARE and len(parts) > 1]},
             "mark": {"type": "text", "fontSize": 12, "fontWeight": 600, "aria": False},
             "encoding": {
                 "x": {**x, "field": "middle"},

@@ -8,7 +8,7 @@ from typing import Any
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.machine import machine_table
-from edge.report.numerals import UNKNOWN, digits, named, percent, shown
+from edge.report.numerals import UNKNOWN, digits, named, percent, readable, shown
 from edge.report.summary import validity_text
 
 _Sample = Mapping[str, Any]
@@ -35,6 +35,7 @@ def conditions_section(entries: Sequence[Entry]) -> Section:
                 caption="Before and after each measurement",
                 columns=(Column("Variant"), *(Column(head) for head in heads)),
                 rows=tuple(_conditions(entry) for entry in entries),
+                cards="narrow",
             ),
             machine_table(entries),
             *(table for entry in entries if (table := _samples(entry)) is not None),
@@ -143,12 +144,12 @@ def _two(before: _Sample, after: _Sample, read: Callable[[_Sample], str]) -> str
 
 
 def _number(value: object) -> str:
-    return digits(value) if isinstance(value, int | float) and not isinstance(value, bool) else UNKNOWN
+    return digits(value) if readable(value) else UNKNOWN
 
 
 def _clock(sample: _Sample) -> str:
     clocks = sample.get("frequencies_khz")
-    known = sorted({khz for khz in clocks if isinstance(khz, int | float)}) if isinstance(clocks, list) else []
+    known = sorted({khz for khz in clocks if readable(khz)}) if isinstance(clocks, list) else []
     if not known:
         return UNKNOWN
     return f"{known[0] / 1000:,.0f}" + (f" to {known[-1] / 1000:,.0f}" if len(known) > 1 else "")
@@ -158,14 +159,14 @@ def _throttled(sample: _Sample) -> str:
     state = sample.get("throttled")
     if not isinstance(state, Mapping):
         return UNKNOWN
-    now, ever = state.get("now") or [], state.get("since_boot") or []
-    return ", ".join(str(each) for each in now) or (f"no (since boot: {', '.join(map(str, ever))})" if ever else "no")
+    now, ever = state.get("now"), state.get("since_boot")
+    return shown("", now) if now else f"no (since boot: {shown('', ever)})" if ever else "no"
 
 
 def _others(samples: Sequence[_Sample]) -> str:
     since = [sample.get("since") for sample in samples]
     found = [each.get("other_cpu_share") for each in since if isinstance(each, Mapping)]
-    known = [share for share in found if isinstance(share, int | float)]
+    known = [share for share in found if readable(share)]
     return f"at most {percent(max(known))}" if known else UNKNOWN
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from edge.measure.measurement import DeviceRef
 from edge.report.document import Column, Table
 from edge.report.entries import Entry, count_of, one_line
-from edge.report.numerals import UNKNOWN, megabytes, shown
+from edge.report.numerals import UNKNOWN, megabytes, readable, shown
 
 
 def machine_line(device: DeviceRef) -> str:
@@ -18,7 +18,7 @@ def machine_line(device: DeviceRef) -> str:
     said = (
         device.facts.get("board"),
         cpu.get("model") or cpu.get("architecture"),
-        count_of(cores, "core") if isinstance(cores, int) else None,
+        count_of(cores, "core") if readable(cores) else None,
         system.get("name"),
     )
     return one_line(", ".join(str(each) for each in said if each)) if any(said) else "it stated no facts"
@@ -44,6 +44,7 @@ def machine_table(entries: Sequence[Entry]) -> Table:
         caption="Devices",
         columns=tuple(Column(head, number=head in ("Cores", "Memory (MB)")) for head in heads),
         rows=tuple(_row(device) for device in devices.values()),
+        cards="narrow",
     )
 
 
@@ -60,7 +61,7 @@ def _row(device: DeviceRef) -> tuple[str, ...]:
         shown("", cpu.get("cores")),
         shown("", cpu.get("features")),
         " · ".join(str(each) for each in (system.get("name"), system.get("kernel")) if each) or UNKNOWN,
-        megabytes(memory) if isinstance(memory, int) else UNKNOWN,
+        megabytes(memory) if readable(memory) else UNKNOWN,
         shown("", python.get("version")),
     )
 

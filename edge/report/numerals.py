@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 UNKNOWN = "unknown"
 _DIGITS = 3
+# JSON may hold 1e999 and integers of any length; no quantity here is that large.
+_LARGEST = 1e30
 # Suffix of a field's name: divisor and unit a reader sees. Longest suffix first.
 _UNITS: tuple[tuple[str, float, str], ...] = (
     ("_bytes", 1e6, "MB"),
@@ -29,6 +32,8 @@ _UNITS: tuple[tuple[str, float, str], ...] = (
 
 def digits(value: float) -> str:
     """Return a number with three significant digits, whole digits kept, exponent form below 0.0001 only."""
+    if not readable(value):
+        return UNKNOWN
     if value == 0:
         return "0"
     size = abs(value)
@@ -36,6 +41,11 @@ def digits(value: float) -> str:
         return f"{value:.1e}".replace("e-0", "e-")
     places = max(0, _DIGITS - 1 - _exponent(size))
     return f"{value:,.{places}f}"
+
+
+def readable(value: object) -> TypeGuard[int | float]:
+    """Tell whether a value is a number that can be one of a measurement: finite, and not beyond all measure."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _exponent(size: float) -> int:
@@ -47,9 +57,9 @@ def milliseconds(value: float | None) -> str:
     return UNKNOWN if value is None else digits(value)
 
 
-def megabytes(value: int | None) -> str:
+def megabytes(value: float | None) -> str:
     """Return bytes as millions of bytes, "3.94"."""
-    return UNKNOWN if value is None else digits(value / 1e6)
+    return digits(value / 1e6) if readable(value) else UNKNOWN
 
 
 def percent(share: float | None) -> str:
@@ -61,7 +71,15 @@ def percent(share: float | None) -> str:
 
 def whole(value: float | None) -> str:
     """Return a count with thousands separated, "3,504,872"."""
-    return UNKNOWN if value is None else f"{value:,.0f}" if float(value).is_integer() else digits(value)
+    return (
+        UNKNOWN
+        if value is None
+        else f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:,.0f}"
+        if value.is_integer()
+        else digits(value)
+    )
 
 
 def named(key: str) -> str:
@@ -79,7 +97,7 @@ def shown(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return _measured(key, value)
+        return _measured(key, value) if readable(value) else UNKNOWN
     if isinstance(value, Mapping):
         return ", ".join(f"{named(str(k))} {shown(str(k), v)}" for k, v in value.items()) or "none"
     if isinstance(value, list | tuple):

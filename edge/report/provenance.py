@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
-from edge.report.numerals import UNKNOWN, digits, percent, shown, whole
+from edge.report.numerals import UNKNOWN, digits, percent, readable, shown, whole
 from edge.report.sources import Artifact
 
 _NOT_STATED = "not stated"
@@ -21,7 +21,9 @@ def provenance_section(entries: Sequence[Entry], artifacts: Sequence[Artifact]) 
     unmeasured = [artifact.name for artifact in artifacts if artifact.sha256 not in files]
     texts = [f"No measurement given here is of the artifact {name}." for name in unmeasured]
     if any(entry.artifact is None for entry in files.values()):
-        texts.append("Source, tools and calibration of a file are told by its artifact JSON: give it along with the measurements.")
+        texts.append(
+            "Source, tools and calibration of a file are told by its artifact JSON: give it along with the results."
+        )
     heads = (
         "Name",
         "SHA-256",
@@ -89,11 +91,11 @@ def _parity(parity: Mapping[str, Any] | None) -> str:
         return "not checked, or not stated"
     parts = [f"{shown('', parity.get('samples'))} samples"]
     for key, word in (("max_abs_error", "largest error"), ("mean_abs_error", "mean error")):
-        if isinstance(parity.get(key), int | float):
+        if readable(parity.get(key)):
             parts.append(f"{word} {digits(parity[key])}")
-    if isinstance(parity.get("cosine"), int | float):
+    if readable(parity.get("cosine")):
         parts.append(f"cosine {parity['cosine']:.6f}")
-    if isinstance(parity.get("top1_agreement"), int | float):
+    if readable(parity.get("top1_agreement")):
         parts.append(f"top-1 agreement {percent(parity['top1_agreement'])}")
     counted = parity.get("accuracy")
     if isinstance(counted, Mapping) and isinstance(counted.get("reference_correct"), int):

@@ -78,6 +78,36 @@ def test_what_is_unknown_is_visible_and_never_zero():
         assert f"{word}: unknown" in bullets
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [5, -0.0, 1e999, "text", True, [], [None], {"now": 5}, {"a": [{}]}, 10**400, None],
+    ids=lambda odd: repr(odd)[:12],
+)
+def test_open_fields_may_hold_anything(odd):
+    names = (
+        "governor",
+        "frequencies_khz",
+        "temperature_c",
+        "load_1min",
+        "throttled",
+        "since",
+        "cpu",
+        "os",
+        "memory_bytes",
+    )
+    fields = dict.fromkeys(names, odd)
+    real = real_measurement()
+    strange = dataclasses.replace(
+        real,
+        device=dataclasses.replace(real.device, facts=fields),
+        conditions=dataclasses.replace(real.conditions, before=fields, after={}, samples=(fields,)),
+        artifact=dataclasses.replace(real.artifact, parity=dict.fromkeys(("samples", "cosine", "accuracy"), odd)),
+        energy=fields,
+    )
+    material = Material(measurements=(strange,), artifacts=())
+    assert "Energy" in render(compose(material), material, form="md")
+
+
 def test_charts_load_nothing_and_use_only_colours_of_the_style_sheet():
     style = files("edge.report").joinpath("page.css").read_text()
     defined = set(re.findall(r"(--[a-z0-9-]+):", style))
