@@ -86,7 +86,7 @@ def sparse(keras):
     return network
 
 
-def functions(tf):
+def functions(tf):  # noqa: C901  (one small function per model, flat)
     """Return models of single operators and of control flow."""
     rng = np.random.default_rng(0)
     table = tf.constant(rng.uniform(-1, 1, (9, 6)).astype(np.float32))

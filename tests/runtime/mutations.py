@@ -131,13 +131,16 @@ KINDS = {
 }
 
 
-def mutants(models: Sequence[bytes], count: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield `count` damaged models with the kind of damage; two thirds of it hit the structure."""
+def mutants(models: Sequence[bytes], count: int, *, seed: int, only_first: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Yield `count` damaged models with the kind of damage; two thirds of it hit the structure.
+
+    With `only_first`, the others only give pieces that are spliced into the first.
+    """
     rng = random.Random(seed)
-    maps = [structural(model) for model in models]
+    maps = [structural(model) for model in (models[:1] if only_first else models)]
     kinds = [*KINDS, "flip", "byte", "word", "nudge", "word", "nudge", "splice"]
     for number in range(count):
-        index = rng.randrange(len(models))
+        index = 0 if only_first else rng.randrange(len(models))
         data, kind = bytearray(models[index]), kinds[number % len(kinds)]
         places: Sequence[int] = maps[index] if rng.random() < 0.67 else range(len(data) - 4)
         if kind == "splice":

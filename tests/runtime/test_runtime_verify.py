@@ -145,9 +145,9 @@ def test_every_truncation_is_refused(small):
 def test_other_files_are_refused(tmp_path):
     refused(b"", "has 0 bytes")
     refused(b"\x89PNG\r\n\x1a\n" * 8, r"at byte 4: bytes 4 to 7 are .* b'TFL3' there")
-    with pytest.raises(ModelInvalidError, match="cannot read the model .*No such file"):
+    with pytest.raises(ModelInvalidError, match=r"cannot read the model .*No such file"):
         verify_file(tmp_path / "absent.tflite")
-    with pytest.raises(ModelInvalidError, match="cannot read the model .*directory"):
+    with pytest.raises(ModelInvalidError, match=r"cannot read the model .*directory"):
         verify_file(tmp_path)
 
 
