@@ -105,7 +105,7 @@ _ABSENT: tuple[tuple[str, Callable[[Entry], object], str], ...] = (
     ("Latency", lambda e: e.measurement.latency_ms, "not measured"),
     ("Latency on all cores", lambda e: e.measurement.latency_all_cores_ms, "not measured"),
     ("Instructions", lambda e: e.measurement.instructions, "not counted (an emulated device counts them)"),
-    ("Energy", lambda e: e.measurement.energy, "not measured (no meter was attached)"),
+    ("Energy", lambda e: e.measurement.energy, "not measured"),
     ("Accuracy", lambda e: e.accuracy, "not in the measurement, and no artifact file of this very content was given"),
     ("Peak memory", lambda e: e.measurement.memory.peak_rss_bytes, "the device did not state it"),
 )
