@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.files import sha256_of
-from converters.quiet import quiet
 from edge.errors import InputError
 from edge.training.checkpoints import Checkpoints, Epoch, State
 from edge.training.outcome import Share, TrainingResult, metrics_json, sidecar_json, write_history, write_model
-from edge.training.packages import require_package
 from edge.training.parts import Parts, parts_of
 from edge.training.settings import SUFFIX, TrainingSettings
+from edge.training.startup import start_keras
 from edge.training.subject import Subject, load_keras, subject_of
 
 
@@ -45,18 +43,15 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
         WriteError: a file could not be written.
         EdgeError: the loss diverged.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     watch = watch or Watch()
-    with quiet():
-        subject = subject_of(settings)
-        parts = parts_of(settings, subject.preprocessing)
-        classes = subject.classes_for(parts.whole)
-        checkpoints = Checkpoints(settings.checkpoint_folder)
-        state = _first_state(settings, checkpoints, _identity(settings, parts), watch)
-        require_package("tensorflow", "tensorflow", "training")
-        model = _model(settings, subject, classes, parts, checkpoints, state)
-        state = _run(settings, parts, checkpoints, state, model, watch)
-        return _conclude(settings, subject, parts, checkpoints, state, model)
+    subject = subject_of(settings)
+    parts = parts_of(settings, subject.preprocessing)
+    classes = subject.classes_for(parts.whole)
+    checkpoints = Checkpoints(settings.checkpoint_folder)
+    state = _first_state(settings, checkpoints, _identity(settings, parts), watch)
+    model = _model(settings, subject, classes, parts, checkpoints, state)
+    state = _run(settings, parts, checkpoints, state, model, watch)
+    return _conclude(settings, subject, parts, checkpoints, state, model)
 
 
 def _identity(settings: TrainingSettings, parts: Parts) -> dict[str, Any]:
@@ -95,8 +90,7 @@ def _require_same_training(checkpoints: Checkpoints, found: State, identity: dic
 def _model(
     settings: TrainingSettings, subject: Subject, classes: int, parts: Parts, checkpoints: Checkpoints, state: State
 ) -> Any:  # noqa: ANN401  (a keras.Model)
-    import keras
-
+    keras = start_keras()
     from edge.training.fitting import compile_model, restore_random_states
 
     if state.history:

@@ -12,9 +12,9 @@ from edge.errors import DataError, InputError
 from edge.models import arguments_of, build, spec_of
 from edge.runtime.errors import ModelInputError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.packages import require_package
 from edge.training.settings import SUFFIX, TrainingSettings
 from edge.training.source import Source
+from edge.training.startup import start_keras
 
 SIDECAR_SCHEMA = "edge-model/1"
 
@@ -121,7 +121,7 @@ def load_keras(path: Path, *, seed: int | None = None) -> Any:  # noqa: ANN401  
     """
     if not path.is_file():
         raise InputError(f"there is no model {path}", hint="check the path, or give a name of `edge models`")
-    keras = require_package("keras", "keras", "training")
+    keras = start_keras()
     if seed is not None:
         keras.utils.set_random_seed(seed)
     try:

@@ -1,0 +1,22 @@
+"""Load TensorFlow and Keras once, without the lines that native code writes while it looks for devices."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from converters.quiet import quiet
+from edge.training.packages import require_package
+
+
+def start_keras() -> Any:  # noqa: ANN401  (the module keras)
+    """Return the module keras, its TensorFlow backend ready.
+
+    Raises:
+        MissingPackageError: TensorFlow or Keras is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        tensorflow = require_package("tensorflow", "tensorflow", "training")
+        tensorflow.config.list_logical_devices()
+        return require_package("keras", "keras", "training")
