@@ -55,12 +55,22 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             request = protocol.decode_line(line)
             number = request.get("id")
             result = _job(request)(request, _progress(answers, number))
-            answer = protocol.encode_line({"id": number, "ok": True, "result": result})
+            answer = _bounded({"id": number, "ok": True, "result": result})
         except Exception as error:  # noqa: BLE001  (the seam: whatever a job raises travels to the host)
             if not isinstance(error, RuntimeFault):
                 traceback.print_exc()
             answer = protocol.encode_line({"id": number, "ok": False, "error": protocol.encode_error(error)})
         _send(answers, answer)
+
+
+def _bounded(answer: dict[str, Any]) -> bytes:
+    line = protocol.encode_line(answer)
+    if len(line) > protocol.MAX_LINE_BYTES:
+        raise RuntimeFault(
+            f"the result is {len(line)} bytes long, a line holds {protocol.MAX_LINE_BYTES}",
+            hint="ask for fewer runs or shorter windows in one job",
+        )
+    return line
 
 
 def _own_connection() -> tuple[BinaryIO, BinaryIO]:

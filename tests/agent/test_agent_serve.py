@@ -68,6 +68,15 @@ def test_native_prints_do_not_corrupt_the_answers():
     assert done.stderr.count(b"noise") == 6
 
 
+def test_a_result_that_fits_in_no_line_is_an_error():
+    code = (
+        "from edge.agent import hello, protocol, serve\n"
+        "hello.run = lambda request, progress: {'much': 'x' * protocol.MAX_LINE_BYTES}\nserve.main()"
+    )
+    answers, _ = talk(b'{"id": 1, "job": "hello"}\n', code=code)
+    assert "a line holds" in answers[0]["error"]["message"]
+
+
 def test_a_fault_of_the_agent_itself_is_an_answer_with_a_traceback_on_stderr():
     code = "from edge.agent import hello, serve\nhello.run = lambda request, progress: 1 / 0\nserve.main()"
     answers, done = talk(b'{"id": 1, "job": "hello"}\n', code=code)
