@@ -96,7 +96,8 @@ def asking(source_model: SourceModel, held_out: SampleSet) -> Callable[..., Conv
         provenance = Provenance(source=record, preprocessing=None, preprocessing_assumed=False, labels=None,
                                 labels_origin=None, calibration=held_out.to_json())  # fmt: skip
         asked = Conversion(
-            model=source, inputs=source.with_static_inputs(batch=batch, image_size=None), recipes=recipes_named(recipes),
+            model=source, inputs=source.with_static_inputs(batch=batch, image_size=None),
+            recipes=recipes_named(recipes),
             calibration=held_out, check=held_out, classes=True, provenance=provenance, name=source.name, folder=folder,
         )  # fmt: skip
         return replace(asked, **fields)
