@@ -15,7 +15,7 @@ import pytest
 from edge.training.loop import train
 from edge.training.settings import TrainingSettings
 
-DEADLINE_S = 120
+DEADLINE_S = 600
 EDGE = [sys.executable, "-m", "edge", "train"]
 
 
