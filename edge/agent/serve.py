@@ -77,7 +77,8 @@ def _own_connection() -> tuple[BinaryIO, BinaryIO]:
     """Take stdin and stdout for the protocol; what native code prints then goes to stderr and corrupts nothing."""
     sys.stdout.flush()
     requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    # Never closed before the process ends: for the watcher, a closed descriptor would be a lost connection.
+    answers = os.fdopen(os.dup(1), "wb", buffering=0, closefd=False)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

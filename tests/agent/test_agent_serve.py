@@ -30,8 +30,9 @@ def test_answers_what_was_asked_and_ends_with_its_input():
 
 
 def test_nothing_asked_nothing_answered():
-    answers, done = talk()
-    assert (answers, done.returncode) == ([], 0)
+    for _ in range(10):  # its own end must not look like a lost connection to it
+        answers, done = talk()
+        assert (answers, done.returncode) == ([], 0)
 
 
 def test_unknown_job_is_answered_with_the_jobs():
