@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import numpy as np
 from devices.local import LocalDevice
 from edge.agent.client import AgentClient, ByteStream
 from edge.agent.protocol import decode_array, encode_array
-from edge.errors import DataError
+from edge.errors import DataError, InputError
 from edge.pixels import InputReader
 from edge.runtime.artifact import artifact_of, embedded_labels
 from edge.runtime.delegates import Delegate
@@ -159,11 +160,13 @@ def run_inference(request: InferenceRequest, session: InferenceSession) -> Infer
     """Run a model on pictures and arrays.
 
     Raises:
+        InputError: The model or a source is not there.
         ModelInvalidError: The model did not pass verification, or is not the one its description is of.
         ModelInputError: A picture or array does not fit, or it is not known how to scale pixels.
-        InputError, DataError: A source or the labels cannot be read.
+        DataError: A source or the labels cannot be read.
         RuntimeFault: What the child process raised, its crash and its silence included.
     """
+    _require(request.model)
     verified = verify_file(request.model)
     artifact = artifact_of(request.model)
     reader = InputReader.of(verified, artifact, request.preprocess)
@@ -182,6 +185,14 @@ def run_inference(request: InferenceRequest, session: InferenceSession) -> Infer
         predictions=tuple(answers),
         notes=reader.notes,
     )
+
+
+def _require(model: Path) -> None:
+    if not model.is_file():
+        names = sorted(path.name for path in model.parent.glob("*.tflite")) if model.parent.is_dir() else []
+        near = get_close_matches(model.name, names, n=3) or names[:3]
+        hint = f"in {model.parent} there is {', '.join(near)}" if near else "give the path of a .tflite file"
+        raise InputError(f"there is no model file {model}", hint=hint)
 
 
 def _limited(device: Device) -> tuple[str, ...]:

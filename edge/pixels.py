@@ -48,7 +48,7 @@ class InputReader:
         inputs = verified.inputs
         size = _picture_size(inputs)
         if size is None:
-            shapes = "; ".join(f"{info.name} {list(info.shape)}" for info in inputs)
+            shapes = "; ".join(f"{info.name!r} {list(info.shape)}" for info in inputs)
             return cls(inputs, None, f"the model takes no pictures (inputs: {shapes})", None, ())
         if mode is None and artifact is not None and artifact.preprocessing is not None:
             found = artifact.preprocessing
@@ -95,8 +95,8 @@ class InputReader:
         missing = [info.name for info in self.inputs if info.name not in stored]
         if missing or len(stored) != len(self.inputs):
             raise ModelInputError(
-                f"{source} holds {len(stored)} arrays ({', '.join(stored)}); "
-                f"the model takes {', '.join(info.name for info in self.inputs) or 'none'}",
+                f"{source} holds {len(stored)} arrays ({', '.join(map(repr, stored))}); "
+                f"the model takes {', '.join(repr(info.name) for info in self.inputs) or 'none'}",
                 hint="save one array per input with numpy.savez, by the names of the inputs",
             )
         return [_fitted(info, stored[info.name], source) for info in self.inputs]

@@ -79,14 +79,13 @@ def _show(prediction: Prediction) -> None:
     click.echo(f"{prediction.source}:")
     if prediction.classes is not None:
         rows = [
-            [f"{guess.score:.4f}", str(guess.index), guess.label if guess.label is not None else "(no name)"]
-            for guess in prediction.classes
+            [f"{guess.score:.4f}", str(guess.index), _clean(guess.label or "(no name)")] for guess in prediction.classes
         ]
         print_table(["score", "class", "name"], rows, right=(0, 1))
         return
     rows = [
         [
-            each.name,
+            _clean(each.name),
             "x".join(map(str, each.shape)),
             each.dtype,
             _number(each.minimum),
@@ -96,6 +95,11 @@ def _show(prediction: Prediction) -> None:
         for each in prediction.outputs
     ]
     print_table(["output", "shape", "type", "min", "max", "mean"], rows, right=(3, 4, 5))
+
+
+def _clean(text: str) -> str:
+    """Replace what a name from a file could do to a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _number(value: float | None) -> str:

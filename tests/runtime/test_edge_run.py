@@ -98,7 +98,7 @@ def test_arrays_are_taken_as_they_are(mobilenet, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("absent.tflite", "cat.bmp"), 4, "cannot read the model absent.tflite: No such file"),
+        (("absent.tflite", "cat.bmp"), 3, "there is no model file absent.tflite"),
         (("{model}", "absent.bmp"), 3, "there is no file absent.bmp"),
         (("{model}", "{model}"), 5, "is not a picture that can be read"),
         (("{cat}", "{cat}"), 4, "is not a sound TFLite model: at byte 4"),
@@ -107,7 +107,7 @@ def test_arrays_are_taken_as_they_are(mobilenet, tmp_path):
         (("{model}", "{cat}", "--delegate", "lib.so;a"), 8, "cannot read the delegate 'lib.so;a'"),
         (("{model}", "{cat}", "--labels", "{cat}"), 3, "is not UTF-8 text"),
         (("{model}", "{cat}", "--labels", "absent.txt"), 3, "cannot read the labels file absent.txt"),
-        (("{lstm}", "{cat}"), 5, "the model takes no pictures (inputs: serving_default_x:0 [1, 28, 28])"),
+        (("{lstm}", "{cat}"), 5, "the model takes no pictures (inputs: 'serving_default_x:0' [1, 28, 28])"),
         (("{custom}", "{cat}"), 5, "the model takes no pictures"),
         (("{model}", "{cat}", "--preprocess", "tv"), 2, "'tv' is not one of"),
         (("{model}",), 2, "Missing argument"),
@@ -177,7 +177,7 @@ def test_arrays_that_do_not_fit_are_refused(mobilenet, tmp_path):
             reader.read(tmp_path / "x.npy")
         assert caught.value.exit_code == 5
     np.savez(tmp_path / "x.npz", other=np.zeros(3))
-    with pytest.raises(ModelInputError, match=r"holds 1 arrays \(other\); the model takes input"):
+    with pytest.raises(ModelInputError, match=r"holds 1 arrays \('other'\); the model takes 'input'"):
         reader.read(tmp_path / "x.npz")
 
 
