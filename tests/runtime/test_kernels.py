@@ -168,7 +168,7 @@ SPMM = Event("Convolution (NCHW, F32) SPMM", 8, 20, 0)
 
 def test_sparse_kernels_are_counted_and_markers_are_no_times():
     dense = Event("Convolution (NCHW, F32) DWConv", 8, 10, 1)
-    profile = kernels._profile("2.3.0", 1, [[INVOKE, SPMM, dense, SPMM, SENTINEL]] * 3)
+    profile = kernels._profile("2.3.0", 1, [[INVOKE, SPMM, dense, SPMM, Event("X", 8, 1 << 32, 2), SENTINEL]] * 3)
     assert sparse_kernels(profile, 5) == SparseKernels(ran=2, of=5)
     assert profile.invoke_us == 100
     assert [(each.name, each.calls, each.time_us) for each in profile.kernels] == [
