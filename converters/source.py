@@ -224,7 +224,7 @@ def _require_content(path: Path, kind: str) -> None:
     whole = zipfile.is_zipfile(path) if kind == "keras" else start == b"\x89HDF\r\n\x1a\n"
     if not whole:
         raise SourceError(
-            f"{path} is not a {'.keras' if kind == 'keras' else 'HDF5'} file: it is damaged or of another type "
+            f"{path} is not {'a .keras' if kind == 'keras' else 'an HDF5'} file: it is damaged or of another type "
             f"({path.stat().st_size} bytes)",
             hint="save the model again: model.save('name.keras')",
         )
