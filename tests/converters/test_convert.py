@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from converters.artifact import publish
 from converters.convert import convert
-from converters.errors import CalibrationError, ConversionError, ParityError
+from converters.errors import CalibrationError, ConversionError, ParityError, WriteError
 from converters.modelfile import parse_model
 from converters.quiet import quiet
 from converters.running import HostModel
@@ -177,3 +179,12 @@ def test_two_inputs_and_two_outputs_keep_their_order(asking, wrapped, tmp_path):
     assert [end["name"] for end in value["outputs"]] == ["zebra", "apple"]
     assert made.parity.max_abs_error < 1e-5
     assert made.parity.real is False
+
+
+def test_model_is_not_put_in_place_before_its_description(artifacts, tmp_path):
+    """A folder stands where the JSON belongs: the .tflite must not appear either, or it would look whole."""
+    artifact = replace(artifacts["fp32"], folder=tmp_path)
+    (artifact.json_path / "in the way").mkdir(parents=True)
+    with pytest.raises(WriteError, match="could not write"):
+        publish([artifact])
+    assert [path.name for path in tmp_path.iterdir()] == [artifact.json_path.name]
