@@ -72,7 +72,7 @@ def from_keras(model: Any, *, name: str, kind: str) -> SourceModel:  # noqa: ANN
             f"{name} has no known inputs: it is a subclassed or unbuilt model",
             hint="build it functionally (keras.Input ... keras.Model), or export it as a SavedModel with model.export",
         )
-    struct = model.input
+    struct = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
     def call(*tensors: Any) -> Sequence[Any]:  # noqa: ANN401
         packed = keras.tree.pack_sequence_as(struct, list(tensors)) if keras.tree.is_nested(struct) else tensors[0]
