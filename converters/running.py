@@ -13,6 +13,10 @@ from converters.errors import ConversionError
 from converters.quiet import quiet
 
 Array = npt.NDArray[Any]
+_UNLOADABLE = (
+    "a quantized variant is refused when its ranges are out of proportion (untrained weights, dead channels): "
+    "train the model, calibrate with more samples, or use fp32, fp16 or dynamic"
+)
 
 
 class HostModel:
@@ -35,10 +39,8 @@ class HostModel:
                 )  # fmt: skip
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
-                raise ConversionError(
-                    f"LiteRT cannot load the converted model: {error}",
-                    hint=f"the last words of the runtime: {noise.tail()}",
-                ) from error
+                told = f"LiteRT cannot load the converted model: {error}"
+                raise ConversionError(f"{told} {noise.tail()}".strip(), hint=_UNLOADABLE) from error
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self._details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
         self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
