@@ -1,0 +1,130 @@
+"""What keeps a runtime from working on a board: why, and what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devices.solver.runtimes import NEWEST_PYTHON, OLDEST_PYTHON, RUNTIMES, Runtime, Wheel
+from devices.solver.target import Target, Version, dotted
+
+_64_BIT_OF = {"armv7l": "64-bit Raspberry Pi OS (bookworm or newer)", "i686": "a 64-bit system"}
+_NO_WHEELS = {
+    "armv6l": "the ARMv6 processor of a Raspberry Pi 1, Zero or Zero W; a Raspberry Pi Zero 2 W or newer would do",
+    "riscv64": "RISC-V; an aarch64 or x86-64 board would do",
+    "i686": "32-bit PCs; a 64-bit system would do",
+}
+_FIRST_OS = (
+    ((2, 27), "Debian 10, Ubuntu 18.04"),
+    ((2, 34), "Raspberry Pi OS bookworm (Debian 12), Ubuntu 22.04"),
+)
+_PYTHON_OF = (((3, 11), "Raspberry Pi OS bookworm (3.11)"), ((3, 13), "Raspberry Pi OS trixie (3.13)"))
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why not, what would cure it, and how far the cure is: 0 another runtime, 1 software, 2 a system, 3 hardware."""
+
+    why: str
+    cure: str
+    distance: int
+
+
+def board_obstacle(target: Target) -> Obstacle | None:
+    """Return what keeps every runtime from the board."""
+    if target.architecture not in {name for each in RUNTIMES for name in each.wheels}:
+        what = _NO_WHEELS.get(target.architecture, f"{target.architecture}; aarch64, armv7l and x86-64 boards would do")
+        kind, _, would = what.partition("; ")
+        return Obstacle(f"there are no wheels of any TFLite runtime for {kind}", would, 3)
+    if target.implementation != "cpython":
+        return Obstacle(
+            f"its Python is {target.implementation}, the wheels are for CPython", "install CPython on the board", 1
+        )
+    if target.glibc is None:
+        return Obstacle(
+            "its C library is not glibc, or does not say so; the wheels are built for glibc (manylinux)",
+            "a system with glibc would do: Raspberry Pi OS, Debian or Ubuntu (Alpine's musl has no wheels)",
+            2,
+        )
+    return _agents_python(target.python[:2])
+
+
+def runtime_obstacle(target: Target, runtime: Runtime) -> Obstacle | None:
+    """Return the first thing that keeps one runtime from a board that `board_obstacle` lets pass."""
+    wheel = runtime.wheels.get(target.architecture)
+    if wheel is None:
+        return Obstacle(
+            f"{runtime.name} has no wheels for {target.architecture}, a 32-bit system",
+            f"{_64_BIT_OF.get(target.architecture, 'a 64-bit system')} would do",
+            2,
+        )
+    return next(_obstacles(target, runtime, wheel), None)
+
+
+def _obstacles(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
+    yield from _processor(target, runtime, wheel)
+    yield from _python(target, runtime, wheel)
+    yield from _libc(target, runtime, wheel)
+    if target.emulator is not None and runtime.oldest_emulator and target.emulator < runtime.oldest_emulator:
+        yield Obstacle(
+            f"{runtime.requirement} crashes in QEMU {dotted(target.emulator)}",
+            f"QEMU {dotted(runtime.oldest_emulator)} runs it but counts no instructions; ai-edge-litert==2.1.6 works",
+            0,
+        )
+
+
+def _processor(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
+    missing = sorted(wheel.needs - target.features) if target.features is not None else []
+    if missing:
+        cpu = target.cpu or "its processor"
+        yield Obstacle(
+            f"{runtime.name} needs the {', '.join(missing)} instructions that {cpu} lacks: it would die with SIGILL",
+            _for_processor(target, runtime, missing),
+            3,
+        )
+
+
+def _for_processor(target: Target, runtime: Runtime, missing: list[str]) -> str:
+    others = [
+        each.requirement
+        for each in RUNTIMES
+        if each.name != runtime.name
+        and (wheel := each.wheels.get(target.architecture))
+        and not wheel.needs & {*missing}
+    ]
+    return f"a processor with {', '.join(missing)}" + (f"; {others[0]} does without" if others else "") + " would do"
+
+
+def _agents_python(python: Version) -> Obstacle | None:
+    if OLDEST_PYTHON <= python <= NEWEST_PYTHON:
+        return None
+    end = f"needs {dotted(OLDEST_PYTHON)} or newer" if python < OLDEST_PYTHON else f"goes up to {dotted(NEWEST_PYTHON)}"
+    return _wrong_python(python, f"for the toolkit's agent, which {end}", (OLDEST_PYTHON, NEWEST_PYTHON))
+
+
+def _python(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
+    python, (oldest, newest) = target.python[:2], wheel.pythons
+    if not oldest <= python <= newest:
+        end = f"goes up to {dotted(newest)}" if python > newest else f"begins at {dotted(oldest)}"
+        range_ = (max(oldest, OLDEST_PYTHON), min(newest, NEWEST_PYTHON))
+        yield _wrong_python(python, f"for {runtime.requirement}, which {end}", range_)
+
+
+def _wrong_python(python: Version, whom: str, fitting: tuple[Version, Version]) -> Obstacle:
+    oldest, newest = fitting
+    systems = " or ".join(name for version, name in _PYTHON_OF if oldest <= version <= newest)
+    return Obstacle(
+        f"Python {dotted(python)} is too {'old' if python < oldest else 'new'} {whom}",
+        f"a Python {dotted(oldest)} to {dotted(newest)} beside the system's, or {systems}, would do",
+        1,
+    )
+
+
+def _libc(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
+    if target.glibc is not None and target.glibc < wheel.glibc:
+        first = next((name for version, name in reversed(_FIRST_OS) if wheel.glibc >= version), "Debian 8")
+        yield Obstacle(
+            f"glibc {dotted(target.glibc)} is too old for {runtime.requirement}, which needs {dotted(wheel.glibc)}",
+            f"a newer system would do: {first} or newer",
+            2,
+        )
