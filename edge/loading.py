@@ -51,6 +51,22 @@ class ConvertRequest:
     tolerance: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What a training never saw: a part of the data with this digest, as `Source.split` gives it again."""
+
+    digest: str
+    fraction: float
+    seed: int
+
+    @classmethod
+    def from_sidecar(cls, sidecar: Mapping[str, Any] | None) -> HeldOut | None:
+        """Read it from what `edge train` wrote; None where the data has a test part of its own, or nothing is told."""
+        data = (sidecar or {}).get("data") or {}
+        part = data.get("held_out")
+        return cls(str(data["digest"]), float(part["fraction"]), int(part["seed"])) if part else None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
     """A model with what is known about it before any data is read."""
@@ -62,6 +78,7 @@ class LoadedModel:
     assumed: bool
     labels: tuple[str, ...] | None
     labels_origin: str | None
+    held_out: HeldOut | None = None
 
 
 def load_model(request: ConvertRequest, say: Say) -> LoadedModel:
@@ -101,7 +118,7 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
                          hint="these options go with a registry name (`edge models`)")  # fmt: skip
     model = load_source(path)
     inputs = model.with_static_inputs(batch=request.batch, image_size=request.arguments.get("image_size"))
-    sidecar = _sidecar(path)
+    sidecar = _sidecar(path, say)
     preprocessing, assumed = _preprocessing_of_file(model, inputs, request, sidecar)
     if assumed and preprocessing is not None:
         say(f"preprocessing is not known for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
@@ -110,7 +127,7 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
     record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
                           sha256=_sha_of(str(path)), weights=None, weights_sha256=None)  # fmt: skip
     return LoadedModel(model=model, record=record, inputs=inputs, preprocessing=preprocessing, assumed=assumed,
-                   labels=labels, labels_origin=origin)  # fmt: skip
+                   labels=labels, labels_origin=origin, held_out=HeldOut.from_sidecar(sidecar))  # fmt: skip
 
 
 def _put_weights(model: KerasModel, request: ConvertRequest, say: Say) -> tuple[str, str]:
@@ -132,8 +149,8 @@ def _knows_imagenet(weights: str | None) -> bool:
     return weights is not None and (weights == "imagenet" or weights.endswith(".tflite"))
 
 
-def _sidecar(path: Path) -> Mapping[str, Any] | None:
-    """Return what `edge train` wrote beside a model, None where there is nothing of the kind."""
+def _sidecar(path: Path, say: Say) -> Mapping[str, Any] | None:
+    """Return what `edge train` wrote beside a model, None where there is nothing of the kind, or of another file."""
     beside = path.with_suffix(".json")
     if path.is_dir() or not beside.is_file():
         return None
@@ -141,7 +158,12 @@ def _sidecar(path: Path) -> Mapping[str, Any] | None:
         value = json.loads(beside.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) and value.get("schema") == _EDGE_MODEL else None
+    if not isinstance(value, dict) or value.get("schema") != _EDGE_MODEL:
+        return None
+    if value.get("sha256") != _sha_of(str(path)):
+        say(f"{beside.name} describes another file than {path.name} is now: its preprocessing and labels are not used")
+        return None
+    return value
 
 
 def _preprocessing_of_file(

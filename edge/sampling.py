@@ -25,12 +25,26 @@ def read_data(request: ConvertRequest, loaded: LoadedModel, say: Say) -> tuple[S
     calibration = _read(request.calibrate, request, loaded, say) if request.calibrate else None
     if request.check is not None and request.check != request.calibrate:
         return calibration, _read(request.check, request, loaded, say, labels_must_fit=True)
-    if calibration is not None:
-        return calibration, calibration
+    if calibration is not None and request.calibrate is not None:
+        return calibration, _unseen(request.calibrate, request, loaded, say) or calibration
     low_high = loaded.preprocessing.value_range if loaded.preprocessing else _DRAWN_RANGE
     check = drawn(loaded.inputs, value_range=low_high, count=_DRAWN_SAMPLES, seed=request.seed)
     say(f"no data was given: variants are compared on {check.count} inputs {check.source}; --check SRC takes real ones")
     return None, check
+
+
+def _unseen(spec: str, request: ConvertRequest, loaded: LoadedModel, say: Say) -> SampleSet | None:
+    """Return inputs that the training held out, where the data is what the model was trained on; else None."""
+    held_out = loaded.held_out
+    if held_out is None or loaded.preprocessing is None:
+        return None
+    from edge.training.sources import open_source
+
+    source = open_source(spec, preprocessing=loaded.preprocessing)
+    if source.digest() != held_out.digest:
+        return None
+    _, unseen = source.split(held_out.fraction, seed=held_out.seed)
+    return _gathered(unseen, f"{spec}, held out from training", request, loaded, say)
 
 
 def _read(
@@ -43,15 +57,21 @@ def _read(
 
     try:
         source = open_source(spec, preprocessing=loaded.preprocessing)
-        picked = source.pick(request.samples, seed=request.seed)
-        offset = _label_offset(picked, loaded, say, labels_must_fit)
-        samples = (
-            ([sample.x], None if sample.label is None or offset is None else sample.label + offset)
-            for sample in picked.samples()
-        )
-        return gather(samples, inputs=loaded.inputs, source=spec, seed=request.seed)
+        return _gathered(source, spec, request, loaded, say, labels_must_fit=labels_must_fit)
     except DataError as error:
         raise CalibrationError(str(error), hint=error.hint) from error
+
+
+def _gathered(
+    source: Source, told: str, request: ConvertRequest, loaded: LoadedModel, say: Say, *, labels_must_fit: bool = False
+) -> SampleSet:
+    picked = source.pick(request.samples, seed=request.seed)
+    offset = _label_offset(picked, loaded, say, labels_must_fit)
+    samples = (
+        ([sample.x], None if sample.label is None or offset is None else sample.label + offset)
+        for sample in picked.samples()
+    )
+    return gather(samples, inputs=loaded.inputs, source=told, seed=request.seed)
 
 
 def _label_offset(source: Source, loaded: LoadedModel, say: Say, must_fit: bool) -> int | None:

@@ -110,7 +110,12 @@ def sidecar_json(
         "classes": classes,
         "labels": None if labels is None else list(labels),
         "preprocessing": subject.preprocessing.to_json(),
-        "data": {"source": settings.data, "digest": parts.digest, "samples": len(parts.whole)},
+        "data": {
+            "source": settings.data,
+            "digest": parts.digest,
+            "samples": len(parts.whole),
+            "held_out": parts.held_out,
+        },
         "metrics": metrics,
         "seed": settings.seed,
         "tools": {

@@ -19,7 +19,8 @@ _LIST_MORE = "take more pictures, or a larger --limit"
 class Parts:
     """No sample is in two of them; `whole` is what `train` and `validation` were taken from, with all its labels.
 
-    `measured_on` says in words what `test` is, `digest` identifies all samples.
+    `measured_on` says in words what `test` is, `digest` identifies all samples; `held_out` holds the arguments of
+    `Source.split` that give `test` again, None where the data has a test part of its own.
     """
 
     whole: Source
@@ -28,6 +29,7 @@ class Parts:
     test: Source
     measured_on: str
     digest: str
+    held_out: dict[str, float] | None
 
 
 def parts_of(settings: TrainingSettings, preprocessing: Preprocessing) -> Parts:
@@ -37,7 +39,7 @@ def parts_of(settings: TrainingSettings, preprocessing: Preprocessing) -> Parts:
         InputError: there is no such data.
         DataError: no labels, one class only, or too few samples for the three parts.
     """
-    splits = available_splits(settings.data)
+    splits, held_out = available_splits(settings.data), None
     data = _limited(_labelled(settings, preprocessing, "train" if splits else None), settings)
     if "test" in splits:
         rest, test = data, _limited(_labelled(settings, preprocessing, "test"), settings)
@@ -47,11 +49,11 @@ def parts_of(settings: TrainingSettings, preprocessing: Preprocessing) -> Parts:
         rest, test = data.split(settings.test, seed=settings.seed)
         share = len(test) / max(len(data), 1)
         measured_on = f"{len(test)} of the {len(data)} samples of {settings.data} ({share:.0%}), held out from training"
-        digest = data.digest()
+        digest, held_out = data.digest(), {"fraction": settings.test, "seed": settings.seed}
     train, validation = rest.split(settings.validation, seed=settings.seed + 1)
     _require_enough(settings, train, validation, test)
     _require_same_classes(settings, data, test)
-    return Parts(data, train, validation, test, measured_on, digest)
+    return Parts(data, train, validation, test, measured_on, digest, held_out)
 
 
 def _labelled(settings: TrainingSettings, preprocessing: Preprocessing, split: str | None) -> Source:
