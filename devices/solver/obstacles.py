@@ -79,20 +79,9 @@ def _processor(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obsta
         cpu = target.cpu or "its processor"
         yield Obstacle(
             f"{runtime.name} needs the {', '.join(missing)} instructions that {cpu} lacks: it would die with SIGILL",
-            _for_processor(target, runtime, missing),
+            f"a processor with {', '.join(missing)} would do",
             3,
         )
-
-
-def _for_processor(target: Target, runtime: Runtime, missing: list[str]) -> str:
-    others = [
-        each.requirement
-        for each in RUNTIMES
-        if each.name != runtime.name
-        and (wheel := each.wheels.get(target.architecture))
-        and not wheel.needs & {*missing}
-    ]
-    return f"a processor with {', '.join(missing)}" + (f"; {others[0]} does without" if others else "") + " would do"
 
 
 def _agents_python(python: Version) -> Obstacle | None:

@@ -1,0 +1,191 @@
+"""Wheels for another machine, downloaded on this one and kept: the same bytes every time, with or without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from devices.places import cache_dir
+from devices.solver.errors import WheelError
+from devices.solver.solve import Solution
+
+DEADLINE_S = 600.0
+OnWheel = Callable[[str, int, int], None]  # requirement, wheels done, wheels in all
+_CHUNK_BYTES = 1 << 20
+_HINT = "connect this machine to the network once, or set EDGE_CACHE_DIR to a cache that holds the wheels"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A downloaded wheel; `unpacked_bytes` is what its files take on a disk."""
+
+    requirement: str
+    path: Path
+    sha256: str
+    bytes: int
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True)
+class Wheelhouse:
+    """All wheels of a solution, each checked against the sha256 of its first download."""
+
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of all wheels."""
+        return sum(each.bytes for each in self.wheels)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Return what all files of them take on a disk."""
+        return sum(each.unpacked_bytes for each in self.wheels)
+
+
+def fetch(solution: Solution, *, deadline_s: float = DEADLINE_S, on_wheel: OnWheel | None = None) -> Wheelhouse:
+    """Return the wheels of a solution, from the cache where they are there.
+
+    Args:
+        solution: What `solve` found.
+        deadline_s: Longest time for all downloads together.
+        on_wheel: Called after each wheel.
+
+    Raises:
+        WheelError: No network and not in the cache, no such wheel, too slow, or other bytes than at first download.
+    """
+    until, wheels = time.monotonic() + deadline_s, []
+    for done, requirement in enumerate(solution.requirements, 1):
+        wheels.append(_wheel(solution, requirement, until))
+        if on_wheel is not None:
+            on_wheel(requirement, done, len(solution.requirements))
+    return Wheelhouse(tuple(wheels))
+
+
+def _wheel(solution: Solution, requirement: str, until: float) -> Wheel:
+    record = _record_of(solution, requirement)
+    known = _read(record)
+    if known is not None and _is(record.parent / known["file"], known["sha256"]):
+        return _described(requirement, record.parent / known["file"], known["sha256"])
+    with _draft(record.parent) as folder:
+        wheel = _download(solution, requirement, until, folder)
+        sha256 = sha256_of(wheel)
+        if known is not None and sha256 != known["sha256"]:
+            raise WheelError(
+                f"{wheel.name} is not what it was: its sha256 is {sha256}, at first download {known['sha256']}",
+                hint=f"if the index changed it on purpose, delete {record} and try again",
+            )
+        return _kept(wheel, requirement, record, sha256)
+
+
+def _kept(wheel: Path, requirement: str, record: Path, sha256: str) -> Wheel:
+    described = _described(requirement, wheel, sha256)
+    kept = wheel.replace(record.parent / wheel.name)
+    text = wheel.parent / "record"
+    text.write_text(json.dumps({"file": kept.name, "sha256": sha256}) + "\n")
+    text.replace(record)
+    return replace(described, path=kept)
+
+
+def _described(requirement: str, wheel: Path, sha256: str) -> Wheel:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            unpacked = sum(each.file_size for each in archive.infolist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise WheelError(f"{wheel} is no wheel: {error}", hint="delete it and try again") from error
+    return Wheel(requirement, wheel, sha256, wheel.stat().st_size, unpacked)
+
+
+def _record_of(solution: Solution, requirement: str) -> Path:
+    """Return where the sha256 of a requirement's wheel for such boards is kept.
+
+    The newest platform tag is part of the name: with a newer glibc pip may prefer another wheel.
+    """
+    name = re.sub(r"[^\w.]+", "-", requirement)
+    return cache_dir() / "wheels" / f"{name}-{solution.python_tag}-{solution.platform_tags[0]}.json"
+
+
+def _read(record: Path) -> dict[str, str] | None:
+    try:
+        known = json.loads(record.read_text())
+        return {"file": Path(str(known["file"])).name, "sha256": str(known["sha256"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is(wheel: Path, sha256: str) -> bool:
+    return wheel.is_file() and sha256_of(wheel) == sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as data:
+        while chunk := data.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _download(solution: Solution, requirement: str, until: float, folder: Path) -> Path:
+    _pip(download_argv(solution, requirement, folder), requirement, until)
+    found = sorted(folder.glob("*.whl"))
+    if len(found) != 1:
+        raise WheelError(f"pip brought {len(found)} wheels for {requirement}, expected 1")
+    return found[0]
+
+
+def download_argv(solution: Solution, requirement: str, folder: Path) -> tuple[str, ...]:
+    """Return the pip command that downloads one wheel for the board; nothing of it is installed or run."""
+    platforms = [word for tag in solution.platform_tags for word in ("--platform", tag)]
+    return (
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+        "--only-binary=:all:", "--implementation", "cp", "--python-version", ".".join(map(str, solution.python[:2])),
+        "--abi", solution.python_tag, *platforms, "--dest", str(folder), requirement,
+    )  # fmt: skip
+
+
+def _pip(argv: tuple[str, ...], requirement: str, until: float) -> None:
+    left_s = until - time.monotonic()
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=max(0.0, left_s), check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WheelError(
+            f"{requirement} was not downloaded before the deadline", hint="give a longer --deadline"
+        ) from error
+    if done.returncode == 0:
+        return
+    said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    if any("No module named pip" in line for line in said):
+        raise WheelError("wheels are downloaded with pip, which is missing here", hint="python -m ensurepip")
+    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")] or said[-1:]
+    raise WheelError(
+        f"{requirement} could not be downloaded and is not in {cache_dir() / 'wheels'}: {' '.join(errors[:1])[:300]}",
+        hint=_HINT,
+    )
+
+
+@contextmanager
+def _draft(goal: Path) -> Iterator[Path]:
+    """Give a folder on the goal's file system; whatever is left in it is deleted."""
+    try:
+        goal.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{os.getpid()}-", dir=goal) as name:
+            yield Path(name)
+    except OSError as error:
+        raise WheelError(
+            f"wheels could not be kept in {goal}: {error.strerror or error}",
+            hint="EDGE_CACHE_DIR names another folder for what the toolkit keeps",
+        ) from error
