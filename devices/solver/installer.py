@@ -77,6 +77,7 @@ def build(name: str, system_packages: bool, wheels: list[Json], about: Json) -> 
             packages = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
             for wheel in wheels:
                 _unpack(WHEELS / (wheel["sha256"] + ".whl"), wheel, packages)
+            os.sync()  # a power cut must not leave an environment that calls itself whole
             _write(folder / DONE, json.dumps(dict(about, id=name)))
     return {"python": str(folder / "bin" / "python")}
 
