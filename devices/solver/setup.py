@@ -78,6 +78,17 @@ def setup(
     return _Setup(device, time.monotonic() + deadline_s, on_step or _silent).run(want)
 
 
+def plan(device: Device, want: str | None = None, *, deadline_s: float = 60.0) -> Solution:
+    """Return what `setup` would install on any device; nothing is changed there and nothing downloaded.
+
+    Raises:
+        NoRuntimeFits: Nothing fits, or not what was asked for.
+    """
+    if device.kind == "local":
+        return solve(device.facts(deadline_s=deadline_s), want)
+    return choose(device, want, deadline_s=deadline_s).solution
+
+
 def choose(device: Device, want: str | None = None, *, deadline_s: float = 60.0) -> Board:
     """Return the first Python of the board that a runtime fits, with that runtime; nothing is changed there.
 

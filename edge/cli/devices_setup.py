@@ -1,0 +1,89 @@
+"""`edge devices setup`: a TFLite runtime on a board that has no internet."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from devices.solver.solve import Solution
+
+_WIDTH = 80
+
+
+@click.command("setup")
+@click.argument("name")
+@click.option("--runtime", "want", metavar="NAME==VERSION",
+              help="Such as ai-edge-litert==2.1.6, tflite-runtime==2.14.0, or newest.  "
+              "[default: of those that fit, the version verified the most]")  # fmt: skip
+@click.option("--deadline", "deadline_s", type=click.FloatRange(min=1), default=900.0, show_default=True, metavar="S",
+              help="Longest time for everything, in seconds.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say what would be installed, and why.")
+@json_option
+def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_json: bool) -> None:
+    """Install a TFLite runtime on the device NAME, which needs no internet.
+
+    The wheels are downloaded on this machine. On the board they go into a private environment
+    (~/.local/share/edge-convert/venv); the packages of its system are left alone. Before the environment is used, two
+    small models must run in it with the right answers; else the board stays as it was.
+    """
+    from devices.registry import find_device
+    from devices.solver.setup import plan, setup
+
+    device = find_device(name)
+    if dry_run:
+        _show(name, plan(device, want, deadline_s=deadline_s), as_json=as_json)
+        return
+    with _stages() as on_step:
+        ready = setup(device, want, deadline_s=deadline_s, on_step=on_step)
+    if as_json:
+        print_json(ready.to_json())
+        return
+    _show(name, ready.solution, as_json=False)
+    click.echo(f"ready: {ready.python}")
+    click.echo(f"sent {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB; what was there was not sent")
+    if ready.previous:
+        click.echo(f"kept for going back: {ready.previous}")
+
+
+def _show(name: str, solution: Solution, *, as_json: bool) -> None:
+    if as_json:
+        print_json(solution.to_json())
+        return
+    can = solution.capabilities
+    system = f", {', '.join(solution.system_packages)} of its system" if solution.system_packages else ""
+    _wrapped(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}")
+    _wrapped(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}")
+    for what, has in (
+        ("sparse kernels", can.sparse_kernels),
+        ("dynamic-range models", can.dynamic_range),
+        ("XNNPACK for int8", can.int8_xnnpack),
+        ("kernel profile", can.kernel_profile),
+    ):
+        click.echo(f"  {what:22}{'unknown' if has is None else 'yes' if has else 'no'}")
+    for reason in solution.reasons[1:]:
+        _wrapped(f"  not taken: {reason}")
+
+
+def _wrapped(text: str) -> None:
+    click.echo(click.wrap_text(text, _WIDTH, subsequent_indent="    "))
+
+
+@contextlib.contextmanager
+def _stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one stage after the other with its own bar, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
