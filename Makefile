@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DEMO := out/demo
 BENCH ?=
 # What some tests want from the system; installed by `make test` where it runs as root on Debian.
-SYSTEM_PACKAGES := chromium
+SYSTEM_PACKAGES := chromium gcc libc6-dev mmdebstrap openssh-server qemu-user
 
 .PHONY: demo test lint bench setup system clean
 .DELETE_ON_ERROR:
