@@ -22,10 +22,14 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class LocalDevice:
-    """This machine: programs are its processes, files need no transfer."""
+    """This machine: programs are its processes, files need no transfer.
+
+    `folder` is where programs start and relative paths begin; None is the current folder.
+    """
 
     name: str = "local"
     kind: str = "local"
+    folder: Path | None = None
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
         """Read what this machine is."""
@@ -49,7 +53,7 @@ class LocalDevice:
         """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
         argv, until = tuple(argv), time.monotonic() + deadline_s
         try:
-            stream = LocalStream(argv, env)
+            stream = LocalStream(argv, env, folder=self.folder)
         except FileNotFoundError:
             return Completed(argv, Exit(NOT_FOUND), b"", f"{argv[0]}: not found\n".encode())
         except PermissionError:
@@ -63,11 +67,11 @@ class LocalDevice:
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
         """Copy a file, whole or not at all; an existing one is replaced."""
-        _copy(local, Path(remote), deadline_s, on_transfer)
+        _copy(local, self._path(remote), deadline_s, on_transfer)
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
         """Copy a file, whole or not at all; an existing one is replaced."""
-        _copy(Path(remote), local, deadline_s, on_transfer)
+        _copy(self._path(remote), local, deadline_s, on_transfer)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LocalStream:
         """Start a program and return the connection to it.
@@ -76,9 +80,12 @@ class LocalDevice:
             UnreachableError: It could not be started.
         """
         try:
-            return LocalStream(argv, env)
+            return LocalStream(argv, env, folder=self.folder)
         except OSError as error:
             raise UnreachableError(f"{argv[0]} could not be started on {self.name}: {error.strerror}") from error
+
+    def _path(self, remote: str) -> Path:
+        return Path(self.folder or "", remote)
 
 
 def _copy(source: Path, goal: Path, deadline_s: float, on_transfer: OnTransfer | None) -> None:

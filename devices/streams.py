@@ -28,7 +28,9 @@ class LocalStream:
     session of its own: an interrupt from the terminal reaches the caller, who then decides.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, *, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         self._argv = tuple(argv)
         self._process = subprocess.Popen(
             self._argv,
@@ -37,6 +39,7 @@ class LocalStream:
             stderr=subprocess.PIPE,
             bufsize=0,
             env={**os.environ, **(env or {})},
+            cwd=folder,
             start_new_session=True,
         )
         self._stdin, self._stdout, self._stderr = (

@@ -1,0 +1,194 @@
+"""An emulated board as a device.
+
+QEMU's user mode emulates a processor, not a machine. The board's Python (`python3`, `python`, or any program by its
+path in the root file system) runs on that processor, with the board's C library and TFLite runtime; the kernel, the
+files and every other program are this machine's. So there is one exact claim that can be made: which instructions the
+board's processor would execute. Times, temperatures and memory are this machine's and are not stated as the board's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from devices.bundle import agent_bundle
+from devices.contract import Completed, OnTransfer
+from devices.emulated.boards import BOARDS, Board
+from devices.emulated.counts import CountedWindow, read_counts
+from devices.emulated.errors import PreparationError
+from devices.emulated.kept import kept_folder
+from devices.emulated.plugin import counting_plugin
+from devices.emulated.qemu import Qemu, installed_qemu
+from devices.emulated.rootfs import PYTHON, root_folder
+from devices.emulated.runtimes import check_runtime, runtime_of, site_folder
+from devices.facts import Clock, Facts
+from devices.local import LocalDevice
+from devices.probe import read_facts
+from devices.streams import LocalStream
+
+PYTHONS = ("python", "python3", f"python{PYTHON}")
+# Set for this machine's programs; they would lead the board's loader and Python to this machine's libraries.
+_NOT_THE_BOARDS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONSTARTUP", "PYTHONUSERBASE")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """All that a program of the board needs: QEMU, the root file system and the runtime's environment."""
+
+    qemu: Qemu
+    root: Path
+    site: Path
+
+    @property
+    def python(self) -> str:
+        """Return the path of the board's Python."""
+        return str(self.root / "usr" / "bin" / f"python{PYTHON}")
+
+    def env(self) -> dict[str, str]:
+        """Return what the board's Python finds in its environment; one BLAS thread, so that no idle one is counted."""
+        return {
+            "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONPATH": str(self.site),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONHASHSEED": "0",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+
+@dataclass(frozen=True)
+class EmulatedDevice:
+    """A board whose processor QEMU emulates; its parts are downloaded and made when the first program starts."""
+
+    name: str
+    board: Board
+    kind: str = "emulated"
+
+    def facts(self, *, deadline_s: float = 30.0) -> Facts:
+        """State what the board is. Memory, disk, cores and kernel are this machine's; clock and heat are unknown."""
+        qemu = installed_qemu()
+        stated = read_facts(self, deadline_s=deadline_s)
+        return replace(
+            stated,
+            board=f"{self.board.model} (emulated by {qemu})",
+            soc=f"{self.board.soc} (emulated)",
+            cpu=replace(stated.cpu, model=self.board.cpu, features=self.board.features),
+            clock=Clock(governor=None, now_khz=None, least_khz=None, most_khz=None),
+            temperature_c=None,
+            throttled=None,
+        )
+
+    def runtime(self) -> str:
+        """Return the TFLite runtime chosen for the board, as "name==version"."""
+        return runtime_of(self.name)
+
+    def prepare(self) -> Guest:
+        """Make or find all parts; what is missing is downloaded.
+
+        Raises:
+            PartMissingError: QEMU or mmdebstrap is not installed.
+            RuntimeRefusedError: The board's runtime cannot work with this QEMU.
+            PreparationError: A part could not be made.
+        """
+        qemu, runtime = installed_qemu(), self.runtime()
+        check_runtime(runtime, qemu)
+        return Guest(qemu, root_folder(), site_folder(runtime))
+
+    def agent_argv(self) -> tuple[str, ...]:
+        """Return what starts the agent with the board's Python."""
+        return ("python3", str(agent_bundle()))
+
+    def place(self, local: Path) -> str:
+        """Return the file's own path: the board sees this machine's files."""
+        return str(local.absolute())
+
+    def run(
+        self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        words, added = self._command(argv, env)
+        done = self._here().run(words, deadline_s=deadline_s, stdin=stdin, env=added)
+        return replace(done, argv=tuple(argv))
+
+    def count(
+        self, argv: Sequence[str], *, deadline_s: float, env: Mapping[str, str] | None = None
+    ) -> tuple[Completed, tuple[CountedWindow, ...]]:
+        """Run one of the board's programs, and count what it executes between the marks it makes.
+
+        A mark is its call getpriority(0x65646765, n): 0 begins a window, another number ends it.
+
+        Raises:
+            CountError: This QEMU cannot count, or the counts cannot be read.
+        """
+        plugin = counting_plugin(installed_qemu())
+        with tempfile.TemporaryDirectory(prefix="counts-", dir=self._folder()) as folder:
+            out = Path(folder) / "counts"
+            words, added = self._command(argv, env, ("-plugin", f"{_plain(plugin)},out={_plain(out)}"))
+            done = self._here().run(words, deadline_s=deadline_s, env=added)
+            windows = read_counts(out) if done.exit.status == 0 else ()
+        return replace(done, argv=tuple(argv)), windows
+
+    def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
+        """Copy a file, whole or not at all; an existing one is replaced. Relative paths begin in the board's folder."""
+        self._here().put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
+
+    def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
+        """Copy a file, whole or not at all; an existing one is replaced. Relative paths begin in the board's folder."""
+        self._here().get(remote, local, deadline_s=deadline_s, on_transfer=on_transfer)
+
+    def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LocalStream:
+        """Start a program and return the connection to it.
+
+        Raises:
+            UnreachableError: It could not be started.
+        """
+        words, added = self._command(argv, env)
+        return self._here().open(words, env=added)
+
+    def _command(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, options: Sequence[str] = ()
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return how this machine starts a program of the board, or its own, and what is added to its environment."""
+        program, *arguments = argv
+        if program not in PYTHONS and not program.startswith(str(kept_folder())):
+            return tuple(argv), dict(env or {})
+        guest = self.prepare()
+        words = (
+            guest.qemu.path, "-cpu", self.board.cpu, "-L", str(guest.root),
+            *(word for name in _NOT_THE_BOARDS for word in ("-U", name)), *options,
+            guest.python if program in PYTHONS else program, *arguments,
+        )  # fmt: skip
+        return words, {**guest.env(), **(env or {})}
+
+    def _here(self) -> LocalDevice:
+        return LocalDevice(self.name, self.kind, self._folder())
+
+    def _folder(self) -> Path:
+        """Return the board's own folder, in which its programs start."""
+        folder = kept_folder() / "boards" / self.name
+        with _translated(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def emulated_device(name: str) -> EmulatedDevice:
+    """Return the emulated board of that name; nothing is downloaded or started yet."""
+    return EmulatedDevice(name, BOARDS[name])
+
+
+def _plain(path: Path) -> str:
+    """Return a path as QEMU's option -plugin takes it, where a comma ends a value and a doubled one is a comma."""
+    return os.fspath(path).replace(",", ",,")
+
+
+@contextlib.contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PreparationError(
+            f"the folder {folder} could not be made: {error.strerror}", hint="EDGE_CACHE_DIR names another cache"
+        ) from error

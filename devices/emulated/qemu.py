@@ -1,0 +1,64 @@
+"""The QEMU that is installed: its version, and whether it takes plugins."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+
+from devices.emulated.errors import PartMissingError
+from devices.emulated.kept import found_program
+
+PROGRAM = "qemu-aarch64"
+# The plugin is written for version 1 of QEMU's plugin API, which QEMU 9 no longer takes.
+FIRST_OTHER_API = (9,)
+_DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU of user mode for aarch64; `plugins` says whether it was built to take plugins."""
+
+    path: str
+    version: tuple[int, ...]
+    plugins: bool
+
+    def __str__(self) -> str:
+        return f"QEMU {'.'.join(map(str, self.version))}"
+
+    @property
+    def no_counts(self) -> str | None:
+        """Return why it cannot count instructions; None where it can."""
+        if not self.plugins:
+            return f"{self} was built without plugins, so it counts no instructions"
+        if self.version >= FIRST_OTHER_API:
+            return f"{self} has another plugin interface than the counting plugin, so it counts no instructions"
+        return None
+
+
+def installed_qemu() -> Qemu:
+    """Ask the QEMU that is installed what it is.
+
+    Raises:
+        PartMissingError: There is none, or it does not state its version.
+    """
+    return _asked(found_program(PROGRAM))
+
+
+@lru_cache
+def _asked(path: str) -> Qemu:
+    version = re.search(r"version (\d+(?:\.\d+)+)", _said(path, "-version"))
+    if version is None:
+        raise PartMissingError(f"{path} does not state its version", hint="install Debian's qemu-user")
+    return Qemu(path, tuple(map(int, version[1].split("."))), "-plugin" in _said(path, "-help"))
+
+
+def _said(path: str, option: str) -> str:
+    try:
+        done = subprocess.run(
+            [path, option], stdin=subprocess.DEVNULL, capture_output=True, timeout=_DEADLINE_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PartMissingError(f"{path} cannot be run: {error}", hint="install Debian's qemu-user") from error
+    return done.stdout.decode("utf-8", "replace")
