@@ -2,7 +2,10 @@
 
 DeviceError               exit 10  base
 ├── UnknownDeviceError    exit 3   no device of that name
+├── InventoryError        exit 3   a name, address or devices.toml that cannot be used
 ├── UnreachableError      exit 10  the device did not answer, or the connection broke
+│   ├── HostKeyError      exit 10  the machine that answered did not prove to be the one that was pinned
+│   └── LoginError        exit 10  it answered, and let nobody in
 ├── DeadlineError         exit 10  it did not answer in time (also a TimeoutError)
 ├── TransferError         exit 10  a file could not be copied to or from the device
 └── CommandFailedError    exit 10  a command on the device ended with a status other than 0
@@ -27,8 +30,22 @@ class UnknownDeviceError(DeviceError):
     exit_code = 3
 
 
+class InventoryError(DeviceError):
+    """A name, an address or the file devices.toml cannot be used as it is."""
+
+    exit_code = 3
+
+
 class UnreachableError(DeviceError):
     """The device did not answer, or the connection broke."""
+
+
+class HostKeyError(UnreachableError):
+    """The machine that answered showed a host key that is not the pinned one, or none is pinned yet."""
+
+
+class LoginError(UnreachableError):
+    """The machine answered, and accepted no key of this user."""
 
 
 class DeadlineError(DeviceError, TimeoutError):

@@ -1,0 +1,158 @@
+"""A program on the board, seen from the event loop: what it wrote, how it ended, whether its connection stands."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+import asyncssh
+
+from devices.contract import Exit
+from devices.errors import DeviceError
+
+CHUNK_BYTES = 1 << 18
+MOST_WAITING_BYTES = 4 << 20  # of output nobody has read; beyond, the program waits
+MOST_ERRORS_BYTES = 1 << 16
+MOST_COMMAND_BYTES = 100_000  # Linux takes 128 KiB as one argument of a program
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The board's shell says its own number on standard error, then becomes the program.
+_SCRIPT = 'printf "%s %s\\n" "$1" "$$" >&2; shift; exec "$@"'
+
+
+def command_line(argv: Sequence[str], env: Mapping[str, str], marker: str) -> str:
+    """Return what SSH carries: one line that any POSIX shell takes apart into exactly these arguments.
+
+    Raises:
+        DeviceError: No shell could: a NUL in it, no program, a name that is no variable's, or too long.
+    """
+    bad = [name for name in env if not _NAME.fullmatch(name)]
+    if bad or not argv or any("\0" in each for each in (*argv, *env.values())):
+        what = f"the variable {bad[0]!r}" if bad else "an empty command or a NUL in an argument"
+        raise DeviceError(f"{what} cannot be sent to a device")
+    settings = [f"{name}={value}" for name, value in env.items()]
+    words = ["exec", *(["env", *settings] if settings else []), "sh", "-c", _SCRIPT, "sh", marker, *argv]
+    line = shlex.join(words)
+    if len(line.encode("utf-8", "surrogateescape")) > MOST_COMMAND_BYTES:
+        raise DeviceError(
+            f"the command {argv[0]!r} is {len(line)} characters long, {MOST_COMMAND_BYTES} can be sent",
+            hint="send what is long as input or as a file",
+        )
+    return line
+
+
+class Program(asyncssh.SSHClientSession[bytes]):
+    """The state of one program; every method and field belongs to the event loop's thread."""
+
+    def __init__(self) -> None:
+        self.marker = f"edge-{secrets.token_hex(6)}"
+        self.out, self.err = bytearray(), bytearray()
+        self.pid: int | None = None
+        self.exit: Exit | None = None
+        self.at_end = False  # of its output
+        self.gone = False  # the channel is closed
+        self._unbounded = False
+        self._paused_reading = self._paused_writing = False
+        self._changed = asyncio.Event()
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+
+    @property
+    def channel(self) -> asyncssh.SSHClientChannel[bytes]:
+        """Return the channel, which is there from the start on."""
+        assert self._channel is not None
+        return self._channel
+
+    @property
+    def over(self) -> bool:
+        """Return whether it takes no more input."""
+        return self.exit is not None or self.gone
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """Wait until something is so; checked after each event."""
+        while not done():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def write(self, data: bytes) -> None:
+        """Send all of the data; a BrokenPipeError says that the program takes no more."""
+        for begin in range(0, len(data), CHUNK_BYTES):
+            if self.over:
+                break
+            self.channel.write(data[begin : begin + CHUNK_BYTES])
+            await self.until(lambda: self.over or not self._paused_writing)
+        if self.over:
+            raise BrokenPipeError("the program takes no more input")
+
+    def take(self) -> bytes:
+        """Return and forget what it has written."""
+        data = bytes(self.out)
+        self.out.clear()
+        self._flow()
+        return data
+
+    def let_flow(self) -> None:
+        """Take all it writes from now on, however much."""
+        self._unbounded = True
+        self._flow()
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        """Note the channel."""
+        self._channel = chan
+        chan.set_write_buffer_limits(high=0)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Keep what it wrote."""
+        if datatype == asyncssh.EXTENDED_DATA_STDERR:
+            self.err += data
+            if self.pid is None:
+                self._find_pid()
+            del self.err[:-MOST_ERRORS_BYTES]
+        else:
+            self.out += data
+            self._flow()
+        self._changed.set()
+
+    def eof_received(self) -> bool:
+        """Note the end of its output; its input stays open."""
+        self.at_end = True
+        self._changed.set()
+        return True
+
+    def pause_writing(self) -> None:
+        """Note that not all has been sent."""
+        self._paused_writing = True
+
+    def resume_writing(self) -> None:
+        """Note that all has been sent."""
+        self._paused_writing = False
+        self._changed.set()
+
+    def exit_status_received(self, status: int) -> None:
+        """Note how it ended."""
+        self.exit = Exit(status)
+        self._changed.set()
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        """Note what ended it."""
+        self.exit = Exit(None, f"SIG{signal}")
+        self._changed.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the channel is closed, for whatever reason."""
+        self.gone = self.at_end = True
+        self._changed.set()
+
+    def _find_pid(self) -> None:
+        found = re.search(rb"^%s (\d+)\n" % self.marker.encode(), self.err, re.MULTILINE)
+        if found:
+            self.pid = int(found[1])
+            del self.err[found.start() : found.end()]
+
+    def _flow(self) -> None:
+        """Stop or let the program write on; the channel's window does the rest."""
+        full = len(self.out) > MOST_WAITING_BYTES and not self._unbounded
+        if full != self._paused_reading and self._channel is not None:
+            self._paused_reading = full
+            (self._channel.pause_reading if full else self._channel.resume_reading)()

@@ -1,0 +1,191 @@
+"""Reaching a board: through jump hosts if need be, every machine on the way proving who it is."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncssh
+
+from devices.errors import DeviceError, LoginError, UnreachableError
+from devices.ssh.address import Address, Jump, parse_jumps
+from devices.ssh.keys import HostKey, Pins, UntrustedKey, algorithms, known_to_ssh
+
+KEEPALIVE_S, KEEPALIVES = 10, 3
+MOST_HOPS = 8
+# Only keys: no password is ever asked for or sent, and nothing but the user's own file configures the rest.
+_ONLY_KEYS: dict[str, Any] = {
+    "password_auth": False,
+    "kbdint_auth": False,
+    "host_based_auth": False,
+    "gss_auth": False,
+    "gss_kex": False,
+    "agent_forwarding": False,
+    "x11_forwarding": False,
+}
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One machine to log in to: what the user wrote, and where that leads by ~/.ssh/config."""
+
+    written: str
+    arguments: dict[str, Any]
+    host: str
+    port: int
+    user: str
+    jumps: tuple[Jump, ...]
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}" + (f" port {self.port}" if self.port != 22 else "")
+
+
+class Links:
+    """The open connections on the way to a board; the last is the board's."""
+
+    def __init__(self) -> None:
+        self._open: list[asyncssh.SSHClientConnection] = []
+
+    def add(self, link: asyncssh.SSHClientConnection) -> None:
+        """Keep a connection, to be closed before those it goes through."""
+        self._open.append(link)
+
+    @property
+    def board(self) -> asyncssh.SSHClientConnection:
+        """Return the connection to the board."""
+        return self._open[-1]
+
+    @property
+    def alive(self) -> bool:
+        """Return whether all of them stand, as far as is known here."""
+        return bool(self._open) and not any(each.is_closed() for each in self._open)
+
+    async def close(self) -> None:
+        """Close all of them, the board's first."""
+        while self._open:
+            link = self._open.pop()
+            link.close()
+            await link.wait_closed()
+
+
+async def reach(name: str, address: Address, pins: Pins) -> Links:
+    """Connect to a board and log in.
+
+    Args:
+        name: What the board is called; its host key is pinned under this name.
+        address: Where it is.
+        pins: The host keys that count.
+
+    Raises:
+        UntrustedKey: The board or a machine on the way showed a key that is not pinned.
+        LoginError: No key of the user was accepted.
+        UnreachableError: No answer, or no SSH server.
+    """
+    links = Links()
+    try:
+        hop = _hop(_arguments(address.host, address.user, address.port, address.identity), address.jump)
+        link = await _through(hop.jumps, links, pins, depth=0)
+        links.add(await _log_in(hop, name, pins.get(name, ()), (), link))
+    except BaseException:
+        await links.close()
+        raise
+    return links
+
+
+async def _through(
+    jumps: Sequence[Jump], links: Links, pins: Pins, *, depth: int
+) -> asyncssh.SSHClientConnection | None:
+    """Log in to the machines on the way, the first of them through those that ~/.ssh/config has for it."""
+    if depth > MOST_HOPS:
+        raise UnreachableError("the jump hosts lead to each other", hint="see ProxyJump in ~/.ssh/config")
+    link: asyncssh.SSHClientConnection | None = None
+    for number, jump in enumerate(jumps):
+        hop = _hop(_arguments(jump.host, jump.user, jump.port, None), None)
+        if number == 0:
+            link = await _through(hop.jumps, links, pins, depth=depth + 1)
+        label = f"[{hop.host}]:{hop.port}"
+        link = await _log_in(hop, label, pins.get(label, ()), known_to_ssh(hop.host, hop.port), link)
+        links.add(link)
+    return link
+
+
+def _arguments(host: str, user: str | None, port: int | None, identity: str | None) -> dict[str, Any]:
+    given = {"username": user, "port": port, "client_keys": [identity] if identity else None}
+    return {"host": host, **{key: value for key, value in given.items() if value is not None}}
+
+
+def _hop(arguments: dict[str, Any], jump: str | None) -> Hop:
+    """Look up in ~/.ssh/config where this leads; what was given explicitly stands above it."""
+    try:
+        found = asyncssh.SSHClientConnectionOptions(**{**arguments, "client_keys": None}, tunnel=jump or ())
+    except (asyncssh.ConfigParseError, OSError, ValueError) as error:
+        raise DeviceError(f"~/.ssh/config cannot be used for {arguments['host']}: {error}") from error
+    jumps = parse_jumps(found.tunnel) if isinstance(found.tunnel, str) else ()
+    return Hop(arguments["host"], arguments, found.host, found.port, found.username, jumps)
+
+
+class _Client(asyncssh.SSHClient):
+    """Keeps the host key that was shown and not trusted."""
+
+    def __init__(self) -> None:
+        self.shown: asyncssh.SSHKey | None = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Refuse: what is trusted has been told beforehand."""
+        self.shown = key
+        return False
+
+
+async def _log_in(
+    hop: Hop,
+    label: str,
+    pinned: Sequence[HostKey],
+    vouched: Sequence[asyncssh.SSHKey],
+    through: asyncssh.SSHClientConnection | None,
+) -> asyncssh.SSHClientConnection:
+    client = _Client()
+    trusted = [*(each.key for each in pinned), *vouched]
+    try:
+        return await asyncssh.connect(
+            **hop.arguments,
+            **_ONLY_KEYS,
+            tunnel=through,
+            client_factory=lambda: client,
+            known_hosts=(trusted, [], []),
+            server_host_key_algs=algorithms(trusted),
+            keepalive_interval=KEEPALIVE_S,
+            keepalive_count_max=KEEPALIVES,
+            ignore_encrypted=True,
+        )
+    except (asyncssh.Error, OSError, ValueError) as error:
+        if client.shown is not None:
+            known = pinned or [HostKey.of(label, key) for key in vouched]
+            raise UntrustedKey(str(hop), HostKey.of(label, client.shown), known) from error
+        raise _translated(hop, error) from error
+
+
+def _translated(hop: Hop, error: Exception) -> DeviceError:
+    if isinstance(error, asyncssh.PermissionDenied):
+        return LoginError(
+            f"{hop} accepted no key of {getpass.getuser()} on this machine",
+            hint=f"`ssh-copy-id {_destination(hop)}` puts your key on it, asking for the password there; a key with a "
+            "passphrase must be in the agent (`ssh-add`)",
+        )
+    if isinstance(error, asyncssh.KeyImportError | FileNotFoundError) and not isinstance(error, socket.gaierror):
+        return LoginError(f"the key for {hop} cannot be used: {error}", hint="see --identity and ~/.ssh/config")
+    if isinstance(error, socket.gaierror):
+        return UnreachableError(
+            f"the name {hop.host!r} leads nowhere: {error.strerror}",
+            hint="is the board on? `edge devices scan` lists those that announce themselves",
+        )
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return UnreachableError(f"the machine before it cannot reach {hop}: {error.reason}")
+    reason = error.reason if isinstance(error, asyncssh.DisconnectError) else getattr(error, "strerror", None) or error
+    return UnreachableError(f"{hop} cannot be reached: {reason}", hint="is the board on, and does sshd run there?")
+
+
+def _destination(hop: Hop) -> str:
+    return f"-p {hop.port} {hop.user}@{hop.host}" if hop.port != 22 else f"{hop.user}@{hop.host}"

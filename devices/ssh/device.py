@@ -1,0 +1,99 @@
+"""A board over SSH as a device."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from devices.bundle import agent_bundle
+from devices.contract import Completed, OnTransfer
+from devices.facts import Facts
+from devices.inventory import find_board
+from devices.probe import read_facts
+from devices.ssh.address import Address
+from devices.ssh.connection import CONNECT_S, Connection
+from devices.ssh.keys import Pins
+from devices.ssh.place import Placer
+from devices.ssh.stream import SSHStream
+
+
+class SSHDevice:
+    """A board over SSH: one connection, made at the first use and again after it broke. A context manager.
+
+    Args:
+        name: What the board is called.
+        address: Where it is.
+        pins: The host keys that count; None reads those that `edge devices add` has pinned.
+    """
+
+    kind = "ssh"
+
+    def __init__(self, name: str, address: Address, *, pins: Pins | None = None) -> None:
+        self.name = name
+        self.connection = Connection(name, address, pins=pins)
+        self._placer = Placer(self)
+
+    def __enter__(self) -> SSHDevice:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; may be repeated."""
+        self.connection.close()
+
+    def connected(self) -> int:
+        """Connect if need be; return how many times that has been done."""
+        self.connection.connect()
+        return self.connection.number
+
+    def facts(self, *, deadline_s: float = 30.0) -> Facts:
+        """Read what the board is."""
+        return read_facts(self, deadline_s=deadline_s)
+
+    def agent_argv(self) -> tuple[str, ...]:
+        """Return what starts the agent on it, after having sent the agent there if need be."""
+        return self._placer.agent(agent_bundle())
+
+    def place(self, local: Path) -> str:
+        """Make a local file available on the board and return its path there; nothing is sent twice."""
+        return self._placer.model(local)
+
+    def run(
+        self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        until = time.monotonic() + deadline_s
+        with self.connection.start(argv, env or {}, deadline_s=deadline_s) as stream:
+            with contextlib.suppress(BrokenPipeError):  # it did not want all of it; its status tells the rest
+                stream.write(stdin, deadline_s=until - time.monotonic())
+            stream.end_input()
+            ended = stream.wait(deadline_s=until - time.monotonic())
+            return Completed(tuple(argv), ended, stream.output(), stream.errors())
+
+    def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
+        """Copy a file to the board, whole or not at all; an existing one is replaced."""
+        self.connection.put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
+
+    def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
+        """Copy a file from the board, whole or not at all; an existing one is replaced."""
+        self.connection.get(remote, local, deadline_s=deadline_s, on_transfer=on_transfer)
+
+    def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> SSHStream:
+        """Start a program and return the connection to it.
+
+        Raises:
+            UnreachableError: The board cannot be reached.
+        """
+        return self.connection.start(argv, env or {}, deadline_s=CONNECT_S)
+
+
+def inventory_device(name: str) -> SSHDevice:
+    """Return the board of that name in the inventory; nothing is connected yet."""
+    return SSHDevice(name, find_board(name).address)

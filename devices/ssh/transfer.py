@@ -1,0 +1,87 @@
+"""Files to and from a board by SFTP, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import asyncssh
+
+from devices.contract import OnTransfer
+from devices.errors import TransferError, UnreachableError
+
+BLOCK_BYTES = 1 << 20  # read and sent at once; the library keeps up to 128 requests of it on the way
+MODE = 0o644
+_LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
+_MOST_NAME = 100  # of a goal's name in its draft's: a file's name has at most 255 bytes
+
+
+@contextlib.asynccontextmanager
+async def transferring(source: str, goal: str, device: str) -> AsyncIterator[None]:
+    """Translate what can go wrong in a copy."""
+    try:
+        yield
+    except (*_LOST, asyncssh.DisconnectError) as error:
+        raise UnreachableError(f"the connection to {device} broke while {source} was copied") from error
+    except (OSError, asyncssh.Error) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.reason
+        raise TransferError(
+            f"{source} could not be copied to {goal}: {reason}", hint="what was at the goal is untouched"
+        ) from error
+
+
+async def upload(sftp: asyncssh.SFTPClient, local: Path, remote: str, on_transfer: OnTransfer | None) -> None:
+    """Send a file under a name of its own beside the goal, have it written to disk, then rename it."""
+    folder, name = posixpath.split(remote)
+    with local.open("rb") as source:
+        draft = posixpath.join(folder, f".{name[:_MOST_NAME]}.{secrets.token_hex(4)}.part")
+        try:
+            await send(sftp, source, draft, begin=0, on_transfer=on_transfer)
+            await sftp.posix_rename(draft, remote)
+        except BaseException:
+            with contextlib.suppress(asyncssh.Error, OSError):
+                await sftp.remove(draft)
+            raise
+
+
+async def send(
+    sftp: asyncssh.SFTPClient, source: BinaryIO, draft: str, *, begin: int, on_transfer: OnTransfer | None
+) -> None:
+    """Write the source from `begin` on into a file on the board and have it written to disk there."""
+    total = os.fstat(source.fileno()).st_size
+    source.seek(begin)
+    async with sftp.open(draft, "r+b" if begin else "wb") as file:
+        while block := source.read(BLOCK_BYTES):
+            await file.write(block, source.tell() - len(block))
+            if on_transfer is not None:
+                on_transfer(source.tell(), total)
+        await file.truncate(source.tell())
+        await file.chmod(MODE)
+        with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+            await file.fsync()
+
+
+async def download(sftp: asyncssh.SFTPClient, remote: str, local: Path, on_transfer: OnTransfer | None) -> None:
+    """Receive a file under a name of its own beside the goal, then rename it."""
+    async with sftp.open(remote, "rb") as source:
+        total = (await source.stat()).size or 0
+        descriptor, draft = tempfile.mkstemp(prefix=f".{local.name[:_MOST_NAME]}.", dir=local.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as into:
+                while block := cast("bytes", await source.read(BLOCK_BYTES, into.tell())):
+                    into.write(block)
+                    if on_transfer is not None:
+                        on_transfer(into.tell(), max(total, into.tell()))
+                os.fchmod(into.fileno(), MODE)
+                into.flush()
+                os.fsync(into.fileno())
+            Path(draft).replace(local)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
