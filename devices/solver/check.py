@@ -39,7 +39,7 @@ def check_runtime(device: Device, python: str, solution: Solution, *, deadline_s
         for number, kind in enumerate(ANSWERS)
     ]  # fmt: skip
     lines = b"".join(json.dumps(each).encode() + b"\n" for each in requests)
-    done = device.run((python, device.place(agent_bundle())), deadline_s=deadline_s, stdin=lines)
+    done = device.run((python, _agent_on(device)), deadline_s=deadline_s, stdin=lines)
     answers = _answers(done)
     for number, kind in enumerate(ANSWERS):
         if number not in answers:
@@ -47,10 +47,16 @@ def check_runtime(device: Device, python: str, solution: Solution, *, deadline_s
         _judge(answers[number], kind, solution)
 
 
+def _agent_on(device: Device) -> str:
+    """Return where the agent's zip lies on the board."""
+    last = device.agent_argv()[-1]
+    return last if last.endswith(".pyz") else device.place(agent_bundle())
+
+
 def _judge(answer: Mapping[str, Any], kind: str, solution: Solution) -> None:
     if answer.get("ok") is not True:
-        error = answer.get("error") or {}
-        raise SetupError(f"{solution.name} {solution.version} failed on the board: {error.get('message')}")
+        said = str((answer.get("error") or {}).get("message")).splitlines()[0]
+        raise SetupError(f"{solution.name} {solution.version} failed on the board: {said}")
     ran = answer["result"]["runtime"]
     if (ran["name"], ran["version"]) != (solution.name, solution.version):
         raise SetupError(

@@ -14,6 +14,7 @@ _NO_WHEELS = {
     "riscv64": "RISC-V; an aarch64 or x86-64 board would do",
     "i686": "32-bit PCs; a 64-bit system would do",
 }
+_IN_ASIMD = frozenset({"neon", "vfpv4"})
 _FIRST_OS = (
     ((2, 27), "Debian 10, Ubuntu 18.04"),
     ((2, 34), "Raspberry Pi OS bookworm (Debian 12), Ubuntu 22.04"),
@@ -74,7 +75,9 @@ def _obstacles(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obsta
 
 
 def _processor(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
-    missing = sorted(wheel.needs - target.features) if target.features is not None else []
+    has = target.features
+    # A 64-bit kernel names ARMv8's instructions, of which asimd holds what 32-bit programs know as neon and vfpv4.
+    missing = [] if has is None else sorted(wheel.needs - has - (_IN_ASIMD if "asimd" in has else set()))
     if missing:
         cpu = target.cpu or "its processor"
         yield Obstacle(

@@ -6,8 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from devices.contract import NOT_EXECUTABLE, NOT_FOUND, Device
 from devices.errors import CommandFailedError, DeadlineError, DeviceError
 from devices.solver.check import check_runtime
 from devices.solver.errors import NoRuntimeFits, SetupError
+from devices.solver.progress import OnStep, silent
+from devices.solver.ready import Ready
 from devices.solver.solve import Solution, solve
 from devices.solver.target import Target, version_of
 from devices.solver.wheels import Wheel, Wheelhouse, fetch
@@ -22,26 +23,8 @@ from devices.solver.wheels import Wheel, Wheelhouse, fetch
 DEADLINE_S = 900.0
 # Tried in this order: the system's own, then others a user may have put beside it.
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.10")
-OnStep = Callable[[str, int, int], None]  # what is done, bytes or steps done, and in all
 _INSTALLER = Path(__file__).with_name("installer.py")
 _SPARE_BYTES = 32 << 20
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A runtime that was installed and has passed its check: which, where, why, and what it took."""
-
-    device: str
-    solution: Solution
-    environment: str
-    python: str
-    previous: str | None
-    sent_bytes: int
-    wheels_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `json.dumps` takes it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ def setup(
     fails before leaves the board as it was. Wheels that are there already are not sent again.
 
     Args:
-        device: A board that is reached by commands and files; not this machine.
+        device: A board; not this machine. An emulated one makes its environment itself, on this machine.
         want: See `devices.solver.solve.solve`.
         deadline_s: Longest time for everything.
         on_step: Called as work goes on.
@@ -75,7 +58,11 @@ def setup(
         DeviceError: The board did not answer in time, or a transfer failed.
     """
     _refuse_this_machine(device, want)
-    return _Setup(device, time.monotonic() + deadline_s, on_step or _silent).run(want)
+    if device.kind == "emulated":
+        from devices.solver.emulated import setup_emulated
+
+        return setup_emulated(device, want, deadline_s=deadline_s, on_step=on_step or silent)
+    return _Setup(device, time.monotonic() + deadline_s, on_step or silent).run(want)
 
 
 def plan(device: Device, want: str | None = None, *, deadline_s: float = 60.0) -> Solution:
@@ -86,6 +73,10 @@ def plan(device: Device, want: str | None = None, *, deadline_s: float = 60.0) -
     """
     if device.kind == "local":
         return solve(device.facts(deadline_s=deadline_s), want)
+    if device.kind == "emulated":
+        from devices.solver.emulated import plan_emulated
+
+        return plan_emulated(device.name, want)
     return choose(device, want, deadline_s=deadline_s).solution
 
 
@@ -95,7 +86,7 @@ def choose(device: Device, want: str | None = None, *, deadline_s: float = 60.0)
     Raises:
         NoRuntimeFits: Says what keeps runtimes from the system's own Python.
     """
-    return _Setup(device, time.monotonic() + deadline_s, _silent).choose(want)
+    return _Setup(device, time.monotonic() + deadline_s, silent).choose(want)
 
 
 def _refuse_this_machine(device: Device, want: str | None) -> None:
@@ -278,7 +269,3 @@ def _kept(error: SetupError, board: Board) -> SetupError:
         f"{error}; {f'{current} stays in use' if current else 'nothing was installed'}",
         hint=error.hint,
     )
-
-
-def _silent(text: str, done: int, of: int) -> None:
-    """Report nothing."""

@@ -84,7 +84,7 @@ def sparse_kernels(runtime: Runtime, target: Target) -> bool | None:
         return False
     if target.architecture == "aarch64":
         return True if runtime.sparse == "arm" else _has(target, "asimdhp")
-    return None
+    return None  # 32-bit ARM and x86 without AVX were not looked at
 
 
 def _has(target: Target, feature: str) -> bool | None:

@@ -40,7 +40,7 @@ class Target:
             architecture=userland(facts.cpu.architecture, facts.python.bits),
             python=version_of(facts.python.version),
             glibc=_glibc(facts.libc),
-            features=frozenset(facts.cpu.features) or None,
+            features=frozenset(facts.cpu.features) if facts.cpu.features or facts.cpu.model else None,
             implementation=facts.python.implementation,
             cpu=facts.cpu.model,
             os=facts.os.name,
@@ -55,7 +55,7 @@ class Target:
             architecture=userland(str(state["machine"]), int(state["bits"])),
             python=version_of(str(state["python"])),
             glibc=_glibc(state["libc"]),
-            features=words & {*ARM_FEATURES, *X86_FEATURES} or None,
+            features=words & {*ARM_FEATURES, *X86_FEATURES} if words else None,
             implementation=str(state["implementation"]),
             os=state["os"],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edge.cli.devices_setup import command as setup
 from edge.cli.output import json_option, print_json, print_table
 
 
@@ -48,3 +49,6 @@ def _list(as_json: bool) -> None:
         print_json([{"name": each.name, "kind": each.kind, "about": each.about} for each in entries])
         return
     print_table(("NAME", "KIND", "WHAT"), [(each.name, each.kind, each.about) for each in entries])
+
+
+command.add_command(setup)

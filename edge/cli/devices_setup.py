@@ -72,7 +72,8 @@ def _show(name: str, solution: Solution, *, as_json: bool) -> None:
 
 
 def _wrapped(text: str) -> None:
-    click.echo(click.wrap_text(text, _WIDTH, subsequent_indent="    "))
+    indent = text[: len(text) - len(text.lstrip())]
+    click.echo(click.wrap_text(text.lstrip(), _WIDTH, initial_indent=indent, subsequent_indent="    "))
 
 
 @contextlib.contextmanager
