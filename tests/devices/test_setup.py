@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from devices import layout
 from devices.bundle import agent_bundle
 from devices.errors import DeadlineError, TransferError
 from devices.local import LocalDevice
@@ -296,3 +297,29 @@ def test_an_unknown_runtime_and_an_unknown_device():
     done = edge("local", "--runtime", "ai-edge-litert==2.1.5")
     assert (done.returncode, "did you mean ai-edge-litert==2.1.6?" in done.stderr) == (8, True)
     assert edge("nowhere").returncode == 3
+
+
+def test_over_a_real_ssh_server(wheels, tmp_path, monkeypatch, require_part):
+    """The same over OpenSSH: then the device's own agent is the one of the new environment."""
+    from sshd import SSHD, OpenSSH
+
+    from devices.ssh.address import Address
+    from devices.ssh.device import SSHDevice
+    from devices.ssh.keys import HostKey
+
+    if SSHD is None:
+        require_part("an SSH server", "apt install openssh-server")
+    monkeypatch.setenv("EDGE_CACHE_DIR", str(wheels))
+    monkeypatch.setenv("HOME", str(tmp_path))  # no configuration and no keys of the user's own
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with OpenSSH(tmp_path / "ssh") as server:
+        shutil.rmtree(server.home / ".local")
+        address = Address("127.0.0.1", server.user, server.port, str(server.identity))
+        pins = {"board": (HostKey.of("board", server.host_key),)}
+        with SSHDevice("board", address, pins=pins) as device:
+            found = setup(device, FIRST)
+        with SSHDevice("board", address, pins=pins) as device:
+            assert device.agent_argv()[0] == found.python == str(server.home / layout.VENV_PYTHON)
+            facts = device.facts()
+            assert [(each.name, each.version) for each in facts.runtimes] == [("ai-edge-litert", "1.2.0")]
+            assert setup(device, FIRST).sent_bytes == 0
