@@ -100,13 +100,22 @@ class AgentClient:
     ) -> None:
         self._close()
 
-    def call(self, job: str, *, deadline_s: float, on_progress: OnProgress | None = None, **fields: object) -> Any:  # noqa: ANN401
+    def call(
+        self,
+        job: str,
+        *,
+        deadline_s: float,
+        on_progress: OnProgress | None = None,
+        payload: bytes | None = None,
+        **fields: object,
+    ) -> Any:  # noqa: ANN401
         """Send one job and wait for its result.
 
         Args:
             job: Name of the job; an unknown one is answered with the list of jobs.
             deadline_s: Longest time until the result, progress or not.
             on_progress: Called with each progress event.
+            payload: Bytes for the job, which travel as they are.
             fields: What the job takes.
 
         Raises:
@@ -119,7 +128,8 @@ class AgentClient:
             raise RuntimeFault("the agent is not running", hint="start a new one")
         deadline = time.monotonic() + deadline_s
         self._number += 1
-        line = protocol.encode_line({"id": self._number, "job": job, **fields})
+        size = {} if payload is None else {"payload": len(payload)}
+        line = protocol.encode_line({"id": self._number, "job": job, **size, **fields}) + (payload or b"")
         if len(line) > protocol.MAX_LINE_BYTES:
             raise RuntimeFault(
                 f"the job {job!r} is {len(line)} bytes long, the agent takes {protocol.MAX_LINE_BYTES}",

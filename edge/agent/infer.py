@@ -22,7 +22,7 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN4
     runs = field(request, "inputs", list)
     if not all(isinstance(each, list) for each in runs):
         raise ModelInputError("the job 'infer' wants 'inputs' as a list of runs, each a list of arrays")
-    model = _model(request)
+    model = loaded(request)
     outputs = []
     for done, arrays in enumerate(runs, 1):
         outputs.append([encode_array(each) for each in model.run(*(decode_array(each) for each in arrays))])
@@ -34,8 +34,8 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN4
     }
 
 
-def _model(request: dict[str, Any]) -> Model:
-    """Load the model, or take the one of the job before if nothing about it changed."""
+def loaded(request: dict[str, Any]) -> Model:
+    """Load the model a request names, or take the one of the job before if nothing about it changed."""
     global _loaded
     status = os.stat(model_path(request))  # noqa: PTH116
     identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

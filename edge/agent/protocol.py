@@ -2,7 +2,7 @@
 
 A request is {"id": n, "job": NAME, ...}. The answers to it are any number of {"id": n, "event": "progress", ...} and
 then one {"id": n, "ok": true, "result": {...}} or {"id": n, "ok": false, "error": {"type", "message", "hint"}}.
-Arrays travel as {"npy": base64 of the .npy format}.
+Arrays travel as {"npy": base64 of the .npy format}. A request with "payload": n is followed by n bytes as they are.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from edge.agent import protocol
 from edge.runtime.errors import RuntimeFault
 
 Progress = Callable[..., None]
-# name: module of a function `run(request, progress) -> result`; imported when the job is first asked for.
+# name: module of a function `run(request, progress) -> result`, or module:function; imported when first asked for.
 JOBS = {
     "hello": "edge.agent.hello",
     "facts": "edge.agent.facts",
@@ -27,6 +27,17 @@ JOBS = {
     "infer": "edge.agent.infer",
     "latency": "edge.agent.latency",
     "kernels": "edge.agent.kernels",
+    "golden": "edge.agent.golden",
+    "store_lock": "edge.agent.store_lock:lock",
+    "store_unlock": "edge.agent.store_lock:unlock",
+    "store_check": "edge.agent.store_blobs:check",
+    "store_write": "edge.agent.store_blobs:write",
+    "store_seal": "edge.agent.store_blobs:seal",
+    "release_publish": "edge.agent.store_releases:publish",
+    "release_switch": "edge.agent.store_releases:switch",
+    "release_clean": "edge.agent.store_releases:clean",
+    "release_status": "edge.agent.store_releases:status",
+    "unit": "edge.agent.unit",
 }
 HOST_GONE = 129  # what a shell reports for a process that ended by hang-up
 
@@ -54,6 +65,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         try:
             request = protocol.decode_line(line)
             number = request.get("id")
+            _take_payload(request, requests)
             result = _job(request)(request, _progress(answers, number))
             answer = _bounded({"id": number, "ok": True, "result": result})
         except Exception as error:  # noqa: BLE001  (the seam: whatever a job raises travels to the host)
@@ -104,13 +116,27 @@ def _lines(requests: BinaryIO) -> Iterator[bytes]:
                 return
 
 
+def _take_payload(request: dict[str, Any], requests: BinaryIO) -> None:
+    """Put the bytes that follow a request in place of their number."""
+    size = request.get("payload")
+    if size is None:
+        return
+    if not isinstance(size, int) or not 0 <= size <= protocol.MAX_LINE_BYTES:
+        raise RuntimeFault(f"a payload holds at most {protocol.MAX_LINE_BYTES} bytes, got {size!r:.80}")
+    request["payload"] = requests.read(size)
+    if len(request["payload"]) < size:
+        raise RuntimeFault("the connection ended within a payload")
+
+
 def _job(request: dict[str, Any]) -> Callable[[dict[str, Any], Progress], dict[str, Any]]:
     name = request.get("job")
     if not isinstance(name, str) or name not in JOBS:
         near = get_close_matches(str(name), JOBS, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise RuntimeFault(f"the agent knows no job {name!r}", hint=f"{meant}jobs are: {', '.join(JOBS)}")
-    run: Callable[[dict[str, Any], Progress], dict[str, Any]] = importlib.import_module(JOBS[name]).run
+    module, _, function = JOBS[name].partition(":")
+    run: Callable[[dict[str, Any], Progress], dict[str, Any]]
+    run = getattr(importlib.import_module(module), function or "run")
     return run
 
 
