@@ -25,9 +25,34 @@ class Entry:
     maker: str
 
 
+_EMULATED = "devices.emulated.device:emulated_device"
 DEVICES: Mapping[str, Entry] = MappingProxyType(
-    {each.name: each for each in (Entry("local", "local", "this machine", "devices.local:LocalDevice"),)}
+    {
+        each.name: each
+        for each in (
+            Entry("local", "local", "this machine", "devices.local:LocalDevice"),
+            Entry("emulated-pi3", "emulated", "Raspberry Pi 3 (Cortex-A53) in QEMU", _EMULATED),
+            Entry("emulated-pi4", "emulated", "Raspberry Pi 4 (Cortex-A72) in QEMU", _EMULATED),
+            Entry("emulated-pi5", "emulated", "Raspberry Pi 5 (Cortex-A76) in QEMU", _EMULATED),
+            Entry("emulated-zero2w", "emulated", "Raspberry Pi Zero 2 W (Cortex-A53) in QEMU", _EMULATED),
+        )
+    }
 )
+
+
+def known_devices() -> Mapping[str, Entry]:
+    """Return everything that can be named: what is built in, then the boards that the user has added.
+
+    Raises:
+        InventoryError: devices.toml cannot be used.
+    """
+    from devices.inventory import entries
+
+    boards = {
+        name: Entry(name, "ssh", str(board.address), "devices.ssh.device:inventory_device")
+        for name, board in entries().items()
+    }
+    return {**DEVICES, **boards}
 
 
 def find_device(name: str) -> Device:
@@ -36,11 +61,11 @@ def find_device(name: str) -> Device:
     Raises:
         UnknownDeviceError: There is none.
     """
-    entry = DEVICES.get(name)
+    entry = DEVICES.get(name) or (known := known_devices()).get(name)
     if entry is None:
-        near = get_close_matches(name, DEVICES, n=3)
+        near = get_close_matches(name, known, n=3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UnknownDeviceError(f"there is no device {name!r}", hint=f"{meant}devices are: {', '.join(DEVICES)}")
+        raise UnknownDeviceError(f"there is no device {name!r}", hint=f"{meant}devices are: {', '.join(known)}")
     module, _, attribute = entry.maker.partition(":")
-    made: Device = getattr(importlib.import_module(module), attribute)()
+    made: Device = getattr(importlib.import_module(module), attribute)(name)
     return made

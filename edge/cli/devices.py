@@ -1,20 +1,55 @@
-"""`edge devices`: list the devices and what they are."""
+"""`edge devices`: list the devices and what they are, find boards, add and remove them, set them up."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
 
-from edge.cli.devices_setup import command as setup
-from edge.cli.output import json_option, print_json, print_table
+from edge.cli import devices_scan, devices_setup
+from edge.cli.output import json_option, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from devices.ssh.enroll import Accept, Question
 
 
-@click.group(invoke_without_command=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Nearest(click.Group):
+    """A group that answers an unknown name with the nearest ones."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name those that are near."""
+        from difflib import get_close_matches
+
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            near = get_close_matches(args[0], self.commands, n=2)
+            meant = f" Did you mean {' or '.join(near)}?" if near else f" There are: {', '.join(self.commands)}."
+            ctx.fail(f"No command '{args[0]}'.{meant}")
+        return super().resolve_command(ctx, args)
+
+
+def _deadline(default_s: float, what: str) -> Callable[[F], F]:
+    return click.option("--deadline", "deadline_s", type=click.FloatRange(min=1), default=default_s, show_default=True,
+                        metavar="S", help=f"Longest {what}, in seconds.")  # fmt: skip
+
+
+@click.group(cls=Nearest, invoke_without_command=True)
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """List the devices that models can run on, or show what one of them is."""
+    """List the devices that models can run on; find, add, describe and set up boards."""
     if context.invoked_subcommand is None:
         _list(as_json)
+
+
+command.add_command(devices_scan.command)
+command.add_command(devices_setup.command)
 
 
 @command.command("list")
@@ -26,11 +61,10 @@ def list_devices(as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--deadline", "deadline_s", type=click.FloatRange(min=1), default=30.0, show_default=True, metavar="S",
-              help="Longest wait for the device, in seconds.")  # fmt: skip
+@_deadline(30.0, "wait for the device")
 @json_option
 def info(name: str, deadline_s: float, as_json: bool) -> None:
-    """Show what the device NAME is: board, CPU, system, clock, temperature, runtimes."""
+    """Show what the device NAME is: board, CPU, system, clock, temperature, throttling, runtimes."""
     from devices.describe import lines
     from devices.registry import find_device
 
@@ -41,14 +75,87 @@ def info(name: str, deadline_s: float, as_json: bool) -> None:
     click.echo("\n".join(lines(facts)))
 
 
-def _list(as_json: bool) -> None:
-    from devices.registry import DEVICES
+@command.command()
+@click.argument("name")
+@click.argument("destination", metavar="[USER@]HOST")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of its SSH server.  [default: as ssh]")
+@click.option("--identity", type=click.Path(), metavar="FILE", help="Private key to log in with.  [default: as ssh]")
+@click.option("--jump", metavar="[USER@]HOST[:PORT],...", help="Machines to go through.  [default: as ssh]")
+@click.option("--group", "groups", multiple=True, metavar="NAME", help="A group it belongs to (repeatable).")
+@click.option("--fingerprint", "fingerprints", multiple=True, metavar="SHA256:...",
+              help="The host key it must show, for scripts; one for each new machine on the way.")  # fmt: skip
+@_deadline(20.0, "wait for the board")
+@json_option
+def add(
+    name: str,
+    destination: str,
+    port: int | None,
+    identity: str | None,
+    jump: str | None,
+    groups: tuple[str, ...],
+    fingerprints: tuple[str, ...],
+    deadline_s: float,
+    as_json: bool,
+) -> None:
+    """Add a board that is reached by SSH as device NAME.
 
-    entries = DEVICES.values()
+    Connects, shows the fingerprint of the board's host key and asks; the key is pinned from then on. HOST may be an
+    alias of ~/.ssh/config, whose settings count where nothing is given here. Only keys log in: those of ~/.ssh, of
+    --identity, or of the SSH agent.
+    """
+    from devices.inventory import Board
+    from devices.ssh.address import Address, parse_destination
+    from devices.ssh.enroll import enroll
+
+    user, host = parse_destination(destination)
+    board = Board(name, Address(host, user, port, identity, jump), groups)
+    keys = enroll(board, _among(fingerprints) if fingerprints else _asked, deadline_s=deadline_s)
+    if as_json:
+        pinned = [{"label": each.label, "type": each.kind, "fingerprint": each.fingerprint} for each in keys]
+        print_json({**board.to_json(), "pinned": pinned})
+        return
+    click.echo(f"added {name}: {board.address}; `edge devices info {name}` shows what it is")
+
+
+@command.command()
+@click.argument("name")
+@json_option
+def remove(name: str, as_json: bool) -> None:
+    """Forget the board NAME and its host key; nothing on the board changes."""
+    from devices.ssh.enroll import forget
+
+    board = forget(name)
+    if as_json:
+        print_json(board.to_json())
+        return
+    click.echo(f"removed {name}: {board.address}")
+
+
+def _list(as_json: bool) -> None:
+    from devices.registry import known_devices
+
+    entries = known_devices().values()
     if as_json:
         print_json([{"name": each.name, "kind": each.kind, "about": each.about} for each in entries])
         return
     print_table(("NAME", "KIND", "WHAT"), [(each.name, each.kind, each.about) for each in entries])
 
 
-command.add_command(setup)
+def _among(fingerprints: tuple[str, ...]) -> Accept:
+    """Return what accepts the keys with these fingerprints and no others."""
+
+    def accept(question: Question) -> bool:
+        return question.key.fingerprint in fingerprints
+
+    return accept
+
+
+def _asked(question: Question) -> bool:
+    """Show the key and ask on the terminal; without one, nobody can accept it."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    say(f"{question.where} is not known yet. Its host key:\n  {question.key}")
+    if question.known_to_ssh:
+        say("  (the same that your ~/.ssh/known_hosts has)")
+    say("On that machine, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` must show the same.")
+    return click.confirm("Pin this key?", default=False, err=True)

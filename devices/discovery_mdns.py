@@ -1,0 +1,88 @@
+"""Boards that announce themselves on the local network (mDNS, DNS-SD: RFC 6762 and 6763)."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from devices.findings import Finding
+
+if TYPE_CHECKING:
+    from zeroconf import ServiceInfo, Zeroconf
+
+SERVICES = ("_ssh._tcp.local.", "_sftp-ssh._tcp.local.", "_workstation._tcp.local.")
+DEFAULT_NAME = "raspberrypi.local."  # a new Raspberry Pi answers to it even where it announces no service
+RESOLVE_S = 1.0
+SSH_PORT = 22
+
+
+def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Listen for boards; return them by host name, and what kept this from working.
+
+    Args:
+        duration_s: How long to listen; to resolve what was heard takes a second more.
+        interface: An IP address of this machine: listen there only. None listens everywhere.
+    """
+    try:
+        from zeroconf import InterfaceChoice, Zeroconf
+    except ModuleNotFoundError as error:
+        if error.name != "zeroconf":
+            raise
+        return (), ("the network was not searched: the package zeroconf is missing (edge-convert[host] has it)",)
+    try:
+        with Zeroconf([interface] if interface else InterfaceChoice.All) as network:
+            return _boards(_resolved(network, _heard(network, duration_s))), ()
+    except OSError as error:
+        return (), (f"the network was not searched: {error.strerror or error}",)
+
+
+def _heard(network: Zeroconf, duration_s: float) -> list[tuple[str, str]]:
+    from zeroconf import ServiceBrowser, ServiceStateChange
+
+    names: dict[tuple[str, str], None] = {}
+
+    def note(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if state_change is not ServiceStateChange.Removed:
+            names[service_type, name] = None
+
+    browser = ServiceBrowser(network, list(SERVICES), handlers=[note])
+    time.sleep(duration_s)
+    browser.cancel()
+    return list(names)
+
+
+def _resolved(network: Zeroconf, heard: Iterable[tuple[str, str]]) -> list[ServiceInfo]:
+    """Ask each for its host name and addresses; a second for all together."""
+    from zeroconf import AddressResolver, ServiceInfo  # type: ignore[attr-defined]  # public, though not in its __all__
+
+    until = time.monotonic() + RESOLVE_S
+    found: list[ServiceInfo] = []
+    for info in (*(ServiceInfo(*each) for each in heard), AddressResolver(DEFAULT_NAME)):
+        left_ms = max(1, int((until - time.monotonic()) * 1000))
+        if info.request(network, left_ms) and info.parsed_scoped_addresses():
+            found.append(info)
+    return found
+
+
+def _boards(infos: Sequence[ServiceInfo]) -> tuple[Finding, ...]:
+    """Return one finding per host: a board announces several services."""
+    hosts: dict[str, list[ServiceInfo]] = {}
+    for info in infos:
+        hosts.setdefault((info.server or info.name).rstrip("."), []).append(info)
+    return tuple(_board(host, hosts[host]) for host in sorted(hosts))
+
+
+def _board(host: str, infos: Sequence[ServiceInfo]) -> Finding:
+    addresses = {address for info in infos for address in info.parsed_scoped_addresses()}
+    ordered = sorted(addresses, key=lambda each: (ipaddress.ip_address(each.split("%")[0]).version, each))
+    services = sorted({info.type.removesuffix(".local.") for info in infos if info.type in SERVICES})
+    ports = {info.port for info in infos if info.type in SERVICES[:2] and info.port}
+    return Finding(
+        "board",
+        host,
+        f"announces {', '.join(services)}" if services else "answers to the name of a new Raspberry Pi",
+        tuple(ordered),
+        min(ports, default=SSH_PORT),
+    )
