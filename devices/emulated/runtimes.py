@@ -40,7 +40,8 @@ WHEELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tflite-runtime==2.14.0": ("tflite-runtime==2.14.0", _NUMPY),
     }
 )
-DEFAULT, NEWEST = "ai-edge-litert==2.1.6", "ai-edge-litert==2.3.0"
+DEFAULT = "ai-edge-litert==2.1.6"
+_NEWEST_FIRST = ("ai-edge-litert==2.3.0", DEFAULT)
 # From this version on ai-edge-litert dies in every QEMU before this one, at its first inference.
 _CRASHES_FROM, _CRASHES_BEFORE = (2, 2), (10,)
 _DEADLINE_S = 600.0
@@ -68,7 +69,7 @@ def set_runtime(name: str, spec: str, qemu: Qemu) -> str:
 
     Args:
         name: The emulated board.
-        spec: "name==version", or "newest".
+        spec: "name==version"; or "newest", the newest that works with this QEMU.
         qemu: What is to run it.
 
     Raises:
@@ -78,7 +79,7 @@ def set_runtime(name: str, spec: str, qemu: Qemu) -> str:
     """
     if name not in BOARDS:
         raise UnknownDeviceError(f"{name!r} is no emulated board", hint=f"emulated boards are: {', '.join(BOARDS)}")
-    runtime = _resolved(spec)
+    runtime = _resolved(spec, qemu)
     check_runtime(runtime, qemu)
     _store({**_choices(), name: runtime})
     return runtime
@@ -102,7 +103,7 @@ def refused(runtime: str, qemu: Qemu) -> Refusal | None:
     if name == "ai-edge-litert" and numbers >= _CRASHES_FROM and qemu.version < _CRASHES_BEFORE:
         return Refusal(
             f"{name} {version} crashes in {qemu}",
-            f"{DEFAULT} works with it; QEMU {_CRASHES_BEFORE[0]} runs {NEWEST}, but counts no instructions",
+            f"{DEFAULT} works with it; QEMU {_CRASHES_BEFORE[0]} runs {_NEWEST_FIRST[0]}, but counts no instructions",
         )
     if runtime not in WHEELS:
         return Refusal(
@@ -155,8 +156,10 @@ def _pip() -> list[str]:
     return [found]
 
 
-def _resolved(spec: str) -> str:
-    return NEWEST if spec == "newest" else re.sub(r"\s+", "", spec).lower().replace("_", "-")
+def _resolved(spec: str, qemu: Qemu) -> str:
+    if spec.strip() == "newest":
+        return next(runtime for runtime in _NEWEST_FIRST if refused(runtime, qemu) is None)
+    return re.sub(r"\s+", "", spec).lower().replace("_", "-")
 
 
 def _choices() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge.measure.measurement import Kernel, KernelProfile, Operator, SparseKernels
@@ -30,12 +30,26 @@ class KernelView:
             return cls(reason=str(result.get("reason") or "the runtime did not say why"))
         kernels = [Kernel(str(each["name"]), each["calls"], each["time_us"]) for each in result["kernels"]]
         return cls(
-            kernels=tuple(sorted(kernels, key=lambda kernel: kernel.time_us, reverse=True)),
+            kernels=tuple(sorted(kernels, key=lambda kernel: kernel.time_us or 0.0, reverse=True)),
             operators=tuple(
                 Operator(each["index"], str(each["op"]), str(each["kernel"]), each["time_us"])
                 for each in result["operators"]
             ),
             profile=KernelProfile(str(result["version"]), result["runs"], result["threads"], result.get("invoke_us")),
+        )
+
+    def without_times(self) -> KernelView:
+        """Return the names and calls alone, the most called kernel first: what an emulator's profile is worth."""
+        return KernelView(
+            kernels=self.kernels
+            and tuple(
+                sorted(
+                    (replace(each, time_us=None) for each in self.kernels), key=lambda each: (-each.calls, each.name)
+                )
+            ),
+            operators=self.operators and tuple(replace(each, time_us=None) for each in self.operators),
+            profile=self.profile and replace(self.profile, invoke_us=None),
+            reason=self.reason,
         )
 
     def sparse(self, pointwise: int | None) -> SparseKernels | None:

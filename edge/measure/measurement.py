@@ -95,20 +95,39 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class KernelInstructions:
+    """Instructions that one function of the runtime executes per inference, and its share of all.
+
+    `name` is the microkernel's symbol (a C++ function's name without its arguments); `family` what it computes.
+    """
+
+    name: str
+    family: str
+    per_inference: NonNegative
+    share: NonNegative
+
+
+@dataclass(frozen=True)
 class Instructions:
-    """Executed instructions of one inference, where an emulator counted them."""
+    """Executed instructions of one inference, where an emulator counted them.
+
+    `per_inference` is the median of `estimates` differences of two run lengths, `spread` their (max - min) / median;
+    `kernels` are by falling count.
+    """
 
     per_inference: NonNegative
     spread: NonNegative | None
+    estimates: Count | None = None
+    kernels: tuple[KernelInstructions, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel family of the runtime, summed over its operators, per inference."""
+    """One kernel family of the runtime, summed over its operators, per inference; no time where it means nothing."""
 
     name: str
     calls: NonNegative
-    time_us: NonNegative
+    time_us: NonNegative | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,7 @@ class Operator:
     index: int
     op: str
     kernel: str
-    time_us: NonNegative
+    time_us: NonNegative | None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from devices.contract import Device
+from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.measure.artifact_ref import Subject, describe
+from edge.measure.emulated import profile_emulated
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
 from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
@@ -29,6 +31,8 @@ _SLACK_S = 900.0
 def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = None) -> Measurement:
     """Measure one .tflite file on a device: latency with the plan's threads, with all cores, kernels, memory.
 
+    On an emulated board: instructions and kernels, see `profile_emulated`.
+
     Runs in a process of the device's agent; a crash of native code there is an error here. A kernel profile that
     cannot be had, for whatever reason, is a reason in the result and loses nothing else.
 
@@ -43,6 +47,8 @@ def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = 
         RuntimeFault: The runtime is missing, refuses the model or died.
         DeviceError: The device does not answer.
     """
+    if isinstance(device, EmulatedDevice):
+        return profile_emulated(path, device, plan, on_step=on_step or _silent)
     subject = describe(path)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     session = _Session(device, plan, device.place(path), on_step or _silent)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from edge.measure.measurement import Latency, Measurement
-from edge.measure.text import figure, megabytes, shortened, table, threads, wrapped
+from edge.measure.measurement import Kernel, Latency, Measurement
+from edge.measure.text import figure, function, megabytes, shortened, table, threads, wrapped
 
 _KERNELS = 8
 
 
 def summary(measurement: Measurement) -> str:
     """Return the measurement's figures, its conditions and, loudly, whether they may be believed."""
-    parts = (_head, _latency, _kernels, _memory, _accuracy, _conditions, _validity, _notes)
+    parts = (_head, _latency, _instructions, _kernels, _memory, _accuracy, _conditions, _validity, _notes)
     return "\n".join(line for part in parts for line in part(measurement))
 
 
@@ -35,9 +35,23 @@ def _latency(measurement: Measurement) -> Iterator[str]:
         yield from table([head, *map(_latency_row, found)])
         once = f"load {figure(measurement.load_ms)} ms, first run {figure(measurement.first_ms)} ms"
         yield from wrapped(f"{once}; {_windows(measurement)}")
-    if measurement.instructions is not None:
-        yield f"instructions per inference: {measurement.instructions.per_inference:,.0f}"
+        yield ""
+
+
+def _instructions(measurement: Measurement) -> Iterator[str]:
+    found = measurement.instructions
+    if found is None:
+        return
+    spread = "unknown" if found.spread is None else f"{found.spread:.3%}"
+    yield f"instructions per inference: {found.per_inference / 1e6:,.2f} million, spread {spread}"
     yield ""
+    if found.kernels:
+        listed = found.kernels[:_KERNELS]
+        rows = [(function(each.name), f"{each.share:.1%}", f"{each.per_inference / 1e6:.3f}") for each in listed]
+        yield from table([("functions (per inference)", "share", "million"), *rows])
+        if len(found.kernels) > _KERNELS:
+            yield f"and {len(found.kernels) - _KERNELS} more, see --json"
+        yield ""
 
 
 def _latency_row(latency: Latency) -> tuple[str, ...]:
@@ -60,13 +74,7 @@ def _kernels(measurement: Measurement) -> Iterator[str]:
         yield from wrapped(f"kernels: none known ({measurement.kernels_reason or 'the profile is empty'})")
         yield ""
         return
-    total_us = sum(kernel.time_us for kernel in kernels)
-    rows = [
-        (shortened(kernel.name), f"{kernel.time_us / total_us:.1%}" if total_us else "-", figure(kernel.time_us),
-         f"{kernel.calls:g}")
-        for kernel in kernels[:_KERNELS]
-    ]  # fmt: skip
-    yield from table([("kernels (per inference)", "share", "time (us)", "calls"), *rows])
+    yield from _timed_kernels(kernels) if any(each.time_us is not None for each in kernels) else _named_kernels(kernels)
     if len(kernels) > _KERNELS:
         yield f"and {len(kernels) - _KERNELS} more families, see --json"
     if measurement.sparse_kernels is not None and measurement.sparse_kernels.of:
@@ -75,8 +83,26 @@ def _kernels(measurement: Measurement) -> Iterator[str]:
     yield ""
 
 
+def _timed_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
+    total_us = sum(kernel.time_us or 0.0 for kernel in kernels)
+    rows = [
+        (shortened(kernel.name), f"{(kernel.time_us or 0.0) / total_us:.1%}" if total_us else "-",
+         figure(kernel.time_us), f"{kernel.calls:g}")
+        for kernel in kernels[:_KERNELS]
+    ]  # fmt: skip
+    return table([("kernels (per inference)", "share", "time (us)", "calls"), *rows])
+
+
+def _named_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
+    rows = [(shortened(kernel.name), f"{kernel.calls:g}") for kernel in kernels[:_KERNELS]]
+    return table([("kernels (per inference)", "calls"), *rows])
+
+
 def _memory(measurement: Measurement) -> Iterator[str]:
     memory = measurement.memory
+    if memory.peak_rss_bytes is None and memory.base_rss_bytes is None:
+        yield f"memory: unknown; file {megabytes(memory.model_bytes)}"
+        return
     yield (
         f"memory: peak {megabytes(memory.peak_rss_bytes)}, before the model {megabytes(memory.base_rss_bytes)}; "
         f"file {megabytes(memory.model_bytes)}"
@@ -92,6 +118,8 @@ def _accuracy(measurement: Measurement) -> Iterator[str]:
 
 def _conditions(measurement: Measurement) -> Iterator[str]:
     before, after = measurement.conditions.before, measurement.conditions.after
+    if "emulator" in before:
+        return
     parts = [
         f"governor {_changed(before, after, 'governor', '')}",
         f"temperature {_changed(before, after, 'temperature_c', ' C')}",

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 COLUMNS = 80
-_NAME = 44
+_NAME, _FUNCTION = 44, 60
 
 
 def wrapped(text: str, lead: str = "") -> list[str]:
@@ -47,3 +47,8 @@ def threads(count: int) -> str:
 def shortened(name: str) -> str:
     """Return a name that leaves room for three numbers beside it; what is cut out of its middle is marked."""
     return name if len(name) <= _NAME else f"{name[: _NAME // 2]}...{name[len(name) - _NAME // 2 + 3 :]}"
+
+
+def function(name: str) -> str:
+    """Return a function's name that leaves room for two numbers beside it; what is cut out of its middle is marked."""
+    return name if len(name) <= _FUNCTION else f"{name[: _FUNCTION // 2]}...{name[len(name) - _FUNCTION // 2 + 3 :]}"

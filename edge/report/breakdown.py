@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
-from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, shares
+from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
 from edge.report.numerals import digits, percent, whole
 
 _SLOWEST = 15
@@ -22,13 +22,15 @@ def breakdown_section(entries: Sequence[Entry], *, emulated: bool) -> Section | 
     seen = [entry for entry in own if entry.measurement.kernels]
     prefix = "emulated-" if emulated else ""
     title = "Kernels under emulation" if emulated else "Kernels"
-    operators = tuple(_operators(entry) for entry in seen if entry.measurement.operators)
+    with_times = [entry for entry in seen if timed(entry.measurement)]
+    operators = tuple(_operators(entry) for entry in with_times if entry.measurement.operators)
+    named = tuple(_named(entry) for entry in seen if entry not in with_times)
     return Section(
         key=f"{prefix}kernels-section",
         title=title,
-        paragraphs=(*((_NOT_TIME,) if emulated and seen else ()), *_unseen(own), *_sparse(own)),
-        charts=(_chart(f"{prefix}kernels", seen),) if seen else (),
-        tables=operators,
+        paragraphs=(*((_NOT_TIME,) if emulated and with_times else ()), *_unseen(own), *_sparse(own)),
+        charts=(_chart(f"{prefix}kernels", with_times),) if with_times else (),
+        tables=(*named, *operators),
     )
 
 
@@ -88,10 +90,10 @@ def _table(entries: Sequence[Entry]) -> Table:
 def _rows(entry: Entry) -> list[tuple[str, ...]]:
     kernels = entry.measurement.kernels or ()
     outside = outside_us(entry.measurement)
-    total = sum(kernel.time_us for kernel in kernels) + (outside or 0.0) or 1.0
-    ordered = sorted(kernels, key=lambda kernel: -kernel.time_us)
+    total = sum(kernel.time_us or 0.0 for kernel in kernels) + (outside or 0.0) or 1.0
+    ordered = sorted(((kernel, kernel.time_us or 0.0) for kernel in kernels), key=lambda each: -each[1])
     rows: list[tuple[str, ...]] = [
-        (entry.label, k.name, whole(k.calls), digits(k.time_us), percent(k.time_us / total)) for k in ordered
+        (entry.label, k.name, whole(k.calls), digits(time_us), percent(time_us / total)) for k, time_us in ordered
     ]
     if outside is not None:
         rows.append((entry.label, OUTSIDE, "", digits(outside), percent(outside / total)))
@@ -99,12 +101,23 @@ def _rows(entry: Entry) -> list[tuple[str, ...]]:
 
 
 def _operators(entry: Entry) -> Table:
-    operators = sorted(entry.measurement.operators or (), key=lambda each: -each.time_us)
+    operators = sorted(entry.measurement.operators or (), key=lambda each: -(each.time_us or 0.0))
     return Table(
         caption=f"Slowest operators of {entry.label} ({min(_SLOWEST, len(operators))} of {len(operators)})",
         columns=(Column("Index", True), Column("Operator"), Column("Kernel"), Column("Time (µs)", True)),
-        rows=tuple((str(each.index), each.op, each.kernel, digits(each.time_us)) for each in operators[:_SLOWEST]),
+        rows=tuple(
+            (str(each.index), each.op, each.kernel, digits(each.time_us or 0.0)) for each in operators[:_SLOWEST]
+        ),
         folded=True,
+    )
+
+
+def _named(entry: Entry) -> Table:
+    """Return the kernels that ran without any times."""
+    return Table(
+        caption=f"Kernels that ran: {entry.label}",
+        columns=(Column("Kernel"), Column("Calls", True)),
+        rows=tuple((each.name, whole(each.calls)) for each in entry.measurement.kernels or ()),
     )
 
 

@@ -63,12 +63,17 @@ def outside_us(measurement: Measurement) -> float | None:
     profile = measurement.kernel_profile
     if profile is None or profile.invoke_us is None or measurement.kernels is None:
         return None
-    return max(0.0, profile.invoke_us - sum(kernel.time_us for kernel in measurement.kernels))
+    return max(0.0, profile.invoke_us - sum(kernel.time_us or 0.0 for kernel in measurement.kernels))
+
+
+def timed(measurement: Measurement) -> bool:
+    """Tell whether the kernels that ran were timed: on an emulated board they are only named and counted."""
+    return any(kernel.time_us is not None for kernel in measurement.kernels or ())
 
 
 def _times(measurement: Measurement) -> dict[str, float]:
     times: dict[str, float] = {}
     for kernel in measurement.kernels or ():
         name = family_of(kernel.name)
-        times[name] = times.get(name, 0.0) + kernel.time_us
+        times[name] = times.get(name, 0.0) + (kernel.time_us or 0.0)
     return times

@@ -1,0 +1,121 @@
+"""From a file and an emulated board to a measurement: instructions and kernels, neither time nor energy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from devices.emulated.device import EmulatedDevice
+from devices.facts import Facts
+from edge.agent.client import AgentClient
+from edge.errors import InputError
+from edge.measure.artifact_ref import Subject, describe
+from edge.measure.instructions import Count, count_instructions
+from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
+from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
+from edge.measure.plan import Plan
+from edge.runtime.errors import RuntimeFault
+
+_SHORT_DEADLINE_S, _LONG_DEADLINE_S = 60.0, 900.0
+_BUDGET_S, _QUICK_BUDGET_S = 6.0, 0.0
+NOTES = (
+    "instructions are counted exactly, but they are not time: no caches, no memory bandwidth, no issue width",
+    "latency_ms is null: emulated milliseconds mean nothing; measure on the board",
+    "energy is null: an emulator draws none of the board's power",
+    "memory of the process is null: it would be the emulator's",
+    "inputs: random values (seed 0), [-1, 1) for floating point, the whole range of 8 bits, else zeros",
+)
+
+
+def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step: Callable[[str], None]) -> Measurement:
+    """Count one .tflite file's instructions on an emulated board, in all and by kernel, and see which kernels ran.
+
+    One thread runs, whatever processors this machine has. Of the plan, `threads`, `runtime`, `kernels` and `quick` (the
+    fewest windows) count.
+
+    Args:
+        path: The file; an artifact JSON beside it adds recipe, counts and accuracy if its sha256 fits.
+        device: The board.
+        plan: What to do.
+        on_step: Called after each of three steps.
+
+    Raises:
+        InputError: The file cannot be read, or several threads are asked for.
+        RuntimeFault: The runtime is missing, refuses the model or died.
+        DeviceError: The board cannot be emulated, or this QEMU cannot count instructions.
+    """
+    if plan.threads != 1:
+        raise InputError(
+            f"{plan.threads} threads were asked for; an emulated board counts the instructions of one",
+            hint="leave out --threads: how work divides among cores only shows on the board",
+        )
+    subject = describe(path)
+    facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
+    on_step("facts")
+    budget_s = _QUICK_BUDGET_S if plan.quick else _BUDGET_S
+    count = count_instructions(device, device.place(path), runtime=plan.runtime, budget_s=budget_s)
+    on_step("instructions")
+    view = _kernels(device, device.place(path), plan, count)
+    on_step("kernels")
+    return _measurement(_Found(subject, facts, plan, count, view, device.board.cpu))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """All that was found out, before it is put into the measurement's fields."""
+
+    subject: Subject
+    facts: Facts
+    plan: Plan
+    count: Count
+    view: KernelView
+    cpu: str
+
+
+def _kernels(device: EmulatedDevice, model: str, plan: Plan, count: Count) -> KernelView:
+    """Return which kernels ran, without the times that the emulator's own slowness made."""
+    if not plan.kernels:
+        return KernelView(reason="not asked for")
+    runtime = count.runtime
+    if runtime.name != PROFILED_RUNTIME:
+        return KernelView(reason=f"{runtime.name} {runtime.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
+    try:
+        with AgentClient.on(device) as agent:
+            result = agent.call("kernels", deadline_s=_LONG_DEADLINE_S, model=model, threads=1, runs=1)
+    except RuntimeFault as error:
+        return KernelView(reason=f"kernel profile not available: {error}")
+    return KernelView.from_result(result).without_times()
+
+
+def _measurement(found: _Found) -> Measurement:
+    subject, plan, view = found.subject, found.plan, found.view
+    stated = {"emulator": found.facts.board, "cpu": found.cpu}
+    return Measurement(
+        schema=SCHEMA,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        artifact=subject.ref,
+        device=DeviceRef(found.facts.name, json.loads(json.dumps(found.facts.to_json()))),
+        runtime=found.count.runtime,
+        plan=PlanRef(plan.quick, plan.warmup_s, plan.windows, plan.window_s, plan.min_runs),
+        threads=1,
+        latency_ms=None,
+        latency_all_cores_ms=None,
+        windows=(),
+        load_ms=None,
+        first_ms=None,
+        instructions=found.count.instructions(),
+        kernels=view.kernels,
+        kernels_reason=view.reason,
+        kernel_profile=view.profile,
+        operators=view.operators,
+        sparse_kernels=view.sparse(subject.pointwise),
+        memory=Memory(subject.model_bytes, None, None),
+        accuracy=subject.accuracy,
+        energy=None,
+        conditions=Conditions(stated, stated, ()),
+        validity=found.count.verdict(),
+        notes=(*NOTES, *subject.notes),
+    )

@@ -1,0 +1,152 @@
+"""Instructions per inference on an emulated board: counted in windows of two lengths, their difference taken.
+
+The difference cancels all that is no inference: loading, marks, the loop. What a window counts is exact; the spread
+says how alike the differences of neighbouring windows are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+from devices.bundle import agent_bundle
+from devices.contract import Completed
+from devices.emulated.counts import CountedWindow
+from devices.emulated.device import EmulatedDevice
+from devices.emulated.errors import CountError
+from devices.emulated.symbols import Function, by_function
+from edge.agent.protocol import decode_error, decode_line
+from edge.measure.measurement import Instructions, KernelInstructions, RuntimeRef, Validity
+from edge.measure.microkernels import OTHER, Role, role_of
+from edge.measure.statistics import median, relative_spread
+from edge.runtime.errors import CrashedError, RuntimeFault
+
+MOST_SPREAD = 0.005
+# A function below this share of all instructions is not listed by itself.
+LEAST_SHARE = 0.0005
+_DEADLINE_S = 900.0
+_TAIL_LINES = 5
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from edge.agent.marked import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """One run of a model under the counter; `windows` and `lengths` (inferences) belong together one by one."""
+
+    runtime: RuntimeRef
+    windows: tuple[CountedWindow, ...]
+    lengths: tuple[int, ...]
+    maps: tuple[str, ...]
+
+    def instructions(self) -> Instructions:
+        """Return what one inference executes, in all and by function."""
+        estimates = self._estimates()
+        per_inference = median(estimates)
+        return Instructions(
+            per_inference=per_inference,
+            spread=relative_spread(estimates),
+            estimates=len(estimates),
+            kernels=_kernels(self._by_role(), per_inference),
+        )
+
+    def verdict(self) -> Validity:
+        """Return whether the counts may be believed."""
+        spread = relative_spread(self._estimates())
+        threads = max(window.threads for window in self.windows)
+        reasons = []
+        if spread is None or spread > MOST_SPREAD:
+            said = "is unknown" if spread is None else f"differ by {spread:.2%}"
+            reasons.append(f"the counts of several run lengths {said}, at most {MOST_SPREAD:.1%} is allowed")
+        if threads != 1:
+            reasons.append(f"{threads} threads ran; instructions are counted exactly only where one does")
+        return Validity(valid=not reasons, reasons=tuple(reasons), unknown=())
+
+    def _estimates(self) -> list[float]:
+        pairs = list(zip(self.windows, self.lengths, strict=True))
+        return [
+            (after.total - before.total) / (after_runs - before_runs)
+            for (before, before_runs), (after, after_runs) in pairwise(pairs)
+        ]
+
+    def _by_role(self) -> dict[Role, float]:
+        """Return instructions per inference by role: the mean of the long windows less that of the short ones."""
+        short, long = min(self.lengths), max(self.lengths)
+        means = {length: self._mean(length) for length in (short, long)}
+        found = {role: (count - means[short].get(role, 0.0)) / (long - short) for role, count in means[long].items()}
+        return {role: count for role, count in found.items() if count > 0}
+
+    def _mean(self, length: int) -> dict[Role, float]:
+        counts = []
+        for window, runs in zip(self.windows, self.lengths, strict=True):
+            if runs == length:
+                counts.append(_roles(by_function(window.blocks, self.maps)))
+        return {role: fmean(each[role] for each in counts) for role in set().union(*counts)}
+
+
+def count_instructions(device: EmulatedDevice, model: str, *, runtime: str | None, budget_s: float) -> Count:
+    """Run a model on an emulated board and count.
+
+    Args:
+        device: The board.
+        model: The path of the file on it.
+        runtime: Name of the TFLite runtime; None is the one the board has.
+        budget_s: How long the windows may take, except that a slow model has three all the same.
+
+    Raises:
+        RuntimeFault: The runtime is missing, refuses the model or died.
+        DeviceError: The board cannot be emulated, or this QEMU cannot count.
+    """
+    request = {"job": "marked", "model": model, "runtime": runtime, "budget_s": budget_s}
+    argv = ("python3", "-c", _PROGRAM, str(agent_bundle()), json.dumps(request))
+    done, windows = device.count(argv, deadline_s=_DEADLINE_S)
+    result = _result(done)
+    lengths = tuple(int(each) for each in result["lengths"])
+    if [window.number for window in windows] != list(range(1, len(lengths) + 1)):
+        raise CountError(
+            f"{len(windows)} windows were counted, {len(lengths)} were run", hint="the counter did not see all marks"
+        )
+    stated = result["runtime"]
+    return Count(RuntimeRef(str(stated["name"]), str(stated["version"])), windows, lengths, tuple(result["maps"]))
+
+
+def _result(done: Completed) -> Mapping[str, Any]:
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:]
+    tail = "\n  ".join(["the last lines it wrote:", *said]) if said else None
+    if done.exit.signal is not None:
+        raise CrashedError(
+            f"the TFLite runtime's process died with {done.exit.signal} while its instructions were counted", hint=tail
+        )
+    if done.exit.status != 0:
+        raise RuntimeFault(f"the program that counts ended with {done.exit}", hint=tail)
+    answer = decode_line(done.stdout)
+    if answer.get("ok") is not True:
+        raise decode_error(answer.get("error"))
+    result: Mapping[str, Any] = answer["result"]
+    return result
+
+
+def _roles(functions: Mapping[Function, int]) -> Counter[Role]:
+    found: Counter[Role] = Counter()
+    for function, count in functions.items():
+        found[role_of(function.file, function.symbol)] += count
+    return found
+
+
+def _kernels(roles: Mapping[Role, float], per_inference: float) -> tuple[KernelInstructions, ...]:
+    """Return the functions by falling count; the small ones as one, at the end."""
+    ordered = sorted(roles.items(), key=lambda each: (-each[1], each[0].name))
+    listed = [(role, count) for role, count in ordered if count >= LEAST_SHARE * per_inference]
+    rest = sum(count for _, count in ordered[len(listed) :])
+    return tuple(_kernel(listed, rest, per_inference))
+
+
+def _kernel(listed: Sequence[tuple[Role, float]], rest: float, per_inference: float) -> list[KernelInstructions]:
+    every = [*listed, *([(Role(OTHER, OTHER), rest)] if rest > 0 else [])]
+    return [KernelInstructions(role.name, role.family, count, count / per_inference) for role, count in every]
