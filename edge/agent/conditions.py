@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.agent import sysfs
+from edge.agent.processes import Busiest, busiest, ticks_by_process
 
 # Bits of `vcgencmd get_throttled`; 16 higher: the same since boot. Source: raspberrypi/utils, vcgencmd/vcgencmd.1
 THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -56,13 +57,17 @@ def run(request: dict[str, Any], progress: object) -> dict[str, Any]:
 def sampler() -> Callable[[], dict[str, Any]]:
     """Return a function that samples the conditions, each sample counting from the one before."""
     last: Counters | None = None
+    processes: dict[int, tuple[str, int]] = {}
 
     def sample() -> dict[str, Any]:
-        nonlocal last
-        until = Counters.read()
+        nonlocal last, processes
+        until, running = Counters.read(), ticks_by_process()
         values = _now()
-        values["since"] = None if last is None else difference(last, until)
-        last = Counters.read()  # what reading the values cost belongs to no window
+        if last is None:
+            values["since"] = None
+        else:
+            values["since"] = {**difference(last, until), **_named(busiest(processes, running), last, until)}
+        processes, last = running, Counters.read()  # what reading the values cost belongs to no window
         return values
 
     return sample
@@ -93,6 +98,14 @@ def difference(begin: Counters, end: Counters) -> dict[str, Any]:
     }
 
 
+def _named(found: Busiest | None, begin: Counters, end: Counters) -> dict[str, Any]:
+    """Return the other process that used the most processor time, and its share of all processors together."""
+    all_s = (end.time_s - begin.time_s) * (os.cpu_count() or 1)
+    if found is None or all_s <= 0:
+        return {"busiest_process": None, "busiest_process_share": None}
+    return {"busiest_process": str(found), "busiest_process_share": min(1.0, found.cpu_s / all_s)}
+
+
 def decode_throttled(word: int | None) -> dict[str, Any] | None:
     """Return the firmware's throttle word with its bits by name."""
     if word is None:
@@ -105,14 +118,15 @@ def decode_throttled(word: int | None) -> dict[str, Any] | None:
 
 
 def _now() -> dict[str, Any]:
-    zones = sysfs.temperatures_c()
+    zones, word = sysfs.temperatures_c(), sysfs.throttled_word()
     return {
         "time_s": time.monotonic(),
         "governor": sysfs.governor(),
         "frequencies_khz": sysfs.frequencies_khz(),
+        "firmware_clock_khz": None if word is None else sysfs.firmware_clock_khz(),
         "temperature_c": sysfs.soc_temperature_c(zones),
         "temperatures_c": zones,
-        "throttled": decode_throttled(sysfs.throttled_word()),
+        "throttled": decode_throttled(word),
         "load_1min": sysfs.load_1min(),
         "clock_source": sysfs.read_text(sysfs.CLOCK_SOURCE),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge.agent.model import model_path
+from edge.agent.processors import pinned
 from edge.agent.request import count
 
 
@@ -13,4 +14,5 @@ def run(request: dict[str, Any], progress: object) -> dict[str, Any]:
     from edge.runtime.kernels import profile_kernels
 
     path = model_path(request)
-    return profile_kernels(path, threads=count(request, "threads", 1), runs=count(request, "runs", 10)).to_json()
+    with pinned(request):
+        return profile_kernels(path, threads=count(request, "threads", 1), runs=count(request, "runs", 10)).to_json()

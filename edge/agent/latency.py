@@ -7,7 +7,6 @@ the time from one reading to the next, so that no time of the loop is lost or co
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from array import array
@@ -18,9 +17,9 @@ from typing import Any
 from edge.agent import sysfs
 from edge.agent.conditions import sampler
 from edge.agent.model import load_model, plausible_inputs
+from edge.agent.processors import pinned
 from edge.agent.protocol import decode_array
 from edge.agent.request import at_least, count, field
-from edge.runtime.errors import RuntimeFault
 
 Invoke = Callable[[], object]
 MOST_SAMPLES = 1_000_000
@@ -29,7 +28,7 @@ RUNTIME_MODULES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 
 def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
     """Answer with every sample of every window, the conditions before and after, and the memory at each stage."""
-    with _pinned_to(field(request, "cpus", list, None)):
+    with pinned(request):
         base_rss_bytes = _bare_rss_bytes()
         begin = time.perf_counter_ns()
         model = load_model(request)
@@ -121,24 +120,6 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-@contextmanager
-def _pinned_to(cpus: list[int] | None) -> Iterator[None]:
-    """Run only on these processors; threads that start meanwhile inherit it."""
-    if cpus is None:
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    if not cpus or not allowed.issuperset(cpus):
-        raise RuntimeFault(
-            f"asked for processors {cpus}, this process may use {sorted(allowed)}", hint="name processors it may use"
-        )
-    os.sched_setaffinity(0, cpus)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def _bare_rss_bytes() -> int | None:

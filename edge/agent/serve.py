@@ -26,6 +26,7 @@ JOBS = {
     "conditions": "edge.agent.conditions",
     "infer": "edge.agent.infer",
     "latency": "edge.agent.latency",
+    "sustain": "edge.agent.sustain",
     "kernels": "edge.agent.kernels",
     "golden": "edge.agent.golden",
     "store_lock": "edge.agent.store_lock:lock",

@@ -6,9 +6,11 @@ import os
 import subprocess
 from pathlib import Path
 
-CPUS = Path("/sys/devices/system/cpu")
-THERMAL = Path("/sys/class/thermal")
-CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+# Where the kernel's files on the machine lie; another folder where they are mounted elsewhere.
+SYS = Path(os.environ.get("EDGE_SYSFS", "/sys"))
+CPUS = SYS / "devices/system/cpu"
+THERMAL = SYS / "class/thermal"
+CLOCK_SOURCE = SYS / "devices/system/clocksource/clocksource0/current_clocksource"
 # The zone that is the processor, where there are several: names on Raspberry Pi, Intel, AMD and other ARM boards.
 SOC_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "soc_thermal", "x86_pkg_temp", "k10temp", "acpitz")
 VCGENCMD_DEADLINE_S = 2.0
@@ -70,9 +72,24 @@ def soc_temperature_c(zones: dict[str, float] | None) -> float | None:
 
 def throttled_word() -> int | None:
     """Return the Raspberry Pi firmware's throttle word; None on other machines or where it may not be asked."""
+    answer = _vcgencmd("get_throttled", "throttled=")
+    try:
+        return None if answer is None else int(answer, 16)
+    except ValueError:
+        return None
+
+
+def firmware_clock_khz() -> float | None:
+    """Return the ARM clock as a Raspberry Pi's firmware sets it: it throttles behind the kernel's back."""
+    answer = _vcgencmd("measure_clock arm", "=")
+    return int(answer) / 1000 if answer is not None and answer.isdecimal() else None
+
+
+def _vcgencmd(question: str, before: str) -> str | None:
+    """Ask the firmware of a Raspberry Pi; return what follows `before` in its answer."""
     try:
         done = subprocess.run(
-            ["vcgencmd", "get_throttled"],
+            ["vcgencmd", *question.split()],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=VCGENCMD_DEADLINE_S,
@@ -80,11 +97,8 @@ def throttled_word() -> int | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    _, equals, word = done.stdout.decode("ascii", "replace").strip().partition("throttled=")
-    try:
-        return int(word, 16) if equals and done.returncode == 0 else None
-    except ValueError:
-        return None
+    _, found, answer = done.stdout.decode("ascii", "replace").strip().partition(before)
+    return answer if found and done.returncode == 0 else None
 
 
 def load_1min() -> float | None:
