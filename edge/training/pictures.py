@@ -130,6 +130,8 @@ def _resized(picture: Image, preprocessing: Preprocessing) -> Image:
         return picture.resize(target, Image.Resampling.BILINEAR)
     # The part of the picture that has the target's proportions, centred; resizing only it needs no large middle step.
     ratio = min(picture.width / target[0], picture.height / target[1])
-    width, height = target[0] * ratio, target[1] * ratio
+    width, height = min(target[0] * ratio, picture.width), min(target[1] * ratio, picture.height)  # rounding adds a bit
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
-    return picture.resize(target, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+    return picture.resize(
+        target, Image.Resampling.BILINEAR, box=(left, top, picture.width - left, picture.height - top)
+    )

@@ -79,6 +79,14 @@ def test_crop_cuts_the_centre_and_stretch_keeps_all(tmp_path):
     assert stretched[4, 4].min() > 240
 
 
+@pytest.mark.parametrize("size", [(375, 500), (500, 333), (101, 77), (7, 900)])
+def test_any_picture_fits_any_size(size, save_picture, tmp_path):
+    """The part to cut is computed in floating point: rounding must not put it outside the picture."""
+    picture = save_picture(tmp_path / "p.png", (10, 20, 30), size=size)
+    for side in range(1, 260):
+        assert read_picture(picture, Preprocessing.for_mode("raw", side, side + 3, 3)).shape == (side, side + 3, 3)
+
+
 def test_shrinking_is_antialiased(tmp_path, tiny):
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
