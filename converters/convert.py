@@ -154,6 +154,9 @@ def _require_within(conversion: Conversion, recipe: Recipe, data: bytes, parity:
 def _refused(refusals: Sequence[tuple[Recipe, ConverterError]], artifacts: Sequence[Artifact]) -> ConverterError:
     """Return one error, of the class of the lowest exit code, that tells of all variants that were refused."""
     _, first = min(refusals, key=lambda refusal: refusal[1].exit_code)
-    told = "; ".join(f"{recipe.name}: {error}" for recipe, error in refusals)
+    same: dict[str, list[str]] = {}
+    for recipe, error in refusals:
+        same.setdefault(str(error), []).append(recipe.name)
+    told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in same.items())
     kept = f"published: {', '.join(artifact.name for artifact in artifacts)}" if artifacts else "nothing was published"
     return type(first)(f"{told} ({kept})", hint=first.hint)

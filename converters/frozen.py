@@ -11,6 +11,8 @@ from converters.errors import ConversionError
 
 Function = Any  # tensorflow.ConcreteFunction
 Tensor = Any  # tensorflow.Tensor
+_PREAMBLE = ("in user code", "File ", "Exception encountered when calling", "Arguments received by")
+_NODE = re.compile(r"^\{\{.*?\}\}\s*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-/]+")
 
 
@@ -52,7 +54,7 @@ def freeze(call: Callable[..., Sequence[Any]], *, inputs: Sequence[Port], output
         function = convert_variables_to_constants_v2(traced.get_concrete_function(), lower_control_flow=False)
     except Exception as error:  # whatever a layer raises while it is traced
         raise ConversionError(
-            f"the model could not be traced with inputs {_shapes(inputs)}: {_first_line(error)}",
+            f"the model could not be traced with inputs {_shapes(inputs)}: {first_line(error)}",
             hint="check that the model runs on an input of this shape: model(numpy.zeros(shape))",
         ) from error
     _require_stateless(function)
@@ -101,7 +103,8 @@ def _shapes(inputs: Sequence[Port]) -> str:
     return ", ".join(f"{port.name} {list(port.shape)}" for port in inputs)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error that tells something, without colours and TensorFlow's own prefixes."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(("in user code", "File "))]
-    return (telling[0] if telling else type(error).__name__)[:300]
+    telling = [line for line in lines if line and not line.startswith(_PREAMBLE)]
+    return (_NODE.sub("", telling[0]) if telling else type(error).__name__)[:300]

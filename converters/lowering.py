@@ -25,7 +25,8 @@ from converters.signature import with_signature
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
 # As the converter names them: 'tf.Erfinv' op is neither ..., tf.Erfinv(tensor<...>), not yet supported for op: 'X'.
 _OPS = re.compile(r"'(tfl?\.[A-Za-z0-9_]+)' op|\b(tf\.[A-Z][A-Za-z0-9]+)(?=\()|for op: '([A-Z0-9_]+)'")
-_LAYERS = re.compile(r'loc\((?:callsite\()?(?:fused\[)?"([^"]+?)"')
+_LAYERS = re.compile(r'loc\((?:callsite\()?(?:fused\[)?(?:"[^"]*:", )?"([^"]+?)"')
+_PLACE = re.compile(r"^.*?loc\(.*\): error: ")
 _POSSIBLE = (
     "replace the layer by one whose operators TensorFlow Lite has built in; where only a quantized recipe fails, "
     "fp32, fp16 and dynamic remain"
@@ -47,10 +48,12 @@ class Lowering:
         Raises:
             ConversionError: TensorFlow Lite refused the graph; the operator and layer are named where it says them.
         """
+        from tensorflow.lite.python.convert_phase import ConverterError as TensorFlowError
+
         with quiet() as noise:
             try:
                 data = self._lowered(recipe)
-            except (RuntimeError, ValueError, TypeError) as error:
+            except (TensorFlowError, RuntimeError, ValueError, TypeError) as error:
                 raise _refused(f"{noise.text()}\n{error}") from error
         return with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
 
@@ -119,6 +122,7 @@ def _refused(told: str) -> ConversionError:
     named = f"the operator {', '.join(ops)}" if ops else "the model"
     where = f" in {', '.join(list(layers)[:3])}" if layers else ""
     said = next((line.strip() for line in told.splitlines() if "error:" in line), "") or _last_line(told)
+    said = _PLACE.sub("", said)
     return ConversionError(f"TensorFlow Lite cannot convert {named}{where}: {said[:300]}", hint=_POSSIBLE)
 
 

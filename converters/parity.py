@@ -134,7 +134,7 @@ class Comparison:
 
     Attributes:
         steps: quantization step of each output, 0 for floating point.
-        classifier: whether the first output is a score per class.
+        classifier: whether the first output is a score per class, if it has the shape of one row of scores.
     """
 
     steps: Sequence[float]
@@ -160,7 +160,7 @@ class Comparison:
         self._samples += count
         flat = [np.concatenate([array.reshape(count, -1) for array in arrays], axis=1) for arrays in (real, got)]
         self._add_cosines(*flat)
-        if self.classifier:
+        if self.classifier and real[0].ndim == 2 and real[0].shape[1] > 1:
             self._classes = real[0].shape[-1]
             self._first.append(_decisions(real[0], got[0]))
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import SourceError
-from converters.frozen import Port, unique_names
+from converters.frozen import Port, first_line, unique_names
+from converters.precision import computes_in_half, in_single_precision
 from converters.quiet import quiet
 
 Array = npt.NDArray[Any]
@@ -34,6 +35,7 @@ class SourceModel:
         call: tensors in the order of `inputs` to a flat list of output tensors.
         inputs: ports with free sizes as -1, batch first.
         output_names: in the order of `call`.
+        output_shapes: likewise, free sizes as -1; None where even the number of dimensions is free.
         keras_model: the Keras model, None for a SavedModel.
     """
 
@@ -42,7 +44,14 @@ class SourceModel:
     call: Callable[..., Sequence[Any]]
     inputs: tuple[Port, ...]
     output_names: tuple[str, ...]
+    output_shapes: tuple[tuple[int, ...] | None, ...]
     keras_model: Any | None
+
+    @property
+    def classes(self) -> int | None:
+        """The number of scores per input; None unless the first output is one row of them."""
+        shape = self.output_shapes[0] if self.output_shapes else None
+        return shape[1] if shape is not None and len(shape) == 2 and shape[1] > 0 else None
 
     def with_static_inputs(self, *, batch: int, image_size: int | None) -> tuple[Port, ...]:
         """Return the inputs with the batch and, for pictures of free size, height and width fixed.
@@ -53,10 +62,21 @@ class SourceModel:
         return tuple(_static(port, batch, image_size) for port in self.inputs)
 
     def predict(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return the outputs for one batch, computed by Keras (or by the SavedModel itself)."""
+        """Return the outputs for one batch, computed by Keras (or by the SavedModel itself).
+
+        Raises:
+            SourceError: the model does not run on inputs of this shape.
+        """
         import tensorflow as tf
 
-        return [np.asarray(output) for output in self.call(*(tf.constant(array) for array in inputs))]
+        try:
+            return [np.asarray(output) for output in self.call(*(tf.constant(array) for array in inputs))]
+        except Exception as error:  # whatever a layer's code raises
+            shapes = ", ".join(f"{port.name} {list(a.shape)}" for port, a in zip(self.inputs, inputs, strict=True))
+            raise SourceError(
+                f"{self.name} does not run on inputs {shapes}: {first_line(error)}",
+                hint="check that the model itself runs on an input of this shape, or choose another --image-size",
+            ) from error
 
 
 def from_keras(model: Any, *, name: str, kind: str) -> SourceModel:  # noqa: ANN401  (a keras.Model)
@@ -83,7 +103,9 @@ def from_keras(model: Any, *, name: str, kind: str) -> SourceModel:  # noqa: ANN
         _port(label, tensor.shape, str(tensor.dtype)) for label, tensor in zip(names, model.inputs, strict=True)
     )
     outputs = unique_names(getattr(model, "output_names", None) or [t.name for t in model.outputs])
-    return SourceModel(name=name, kind=kind, call=call, inputs=inputs, output_names=outputs, keras_model=model)
+    shapes = tuple(_shape(tensor.shape) for tensor in keras.tree.flatten(model.outputs))
+    return SourceModel(name=name, kind=kind, call=call, inputs=inputs, output_names=outputs, output_shapes=shapes,
+                       keras_model=model)  # fmt: skip
 
 
 def _layer_name(tensor: KerasTensor) -> str:
@@ -115,6 +137,8 @@ def _load_keras(path: Path, kind: str) -> SourceModel:
     with quiet():
         try:
             model = keras.models.load_model(path, compile=False)
+            if computes_in_half(model):
+                model = in_single_precision(model)
         except Exception as error:  # Keras raises whatever a layer's code raises
             raise _unloadable(path, error) from error
         return from_keras(model, name=path.stem, kind=kind)
@@ -177,9 +201,11 @@ def _from_signature(loaded: Trackable, path: Path) -> SourceModel:
         result = function(**{name: tensor for (name, _), tensor in zip(specs, tensors, strict=True)})
         return [result[name] for name in outputs]
 
+    ranked = [function.structured_outputs[name].shape for name in outputs]
+    shapes = tuple(None if shape.rank is None else _shape(shape.as_list()) for shape in ranked)
     call.owner = loaded  # type: ignore[attr-defined]  # keeps the variables alive
     return SourceModel(name=path.name, kind="savedmodel", call=call, inputs=inputs,
-                       output_names=unique_names(outputs), keras_model=None)  # fmt: skip
+                       output_names=unique_names(outputs), output_shapes=shapes, keras_model=None)  # fmt: skip
 
 
 def _port(name: str, shape: Sequence[int | None], dtype: str) -> Port:
@@ -189,7 +215,11 @@ def _port(name: str, shape: Sequence[int | None], dtype: str) -> Port:
         raise SourceError(
             f"input '{name}' is of type {dtype}; numbers are needed", hint="cut text preprocessing off the model"
         )
-    return Port(name=name, shape=tuple(FREE if size is None else int(size) for size in shape), dtype=dtype)
+    return Port(name=name, shape=_shape(shape), dtype=dtype)
+
+
+def _shape(sizes: Sequence[int | None]) -> tuple[int, ...]:
+    return tuple(FREE if size is None else int(size) for size in sizes)
 
 
 def _static(port: Port, batch: int, image_size: int | None) -> Port:

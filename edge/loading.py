@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edge.runtime.preprocessing import Preprocessing
 ASSUMED_MODE = "tf"
 IMAGENET = 1000
 _EDGE_MODEL = "edge-model/1"
+_ON_PIXELS = "keras.src.layers.preprocessing.image_preprocessing"
 KerasModel = Any  # keras.Model
 Say = Callable[[str], None]
 
@@ -182,10 +183,20 @@ def _preprocessing_of_file(
 
 
 def _scales_itself(model: SourceModel) -> bool:
-    """Whether a Rescaling or Normalization layer reads the input."""
-    layers = getattr(model.keras_model, "layers", ())
-    kinds = [type(layer).__name__ for layer in layers if type(layer).__name__ != "InputLayer"]
-    return bool(kinds) and kinds[0] in ("Rescaling", "Normalization")
+    """Whether a Rescaling or Normalization layer reads the input, behind layers at most that keep pixels pixels."""
+    for layer in _opened(getattr(model.keras_model, "layers", ())):
+        if type(layer).__name__ in ("Rescaling", "Normalization"):
+            return True
+        if not type(layer).__module__.startswith(_ON_PIXELS) and type(layer).__name__ != "InputLayer":
+            return False
+    return False
+
+
+def _opened(layers: Iterable[Any]) -> Iterator[Any]:
+    """Yield layers in order, nested models opened."""
+    for layer in layers:
+        nested = getattr(layer, "layers", None)
+        yield from _opened(nested) if nested else (layer,)
 
 
 def _is_picture(inputs: tuple[Port, ...]) -> bool:
@@ -205,7 +216,7 @@ def _labels(
     """Return the class names and where they are from."""
     from edge.models.labels import imagenet_labels, read_labels
 
-    classes = classes_of(model)
+    classes = model.classes
     if request.labels == "imagenet" or (request.labels is None and imagenet and classes in (IMAGENET, IMAGENET + 1)):
         return imagenet_labels(classes or 0), "imagenet"
     if request.labels is not None:
@@ -213,8 +224,3 @@ def _labels(
     if sidecar is not None and sidecar.get("labels"):
         return tuple(sidecar["labels"]), "the trained model"
     return None, None
-
-
-def classes_of(model: SourceModel) -> int | None:
-    shape = getattr(model.keras_model, "output_shape", None)
-    return int(shape[-1]) if isinstance(shape, tuple) and len(shape) == 2 and shape[-1] else None

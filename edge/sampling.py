@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.errors import CalibrationError
-from converters.frozen import Port
+from converters.frozen import Port, safe_name
 from converters.samples import Sample, SampleSet, drawn, gather
 from edge.errors import DataError
-from edge.loading import IMAGENET, ConvertRequest, LoadedModel, Say, classes_of
+from edge.loading import IMAGENET, ConvertRequest, LoadedModel, Say
 
 if TYPE_CHECKING:
     from edge.training.source import Source
@@ -76,16 +76,19 @@ def _gathered(
 
 def _label_offset(source: Source, loaded: LoadedModel, say: Say, must_fit: bool) -> int | None:
     """Return what is added to the labels: 1 where the model's class 0 is ImageNet's background; None: unusable."""
-    classes = classes_of(loaded.model)
-    if source.labels is None or classes is None or not len(source.labels):
+    classes = loaded.model.classes
+    if source.labels is None or not len(source.labels):
         return 0
+    if classes is None:
+        say(f"{source.spec} has a label per picture, the model gives no score per class: the labels are not used")
+        return None
     if classes == IMAGENET + 1 and source.classes is not None and source.classes <= IMAGENET:
         say(f"{source.spec}: labels 0..{IMAGENET - 1} are the model's classes 1..{IMAGENET}, class 0 is background")
         return 1
     largest = int(source.labels.max())
     if largest < classes:
         return 0
-    told = f"{source.spec} has labels up to {largest}, the model has {classes} classes"
+    told = f"{source.spec} has labels up to {largest}, the model has {classes} class{'es' if classes > 1 else ''}"
     if must_fit:
         raise DataError(told, hint="check on data of the classes the model was trained on")
     say(f"{told}: the labels are not used")
@@ -109,8 +112,9 @@ def _arrays(path: Path, inputs: tuple[Port, ...], request: ConvertRequest) -> It
 
 
 def _keys(available: list[str], names: list[str], path: Path) -> list[str]:
-    if all(name in available for name in names):
-        return names
+    by_name = {safe_name(name): name for name in available}
+    if all(name in by_name for name in names):
+        return [by_name[name] for name in names]
     if len(names) == 1 and "x" in available:
         return ["x"]
     raise CalibrationError(
