@@ -12,12 +12,25 @@ from devices.registry import find_device
 from edge.cli.output import json_option, print_json, progress, say
 from edge.errors import MeasurementInvalid
 from edge.measure.measurement import as_document, save_measurements
-from edge.measure.plan import Plan, quick
+from edge.measure.plan import BOARD_WAIT_S, Plan, quick
 from edge.measure.profile import steps
 from edge.measure.profile_files import Failure, Profiled, profile_files
 from edge.measure.summary import summary
 
 _DEFAULT = Plan()
+
+
+def _numbers(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected numbers of processors, such as 2,3, got {text!r}") from None
+
+
+def _seconds(context: click.Context, option: click.Parameter, minutes: float | None) -> float | None:
+    return None if minutes is None else 60 * minutes
 
 
 @click.command()
@@ -31,6 +44,29 @@ _DEFAULT = Plan()
 @click.option("--kernels/--no-kernels", default=None, help="With or without the kernel profile.  [default: with]")
 @click.option("--all-cores/--no-all-cores", default=None, help="Also measure with all cores.  [default: yes]")
 @click.option("--runtime", help="TFLite runtime, such as ai-edge-litert.  [default: the first installed]")
+@click.option("--cpus", metavar="N,N", callback=_numbers, help="Run on these processors only, such as 2,3.")
+@click.option(
+    "--cool-below",
+    "cool_below_c",
+    type=click.FloatRange(0, 120),
+    metavar="C",
+    help=f"Temperature at which the device is cool enough to begin.  [default: {_DEFAULT.cool_below_c:g}]",
+)
+@click.option(
+    "--cool-wait",
+    "cool_wait_s",
+    type=click.FloatRange(0),
+    metavar="S",
+    help=f"Longest wait for that.  [default: {BOARD_WAIT_S:g} on a board, 0 here and with --quick]",
+)
+@click.option(
+    "--sustain",
+    "sustain_s",
+    type=click.FloatRange(0),
+    callback=_seconds,
+    metavar="MINUTES",
+    help="Then load the device for so long: latency, temperature and clock over time.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the measurements to a file.")
 @click.option("--strict", is_flag=True, help="Exit with status 11 if a measurement is invalid.")
 @json_option
@@ -55,6 +91,7 @@ def command(
             find_device(device),
             asked,
             on_step=lambda note: advance(1, note),
+            on_wait=lambda note: advance(0, note),
             on_failure=_say if len(files) > 1 else None,
         )
     _show(found, as_json=as_json, as_list=len(files) > 1)

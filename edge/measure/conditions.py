@@ -16,12 +16,21 @@ class Sample:
 
     governor: str | None
     fastest_khz: float | None
+    firmware_khz: float | None
     temperature_c: float | None
     throttled_now: tuple[str, ...] | None
     throttled_since_boot: tuple[str, ...] | None
     wall_s: float | None
     other_cpu_share: float | None
     steal_share: float | None
+    busiest_process: str | None
+    busiest_process_share: float | None
+
+    @property
+    def clock_khz(self) -> float | None:
+        """Return the clock: the kernel's word for it, unless the firmware runs the processor slower than that."""
+        known = [each for each in (self.fastest_khz, self.firmware_khz) if each is not None]
+        return min(known, default=None)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Sample:
@@ -32,12 +41,15 @@ class Sample:
         return cls(
             governor=governor if isinstance(governor := value.get("governor"), str) else None,
             fastest_khz=max(clocks, default=None),
+            firmware_khz=_number(value.get("firmware_clock_khz")),
             temperature_c=degrees if degrees is not None and _COLDEST_C < degrees < _HOTTEST_C else None,
             throttled_now=_texts(throttled.get("now")),
             throttled_since_boot=_texts(throttled.get("since_boot")),
             wall_s=_number(since.get("wall_s")),
             other_cpu_share=_number(since.get("other_cpu_share")),
             steal_share=_number(since.get("steal_share")),
+            busiest_process=name if isinstance(name := since.get("busiest_process"), str) else None,
+            busiest_process_share=_number(since.get("busiest_process_share")),
         )
 
 

@@ -29,8 +29,8 @@ NonNegative = Annotated[float, AtLeast(0)]
 def decode(cls: type[T], value: object, where: str) -> T:
     """Build a dataclass from parsed JSON, following its type hints.
 
-    Every field must be present (null where its type allows None) and no other may be: a misspelt field is an
-    error, not a value silently lost. Mappings of open content (`Mapping[str, Any]`) are taken as they are.
+    Every field without a default must be present (null where its type allows None) and no other may be: a misspelt
+    field is an error, not a value silently lost. Mappings of open content (`Mapping[str, Any]`) are taken as they are.
 
     Args:
         cls: The dataclass.
@@ -47,23 +47,25 @@ def _dataclass(cls: type[Any], value: object, where: str) -> object:
     if not isinstance(value, dict):
         raise _wrong(where, "an object", value)
     hints = get_type_hints(cls, include_extras=True)
-    names = [field.name for field in dataclasses.fields(cls)]
-    _check_names(names, value, where)
+    fields = dataclasses.fields(cls)
+    _check_names(fields, value, where)
+    names = [field.name for field in fields if field.name in value]
     try:
         return cls(**{name: _value(hints[name], value[name], f"{where}: {name}") for name in names})
     except ValueError as error:
         raise InputError(f"{where}: {error}", hint="the file was changed by hand, or damaged") from error
 
 
-def _check_names(names: list[str], value: dict[str, object], where: str) -> None:
+def _check_names(fields: tuple[dataclasses.Field[Any], ...], value: dict[str, object], where: str) -> None:
+    names = [field.name for field in fields]
     for name in value:
         if name not in names:
             near = get_close_matches(str(name), names, n=1)
             known = f"did you mean '{near[0]}'?" if near else f"the fields are {', '.join(names)}"
             raise InputError(f"{where}: there is no field '{name}'; {known}", hint=_HINT)
-    for name in names:
-        if name not in value:
-            raise InputError(f"{where}: the field '{name}' is missing", hint=_HINT)
+    for field in fields:
+        if field.name not in value and field.default is dataclasses.MISSING:
+            raise InputError(f"{where}: the field '{field.name}' is missing", hint=_HINT)
 
 
 def _value(hint: object, value: object, where: str) -> object:

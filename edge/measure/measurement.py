@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from converters.files import write_whole
 from edge.errors import InputError
 from edge.measure.decode import Count, NonNegative, decode
+from edge.measure.endurance import CoolDown, Sustained
 
 SCHEMA = "edge-measurement/1"
 
@@ -202,6 +203,7 @@ class PlanRef:
     windows: Count
     window_s: NonNegative
     min_runs: Count
+    cpus: tuple[Count, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,8 @@ class Measurement:
     conditions: Conditions
     validity: Validity
     notes: tuple[str, ...]
+    cool_down: CoolDown | None = None
+    sustained: Sustained | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the value as `json.dumps` takes it."""

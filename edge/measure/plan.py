@@ -8,13 +8,18 @@ from edge.errors import InputError
 
 # As many windows as the noise rules need to tell a trend or an outlier from chance.
 WINDOWS = 5
+BOARD_WAIT_S = 300.0
+SUSTAIN_POINTS = 240
 
 
 @dataclass(frozen=True)
 class Plan:
     """One measurement's plan; the default takes about 10 s per model with all cores and kernels.
 
-    A window ends when `window_s` has passed and `min_runs` inferences were made, so slow models take longer.
+    A window ends when `window_s` has passed and `min_runs` inferences were made, so slow models take longer. `cpus`
+    are the processors to run on, None leaves them to the kernel; chosen ones leave out the run with all cores.
+    `cool_wait_s` is the longest wait for the board to cool below `cool_below_c`, None for the device's own (a board
+    is waited for, this machine is not). `sustain_s` is how long to load the board after all else.
     """
 
     warmup_s: float = 0.5
@@ -27,6 +32,10 @@ class Plan:
     kernel_runs: int = 20
     runtime: str | None = None
     quick: bool = False
+    cpus: tuple[int, ...] | None = None
+    cool_below_c: float = 50.0
+    cool_wait_s: float | None = None
+    sustain_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -37,10 +46,24 @@ class Plan:
             ("kernel_runs", self.kernel_runs, 1),
             ("window_s", self.window_s, 0.001),
             ("warmup_s", self.warmup_s, 0),
+            ("cool_wait_s", self.cool_wait_s or 0, 0),
+            ("sustain_s", self.sustain_s, 0),
         )
         for name, value, least in limits:
             if not value >= least or value == float("inf"):
                 raise InputError(f"the plan's {name} is {value}, expected at least {least}")
+        if self.cpus is not None and (not self.cpus or min(self.cpus) < 0):
+            raise InputError(f"the plan's cpus are {list(self.cpus)}, expected numbers of processors")
+
+    def longest_wait_s(self, kind: str) -> float:
+        """Return how long to wait for a device of this kind to cool: by default for boards only, and not if quick."""
+        if self.cool_wait_s is not None:
+            return self.cool_wait_s
+        return BOARD_WAIT_S if kind == "ssh" and not self.quick else 0.0
+
+    def sustain_window_s(self) -> float:
+        """Return the length of one stretch under sustained load: at most about `SUSTAIN_POINTS` of them."""
+        return max(1.0, self.sustain_s / SUSTAIN_POINTS)
 
 
 def quick(plan: Plan) -> Plan:

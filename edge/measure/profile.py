@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,9 +15,13 @@ from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.measure.artifact_ref import Subject, describe
+from edge.measure.conditions import Sample
+from edge.measure.cooling import DEADLINE
 from edge.measure.emulated import profile_emulated
+from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
+from edge.measure.load import cooled, sustained
 from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
 from edge.measure.plan import Plan
 from edge.measure.validity import joined
@@ -28,7 +33,9 @@ _SHORT_DEADLINE_S = 30.0
 _SLACK_S = 900.0
 
 
-def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = None) -> Measurement:
+def profile(
+    path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = None, on_wait: OnStep | None = None
+) -> Measurement:
     """Measure one .tflite file on a device: latency with the plan's threads, with all cores, kernels, memory.
 
     On an emulated board: instructions and kernels, see `profile_emulated`.
@@ -41,6 +48,7 @@ def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = 
         device: Where to run it.
         plan: For how long, with how many threads.
         on_step: Called after each of `steps(plan)` steps with what was done.
+        on_wait: Called while the board is waited for to cool.
 
     Raises:
         InputError: The file cannot be read.
@@ -53,19 +61,22 @@ def profile(path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = 
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     session = _Session(device, plan, device.place(path), on_step or _silent)
     with AgentClient.on(device) as agent:
+        waited = cooled(agent, plan, device.kind, on_wait or _silent)
         before = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
         run = session.latency(agent, plan.threads)
         cores = _all_cores(plan, facts)
         both = (run,) if cores is None else (run, session.latency(agent, cores))
         view = session.kernels(agent, run)
+    loaded, note = sustained(device, plan, session.model, session.on_step)
     with AgentClient.on(device) as agent:
         after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
-    return _measurement(_Found(subject, facts, plan, both, view, before, after))
+    return _measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note))
 
 
 def steps(plan: Plan) -> int:
     """Return how many steps `profile` reports at most for one file."""
-    return (plan.windows + 1) * (1 + plan.all_cores) + plan.kernels
+    stretches = math.ceil(plan.sustain_s / plan.sustain_window_s())
+    return (plan.windows + 1) * (1 + (plan.all_cores and plan.cpus is None)) + plan.kernels + stretches
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,10 @@ class _Session:
     model: str
     on_step: OnStep
 
+    @property
+    def cpus(self) -> list[int] | None:
+        return None if self.plan.cpus is None else list(self.plan.cpus)
+
     def latency(self, agent: AgentClient, threads: int) -> LatencyRun:
         plan = self.plan
         result = agent.call(
@@ -86,6 +101,7 @@ class _Session:
             model=self.model,
             runtime=plan.runtime,
             threads=threads,
+            cpus=self.cpus,
             warmup_s=plan.warmup_s,
             windows=plan.windows,
             window_s=plan.window_s,
@@ -101,7 +117,12 @@ class _Session:
             return KernelView(reason=f"{timed.name} {timed.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
         try:
             result = agent.call(
-                "kernels", deadline_s=_SLACK_S, model=self.model, threads=plan.threads, runs=plan.kernel_runs
+                "kernels",
+                deadline_s=_SLACK_S,
+                model=self.model,
+                threads=plan.threads,
+                cpus=self.cpus,
+                runs=plan.kernel_runs,
             )
         except RuntimeFault as error:
             return KernelView(reason=f"kernel profile not available: {error}")
@@ -120,6 +141,9 @@ class _Found:
     view: KernelView
     before: dict[str, Any]
     after: dict[str, Any]
+    waited: CoolDown | None
+    loaded: Sustained | None
+    note: str | None
 
 
 def _measurement(found: _Found) -> Measurement:
@@ -130,7 +154,7 @@ def _measurement(found: _Found) -> Measurement:
         artifact=subject.ref,
         device=DeviceRef(found.facts.name, json.loads(json.dumps(found.facts.to_json()))),
         runtime=run.runtime,
-        plan=PlanRef(plan.quick, plan.warmup_s, plan.windows, plan.window_s, plan.min_runs),
+        plan=PlanRef(plan.quick, plan.warmup_s, plan.windows, plan.window_s, plan.min_runs, plan.cpus),
         threads=run.threads,
         latency_ms=run.latency(),
         latency_all_cores_ms=found.runs[1].latency() if len(found.runs) > 1 else None,
@@ -151,6 +175,8 @@ def _measurement(found: _Found) -> Measurement:
         ),
         validity=joined([each.verdict(found.facts.cpu.architecture, prefix=_prefix(each, run)) for each in found.runs]),
         notes=_notes(found),
+        cool_down=found.waited,
+        sustained=found.loaded,
     )
 
 
@@ -166,14 +192,33 @@ def _notes(found: _Found) -> tuple[str, ...]:
             (samples < 100, f"p99 is the largest of {samples} samples: fewer than 100 hold no 99th percentile"),
             (governor not in (None, "performance"), f"governor {governor}: pinning it to performance lessens noise"),
             (cores is not None and run.threads > cores, f"{run.threads} threads on {cores} usable cores"),
+            *_board_notes(found),
         )
         if wanted
     ) + found.subject.notes  # fmt: skip
 
 
+def _board_notes(found: _Found) -> tuple[tuple[bool, str], ...]:
+    plan, waited = found.plan, found.waited
+    cpus = plan.cpus or ()
+    earlier = Sample.from_json(found.before).throttled_since_boot or ()
+    wanted = plan.longest_wait_s(found.facts.kind) > 0
+    return (
+        (bool(cpus), f"ran on processor{'s' if len(cpus) > 1 else ''} {', '.join(map(str, cpus))} only"),
+        (len(set(cpus)) < found.runs[0].threads and bool(cpus), "more threads than processors were chosen"),
+        (wanted and waited is None, "not waited for cooling: the device states no temperature"),
+        (waited is not None and waited.ended_by == DEADLINE,
+         "the board had not cooled when the longest wait was over; give it longer (--cool-wait)"),
+        (bool(earlier), f"before this run, since boot, the firmware had reported {', '.join(earlier)}: "
+                        "check power supply and cooling"),
+        (found.note is not None, found.note or ""),
+    )  # fmt: skip
+
+
 def _all_cores(plan: Plan, facts: Facts) -> int | None:
     cores = facts.cpu.usable_cores or facts.cpu.cores
-    return cores if plan.all_cores and cores is not None and cores > 1 and cores != plan.threads else None
+    wanted = plan.all_cores and plan.cpus is None
+    return cores if wanted and cores is not None and cores > 1 and cores != plan.threads else None
 
 
 def _prefix(run: LatencyRun, first: LatencyRun) -> str:

@@ -57,6 +57,7 @@ def profile_files(
     plan: Plan,
     *,
     on_step: OnStep | None = None,
+    on_wait: OnStep | None = None,
     on_failure: OnFailure | None = None,
 ) -> Profiled:
     """Measure each file; errors that carry an exit code become failures, any other is a fault and rises.
@@ -66,7 +67,7 @@ def profile_files(
     measurements, failures = [], []
     for path in paths:
         try:
-            measurements.append(profile(path, device, plan, on_step=on_step))
+            measurements.append(profile(path, device, plan, on_step=on_step, on_wait=on_wait))
         except Exception as error:
             code = getattr(error, "exit_code", None)
             if not isinstance(code, int):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
 from edge.measure.text import figure, function, megabytes, shortened, table, threads, wrapped
 
@@ -13,7 +14,7 @@ _KERNELS = 8
 
 def summary(measurement: Measurement) -> str:
     """Return the measurement's figures, its conditions and, loudly, whether they may be believed."""
-    parts = (_head, _latency, _instructions, _kernels, _memory, _accuracy, _conditions, _validity, _notes)
+    parts = (_head, _latency, _instructions, _kernels, _memory, _accuracy, _conditions, _endurance, _validity, _notes)
     return "\n".join(line for part in parts for line in part(measurement))
 
 
@@ -126,6 +127,15 @@ def _conditions(measurement: Measurement) -> Iterator[str]:
         f"load {_changed(before, after, 'load_1min', '')}",
     ]
     yield from wrapped("conditions: " + ", ".join(parts))
+
+
+def _endurance(measurement: Measurement) -> Iterator[str]:
+    waited, loaded = measurement.cool_down, measurement.sustained
+    if waited is not None:
+        degrees = f"{waited.begin_c:.1f} to {waited.end_c:.1f} C"
+        yield from wrapped(f"cool-down: {waited.waited_s:.0f} s, {degrees}, ended by: {waited.ended_by}")
+    if loaded is not None:
+        yield from wrapped(f"sustained load: {sustained_in_words(loaded)}")
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:

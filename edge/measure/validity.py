@@ -122,7 +122,19 @@ def _quiet_machine(evidence: Evidence, limit: float) -> Answer:
         return None
     return Broken(
         f"other processes used {share:.0%} of all processors during the windows, at most {limit:.0%} is allowed"
+        f"{_by_name(evidence)}"
     )
+
+
+def _by_name(evidence: Evidence) -> str:
+    """Name the process that used the most in a window, where the device states it."""
+    named = [
+        (sample.busiest_process_share, sample.busiest_process)
+        for sample in evidence.conditions[1:]
+        if sample.busiest_process is not None and sample.busiest_process_share is not None
+    ]
+    share, name = max(named, default=(0.0, None))
+    return "" if name is None else f"; the busiest was {name} with up to {share:.0%}"
 
 
 def _own_machine(evidence: Evidence, limit: float) -> Answer:
@@ -152,7 +164,7 @@ def _one_governor(evidence: Evidence, limit: float) -> Answer:
 
 
 def _steady_clock(evidence: Evidence, limit: float) -> Answer:
-    clocks = [sample.fastest_khz for sample in evidence.conditions if sample.fastest_khz is not None]
+    clocks = [khz for sample in evidence.conditions if (khz := sample.clock_khz) is not None]
     if len(clocks) < len(evidence.conditions) or not clocks:
         return Unknown("the clock frequency: the device does not state it")
     change = 1 - min(clocks) / max(clocks)

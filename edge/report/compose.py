@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge.report.breakdown import breakdown_section
 from edge.report.circumstances import conditions_section, energy_section, unknown_section, validity_section
 from edge.report.document import Document
+from edge.report.endurance import endurance_section
 from edge.report.entries import Entry, entries_of
 from edge.report.latency import instructions_section, latency_section
 from edge.report.pareto import fronts
@@ -20,6 +21,7 @@ def compose(material: Material, *, title: str | None = None) -> Document:
     sections = (
         summary_section(entries),
         latency_section(entries, emulated=False),
+        endurance_section(entries),
         breakdown_section(entries, emulated=False),
         tradeoff_section(fronts(entries)),
         energy_section(entries),

@@ -1,0 +1,61 @@
+"""Waiting until a board is cool: a measurement on a warm one begins where the last one ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.measure.endurance import CoolDown
+
+BELOW, STABLE, DEADLINE = "below the limit", "no longer falling", "the longest wait"
+
+
+@dataclass(frozen=True)
+class Cooling:
+    """When a board is cool enough: below `limit_c`, or no colder by `stable_c` than `stable_s` ago.
+
+    A board may never get below the limit: an idle Raspberry Pi 4 without a heat sink stays near 55 C.
+    """
+
+    limit_c: float = 50.0
+    longest_s: float = 300.0
+    stable_c: float = 1.0
+    stable_s: float = 20.0
+    interval_s: float = 2.0
+
+
+def cool_down(
+    read_c: Callable[[], float | None], terms: Cooling, *, on_wait: Callable[[float], None] | None = None
+) -> CoolDown | None:
+    """Wait until the board is cool, it cools no further, or the longest wait is over.
+
+    Args:
+        read_c: Reads the processor's temperature, None where the board does not state one.
+        terms: When it is cool enough.
+        on_wait: Called with each temperature that was too high.
+
+    Returns:
+        What happened; None where there is no temperature to wait for.
+    """
+    begin, first = time.monotonic(), read_c()
+    if first is None:
+        return None
+    seen = [(0.0, first)]
+    while (ended_by := _ended_by(seen, terms)) is None:
+        if on_wait is not None:
+            on_wait(seen[-1][1])
+        time.sleep(terms.interval_s)
+        now = read_c()
+        seen.append((time.monotonic() - begin, seen[-1][1] if now is None else now))
+    return CoolDown(waited_s=seen[-1][0], begin_c=first, end_c=seen[-1][1], limit_c=terms.limit_c, ended_by=ended_by)
+
+
+def _ended_by(seen: list[tuple[float, float]], terms: Cooling) -> str | None:
+    now_s, now_c = seen[-1]
+    if now_c <= terms.limit_c:
+        return BELOW
+    if now_s >= terms.longest_s:
+        return DEADLINE
+    past = [degrees for when_s, degrees in seen if when_s <= now_s - terms.stable_s]
+    return STABLE if past and past[-1] - now_c < terms.stable_c else None

@@ -1,0 +1,106 @@
+"""What minutes of load show: how a board cooled before, and latency, heat and clock over time under it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from edge.measure.conditions import Sample
+from edge.measure.decode import AtLeast, Count, NonNegative
+from edge.measure.statistics import median
+
+# Of a series' begin and end, so much is compared: one point alone may be an outlier.
+_ENDS = 0.1
+
+
+@dataclass(frozen=True)
+class CoolDown:
+    """The wait before a measurement: how long, from and to which temperature, and what ended it."""
+
+    waited_s: NonNegative
+    begin_c: float
+    end_c: float
+    limit_c: float
+    ended_by: str
+
+
+@dataclass(frozen=True)
+class SustainedPoint:
+    """The end of one stretch of inferences; `throttled` names what the firmware reported then, None is unknown."""
+
+    time_s: NonNegative
+    median_ms: NonNegative
+    runs: Count
+    temperature_c: float | None
+    clock_mhz: NonNegative | None
+    throttled: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """Latency, heat and clock over time under load without a pause.
+
+    `first_ms` and `last_ms` are the medians over the first and last tenth of the points; `change` is last / first - 1.
+    """
+
+    threads: Count
+    duration_s: NonNegative
+    first_ms: NonNegative
+    last_ms: NonNegative
+    change: Annotated[float, AtLeast(-1)]
+    points: tuple[SustainedPoint, ...]
+
+    def throttled_from_s(self) -> float | None:
+        """Return when the firmware first reported something; None if it never did, or does not say."""
+        return next((point.time_s for point in self.points if point.throttled), None)
+
+
+def sustained_of(result: Mapping[str, Any], threads: int) -> Sustained | None:
+    """Read the result of the agent's job `sustain`; None if it holds no point."""
+    points = tuple(_point(each) for each in result["points"])
+    if not points:
+        return None
+    ends = max(1, round(len(points) * _ENDS))
+    first_ms, last_ms = _median_ms(points[:ends]), _median_ms(points[-ends:])
+    return Sustained(
+        threads=threads,
+        duration_s=points[-1].time_s,
+        first_ms=first_ms,
+        last_ms=last_ms,
+        change=last_ms / first_ms - 1 if first_ms > 0 else 0.0,
+        points=points,
+    )
+
+
+def sustained_in_words(loaded: Sustained) -> str:
+    """Return what a reader wants to know of it first, as one sentence without a full stop."""
+    degrees = [point.temperature_c for point in loaded.points if point.temperature_c is not None]
+    clocks = [point.clock_mhz for point in loaded.points if point.clock_mhz is not None]
+    begun_s = loaded.throttled_from_s()
+    reported = sorted({name for point in loaded.points for name in point.throttled or ()})
+    parts = [
+        f"{loaded.duration_s / 60:.1f} min, median {loaded.first_ms:.4g} ms at first, {loaded.last_ms:.4g} ms at last "
+        f"({loaded.change:+.1%})",
+        f"{degrees[0]:.1f} to {degrees[-1]:.1f} C" if degrees else "temperature unknown",
+        f"clock {min(clocks):.0f} to {max(clocks):.0f} MHz" if clocks else "clock unknown",
+    ]
+    if begun_s is not None:
+        parts.append(f"the firmware reported {', '.join(reported)} from {begun_s / 60:.1f} min on")
+    return "; ".join(parts)
+
+
+def _median_ms(points: Sequence[SustainedPoint]) -> float:
+    return median([point.median_ms for point in points])
+
+
+def _point(value: Mapping[str, Any]) -> SustainedPoint:
+    sample = Sample.from_json(value["conditions"])
+    return SustainedPoint(
+        time_s=float(value["time_s"]),
+        median_ms=float(value["median_ns"]) / 1e6,
+        runs=int(value["runs"]),
+        temperature_c=sample.temperature_c,
+        clock_mhz=None if sample.clock_khz is None else sample.clock_khz / 1e3,
+        throttled=sample.throttled_now,
+    )
