@@ -21,6 +21,8 @@ COMMANDS = {
     "inspect": ("edge.cli.inspect", "Show what is inside a .tflite file."),
     "run": ("edge.cli.run", "Classify pictures with a .tflite file."),
     "profile": ("edge.cli.profile", "Measure latency, kernels and memory of .tflite files."),
+    "deploy": ("edge.cli.deploy", "Put a .tflite file on devices, check it there and make it serve."),
+    "rollback": ("edge.cli.rollback", "Make an earlier release serve again."),
     "compare": ("edge.cli.compare", "Decide whether one measurement is slower than another."),
     "report": ("edge.cli.report", "Draw measurements as one HTML page, Markdown or JSON."),
     "devices": ("edge.cli.devices", "List the devices and what they are."),
@@ -86,7 +88,9 @@ def run(args: list[str]) -> int:
     stdout = sys.stdout
     try:
         status = cli.main(args=args, prog_name="edge", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of the terminal's input
+            return _show(error.__cause__)
         click.echo("interrupted; nothing half-written was left", err=True)
         return INTERRUPTED
     except click.ClickException as error:

@@ -1,0 +1,65 @@
+"""Errors of releases. After each of them, what served before still serves.
+
+DeviceError                  exit 10  see devices/errors.py
+└── ReleaseError             exit 10  the board refused a step; says which
+    ├── UnknownReleaseError  exit 3   no release of that name, or none to go back to
+    ├── BusyError            exit 10  somebody else is deploying to this board
+    ├── FullError            exit 10  no space is left on the board
+    ├── DamagedError         exit 10  a file on the board is not what was deployed
+    └── GoldenError          exit 14  the model answers otherwise on the board than here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from devices.errors import DeviceError
+
+
+class ReleaseError(DeviceError):
+    """The board refused a step of a deployment."""
+
+
+class UnknownReleaseError(ReleaseError):
+    """There is no release of that name, or none to go back to."""
+
+    exit_code = 3
+
+
+class BusyError(ReleaseError):
+    """Somebody else is deploying to this board."""
+
+
+class FullError(ReleaseError):
+    """No space is left on the board."""
+
+
+class DamagedError(ReleaseError):
+    """A file on the board is not what was deployed."""
+
+
+class GoldenError(ReleaseError):
+    """The model answers otherwise on the board than on this machine."""
+
+    exit_code = 14
+
+
+_KINDS: Mapping[str, type[ReleaseError]] = {
+    "unknown": UnknownReleaseError,
+    "busy": BusyError,
+    "full": FullError,
+    "damaged": DamagedError,
+}
+
+
+def refusal(device: str, answer: Mapping[str, Any]) -> ReleaseError:
+    """Return the error of what a board's agent refused."""
+    kind = _KINDS.get(str(answer.get("kind")), ReleaseError)
+    hint = answer.get("hint")
+    if kind is FullError and hint is None:
+        hint = "free some space on the board, or keep fewer releases (--keep)"
+    if kind is UnknownReleaseError and hint is None:
+        names = [str(each) for each in answer.get("releases", ())]
+        hint = f"there are: {', '.join(names)}" if names else "nothing has been deployed there yet"
+    return kind(f"{device}: {answer.get('message')}", hint=hint)

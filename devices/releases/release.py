@@ -1,0 +1,188 @@
+"""Deploying and going back: which steps, in which order, and what is undone where one fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from devices.releases.board import OnStep, ReleaseBoard
+from devices.releases.errors import DamagedError, GoldenError, UnknownReleaseError
+from devices.releases.layout import CURRENT_MODEL, GOLDEN, KEEP, MODEL, unit_name
+from devices.releases.package import Content, Package
+from devices.releases.unit import unit_text
+from devices.releases.values import Golden, Release, Released, Status, UnitState
+
+_UNTOUCHED = "what served before still serves"
+_AGAIN = "; the same command goes on where this one ended"
+_UNSURE = "whether the switch was made is not known: `edge deploy --status` tells"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a release is made: who deploys, how many are kept, the user's program to start with it."""
+
+    who: str
+    keep: int = KEEP
+    program: str | None = None
+
+
+def release(board: ReleaseBoard, package: Package, terms: Terms, *, on_step: OnStep) -> Released:
+    """Deploy: send what is missing, check it on the board, switch, check again, tidy up.
+
+    Raises:
+        BusyError: Somebody else deploys.
+        FullError: It does not fit.
+        DamagedError: What arrived is not what was sent, twice.
+        GoldenError: The model answers otherwise there than here; nothing was switched, or it was switched back.
+    """
+    with _hinting(_UNTOUCHED + _AGAIN) as stage, board.locked(terms.who, on_step=on_step):
+        unit_text(terms.program or "/", board.root)  # refused before anything is sent
+        before = board.status(verify=False)
+        if _serves(board, before, package):
+            golden = _checked(board, package.golden, CURRENT_MODEL, f"current/{GOLDEN}", on_step)
+            unit = _unit(board, terms) if terms.program else None
+            assert before.current is not None
+            previous = before.serving.previous if before.serving else None
+            return Released(board.device, board.root, before.current, previous, True, 0, golden, unit)
+        sent = board.send(package.contents, keep=terms.keep, on_step=on_step)
+        blobs = {each.name: f"blobs/{each.sha256}" for each in package.contents}
+        golden = _checked(board, package.golden, blobs[MODEL], blobs.get(GOLDEN, ""), on_step)
+        stage.hint = _UNSURE
+        on_step("switching", 0, 1)
+        name, previous = board.publish(package.files(), _about(package, terms, golden))
+        _check_after(board, package, name, previous, on_step)
+        unit = _unit(board, terms)
+        deleted = board.clean(terms.keep)
+        on_step("done", 1, 1)
+        return Released(board.device, board.root, name, previous, False, sent, golden, unit, deleted)
+
+
+def roll_back(board: ReleaseBoard, to: str | None, who: str, *, check: bool = True, on_step: OnStep) -> Released:
+    """Make an earlier release serve: the one named, or the one that served before this one.
+
+    Its files are compared in any case; with `check` its golden vectors are run as well.
+
+    Raises:
+        UnknownReleaseError: There is no such release, or nothing served before.
+        DamagedError: Its files are not as they were deployed.
+        GoldenError: It does not pass its golden vectors (any more).
+    """
+    with _hinting(_UNTOUCHED) as stage, board.locked(who, on_step=on_step):
+        before = board.status(verify=False)
+        target = _target(before, to)
+        checked = board.status(only=target.id).find(target.id)
+        if checked is None or checked.faults:
+            raise _damaged(board, before, target, checked)
+        folder = f"releases/{target.id}"
+        golden = None
+        if check and GOLDEN in checked.files:
+            golden = _passed(board, board.golden(f"{folder}/{MODEL}", f"{folder}/{GOLDEN}", on_step=on_step), target.id)
+        stage.hint = _UNSURE
+        on_step("switching", 0, 1)
+        board.switch(target.id)
+        unit = board.unit(unit_name(board.root), None)
+        on_step("done", 1, 1)
+        unchanged = target.id == before.current
+        return Released(board.device, board.root, target.id, before.current, unchanged, 0, golden, unit)
+
+
+@dataclass
+class _Stage:
+    """What can be said of the board if something fails now."""
+
+    hint: str
+
+
+@contextlib.contextmanager
+def _hinting(hint: str) -> Iterator[_Stage]:
+    """Say in the hint of whatever fails what that means for the board."""
+    stage = _Stage(hint)
+    try:
+        yield stage
+    except (GoldenError, UnknownReleaseError):
+        raise  # their messages say it
+    except Exception as error:
+        if hasattr(error, "hint"):
+            error.hint = f"{error.hint}; {stage.hint}" if error.hint else stage.hint
+        raise
+
+
+def _serves(board: ReleaseBoard, before: Status, package: Package) -> bool:
+    """Whether exactly these files serve already, and are right on the disk."""
+    now = before.serving
+    if now is None or now.files != package.files() or now.label != package.label:
+        return False
+    checked = board.status(only=now.id).serving
+    return checked is not None and not checked.faults
+
+
+def _checked(board: ReleaseBoard, golden: Content | None, model: str, vectors: str, on_step: OnStep) -> Golden | None:
+    return None if golden is None else _passed(board, board.golden(model, vectors, on_step=on_step), None)
+
+
+def _passed(board: ReleaseBoard, found: Golden, name: str | None) -> Golden:
+    if found.passed:
+        return found
+    what = f"release {name}" if name else "the model"
+    raise GoldenError(
+        f"{what} answers otherwise on {board.device} ({found.runtime}) than where its golden vectors were made: "
+        f"largest difference {found.worst}; nothing was switched",
+        hint=f"{_UNTOUCHED}; another runtime may be the cause: `edge devices setup {board.device} --runtime ...`, or "
+        "give inputs of your own (--golden SRC); --golden none deploys without this check",
+    )
+
+
+def _check_after(board: ReleaseBoard, package: Package, name: str, previous: str | None, on_step: OnStep) -> None:
+    """Run the golden vectors through `current`; where they fail, make the release before serve again."""
+    if package.golden is None:
+        return
+    found = board.golden(CURRENT_MODEL, f"current/{GOLDEN}", on_step=on_step)
+    if not found.passed:
+        board.switch(previous, delete=name)
+        raise GoldenError(
+            f"after the switch the model answers otherwise on {board.device}: largest difference {found.worst}; "
+            + (f"switched back to {previous}" if previous else "nothing serves now, as before"),
+            hint="the same model passed before the switch: is the board's memory or disk failing?",
+        )
+
+
+def _about(package: Package, terms: Terms, golden: Golden | None) -> dict[str, object]:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+    found = None if golden is None else golden.to_json()
+    return {"label": package.label, "deployed": now, "by": terms.who, "golden": found}
+
+
+def _unit(board: ReleaseBoard, terms: Terms) -> UnitState | None:
+    return board.unit(unit_name(board.root), None if terms.program is None else unit_text(terms.program, board.root))
+
+
+def _target(before: Status, to: str | None) -> Release:
+    """Return the release to go back to; a number or the beginning of an id is enough where only one begins so."""
+    names = ", ".join(each.id for each in before.releases) or "none"
+    if to is None:
+        now = before.serving
+        found = before.find(now.previous) if now else None
+        if found is None:
+            what = "nothing serves" if now is None else f"nothing is left that served before {now.id}"
+            raise UnknownReleaseError(
+                f"{before.device}: {what} at {before.root}", hint=f"releases: {names}; --to-release chooses one"
+            )
+        return found
+    fitting = [each for each in before.releases if to in (each.id, str(each.number))] or [
+        each for each in before.releases if each.id.startswith(to)
+    ]
+    if len(fitting) != 1:
+        what = f"{len(fitting)} releases begin with {to!r}" if fitting else f"there is no release {to!r}"
+        raise UnknownReleaseError(f"{before.device}: {what} at {before.root}", hint=f"releases: {names}")
+    return fitting[0]
+
+
+def _damaged(board: ReleaseBoard, before: Status, target: Release, checked: Release | None) -> DamagedError:
+    faults = "; ".join(checked.faults or ()) if checked else "it is gone"
+    others = [each.id for each in before.releases if each.id not in (target.id, before.current)]
+    instead = f"--to-release {others[-1]}, or " if others else ""
+    return DamagedError(
+        f"{board.device}: release {target.id} is damaged: {faults}", hint=f"{instead}deploy its model again"
+    )

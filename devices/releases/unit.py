@@ -1,0 +1,52 @@
+"""The systemd unit for a user's own program that reads the current model. See systemd.unit(5), systemd.service(5)."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePosixPath
+
+from devices.releases.errors import ReleaseError
+from devices.releases.layout import CURRENT_MODEL
+
+
+def unit_text(program: str, root: str) -> str:
+    """Return a unit of the user that runs a program and starts it again when it fails.
+
+    The program finds the model's path in EDGE_MODEL.
+
+    Args:
+        program: The program on the board, by its whole path, with its arguments as a shell would take them apart.
+        root: The folder of the releases on the board, as a whole path.
+
+    Raises:
+        ReleaseError: The program is not named by its whole path, or not to be understood.
+    """
+    try:
+        words = shlex.split(program)
+    except ValueError as error:
+        raise ReleaseError(f"the program {program!r} cannot be read: {error}", hint="are all quotes closed?") from error
+    if not words or not PurePosixPath(words[0]).is_absolute() or any(char in program for char in "\n\r\0"):
+        raise ReleaseError(
+            f"the program {program!r} does not begin with a whole path",
+            hint="name it as it lies on the board: --unit '/home/pi/app/main.py --camera 0'",
+        )
+    command = " ".join(map(_quoted, words))
+    return (
+        "[Unit]\n"
+        "Description=A program that reads the model deployed by edge\n"
+        "\n"
+        "[Service]\n"
+        f"Environment={_quoted(f'EDGE_MODEL={root}/{CURRENT_MODEL}', variable=True)}\n"
+        f"ExecStart={command}\n"
+        "Restart=on-failure\n"
+        "RestartSec=2\n"
+        "\n"
+        "[Install]\n"
+        "WantedBy=default.target\n"
+    )
+
+
+def _quoted(word: str, *, variable: bool = False) -> str:
+    """Return a word so that systemd takes it as it is: specifiers and, in a command, variables are not expanded."""
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text if variable else text.replace("$", "$$")}"'

@@ -1,0 +1,92 @@
+"""`edge deploy`: a .tflite file becomes what serves on a device, or nothing changes there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from devices.contract import Device
+from devices.releases.board import OnStep
+from devices.releases.errors import DamagedError
+from devices.releases.layout import KEEP
+from devices.releases.values import Release, Status
+from edge.cli.output import json_option, print_table
+from edge.cli.releases import Names, on_devices, root_option, show_released
+
+
+@click.command("deploy")
+@click.argument("model", required=False, type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.option("--to", "names", type=Names(), required=True, metavar="NAME[,NAME...]",
+              help="Devices or groups of them, see `edge devices`.")  # fmt: skip
+@root_option
+@click.option("--keep", type=click.IntRange(1), default=KEEP, show_default=True,
+              help="How many releases stay there, the one that serves included.")  # fmt: skip
+@click.option("--golden", metavar="SRC|none",
+              help="Picture, array file or folder to check the model with there.  [default: drawn inputs]")  # fmt: skip
+@click.option("--unit", "program", metavar="PROGRAM",
+              help="Program on the device to run with the model, as a systemd unit of the user; it is restarted after "
+              "each switch and finds the model's path in EDGE_MODEL.")  # fmt: skip
+@click.option("--status", "is_status", is_flag=True,
+              help="Only show what is there, every file read and compared; status 10 if one is damaged.")  # fmt: skip
+@json_option
+def command(
+    model: Path | None,
+    names: tuple[str, ...],
+    root: str | None,
+    keep: int,
+    golden: str | None,
+    program: str | None,
+    is_status: bool,
+    as_json: bool,
+) -> None:
+    """Put a .tflite file on devices, check it there, and make it the one that serves.
+
+    Only what is not there is sent. Before the switch the device itself compares sha256 sums and runs golden vectors:
+    inputs whose right outputs were computed here. The switch is one step; what served before stays, see `edge
+    rollback`. Programs on the device read DIR/current/model.tflite. Whatever fails, what served before still serves.
+    """
+    if is_status:
+        _status(names, root, as_json=as_json)
+        return
+    if model is None:
+        raise click.UsageError("Missing argument 'FILE.tflite'; only --status goes without.")
+    from edge.deploy import Deployment, DeployRequest
+
+    deployment = Deployment(DeployRequest(model=model, root=root, keep=keep, golden=golden, program=program))
+    on_devices(names, lambda device, step: deployment.to(device, on_step=step), show_released, as_json=as_json)
+
+
+def _status(names: tuple[str, ...], root: str | None, *, as_json: bool) -> None:
+    from edge.deploy import release_status
+
+    damaged: list[str] = []
+
+    def found(device: Device, step: OnStep) -> Status:
+        status = release_status(device, root=root)
+        damaged.extend(f"{status.device}: {what}" for what in status.damaged)
+        return status
+
+    on_devices(names, found, _show_status, as_json=as_json)
+    if damaged:
+        raise DamagedError(
+            f"not as it was deployed: {'; '.join(damaged)}", hint="deploy the model again, or `edge rollback`"
+        )
+
+
+def _show_status(status: Status) -> None:
+    click.echo(f"{status.device}: {status.root}")
+    if status.holder:
+        click.echo(f"  {status.holder} is deploying")
+    if not status.releases:
+        click.echo("  nothing has been deployed")
+        return
+    rows = [_row(each, serves=each.id == status.current) for each in status.releases]
+    print_table(["", "RELEASE", "MODEL", "MB", "FILES", "GOLDEN", "DEPLOYED", "BY"], rows, right=(3,))
+
+
+def _row(release: Release, *, serves: bool) -> list[str]:
+    size = "?" if release.bytes is None else f"{release.bytes / 1e6:.2f}"
+    golden = "none" if release.golden is None else f"passed ({release.golden.runtime})"
+    told = [release.label, size, release.state, golden, release.deployed, release.by]
+    return ["*" if serves else "", release.id, *("?" if each is None else each for each in told)]

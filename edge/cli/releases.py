@@ -1,0 +1,127 @@
+"""What `edge deploy` and `edge rollback` share: devices and groups by name, progress, what is shown of each device."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from devices.contract import Device
+from devices.releases.board import OnStep
+from devices.releases.layout import ROOT
+from devices.releases.several import Outcome, check, on_each
+from devices.releases.values import Released
+from edge.cli.output import print_json, say
+
+T = TypeVar("T", bound="Stated")
+F = TypeVar("F", bound=Callable[..., Any])
+
+root_option: Callable[[F], F] = click.option(
+    "--release-root", "root", metavar="DIR", help=f"Folder of the releases on the device.  [default: ~/{ROOT}]"
+)
+
+
+class Stated(Protocol):
+    """A result that can be printed as JSON."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """NAME,NAME,...: devices and groups of them."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401
+        """Take the text apart."""
+        names = tuple(each.strip() for each in str(value).split(","))
+        if not all(names):
+            self.fail(f"{value!r} has an empty name in it", param, ctx)
+        return names
+
+
+def on_devices(
+    names: Sequence[str], work: Callable[[Device, OnStep], T], show: Callable[[T], None], *, as_json: bool
+) -> None:
+    """Do the work on each device or group named, at once, show each result, and raise for the first failure."""
+    from devices.inventory import members
+    from devices.registry import find_device
+
+    devices = {name: find_device(name) for name in members(names)}
+    several = len(devices) > 1
+
+    def done(outcome: Outcome[T]) -> None:
+        if several and outcome.error is not None:
+            say(f"error: {outcome.device}: {outcome.error}")
+            if hint := getattr(outcome.error, "hint", None):
+                say(f"hint: {hint}")
+
+    with _bars() as bar:
+        outcomes = on_each(tuple(devices), lambda name: work(devices[name], bar(name)), on_done=done)
+    _print(outcomes, show, as_json=as_json, as_list=several)
+    check(outcomes)
+
+
+def show_released(released: Released) -> None:
+    """Say what serves now, how it was checked, and what is left to do."""
+    what = "serves already" if released.unchanged else "serves"
+    click.echo(f"{released.device}: {released.release} {what}: {released.model}")
+    golden = released.golden
+    if golden is None:
+        click.echo("  not checked with golden vectors")
+    else:
+        click.echo(f"  {golden.runs} golden vectors passed on {golden.runtime}: largest difference {golden.worst}")
+    if not released.unchanged:
+        click.echo(f"  before: {released.previous or 'nothing'}; sent {released.sent_bytes / 1e6:.2f} MB")
+    if released.unit is not None:
+        state = "runs" if released.unit.running else f"was written, but does not run: {released.unit.why}"
+        click.echo(f"  {released.unit.path} {state}")
+        for line in released.unit.advice:
+            say(f"on {released.device}: {line}")
+
+
+def _print(outcomes: Sequence[Outcome[T]], show: Callable[[T], None], *, as_json: bool, as_list: bool) -> None:
+    if not as_json:
+        for each in outcomes:
+            if each.value is not None:
+                show(each.value)
+        return
+    if as_list:
+        print_json([_json(each) for each in outcomes])
+    elif outcomes and outcomes[0].value is not None:
+        print_json(outcomes[0].value.to_json())
+
+
+def _json(outcome: Outcome[T]) -> dict[str, Any]:
+    if outcome.value is not None:
+        return outcome.value.to_json()
+    hint = getattr(outcome.error, "hint", None)
+    return {"device": outcome.device, "error": str(outcome.error), "hint": hint, "exit_code": outcome.exit_code}
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[str], OnStep]]:
+    """Give each device a bar of its own, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda name: lambda what, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    lock = threading.Lock()
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+
+        def bar(name: str) -> OnStep:
+            task = bars.add_task(name, total=None)
+
+            def step(what: str, done: int, of: int) -> None:
+                with lock:
+                    bars.update(task, description=f"{name}: {what}", completed=done, total=of)
+
+            return step
+
+        yield bar

@@ -1,0 +1,32 @@
+"""`edge rollback`: an earlier release serves again."""
+
+from __future__ import annotations
+
+import click
+
+from edge.cli.output import json_option
+from edge.cli.releases import Names, on_devices, root_option, show_released
+
+
+@click.command("rollback")
+@click.option("--on", "names", type=Names(), required=True, metavar="NAME[,NAME...]",
+              help="Devices or groups of them, see `edge devices`.")  # fmt: skip
+@click.option("--to-release", "to", metavar="ID",
+              help="Id or number, see `edge deploy --status`.  [default: what served before]")  # fmt: skip
+@root_option
+@click.option("--check/--no-check", default=True, show_default=True,
+              help="With or without its golden vectors; its sha256 sums are always compared.")  # fmt: skip
+@json_option
+def command(names: tuple[str, ...], to: str | None, root: str | None, check: bool, as_json: bool) -> None:
+    """Make the release that served before, or the one named, the one that serves.
+
+    A release whose files are not as they were deployed is refused. Nothing is sent; the switch is one step.
+    """
+    from edge.deploy import rollback
+
+    on_devices(
+        names,
+        lambda device, step: rollback(device, to, root=root, check=check, on_step=step),
+        show_released,
+        as_json=as_json,
+    )
