@@ -34,7 +34,7 @@ _SIMPLENET_CIFAR = {
 
 
 def register_builtin() -> None:
-    """Register MobileNetV2 and the SimpleNets."""
+    """Register the MobileNets, EfficientNet-Lite0 and the SimpleNets."""
     register(
         ModelSpec(
             name="mobilenet_v2",
@@ -50,6 +50,39 @@ def register_builtin() -> None:
             top1_source="github.com/tensorflow/models, research/slim/nets/mobilenet README (1.0, 224 px)",
             source="arXiv 1801.04381; layout of keras.applications",
             keras_weights=True,
+        )
+    )
+    register(
+        ModelSpec(
+            name="mobilenet_v1",
+            target="edge.models.mobilenet_v1:mobilenet_v1",
+            defaults={"alpha": 1.0, "image_size": 224, "classes": 1000, "padding": "same"},
+            parameters=4_253_864,
+            trainable=4_231_976,
+            fused=4_221_032,
+            macs=568_740_352,
+            mode="tf",
+            dataset="ImageNet",
+            top1_percent=70.9,
+            top1_source="github.com/tensorflow/models, research/slim/nets/mobilenet_v1.md (1.0, 224 px)",
+            source="arXiv 1704.04861",
+        )
+    )
+    register(
+        ModelSpec(
+            name="efficientnet_lite0",
+            target="edge.models.efficientnet_lite:efficientnet_lite0",
+            defaults={"image_size": 224, "classes": 1000, "padding": "same", "dropout": 0.2},
+            parameters=4_694_024,
+            trainable=4_652_008,
+            fused=4_631_000,
+            macs=385_187_552,
+            mode="tf",
+            dataset="ImageNet",
+            top1_percent=75.1,
+            top1_source="github.com/tensorflow/tpu, models/official/efficientnet/lite README (float, 224 px)",
+            source="arXiv 1905.11946; layout of github.com/tensorflow/tpu, models/official/efficientnet/lite",
+            preprocessing_note="the source uses (pixel - 127) / 128",
         )
     )
     for name in _SIMPLENET_CIFAR:

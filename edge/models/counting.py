@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,17 @@ _PRODUCTS = frozenset({"Dot", "Attention", "AdditiveAttention", "Matmul", "Einsu
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One layer that holds values. `macs` and `fused` are None where the layer's kind is not understood."""
+    """One layer that holds values; `kernels` are its weights without biases.
+
+    `macs` and `fused` are None where the layer's kind is not understood.
+    """
 
     name: str
     kind: str
     parameters: int
     trainable: int
     weights: int
+    kernels: int
     fused: int | None
     macs: int | None
 
@@ -55,6 +59,14 @@ class Counts:
     layers: tuple[LayerCount, ...]
 
 
+@dataclass(frozen=True)
+class SparseCounts:
+    """What is left of a model where kernels have zeros: stored values with one bias per channel, and multiply-adds."""
+
+    nonzeros: int
+    macs: int
+
+
 def count(model: Any) -> Counts:  # noqa: ANN401  (a keras.Model)
     """Count a functional or sequential model.
 
@@ -79,6 +91,23 @@ def count(model: Any) -> Counts:  # noqa: ANN401  (a keras.Model)
     )
 
 
+def sparse_counts(counts: Counts, sparsity: Mapping[str, float]) -> SparseCounts | None:
+    """Return what a model holds and costs when kernels have the given shares of zeros and nothing else has any.
+
+    Args:
+        counts: of the dense model.
+        sparsity: share of zeros by layer name; layers not named are dense.
+
+    Returns:
+        Totals, rounded once; None where the dense counts are unknown.
+    """
+    if counts.fused is None or counts.macs is None:
+        return None
+    zeros = sum(sparsity.get(layer.name, 0.0) * layer.kernels for layer in counts.layers)
+    saved = sum(sparsity.get(layer.name, 0.0) * (layer.macs or 0) for layer in counts.layers)
+    return SparseCounts(nonzeros=round(counts.fused - zeros), macs=round(counts.macs - saved))
+
+
 def _total(values: list[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
@@ -95,6 +124,7 @@ def _count_layer(uses: list[Call]) -> LayerCount:
         parameters=_size(variables),
         trainable=_size([variable for variable in variables if not variable.path.split("/")[-1].startswith("moving_")]),
         weights=0 if normalizes else _size(variables),
+        kernels=0 if normalizes else _size(_kernels(layer)),
         fused=0 if normalizes else (_fused(layer) if rule else None),
         macs=0 if normalizes else (_total([rule(use) for use in uses]) if rule else None),
     )
@@ -105,7 +135,7 @@ def _size(variables: list[Any]) -> int:
 
 
 def _kernels(layer: Any) -> list[Any]:  # noqa: ANN401
-    return [variable for variable in layer.weights if not variable.path.endswith("/bias")]
+    return [variable for variable in getattr(layer, "weights", ()) if not variable.path.endswith("/bias")]
 
 
 def _fused(layer: Any) -> int:  # noqa: ANN401

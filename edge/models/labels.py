@@ -46,7 +46,9 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
-        raise InputError(f"cannot read the labels file {path}: {error.strerror or error}") from error
+        raise InputError(
+            f"cannot read the labels file {path}: {error.strerror or error}", hint="give a text file, one name per line"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"the labels file {path} is not UTF-8 text", hint="give a text file, one name per line"

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from edge.errors import InputError
+from edge.models.separable import normalized, require_side, zeros_before
 
 # Rows of Table 2: expansion, output channels, number of blocks, stride of the first block. Seventeen blocks in all.
 ROWS = (
@@ -20,7 +20,6 @@ ROWS = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-_SMALLEST_SIDE = 32
 _STEM_CHANNELS = 32
 _LAST_CHANNELS = 1280
 _DIVISOR = 8
@@ -48,11 +47,7 @@ def mobilenet_v2(*, alpha: float, image_size: int, classes: int, padding: str) -
     Raises:
         InputError: the image is smaller than 32 pixels.
     """
-    if image_size < _SMALLEST_SIDE:
-        raise InputError(
-            f"mobilenet_v2: image_size is {image_size}; it is halved five times and must be at least {_SMALLEST_SIDE}",
-            hint=f"--image-size {_SMALLEST_SIDE} or more; the published sizes are 96, 128, 160, 192 and 224",
-        )
+    require_side("mobilenet_v2", image_size)
     symmetric = padding == "symmetric"
     inputs = layers.Input((image_size, image_size, 3))
     x = _stem(inputs, channels=channels_for(_STEM_CHANNELS * alpha), symmetric=symmetric)
@@ -86,7 +81,7 @@ def _block(x: Any, index: int, *, expansion: int, channels: int, stride: int, sy
         x = layers.Conv2D(expansion * inputs.shape[-1], 1, padding="same", use_bias=False, name=named("expand"))(x)
         x = layers.ReLU(6.0, name=named("expand_relu"))(_normalized(x, named("expand_BN")))
     if stride == 2:
-        x = layers.ZeroPadding2D(_zeros(x.shape[1], symmetric=symmetric), name=named("pad"))(x)
+        x = layers.ZeroPadding2D(zeros_before(x.shape[1], kernel=3, symmetric=symmetric), name=named("pad"))(x)
     mode = "valid" if stride == 2 else "same"
     x = layers.DepthwiseConv2D(3, strides=stride, padding=mode, use_bias=False, name=named("depthwise"))(x)
     x = layers.ReLU(6.0, name=named("depthwise_relu"))(_normalized(x, named("depthwise_BN")))
@@ -103,10 +98,4 @@ def _names(index: int) -> Callable[[str], str]:
 
 
 def _normalized(x: Any, name: str) -> Any:  # noqa: ANN401
-    return layers.BatchNormalization(epsilon=1e-3, momentum=0.999, name=name)(x)
-
-
-def _zeros(side: int, *, symmetric: bool) -> Any:  # noqa: ANN401
-    """Return the zeros before a 3x3 stride-2 layer; "same" puts the odd one behind, and on odd maps is symmetric."""
-    before = 1 if symmetric or side % 2 else 0
-    return ((before, 1), (before, 1))
+    return normalized(x, name, momentum=0.999)

@@ -25,14 +25,14 @@ def test_the_table_needs_no_tensorflow():
     header, first, *rest = done.stdout.splitlines()
     assert header.split()[:4] == ["name", "parameters", "MACs", "input"]
     assert first.split()[:7] == ["mobilenet_v2", "3,538,984", "300,774,272", "224x224x3", "1000", "71.80", "%"]
-    assert len(rest) == 11
+    assert len(rest) == 13
 
 
 def test_json_has_every_fact():
     done = _run("--json")
     assert (done.returncode, done.stderr) == (0, "")
     entries = {entry["name"]: entry for entry in json.loads(done.stdout)}
-    assert len(entries) == 12
+    assert len(entries) == 14
     small = entries["simplenet_cifar_310k"]
     assert small["input"] == [32, 32, 3]
     assert small["published"]["top1_percent"] == 91.98

@@ -45,6 +45,47 @@ def test_symmetric_padding_changes_only_the_zeros_of_the_five_stride_2_layers():
     ]
 
 
+def test_mobilenet_v1_is_the_one_of_keras_applications(small):
+    shaken, side = small[1], 64
+    theirs = shaken(keras.applications.MobileNet((side, side, 3), alpha=0.3, weights=None, include_top=False))
+    ours = build("mobilenet_v1", alpha=0.3, image_size=side, classes=7)
+    features = keras.Model(ours.input, ours.get_layer("conv_pw_13_relu").output)
+    assert [layer.name for layer in features.layers if layer.weights] == [
+        layer.name for layer in theirs.layers if layer.weights
+    ]
+    features.set_weights(theirs.get_weights())
+    pictures = np.random.default_rng(1).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+    found = features(pictures)
+    assert np.std(found) > 0.1
+    np.testing.assert_array_equal(found, theirs(pictures))
+
+
+@pytest.mark.parametrize(
+    ("name", "zeros"), [("mobilenet_v1", (1, 1, 1, 1, 1)), ("efficientnet_lite0", (1, 1, 2, 1, 2))]
+)
+def test_symmetric_padding_of_separable_networks(name, zeros):
+    same, symmetric = (build(name, image_size=64, classes=3, padding=padding) for padding in ("same", "symmetric"))
+    pads = [layer.padding for layer in symmetric.layers if isinstance(layer, layers.ZeroPadding2D)]
+    assert pads == [((each, each), (each, each)) for each in zeros]
+    odd = [layer.padding for layer in same.layers if isinstance(layer, layers.ZeroPadding2D)]
+    assert odd == [((each - 1, each), (each - 1, each)) for each in zeros]
+    assert [layer.output.shape for layer in same.layers if layer.weights] == [
+        layer.output.shape for layer in symmetric.layers if layer.weights
+    ]
+
+
+def test_zeros_stand_where_tensorflow_puts_them():
+    keras.utils.set_random_seed(3)
+    ours = build("efficientnet_lite0", image_size=64, classes=3)
+    padded = ours.get_layer("block3a_pad").input
+    depthwise = ours.get_layer("block3a_depthwise")
+    theirs = layers.DepthwiseConv2D(5, strides=2, padding="same", use_bias=False)
+    side = keras.Model(ours.input, [depthwise.output, theirs(padded)])
+    theirs.set_weights(depthwise.get_weights())
+    found, wanted = side(np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_simplenet_normalizes_all_thirteen_convolutions():
     model = build("simplenet_cifar_310k", dropout=0.3)
     normalized = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
@@ -79,6 +120,8 @@ def test_simplenet_maps_for_imagenet(name, maps):
         ("simplenet_cifar_5m_extra_pool", 32),
         ("simplenetv1_small_m1_05", 25),
         ("mobilenet_v2", 32),
+        ("mobilenet_v1", 32),
+        ("efficientnet_lite0", 32),
     ],
 )
 def test_pictures_too_small(name, least):

@@ -8,7 +8,8 @@ from keras import layers
 
 from edge.errors import InputError
 from edge.models import build, specs
-from edge.models.counting import count
+from edge.models.counting import SparseCounts, count, sparse_counts
+from edge.training.pruning import prunable_layers
 
 
 @pytest.mark.parametrize("spec", specs(), ids=lambda spec: spec.name)
@@ -56,6 +57,58 @@ def test_mobilenet_v2_widths_of_sparse_models(alpha):
     rows = [f"block_{last}_project" if last else "expanded_conv_project" for last in (0, 2, 5, 9, 12, 15, 16)]
     channels = tuple(model.get_layer(name).filters for name in ("Conv1", *rows, "Conv_1"))
     assert (counts.fused, counts.macs, channels) == OTHER_WIDTHS[alpha]
+
+
+# alpha: fused, MACs
+MOBILENET_V1 = {
+    0.75: (2_577_352, 325_400_448),
+    1.0: (4_221_032, 568_740_352),
+    1.4: (7_656_176, 1_094_373_002),
+}
+
+
+@pytest.mark.parametrize("alpha", MOBILENET_V1)
+def test_mobilenet_v1_widths(alpha):
+    for padding in ("same", "symmetric"):
+        counts = count(build("mobilenet_v1", alpha=alpha, padding=padding))
+        assert (counts.fused, counts.macs) == MOBILENET_V1[alpha]
+
+
+def test_efficientnet_lite0_is_b0_without_its_squeeze_and_excite_branches():
+    ours = count(build("efficientnet_lite0", padding="symmetric"))
+    b0 = keras.applications.EfficientNetB0(weights=None)
+    kept = [layer for layer in count(b0).layers if "_se_" not in layer.name and layer.kind != "Normalization"]
+    assert [(layer.kind, layer.parameters, layer.macs) for layer in ours.layers] == [
+        (layer.kind, layer.parameters, layer.macs) for layer in kept
+    ]
+
+
+# sparsity of the 1x1 convolutions, non-zeros with one bias per channel, MACs that remain
+SPARSE = {
+    ("mobilenet_v1", 0.75): (0.9, 987_938, 52_282_445),
+    ("mobilenet_v1", 1.0): (0.9, 1_395_406, 83_197_235),
+    ("mobilenet_v1", 1.4): (0.9, 2_127_243, 145_932_427),
+    ("mobilenet_v2", 0.8): (0.85, 1_561_926, 56_447_571),
+    ("mobilenet_v2", 1.0): (0.85, 1_681_845, 73_025_408),
+    ("mobilenet_v2", 1.15): (0.85, 1_993_610, 101_791_856),
+    ("mobilenet_v2", 1.4): (0.85, 2_534_990, 127_806_986),
+    ("mobilenet_v2", 1.8): (0.8, 3_827_818, 230_998_995),
+    ("mobilenet_v2", 2.0): (0.85, 4_000_091, 226_432_768),
+}
+
+
+@pytest.mark.parametrize(("name", "alpha"), SPARSE)
+def test_nonzeros_and_macs_of_sparse_models(name, alpha):
+    sparsity, nonzeros, macs = SPARSE[name, alpha]
+    model = build(name, alpha=alpha, padding="symmetric")
+    shares = {layer.name: sparsity for layer in prunable_layers(model)}
+    assert sparse_counts(count(model), shares) == SparseCounts(nonzeros, macs)
+
+
+def test_nonzeros_of_an_unknown_cost_are_unknown():
+    inputs = layers.Input((4, 8))
+    model = keras.Model(inputs, layers.Dense(3)(layers.MultiHeadAttention(2, 4)(inputs, inputs)))
+    assert sparse_counts(count(model), {}) is None
 
 
 # alpha: millions of MACs at 192, 160, 128, 96 pixels, printed without decimals

@@ -15,6 +15,8 @@ from edge.models import arguments_of, build, register, spec_of, specs
 def test_names():
     assert [spec.name for spec in specs()] == [
         "mobilenet_v2",
+        "mobilenet_v1",
+        "efficientnet_lite0",
         "simplenet_cifar_5m",
         "simplenet_cifar_5m_extra_pool",
         "simplenet_cifar_310k",
@@ -31,7 +33,9 @@ def test_importing_the_registry_loads_neither_tensorflow_nor_keras_nor_numpy():
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="'mobilenetv2'; did you mean mobilenet_v2"):
         spec_of("mobilenetv2")
-    with pytest.raises(InputError, match="there are: mobilenet_v2, simplenet_cifar_5m"):
+    with pytest.raises(
+        InputError, match="there are: mobilenet_v2, mobilenet_v1, efficientnet_lite0, simplenet_cifar_5m"
+    ):
         build("qqq")
 
 
