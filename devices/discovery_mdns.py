@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[Find
             raise
         return (), ("the network was not searched: the package zeroconf is missing (edge-convert[host] has it)",)
     try:
+        if interface:
+            with socket.socket(socket.AF_INET6 if ":" in interface else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((interface, 0))  # an address of another machine fails here, with nothing begun
         with Zeroconf([interface] if interface else InterfaceChoice.All) as network:
             return _boards(_resolved(network, _heard(network, duration_s))), ()
     except OSError as error:
@@ -39,15 +43,16 @@ def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[Find
 
 
 def _heard(network: Zeroconf, duration_s: float) -> list[tuple[str, str]]:
-    from zeroconf import ServiceBrowser, ServiceStateChange
+    from zeroconf import DNSQuestionType, ServiceBrowser, ServiceStateChange
 
+    # Answers by multicast: one to this machine alone would reach Avahi instead of us where it runs, too.
     names: dict[tuple[str, str], None] = {}
 
     def note(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if state_change is not ServiceStateChange.Removed:
             names[service_type, name] = None
 
-    browser = ServiceBrowser(network, list(SERVICES), handlers=[note])
+    browser = ServiceBrowser(network, list(SERVICES), handlers=[note], question_type=DNSQuestionType.QM)
     time.sleep(duration_s)
     browser.cancel()
     return list(names)
@@ -55,13 +60,13 @@ def _heard(network: Zeroconf, duration_s: float) -> list[tuple[str, str]]:
 
 def _resolved(network: Zeroconf, heard: Iterable[tuple[str, str]]) -> list[ServiceInfo]:
     """Ask each for its host name and addresses; a second for all together."""
-    from zeroconf import AddressResolver, ServiceInfo  # type: ignore[attr-defined]  # public, though not in its __all__
+    from zeroconf import AddressResolver, DNSQuestionType, ServiceInfo  # type: ignore[attr-defined]  # public, though not in its __all__
 
     until = time.monotonic() + RESOLVE_S
     found: list[ServiceInfo] = []
     for info in (*(ServiceInfo(*each) for each in heard), AddressResolver(DEFAULT_NAME)):
         left_ms = max(1, int((until - time.monotonic()) * 1000))
-        if info.request(network, left_ms) and info.parsed_scoped_addresses():
+        if info.request(network, left_ms, DNSQuestionType.QM) and info.parsed_scoped_addresses():
             found.append(info)
     return found
 

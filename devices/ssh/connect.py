@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import asyncssh
 
@@ -30,9 +32,8 @@ _ONLY_KEYS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Hop:
-    """One machine to log in to: what the user wrote, and where that leads by ~/.ssh/config."""
+    """One machine to log in to: what the SSH library is given, and where that leads by ~/.ssh/config."""
 
-    written: str
     arguments: dict[str, Any]
     host: str
     port: int
@@ -120,11 +121,15 @@ def _arguments(host: str, user: str | None, port: int | None, identity: str | No
 def _hop(arguments: dict[str, Any], jump: str | None) -> Hop:
     """Look up in ~/.ssh/config where this leads; what was given explicitly stands above it."""
     try:
-        found = asyncssh.SSHClientConnectionOptions(**{**arguments, "client_keys": None}, tunnel=jump or ())
+        found = asyncssh.SSHClientConnectionOptions(**{**arguments, "client_keys": None}, tunnel=jump or (), config=())
     except (asyncssh.ConfigParseError, OSError, ValueError) as error:
         raise DeviceError(f"~/.ssh/config cannot be used for {arguments['host']}: {error}") from error
     jumps = parse_jumps(found.tunnel) if isinstance(found.tunnel, str) else ()
-    return Hop(arguments["host"], arguments, found.host, found.port, found.username, jumps)
+    if "client_keys" not in arguments and (named := found.config.get("IdentityFile")) is not None:
+        # One that is not there is passed over, as ssh does; with none left, the usual ones of ~/.ssh are tried.
+        there = [each for each in cast("list[str]", named) if Path(each).expanduser().is_file()]
+        arguments = {**arguments, "client_keys": there}
+    return Hop(arguments, found.host, found.port, found.username, jumps)
 
 
 class _Client(asyncssh.SSHClient):
@@ -160,7 +165,7 @@ async def _log_in(
             keepalive_count_max=KEEPALIVES,
             ignore_encrypted=True,
         )
-    except (asyncssh.Error, OSError, ValueError) as error:
+    except (asyncssh.Error, OSError, ValueError, asyncio.TimeoutError) as error:
         if client.shown is not None:
             known = pinned or [HostKey.of(label, key) for key in vouched]
             raise UntrustedKey(str(hop), HostKey.of(label, client.shown), known) from error
@@ -181,6 +186,8 @@ def _translated(hop: Hop, error: Exception) -> DeviceError:
             f"the name {hop.host!r} leads nowhere: {error.strerror}",
             hint="is the board on? `edge devices scan` lists those that announce themselves",
         )
+    if isinstance(error, asyncio.TimeoutError):
+        return UnreachableError(f"{hop} did not answer in time", hint="is the board on?")
     if isinstance(error, asyncssh.ChannelOpenError):
         return UnreachableError(f"the machine before it cannot reach {hop}: {error.reason}")
     reason = error.reason if isinstance(error, asyncssh.DisconnectError) else getattr(error, "strerror", None) or error

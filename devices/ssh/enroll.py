@@ -22,6 +22,10 @@ class Question:
     known_to_ssh: bool
 
 
+_NOT_ACCEPTED = (
+    "nothing was stored. `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on that machine tells its key; on a "
+    "terminal you are asked, a script gives --fingerprint SHA256:..."
+)
 Accept = Callable[[Question], bool]
 
 
@@ -78,7 +82,7 @@ def _accepted(board: Board, accept: Accept, deadline_s: float) -> tuple[HostKey,
                 raise
             if not accept(Question(error.where, error.shown, _is_known_to_ssh(board, error.shown))):
                 raise HostKeyError(
-                    f"the host key of {error.where} was not accepted: {error.shown}", hint="nothing was stored"
+                    f"the host key of {error.where} was not accepted: {error.shown}", hint=_NOT_ACCEPTED
                 ) from error
             pins[error.shown.label] = (error.shown,)
             accepted.append(error.shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from devices.errors import DeadlineError, UnreachableError
 T = TypeVar("T")
 CLEANUP_S = 3.0  # what work that came too late may still take to undo what it began
 STOP_S = 5.0
+_SILENCE = logging.NullHandler()  # stderr is no place for their records; handlers of the user's own still get them
 
 
 class LoopThread:
@@ -52,6 +54,8 @@ class LoopThread:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
+                for talker in ("asyncio", "asyncssh"):  # a broken connection is told by an error, once
+                    logging.getLogger(talker).addHandler(_SILENCE)
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(self._loop,), daemon=True, name="ssh")
                 self._thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import secrets
@@ -18,6 +19,7 @@ from devices.errors import TransferError, UnreachableError
 
 BLOCK_BYTES = 1 << 20  # read and sent at once; the library keeps up to 128 requests of it on the way
 MODE = 0o644
+_CUT = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
 _MOST_NAME = 100  # of a goal's name in its draft's: a file's name has at most 255 bytes
 
@@ -30,6 +32,8 @@ async def transferring(source: str, goal: str, device: str) -> AsyncIterator[Non
     except (*_LOST, asyncssh.DisconnectError) as error:
         raise UnreachableError(f"the connection to {device} broke while {source} was copied") from error
     except (OSError, asyncssh.Error) as error:
+        if isinstance(error, OSError) and error.errno in _CUT:  # from the socket; no file gives these
+            raise UnreachableError(f"the connection to {device} broke while {source} was copied") from error
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.reason
         raise TransferError(
             f"{source} could not be copied to {goal}: {reason}", hint="what was at the goal is untouched"

@@ -21,7 +21,7 @@ def edge(*arguments: str, **environment: str):
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **environment},
+        env={**os.environ, "EDGE_CONFIG_DIR": "/nonexistent", **environment},
     )
 
 
