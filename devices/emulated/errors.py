@@ -2,9 +2,10 @@
 
 DeviceError (devices.errors)  exit 10
 ├── PartMissingError          exit 8   a program that the emulation needs is not installed, or is of the wrong kind
-├── RuntimeRefusedError       exit 8   the runtime asked for is not known, or cannot work with this QEMU
 ├── PreparationError          exit 10  the root file system, a wheel or the plugin could not be made
 └── CountError                exit 10  the instructions of a run could not be counted
+
+A runtime that cannot work is refused by the solver's own error, NoRuntimeFits (exit 8).
 """
 
 from __future__ import annotations
@@ -14,12 +15,6 @@ from devices.errors import DeviceError
 
 class PartMissingError(DeviceError):
     """A program that the emulation needs is not installed, or is of the wrong kind; the hint names its package."""
-
-    exit_code = 8
-
-
-class RuntimeRefusedError(DeviceError):
-    """The runtime asked for is not known, or cannot work with this QEMU; the hint says what would."""
 
     exit_code = 8
 

@@ -96,7 +96,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _make(goal: Path, make: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory(prefix=".draft-", dir=goal.parent) as folder:
+    prefix = f".draft-{goal.name}-"
+    for left in goal.parent.glob(f"{prefix}*"):  # by a process that was killed: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=goal.parent) as folder:
         draft = Path(folder) / goal.name
         make(draft)
         draft.replace(goal)

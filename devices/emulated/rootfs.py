@@ -12,7 +12,7 @@ from pathlib import Path
 
 from devices.emulated.kept import found_program, kept_folder, made_by, once
 
-SUITE, PYTHON = "bookworm", "3.11"
+SUITE, PYTHON, GLIBC = "bookworm", "3.11", (2, 36)
 PACKAGES = (
     "base-files",
     "libgcc-s1",
@@ -22,6 +22,7 @@ PACKAGES = (
     "python3",
     "zlib1g",
 )
+_WHAT = "the root file system of emulated boards"
 _DEADLINE_S = 600.0
 
 
@@ -32,9 +33,13 @@ def root_folder() -> Path:
         PartMissingError: mmdebstrap is not installed.
         PreparationError: It failed: no network, no space.
     """
+    return once(root_path(), _make, what=_WHAT, deadline_s=_DEADLINE_S)
+
+
+def root_path() -> Path:
+    """Return where the root file system is, or would be."""
     digest = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:12]
-    goal = kept_folder() / f"root-{SUITE}-{digest}"
-    return once(goal, _make, what="the root file system of emulated boards", deadline_s=_DEADLINE_S)
+    return kept_folder() / f"root-{SUITE}-{digest}"
 
 
 def _make(draft: Path) -> None:
@@ -48,7 +53,7 @@ def _make(draft: Path) -> None:
             SUITE,
             os.fspath(draft),
         ],
-        what="the root file system of emulated boards",
+        what=_WHAT,
         deadline_s=_DEADLINE_S,
         hint=f"it needs Debian's packages ({SUITE}, arm64) from deb.debian.org; check the network and try again",
     )

@@ -1,58 +1,30 @@
-"""Which TFLite runtime an emulated board has: the ones that are known to work, their wheels, and the board's choice."""
+"""Which TFLite runtime an emulated board has: its choice, whether it works with this QEMU, and its unpacked wheels."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
-import re
-import shutil
-import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from devices.emulated.boards import BOARDS
-from devices.emulated.errors import PreparationError, RuntimeRefusedError
-from devices.emulated.kept import kept_folder, made_by, once
+from devices.emulated.errors import PreparationError
+from devices.emulated.kept import kept_folder, once
 from devices.emulated.qemu import Qemu
-from devices.emulated.rootfs import PYTHON
+from devices.emulated.rootfs import GLIBC, PYTHON
 from devices.errors import UnknownDeviceError
 from devices.places import config_dir
+from devices.solver.solve import Solution, solve
+from devices.solver.target import Target, version_of
+from devices.solver.wheels import fetch
 
-PLATFORMS = (
-    "manylinux2014_aarch64",
-    "manylinux_2_17_aarch64",
-    "manylinux_2_27_aarch64",
-    "manylinux_2_28_aarch64",
-    "manylinux_2_34_aarch64",
-)
-_NUMPY = "numpy==1.26.4"
-# What its Python interface imports; the rest of what it declares serves compilers that are not used here.
-WHEELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "ai-edge-litert==2.1.6": ("ai-edge-litert==2.1.6", _NUMPY),
-        "ai-edge-litert==2.3.0": ("ai-edge-litert==2.3.0", _NUMPY),
-        "tflite-runtime==2.14.0": ("tflite-runtime==2.14.0", _NUMPY),
-    }
-)
 DEFAULT = "ai-edge-litert==2.1.6"
-_NEWEST_FIRST = ("ai-edge-litert==2.3.0", DEFAULT)
-# From this version on ai-edge-litert dies in every QEMU before this one, at its first inference.
-_CRASHES_FROM, _CRASHES_BEFORE = (2, 2), (10,)
+# Of a runtime's requirements the first two, itself and NumPy, are all that running a model takes.
+_NEEDED = 2
 _DEADLINE_S = 600.0
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a runtime cannot be had, and what would work."""
-
-    why: str
-    instead: str
 
 
 def runtime_of(name: str) -> str:
@@ -64,102 +36,73 @@ def runtime_of(name: str) -> str:
     return _choices().get(name, DEFAULT)
 
 
-def set_runtime(name: str, spec: str, qemu: Qemu) -> str:
+def set_runtime(name: str, spec: str | None, qemu: Qemu) -> str:
     """Choose a board's runtime, from its next program on, and return it as "name==version".
 
     Args:
         name: The emulated board.
-        spec: "name==version"; or "newest", the newest that works with this QEMU.
+        spec: What `devices.solver.solve.solve` takes: "name==version", a name, "newest" (of those that work with this
+            QEMU), or None for the one verified the most.
         qemu: What is to run it.
 
     Raises:
         UnknownDeviceError: There is no emulated board of that name.
-        RuntimeRefusedError: The runtime is not known, or cannot work with this QEMU.
+        NoRuntimeFits: The runtime is not known, or cannot work with this QEMU; says why and what would.
         PreparationError: The choice cannot be stored.
     """
-    if name not in BOARDS:
-        raise UnknownDeviceError(f"{name!r} is no emulated board", hint=f"emulated boards are: {', '.join(BOARDS)}")
-    runtime = _resolved(spec, qemu)
-    check_runtime(runtime, qemu)
+    found = solution_of(name, spec, qemu)
+    runtime = f"{found.name}=={found.version}"
     _store({**_choices(), name: runtime})
     return runtime
 
 
-def check_runtime(runtime: str, qemu: Qemu) -> None:
-    """Raise if a runtime cannot work with this QEMU, or is not known.
+def solution_of(name: str, spec: str | None, qemu: Qemu) -> Solution:
+    """Return the runtime that fits a board under a QEMU.
 
     Raises:
-        RuntimeRefusedError: It cannot; the message says why, the hint what would work.
+        UnknownDeviceError: There is no emulated board of that name.
+        NoRuntimeFits: None, or not what was asked for; says why and what would.
     """
-    refusal = refused(runtime, qemu)
-    if refusal is not None:
-        raise RuntimeRefusedError(refusal.why, hint=refusal.instead)
+    board = BOARDS.get(name)
+    if board is None:
+        raise UnknownDeviceError(f"{name!r} is no emulated board", hint=f"emulated boards are: {', '.join(BOARDS)}")
+    target = Target(
+        architecture="aarch64",
+        python=version_of(PYTHON),
+        glibc=GLIBC,
+        features=frozenset(board.features),
+        cpu=board.cpu,
+        emulator=qemu.version,
+    )
+    return solve(target, spec)
 
 
-def refused(runtime: str, qemu: Qemu) -> Refusal | None:
-    """Return why a runtime cannot be had with this QEMU; None where it can."""
-    name, _, version = runtime.partition("==")
-    numbers = tuple(map(int, re.findall(r"\d+", version)))
-    if name == "ai-edge-litert" and numbers >= _CRASHES_FROM and qemu.version < _CRASHES_BEFORE:
-        return Refusal(
-            f"{name} {version} crashes in {qemu}",
-            f"{DEFAULT} works with it; QEMU {_CRASHES_BEFORE[0]} runs {_NEWEST_FIRST[0]}, but counts no instructions",
-        )
-    if runtime not in WHEELS:
-        return Refusal(
-            f"the runtime {runtime!r} is not known to work on emulated boards", f"known are: {', '.join(WHEELS)}"
-        )
-    return None
-
-
-def site_folder(runtime: str) -> Path:
-    """Return the folder of a runtime's unpacked wheels, downloaded now if it is not there yet.
+def site_folder(solution: Solution) -> Path:
+    """Return the folder of a runtime's unpacked wheels, downloaded now if it is not there yet; boards share it.
 
     Raises:
-        PreparationError: A wheel cannot be downloaded or unpacked.
+        WheelError: A wheel cannot be downloaded.
+        PreparationError: It cannot be unpacked.
     """
-    wheels = WHEELS[runtime]
-    digest = hashlib.sha256(" ".join((PYTHON, *wheels)).encode()).hexdigest()[:12]
-    goal = kept_folder() / f"site-{runtime.replace('==', '-')}-{digest}"
+    wheels = solution.requirements[:_NEEDED]
+    digest = hashlib.sha256(" ".join((solution.python_tag, *wheels)).encode()).hexdigest()[:12]
+    goal = kept_folder() / f"site-{solution.name}-{solution.version}-{digest}"
     return once(
-        goal, lambda draft: _unpack(wheels, draft), what=f"the wheels of {runtime} for aarch64", deadline_s=_DEADLINE_S
+        goal,
+        lambda draft: _unpack(solution, draft),
+        what=f"the environment of {solution.name} {solution.version}",
+        deadline_s=_DEADLINE_S,
     )
 
 
-def _unpack(wheels: tuple[str, ...], draft: Path) -> None:
-    downloads = draft.parent / "wheels"
-    platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
-    made_by(
-        [
-            *_pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
-            "--python-version", PYTHON, "--implementation", "cp", *platforms, "--dest", os.fspath(downloads), *wheels,
-        ],
-        what=f"the environment of {wheels[0]}",
-        deadline_s=_DEADLINE_S,
-        hint="its wheels come from the package index that pip is configured for; check the network and try again",
-    )  # fmt: skip
-    for path in sorted(downloads.iterdir()):
+def _unpack(solution: Solution, draft: Path) -> None:
+    needed = replace(solution, requirements=solution.requirements[:_NEEDED])
+    for each in fetch(needed, deadline_s=_DEADLINE_S).wheels:
         try:
-            with zipfile.ZipFile(path) as wheel:
+            with zipfile.ZipFile(each.path) as wheel:
                 wheel.extractall(draft)
         except zipfile.BadZipFile as error:
-            raise PreparationError(f"{path.name} is damaged: {error}", hint="try again") from error
-
-
-def _pip() -> list[str]:
-    """Return what starts pip: this Python's, or the first one installed."""
-    if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
-    found = shutil.which("pip3") or shutil.which("pip")
-    if found is None:
-        raise PreparationError("wheels are downloaded by pip, which is not installed", hint="install pip")
-    return [found]
-
-
-def _resolved(spec: str, qemu: Qemu) -> str:
-    if spec.strip() == "newest":
-        return next(runtime for runtime in _NEWEST_FIRST if refused(runtime, qemu) is None)
-    return re.sub(r"\s+", "", spec).lower().replace("_", "-")
+            raise PreparationError(f"{each.path} is damaged: {error}", hint="delete it and try again") from error
 
 
 def _choices() -> dict[str, str]:
