@@ -214,7 +214,7 @@ def test_a_cut_connection_leaves_nothing_and_the_next_sends_the_rest(board):
 def test_two_at_once_are_told_apart(board):
     board.base.mkdir(parents=True)
     with (board.base / "setup.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH)
         with pytest.raises(SetupError, match="another set-up is running"):
             setup(board, FIRST)
     setup(board, FIRST)
