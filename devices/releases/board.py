@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +53,15 @@ class Patience:
     lease_s: float = 30.0
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What serves when the lock is taken: its id, the one before it, and whether it is just what was asked for."""
+
+    release: str | None
+    previous: str | None
+    same: bool
+
+
 class ReleaseBoard:
     """The releases under one root of one board.
 
@@ -67,11 +75,11 @@ class ReleaseBoard:
     def __init__(self, agent: Agent, device: str, root: str, *, patience: Patience | None = None) -> None:
         self._agent = agent
         self.device, self.root = device, root
+        self._is_locked = False
         self.patience = patience or Patience()
 
-    @contextlib.contextmanager
-    def locked(self, who: str, *, on_step: OnStep) -> Iterator[None]:
-        """Keep other deployers out; the lock is gone when the agent is, whatever ends it.
+    def lock(self, who: str, files: Mapping[str, Any] | None = None, *, on_step: OnStep) -> Serving:
+        """Keep other deployers out until the agent ends, whatever ends it; say what serves.
 
         Raises:
             BusyError: Somebody else has been deploying for longer than was waited.
@@ -81,14 +89,10 @@ class ReleaseBoard:
             on_step(f"waiting for {(event.get('holder') or {}).get('who', 'another deployment')}", 0, 1)
 
         wait_s = self.patience.lock_s
-        fields: dict[str, Any] = {"who": who, "wait_s": wait_s, "lease_s": self.patience.lease_s}
+        fields: dict[str, Any] = {"who": who, "files": files, "wait_s": wait_s, "lease_s": self.patience.lease_s}
         answer = self._call("store_lock", self.patience.answer_s + wait_s, waiting, **fields)
-        self.root = answer["root"]
-        try:
-            yield
-        finally:
-            with contextlib.suppress(Exception):  # the connection may be what failed: then the lock is gone with it
-                self._call("store_unlock", self.patience.answer_s)
+        self.root, self._is_locked = answer["root"], True
+        return Serving(answer["current"], answer["previous"], answer["serves"])
 
     def send(self, contents: Sequence[Content], *, keep: int, on_step: OnStep) -> int:
         """Send what is not there, going on where an interrupted deployment ended; return how many bytes that took.
@@ -109,13 +113,12 @@ class ReleaseBoard:
         return sent
 
     def golden(self, model: str, golden: str, *, on_step: OnStep) -> Golden:
-        """Run golden vectors on the board; paths are relative to the root."""
+        """Run golden vectors on the board; paths are relative to the root, whose lock must be held."""
 
         def ran(event: dict[str, Any]) -> None:
             on_step("checking", int(event.get("done", 0)), int(event.get("of", 1)))
 
-        paths: dict[str, Any] = {"model": f"{self.root}/{model}", "golden": f"{self.root}/{golden}"}
-        return Golden.parse(self._call("golden", self.patience.golden_s, ran, **paths))
+        return Golden.parse(self._call("golden", self.patience.golden_s, ran, model=model, golden=golden))
 
     def publish(self, files: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, str | None]:
         """Make a release of contents that are there and switch to it; return its id and that of the one before."""
@@ -192,8 +195,9 @@ class ReleaseBoard:
         payload: bytes | None = None,
         **fields: object,
     ) -> Any:  # noqa: ANN401
+        root = {} if self._is_locked else {"root": self.root}  # the agent knows it then
         answer = self._agent.call(
-            job, deadline_s=deadline_s, on_progress=on_progress, payload=payload, root=self.root, **fields
+            job, deadline_s=deadline_s, on_progress=on_progress, payload=payload, **root, **fields
         )
         if "refused" in answer:
             raise refusal(self.device, answer["refused"])

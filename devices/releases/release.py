@@ -37,15 +37,13 @@ def release(board: ReleaseBoard, package: Package, terms: Terms, *, on_step: OnS
         DamagedError: What arrived is not what was sent, twice.
         GoldenError: The model answers otherwise there than here; nothing was switched, or it was switched back.
     """
-    with _hinting(_UNTOUCHED + _AGAIN) as stage, board.locked(terms.who, on_step=on_step):
+    with _hinting(_UNTOUCHED + _AGAIN) as stage:
         unit_text(terms.program or "/", board.root)  # refused before anything is sent
-        before = board.status(verify=False)
-        if _serves(board, before, package):
+        now = board.lock(terms.who, package.files(), on_step=on_step)
+        if now.release is not None and now.same:
             golden = _checked(board, package.golden, CURRENT_MODEL, f"current/{GOLDEN}", on_step)
             unit = _unit(board, terms) if terms.program else None
-            assert before.current is not None
-            previous = before.serving.previous if before.serving else None
-            return Released(board.device, board.root, before.current, previous, True, 0, golden, unit)
+            return Released(board.device, board.root, now.release, now.previous, True, 0, golden, unit)
         sent = board.send(package.contents, keep=terms.keep, on_step=on_step)
         blobs = {each.name: f"blobs/{each.sha256}" for each in package.contents}
         golden = _checked(board, package.golden, blobs[MODEL], blobs.get(GOLDEN, ""), on_step)
@@ -69,7 +67,8 @@ def roll_back(board: ReleaseBoard, to: str | None, who: str, *, check: bool = Tr
         DamagedError: Its files are not as they were deployed.
         GoldenError: It does not pass its golden vectors (any more).
     """
-    with _hinting(_UNTOUCHED) as stage, board.locked(who, on_step=on_step):
+    with _hinting(_UNTOUCHED) as stage:
+        board.lock(who, on_step=on_step)
         before = board.status(verify=False)
         target = _target(before, to)
         checked = board.status(only=target.id).find(target.id)
@@ -107,15 +106,6 @@ def _hinting(hint: str) -> Iterator[_Stage]:
         if hasattr(error, "hint"):
             error.hint = f"{error.hint}; {stage.hint}" if error.hint else stage.hint
         raise
-
-
-def _serves(board: ReleaseBoard, before: Status, package: Package) -> bool:
-    """Whether exactly these files serve already, and are right on the disk."""
-    now = before.serving
-    if now is None or now.files != package.files() or now.label != package.label:
-        return False
-    checked = board.status(only=now.id).serving
-    return checked is not None and not checked.faults
 
 
 def _checked(board: ReleaseBoard, golden: Content | None, model: str, vectors: str, on_step: OnStep) -> Golden | None:

@@ -1,9 +1,9 @@
 """The job `golden`: run a model here on inputs whose right outputs are known, and compare.
 
 Golden vectors are one .npz archive: `input.RUN.INDEX` and `output.RUN.INDEX` for each run, and `about`, JSON as bytes:
-{"outputs": [{"name", "unit": "steps" | "relative", "limit", "stride"}], ...}. Of a large output only every stride-th
-value is kept. In steps, a difference is that of the stored integers; relative, it is divided by the largest magnitude
-of the right output.
+{"outputs": [{"name", "unit": "steps" | "relative" | "share", "limit", "stride"}], ...}. Of a large output only every
+stride-th value is kept. In steps, a difference is that of the stored integers; relative, it is divided by the largest
+magnitude of the right output; as a share, it counts the values that differ.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from edge.agent.infer import loaded
 from edge.agent.request import field
+from edge.agent.store import Store
+from edge.agent.store_lock import held_any
 from edge.runtime.errors import ModelInputError
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
     """Answer with the largest difference of each output over all runs, and whether all are within their limits."""
-    about, runs = read(field(request, "golden", str))
-    model = loaded(request)
+    about, runs = read(_inside(field(request, "golden", str)))
+    model = loaded({**request, "model": _inside(field(request, "model", str))})
     worst: list[dict[str, Any]] = [{**each, "largest": 0.0, "run": 0} for each in about["outputs"]]
     for number, (inputs, right) in enumerate(runs):
         _compare(model, inputs, right, worst, number)
@@ -40,6 +42,11 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN4
         "outputs": worst,
         "runtime": {"name": model.runtime.name, "version": model.runtime.version},
     }
+
+
+def _inside(path: str) -> str:
+    """Return a path; a relative one begins at the root whose lock this agent holds, if it holds one."""
+    return str(Store.of({}).root / path) if held_any() else path
 
 
 def read(path: str) -> tuple[dict[str, Any], list[tuple[list[NDArray[generic]], ...]]]:
@@ -85,8 +92,8 @@ def difference(got: NDArray[Any], right: NDArray[Any], unit: str) -> float:
 
     if got.shape != right.shape or got.dtype != right.dtype:
         return float("inf")
-    if right.dtype.kind not in "iufb":
-        return 0.0 if bool((got == right).all()) else float("inf")
+    if unit == "share" or right.dtype.kind not in "iufb":
+        return float((got != right).mean()) if right.size else 0.0
     a, b = got.astype(np.float64), right.astype(np.float64)
     finite = np.isfinite(b)
     if not np.array_equal(np.isfinite(a), finite) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):

@@ -30,7 +30,6 @@ JOBS = {
     "kernels": "edge.agent.kernels",
     "golden": "edge.agent.golden",
     "store_lock": "edge.agent.store_lock:lock",
-    "store_unlock": "edge.agent.store_lock:unlock",
     "store_check": "edge.agent.store_blobs:check",
     "store_write": "edge.agent.store_blobs:write",
     "store_seal": "edge.agent.store_blobs:seal",

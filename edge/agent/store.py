@@ -31,6 +31,7 @@ MANIFEST, CURRENT = "manifest.json", "current"
 SCHEMA = "edge-release/1"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 Job = Callable[[dict[str, Any], Any], dict[str, Any]]
+_locked: list[Path] = []  # the roots whose locks this agent holds; requests need not name the last one
 
 
 class Refused(Exception):  # noqa: N818  (what happened, not a kind of error)
@@ -68,12 +69,18 @@ class Store:
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> Store:
-        """Return the store a request names; "~" is the home folder here, other relative paths begin there."""
+        """Return the store a request names, or the one whose lock this agent took last.
+
+        "~" is the home folder here, and other relative paths begin there.
+        """
+        if request.get("root") is None and _locked:
+            return cls(_locked[-1])
         text = field(dict(request), "root", str)
         return cls(Path("~").expanduser() / Path(text).expanduser())
 
     def make(self) -> None:
-        """Make the folders that are not there yet."""
+        """Make the folders that are not there yet, and be the one that requests mean if they name none."""
+        _locked[:] = [*(each for each in _locked if each != self.root), self.root]
         for folder in (self.root, self.blobs, self.releases):
             folder.mkdir(parents=True, exist_ok=True)
 

@@ -38,10 +38,6 @@ class Lease:
         self._heard_s = time.monotonic()
         self._busy -= 1
 
-    def release(self) -> None:
-        """Let others in."""
-        self._file.close()
-
     def _watch(self) -> None:
         while not self._file.closed:
             idle_s = time.monotonic() - self._heard_s
@@ -64,6 +60,11 @@ def held(store: Store) -> Lease:
     return _held[store.root]
 
 
+def held_any() -> bool:
+    """Tell whether this agent holds any lock."""
+    return bool(_held)
+
+
 def holder(store: Store) -> dict[str, Any] | None:
     """Return who holds the lock of a store: {"who", "pid"}; None where nobody does."""
     try:
@@ -79,7 +80,11 @@ def holder(store: Store) -> dict[str, Any] | None:
 
 @refusing
 def lock(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Take the lock of a root, waiting up to `wait_s` for another holder, and tidy up what was left there."""
+    """Take the lock of a root, waiting up to `wait_s` for another holder, and tidy up what was left there.
+
+    It is held until this agent ends. With `files` ({name: {sha256, bytes}}) the answer says in `serves` whether just
+    these serve already, read and compared.
+    """
     store, who = Store.of(request), field(request, "who", str)
     wait_s, lease_s = at_least(request, "wait_s", 0, 0.0), at_least(request, "lease_s", 0.1, 30.0)
     store.make()
@@ -90,16 +95,15 @@ def lock(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN
         file.flush()
         _held[store.root] = Lease(store.root, file, lease_s)
     store.tidy()
-    return {"root": str(store.root), "current": store.serving()}
+    with held(store):
+        return {"root": str(store.root), **_serving(store, field(request, "files", (dict, type(None)), None))}
 
 
-@refusing
-def unlock(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Let others in; no lock is no error."""
-    lease = _held.pop(Store.of(request).root, None)
-    if lease is not None:
-        lease.release()
-    return {}
+def _serving(store: Store, files: dict[str, Any] | None) -> dict[str, Any]:
+    current = store.serving()
+    manifest = store.manifest(current) if current else None
+    same = current is not None and manifest is not None and manifest["files"] == files and not store.faults(current)
+    return {"current": current, "previous": manifest.get("previous") if manifest else None, "serves": same}
 
 
 def _locked(store: Store, wait_s: float, progress: Any) -> IO[str]:  # noqa: ANN401
