@@ -31,6 +31,13 @@ def _recipes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Re
         raise click.BadParameter(f"{error}; {error.hint}", ctx, param) from error
 
 
+def _file_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is no plain file name: artifacts stay in the folder of --out."""
+    if value is not None and (not value.isprintable() or "/" in value or value.strip() in ("", ".", "..")):
+        raise click.BadParameter(f"{value!r} is no file name; --out names the folder", ctx, param)
+    return value
+
+
 def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float]:
     """Return the tolerance's fields from NAME=VALUE pairs separated by commas."""
     from converters.recipes import Tolerance
@@ -65,7 +72,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     required=True,
     help="Folder for NAME-RECIPE.tflite and NAME-RECIPE.json.",
 )
-@click.option("--name", help="Name of the artifacts instead of the source's.")
+@click.option("--name", callback=_file_name, help="Name of the artifacts instead of the source's.")
 @click.option("--weights", help="For a registry name: a .keras, .weights.h5 or .tflite file, or 'imagenet'.")
 @click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="For a registry name: width.")
 @click.option("--image-size", type=click.IntRange(min=1), help="Height and width of the input, pixels.")
@@ -80,7 +87,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     show_default=True,
     help="Take at most so many inputs from each source.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of inputs.")
 @click.option("--labels", metavar="FILE|imagenet", help="Class names, one per line.")
 @click.option("--preprocess", type=click.Choice(_MODES), help="How pixels were scaled in training.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Static batch size.")

@@ -85,3 +85,14 @@ def test_an_interrupt_ends_with_130():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + signal.SIGINT
     assert "interrupted" in done.stderr
+
+
+def test_the_end_of_a_file_is_no_interrupt():
+    code = (
+        "from edge.cli import main\n"
+        "def end(ctx): raise EOFError('no data left')\n"
+        "main.cli.invoke = end\nmain.main(['models'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "internal error: EOFError: no data left" in done.stderr
