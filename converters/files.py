@@ -14,6 +14,23 @@ from converters.errors import WriteError
 _CHUNK_BYTES = 1 << 20
 
 
+def require_folder(folder: Path) -> None:
+    """Say before the work that a folder cannot be made or written to; makes nothing.
+
+    Raises:
+        WriteError: something that is no folder is in the way, or there is no permission.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise WriteError(f"could not write to {folder}: {there} is no folder", hint="choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise WriteError(
+            f"could not write to {folder}: no permission for {there}", hint="choose a folder you may write to"
+        )
+
+
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write a file so that readers see the old content or the new one, never a part.
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from converters.errors import ConversionError
 from converters.frozen import FrozenModel
+from converters.modelfile import parse_model
 from converters.quiet import quiet
 from converters.recipes import Recipe
 from converters.samples import SampleSet
@@ -87,6 +88,7 @@ class Lowering:
     def _calibrator(self) -> Calibrator:
         from tensorflow.lite.python.optimize import calibrator
 
+        _require_no_control_flow(self.float_model)
         return calibrator.Calibrator(calibrator.add_intermediate_tensors(self.float_model))
 
     @cached_property
@@ -113,6 +115,16 @@ class Lowering:
         assert self._calibrated  # the statistics are in the calibrator: nothing needs to be fed again
         return bytes(
             self._calibrator.calibrate_and_quantize(lambda: iter(()), tf.float32, tf.float32, False, tf.int16, tf.int64)
+        )
+
+
+def _require_no_control_flow(data: bytes) -> None:
+    """Refuse what kills TensorFlow Lite's calibrator (SIGSEGV with 2.21, on the first input)."""
+    found = dict.fromkeys(op.name for op in parse_model(data).main.operators if op.name in ("WHILE", "IF"))
+    if found:
+        raise ConversionError(
+            f"the model has loops or branches ({', '.join(found)}), which TensorFlow Lite cannot calibrate",
+            hint="give recurrent layers unroll=True; or use fp32, fp16 or dynamic, which need no calibration",
         )
 
 

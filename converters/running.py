@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import ConversionError
+from converters.modelfile import parse_model
 from converters.quiet import quiet
 
 Array = npt.NDArray[Any]
@@ -39,17 +41,26 @@ class HostModel:
                 )  # fmt: skip
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
-                told = f"LiteRT cannot load the converted model: {error}"
+                told = f"LiteRT cannot load the converted model: {_place(data, str(error))}{error}"
                 raise ConversionError(f"{told} {noise.tail()}".strip(), hint=_UNLOADABLE) from error
+        self._data = data
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self._details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
         self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return the outputs as float32 (integers dequantized) for one batch of inputs."""
+        """Return the outputs as float32 (integers dequantized) for one batch of inputs.
+
+        Raises:
+            ConversionError: a kernel refused to run.
+        """
         for detail, array in zip(self.inputs, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], quantized(array, detail))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            told = f"LiteRT cannot run the converted model: {_place(self._data, str(error))}{error}"
+            raise ConversionError(told, hint=_UNLOADABLE) from error
         return [real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self.outputs]
 
     def value(self, index: int) -> Array | None:
@@ -58,6 +69,15 @@ class HostModel:
             return real(self._interpreter.get_tensor(index), self._details[index])
         except ValueError:
             return None
+
+
+def _place(data: bytes, told: str) -> str:
+    """Name the tensor that the operator writes whose number LiteRT tells; "" where it tells none."""
+    found = re.search(r"Node number (\d+)", told)
+    graph = parse_model(data).main
+    if not found or int(found[1]) >= len(graph.operators):
+        return ""
+    return f"at '{graph.tensors[graph.operators[int(found[1])].outputs[0]].name.split(';')[0]}': "
 
 
 def quantized(array: Array, detail: Mapping[str, Any]) -> Array:

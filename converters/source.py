@@ -22,6 +22,7 @@ KerasTensor = Any  # keras.KerasTensor
 Trackable = Any  # what tensorflow.saved_model.load returns
 FREE = -1
 KINDS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
+_SINGLE = "the model computes in 16-bit floating point: it is converted, and compared, in single precision"
 _ACCEPTED = "a name of `edge models`, a .keras or .h5 file, or a SavedModel folder"
 
 
@@ -37,6 +38,7 @@ class SourceModel:
         output_names: in the order of `call`.
         output_shapes: likewise, free sizes as -1; None where even the number of dimensions is free.
         keras_model: the Keras model, None for a SavedModel.
+        notes: what was done to it that a user should know.
     """
 
     name: str
@@ -46,6 +48,7 @@ class SourceModel:
     output_names: tuple[str, ...]
     output_shapes: tuple[tuple[int, ...] | None, ...]
     keras_model: Any | None
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int | None:
@@ -137,11 +140,11 @@ def _load_keras(path: Path, kind: str) -> SourceModel:
     with quiet():
         try:
             model = keras.models.load_model(path, compile=False)
-            if computes_in_half(model):
-                model = in_single_precision(model)
+            half = computes_in_half(model)
+            model = in_single_precision(model) if half else model
         except Exception as error:  # Keras raises whatever a layer's code raises
             raise _unloadable(path, error) from error
-        return from_keras(model, name=path.stem, kind=kind)
+        return replace(from_keras(model, name=path.stem, kind=kind), notes=(_SINGLE,) if half else ())
 
 
 def _unloadable(path: Path, error: Exception) -> SourceError:

@@ -118,6 +118,8 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
         raise InputError(f"{', '.join(others)} cannot be chosen for {path}: the file fixes them",
                          hint="these options go with a registry name (`edge models`)")  # fmt: skip
     model = load_source(path)
+    for note in model.notes:
+        say(note)
     inputs = model.with_static_inputs(batch=request.batch, image_size=request.arguments.get("image_size"))
     sidecar = _sidecar(path, say)
     preprocessing, assumed = _preprocessing_of_file(model, inputs, request, sidecar)
@@ -126,7 +128,7 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
             "--preprocess tf|torch|caffe|unit|raw says what it was trained with")  # fmt: skip
     labels, origin = _labels(request, model, False, sidecar)
     record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
-                          sha256=_sha_of(str(path)), weights=None, weights_sha256=None)  # fmt: skip
+                          sha256=_sha_of(str(path)), weights=None, weights_sha256=None, notes=model.notes)  # fmt: skip
     return LoadedModel(model=model, record=record, inputs=inputs, preprocessing=preprocessing, assumed=assumed,
                    labels=labels, labels_origin=origin, held_out=HeldOut.from_sidecar(sidecar))  # fmt: skip
 

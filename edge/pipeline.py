@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from converters.artifact import Artifact, Provenance
 from converters.convert import Conversion, Progress, convert, require_calibration
+from converters.files import require_folder
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from edge.loading import ConvertRequest, LoadedModel, Say, load_model
@@ -27,9 +28,11 @@ def convert_source(
     Raises:
         InputError: an argument does not go with the source.
         DataError: a data source is unreadable or does not fit.
+        WriteError: the folder cannot be written to; known before the work begins where it can be.
         ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
     """
     require_calibration(request.recipes, given=request.calibrate is not None)
+    require_folder(request.folder)
     on_progress(0, "loading the model")
     loaded = load_model(request, say)
     on_progress(1, "reading data")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from converters.errors import CalibrationError
-from converters.frozen import Port, safe_name
+from converters.frozen import Port, first_line, safe_name
 from converters.samples import Sample, SampleSet, drawn, gather
 from edge.errors import DataError
 from edge.loading import IMAGENET, ConvertRequest, LoadedModel, Say
@@ -17,6 +19,7 @@ from edge.loading import IMAGENET, ConvertRequest, LoadedModel, Say
 if TYPE_CHECKING:
     from edge.training.source import Source
 
+Array = npt.NDArray[Any]
 _DRAWN_SAMPLES = 20
 _DRAWN_RANGE = (-1.0, 1.0)
 
@@ -103,12 +106,36 @@ def _arrays(path: Path, inputs: tuple[Port, ...], request: ConvertRequest) -> It
             f"the model's inputs are no pictures ({', '.join(names)}): {path} cannot be made into them",
             hint="give an .npz file with one array per input, named as the inputs, samples along the first axis",
         )
-    content = np.load(path, allow_pickle=False)
-    arrays = [content] if path.suffix == ".npy" else [content[name] for name in _keys(content.files, names, path)]
-    count = min(len(array) for array in arrays)
-    chosen = np.sort(np.random.default_rng(request.seed).permutation(count)[: request.samples])
+    arrays = _loaded(path, names)
+    counts = {len(array) for array in arrays}
+    if len(counts) > 1:
+        raise CalibrationError(
+            f"{path}: the arrays hold {', '.join(str(len(array)) for array in arrays)} samples for {', '.join(names)}",
+            hint="give every input the same number of samples, along the first axis",
+        )
+    chosen = np.sort(np.random.default_rng(request.seed).permutation(counts.pop())[: request.samples])
     for index in chosen:
         yield [array[index] for array in arrays], None
+
+
+def _loaded(path: Path, names: list[str]) -> list[Array]:
+    """Return the arrays of these names; a .npy file has one without a name."""
+    try:
+        with path.open("rb") as file:  # NumPy leaves a damaged archive open
+            content = np.load(file, allow_pickle=False)
+            single = isinstance(content, np.ndarray)
+            arrays = [content] if single else [content[name] for name in _keys(content.files, names, path)]
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise CalibrationError(
+            f"{path} is no array file: {first_line(error)}", hint="write it with numpy.save or numpy.savez"
+        ) from error
+    for array in arrays:
+        if array.ndim == 0 or array.dtype.kind not in "fiub":
+            raise CalibrationError(
+                f"{path} holds an array of {array.dtype} of shape {list(array.shape)}",
+                hint="give real numbers, samples along the first axis",
+            )
+    return arrays
 
 
 def _keys(available: list[str], names: list[str], path: Path) -> list[str]:

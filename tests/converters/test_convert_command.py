@@ -57,6 +57,10 @@ BAD = {
     "unknown name": (3, ["mobilenet_v3x", "--to", "fp32"], "mobilenet_v2"),
     "no calibration": (5, [*SMALL, "--to", "int8"], "ranges must be measured on real inputs"),
     "recipe": (2, [*SMALL, "--to", "int9"], "did you mean int8"),
+    "seed": (2, [*SMALL, "--to", "fp32", "--seed", "-1"], "-1"),
+    "name with a folder": (2, [*SMALL, "--to", "fp32", "--name", "../up"], "'../up' is no file name"),
+    "name of two lines": (2, [*SMALL, "--to", "fp32", "--name", "a\nb"], "is no file name"),
+    "empty name": (2, [*SMALL, "--to", "fp32", "--name", ""], "is no file name"),
     "tolerance": (2, [*SMALL, "--to", "fp32", "--tolerance", "speed=1"], "there are relative_rms_error"),
 }
 
@@ -69,6 +73,13 @@ def test_bad_requests(case, tmp_path):
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("nothing.keras", "--to", "fp32", "--out", tmp_path / "file" / "out")
+    assert done.returncode == 13
+    assert f"{tmp_path / 'file'} is no folder" in done.stderr
 
 
 def test_parity_failure_names_the_layer_and_leaves_only_what_passed(classifier_file, scans, tmp_path):

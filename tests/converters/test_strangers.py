@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from converters.convert import convert
-from converters.errors import ConversionError, SourceError
+from converters.errors import CalibrationError, ConversionError, SourceError
+from converters.frozen import Port
 from converters.samples import SampleSet, drawn
 from converters.source import load_source
+from edge.loading import ConvertRequest
+from edge.sampling import _arrays
+
+TWO = tuple(Port(name=name, shape=(1, 2), dtype="float32") for name in ("a", "b_c"))
+
+
+def request_of(folder) -> ConvertRequest:
+    return ConvertRequest(source="model", recipes=(), folder=folder)
 
 
 def sampled(model, count=8) -> SampleSet:
@@ -54,6 +63,7 @@ def test_half_precision_is_converted_in_single(policy, asking, tmp_path):
         keras.config.set_dtype_policy(before)
     model.save(tmp_path / "half.keras")
     source = load_source(tmp_path / "half.keras")
+    assert "converted, and compared, in single precision" in source.notes[0]
     data = sampled(source)
     expected = np.asarray(model(data.inputs[0]), np.float32)
     (made,) = convert(asking(tmp_path / "out", "fp32", model=source, calibration=None, check=data))
@@ -89,3 +99,67 @@ def test_model_that_does_not_run_on_the_asked_size_is_refused(wrapped):
 def test_classes_of_a_savedmodel_are_known(tmp_path, digit_classifier):
     digit_classifier.export(tmp_path / "digits", verbose=False)
     assert load_source(tmp_path / "digits").classes == 10
+
+
+def test_a_loop_is_not_given_to_the_calibrator(asking, wrapped, tmp_path):
+    import keras
+
+    inputs = keras.Input((4, 3))
+    model = wrapped(keras.Model(inputs, keras.layers.GRU(2)(inputs), name="recurrent"))
+    data = sampled(model)
+    with pytest.raises(ConversionError, match=r"int8: the model has loops or branches \(WHILE\)") as caught:
+        convert(asking(tmp_path, "fp32", "int8", model=model, calibration=data, check=data, classes=False))
+    assert "published: recurrent-fp32" in str(caught.value)
+    assert "unroll" in caught.value.hint
+
+
+def test_the_operator_that_the_runtime_refuses_is_named(asking, wrapped, tmp_path):
+    """The six of a ReLU6 in steps of activations that are a hundred million times smaller exceeds 32 bits."""
+    import keras
+
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(2, 3, name="faint", kernel_initializer=keras.initializers.Constant(1e-8))(inputs)
+    x = keras.layers.Flatten()(keras.layers.ReLU(6.0, name="six")(x))
+    model = wrapped(keras.Model(inputs, keras.layers.Dense(2)(x), name="overflow"))
+    data = sampled(model)
+    with pytest.raises(ConversionError, match=r"LiteRT cannot load the converted model: at '[^']*six") as caught:
+        convert(asking(tmp_path, "int16x8", model=model, calibration=data, check=data, classes=False))
+    assert "CONV_2D" in str(caught.value)
+
+
+BAD_ARRAYS = {
+    "text": (b"junk", "is no array file"),
+    "empty": (b"", "is no array file"),
+    "cut": (b"PK\x03\x04", "is no array file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_files_that_are_no_arrays_are_refused(case, suffix, tmp_path):
+    content, words = BAD_ARRAYS[case]
+    path = tmp_path / f"data.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CalibrationError, match=words):
+        list(_arrays(path, (Port(name="x", shape=(1, 2), dtype="float32"),), request_of(path)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"a": np.zeros((3, 2)), "b_c": np.zeros((4, 2))}, "hold 3, 4 samples for a, b_c"),
+        ({"a": np.float32(1), "b_c": np.zeros((4, 2))}, r"float32 of shape \[\]"),
+        ({"a": np.array(["x"]), "b_c": np.zeros((4, 2))}, "<U1"),
+        ({"a": np.zeros((3, 2))}, "the model's inputs are a, b_c"),
+    ],
+)
+def test_arrays_that_do_not_fit_two_inputs_are_refused(arrays, words, tmp_path):
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(CalibrationError, match=words):
+        list(_arrays(tmp_path / "data.npz", TWO, request_of(tmp_path)))
+
+
+def test_arrays_may_have_the_names_that_keras_shows(tmp_path):
+    np.savez(tmp_path / "data.npz", **{"a": np.zeros((3, 2)), "b c": np.ones((3, 2))})
+    pairs = [sample for sample, _ in _arrays(tmp_path / "data.npz", TWO, request_of(tmp_path))]
+    assert [[float(array[0]) for array in pair] for pair in pairs] == [[0.0, 1.0]] * 3
