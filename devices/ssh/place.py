@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +18,56 @@ if TYPE_CHECKING:
 
 ASK_S = 30.0  # for what the board answers at once, unless it is very busy
 SLOWEST_BYTES_PER_S = 50_000
-_SUM = 'if [ -f "$1" ]; then wc -c <"$1" && sha256sum <"$1"; fi'
+# In one go, as each question is a round trip: the home folder, whether the private Python is there, a file's size and
+# sum. $1 and $2 are below the home folder.
+_LOOK = (
+    'printf "%s\\n" "$HOME"; if [ -x "$HOME/$1" ]; then echo venv; else echo none; fi; '
+    'if [ -f "$HOME/$2" ]; then wc -c <"$HOME/$2" && sha256sum <"$HOME/$2"; fi'
+)
 _FOLDER = 'umask 077 && mkdir -p -- "$1"'
-_PYTHON = '[ -x "$1" ] && echo yes || echo no'
-_HOME = 'printf "%s" "$HOME"'
+_REMOVE = 'rm -f -- "$1"'
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the board says: where home is, whether there is a private Python, and what a file of its is."""
+
+    home: str
+    venv: bool
+    size: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """A local file, and where it belongs below the board's home folder."""
+
+    local: Path
+    below: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, local: Path, path_of: Callable[[str, str], str]) -> Content:
+        """Read a file once; `path_of` tells where its content belongs.
+
+        Raises:
+            TransferError: It cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            with local.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+                return cls(local, path_of("", digest.hexdigest()), file.tell(), digest.hexdigest())
+        except OSError as error:
+            raise TransferError(f"{local} cannot be read: {error.strerror}") from error
+
+    @property
+    def draft(self) -> str:
+        """Return where it is while it is not whole."""
+        folder, name = posixpath.split(self.below)
+        return posixpath.join(folder, f".{name}.part")
 
 
 class Placer:
@@ -27,8 +75,7 @@ class Placer:
 
     def __init__(self, device: SSHDevice) -> None:
         self._device = device
-        self._seen: dict[str, str] = {}
-        self._home = ""
+        self._seen: dict[str, Look] = {}
         self._connected = -1
 
     def model(self, local: Path) -> str:
@@ -37,76 +84,65 @@ class Placer:
         Raises:
             TransferError: It could not be read here or written there.
         """
-        sha256 = _sha256_of(local)
-        return self._placed(local, layout.model_path(self._fresh_home(), sha256), sha256)
+        content = Content.of(local, layout.model_path)
+        return posixpath.join(self._placed(content).home, content.below)
 
     def agent(self, bundle: Path) -> tuple[str, str]:
         """Return the board's Python and the agent's path on the board."""
-        sha256 = _sha256_of(bundle)
-        home = self._fresh_home()
-        path = self._placed(bundle, layout.agent_path(home, sha256), sha256)
-        venv = layout.venv_python(home)
-        if venv not in self._seen:
-            self._seen[venv] = self._ask(_PYTHON, venv).checked().stdout.decode().strip()
-        return venv if self._seen[venv] == "yes" else layout.SYSTEM_PYTHON, path
+        content = Content.of(bundle, layout.agent_path)
+        self._seen.pop(content.below, None)  # looked at each time: which Python there is may have changed
+        seen = self._placed(content)
+        python = layout.venv_python(seen.home) if seen.venv else layout.SYSTEM_PYTHON
+        return python, posixpath.join(seen.home, content.below)
 
-    def _fresh_home(self) -> str:
-        """Return the home folder, over a new connection after forgetting what was seen over the old one."""
+    def _placed(self, content: Content) -> Look:
+        """Make sure that a file is there; over a new connection, what was seen over the old one is forgotten."""
         number = self._device.connected()
         if number != self._connected:
             self._seen.clear()
-            self._home = self._ask(_HOME).checked().stdout.decode("utf-8", "surrogateescape")
             self._connected = number
-        return self._home
+        seen = self._seen.get(content.below)
+        if seen is None:
+            seen = self._look(content.below, content.size)
+            if seen.sha256 != content.sha256:
+                self._send(content, seen.home)
+            self._seen[content.below] = seen
+        return seen
 
-    def _placed(self, local: Path, goal: str, sha256: str) -> str:
-        size = local.stat().st_size
-        if self._seen.get(goal) != sha256:
-            if self._sum_of(goal, size) != (size, sha256):
-                self._send(local, goal, size, sha256)
-            self._seen[goal] = sha256
-        return goal
-
-    def _send(self, local: Path, goal: str, size: int, sha256: str) -> None:
+    def _send(self, content: Content, home: str) -> None:
         """Send, have the board check the sum, then give the file its name."""
-        deadline_s = ASK_S + size / SLOWEST_BYTES_PER_S
-        folder, name = posixpath.split(goal)
-        self._ask(_FOLDER, folder).checked()
-        draft = posixpath.join(folder, f".{name}.part")
-        begin = self._device.connection.resume(local, draft, deadline_s=deadline_s, on_transfer=None)
-        got = self._sum_of(draft, size)
-        if got != (size, sha256) and begin:  # what was there was not a beginning of this: all of it, once
-            self._ask('rm -f -- "$1"', draft).checked()
-            self._device.connection.resume(local, draft, deadline_s=deadline_s, on_transfer=None)
-            got = self._sum_of(draft, size)
-        if got != (size, sha256):
-            self._ask('rm -f -- "$1"', draft)
+        self._ask(_FOLDER, posixpath.join(home, posixpath.dirname(content.below))).checked()
+        draft = posixpath.join(home, content.draft)
+        begin, got = self._fill(content, draft)
+        if got.sha256 != content.sha256 and begin:  # what was there was not a beginning of this: all of it, once
+            self._ask(_REMOVE, draft).checked()
+            _, got = self._fill(content, draft)
+        if got.sha256 != content.sha256:
+            self._ask(_REMOVE, draft)
             raise TransferError(
-                f"{local} did not arrive whole on {self._device.name}: {got[0]} of {size} bytes, sha256 {got[1]}",
-                hint=f"sent was {sha256}; is the board's disk full?",
+                f"{content.local} did not arrive whole on {self._device.name}: {got.size} of {content.size} bytes, "
+                f"sha256 {got.sha256}",
+                hint=f"sent was {content.sha256}; is the board's disk full?",
             )
-        self._device.connection.rename(draft, goal, deadline_s=ASK_S)
+        self._device.connection.rename(draft, posixpath.join(home, content.below), deadline_s=ASK_S)
 
-    def _sum_of(self, path: str, size: int) -> tuple[int, str | None]:
-        """Return size and sha256 of a file as the board itself finds them; (0, None) where there is none."""
-        done = self._ask(_SUM, path, deadline_s=ASK_S + size / (20 * SLOWEST_BYTES_PER_S))
-        words = done.checked().stdout.decode("ascii", "replace").split()
-        if not words:
-            return 0, None
-        if len(words) < 2 or not words[0].isdecimal():
-            raise DeviceError(f"{self._device.name} cannot compute sha256sum: it said {' '.join(words)[:100]!r}")
-        return int(words[0]), words[1]
+    def _fill(self, content: Content, draft: str) -> tuple[int, Look]:
+        """Send what a draft lacks; return where that began, and what the board then has."""
+        deadline_s = ASK_S + content.size / SLOWEST_BYTES_PER_S
+        begin = self._device.connection.resume(content.local, draft, deadline_s=deadline_s, on_transfer=None)
+        return begin, self._look(content.draft, content.size)
+
+    def _look(self, below: str, size: int) -> Look:
+        done = self._ask(_LOOK, layout.VENV_PYTHON, below, deadline_s=ASK_S + size / (20 * SLOWEST_BYTES_PER_S))
+        home, venv, *sums = done.stdout.decode("utf-8", "surrogateescape").splitlines() or ["", ""]
+        words = " ".join(sums).split()
+        if not home.startswith("/") or done.exit.status != 0 or len(words) == 1:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise DeviceError(
+                f"{self._device.name} cannot say what it has of {below}: that takes sh, wc and sha256sum",
+                hint=f"it said: {said[-1][:200]}" if said else None,
+            )
+        return Look(home, venv == "venv", int(words[0]) if words else None, words[1] if words else None)
 
     def _ask(self, script: str, *arguments: str, deadline_s: float = ASK_S) -> Completed:
         return self._device.run(["sh", "-c", script, "sh", *arguments], deadline_s=deadline_s)
-
-
-def _sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
-    except OSError as error:
-        raise TransferError(f"{path} cannot be read: {error.strerror}") from error
