@@ -12,6 +12,7 @@ from devices.facts import ARM_FEATURES, X86_FEATURES, Facts
 Version = tuple[int, ...]
 # A 64-bit kernel may carry 32-bit programs: Raspberry Pi OS (32-bit) boots that way on a Pi 3, 4 and 5.
 _32_BIT = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}
+_X86_WORD = "cx8"  # every x86 since the Pentium has it, no other processor knows the word
 _ALIASES = {"arm64": "aarch64", "AMD64": "x86_64", "amd64": "x86_64"}
 
 
@@ -50,15 +51,23 @@ class Target:
     @classmethod
     def of_python(cls, state: Mapping[str, Any]) -> Target:
         """Read it from what a Python on the board states of itself (devices/solver/installer.py, `state`)."""
-        words = frozenset(str(state["cpu_words"] or "").split())
+        architecture = userland(str(state["machine"]), int(state["bits"]))
         return cls(
-            architecture=userland(str(state["machine"]), int(state["bits"])),
+            architecture=architecture,
             python=version_of(str(state["python"])),
             glibc=_glibc(state["libc"]),
-            features=words & {*ARM_FEATURES, *X86_FEATURES} if words else None,
+            features=_features(frozenset(str(state["cpu_words"] or "").split()), architecture),
             implementation=str(state["implementation"]),
             os=state["os"],
         )
+
+
+def _features(words: frozenset[str], architecture: str) -> frozenset[str] | None:
+    """Return those of a processor's words that matter; None where they are another processor's, as under QEMU."""
+    x86 = architecture in ("x86_64", "i686")
+    if not words or (_X86_WORD in words) is not x86:
+        return None
+    return words & {*(X86_FEATURES if x86 else ARM_FEATURES)}
 
 
 def userland(machine: str, bits: int) -> str:

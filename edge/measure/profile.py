@@ -14,6 +14,7 @@ from devices.contract import Device
 from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
 from edge.agent.client import AgentClient
+from edge.errors import InputError
 from edge.measure.artifact_ref import Subject, describe
 from edge.measure.conditions import Sample
 from edge.measure.cooling import DEADLINE
@@ -56,6 +57,11 @@ def profile(
         DeviceError: The device does not answer.
     """
     if isinstance(device, EmulatedDevice):
+        if plan.sustain_s > 0:
+            raise InputError(
+                f"{device.name} is emulated: it has no heat and no clock to watch under sustained load",
+                hint="leave out --sustain, or measure on a real board",
+            )
         return profile_emulated(path, device, plan, on_step=on_step or _silent)
     subject = describe(path)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)

@@ -151,6 +151,10 @@ def test_what_a_python_says_of_itself_gives_the_same_as_the_facts():
         "implementation": "cpython", "cpu_words": "fp asimd evtstrm crc32 cpuid",
     }  # fmt: skip
     assert solve(Target.of_python(state)) == solve(PI4)
+    emulated = {**state, "cpu_words": "fpu cx8 sse4_1 avx"}  # QEMU's user mode shows the real processor's words
+    assert Target.of_python(emulated).features is None
+    old = {**state, "machine": "x86_64", "cpu_words": "fpu cx8 ssse3"}
+    assert Target.of_python(old).features == frozenset()
 
 
 def test_tags():

@@ -18,6 +18,7 @@ import pytest
 import vl_convert
 
 from devices.local import LocalDevice
+from devices.registry import find_device
 from edge.agent.client import AgentClient
 from edge.agent.processes import Busiest, busiest, ticks_by_process
 from edge.errors import InputError
@@ -283,11 +284,12 @@ def test_more_lines_than_colours():
     assert len(set(colors(8))) == len(FAMILY_COLORS) + 1
 
 
-def test_chosen_processors_are_used_told_and_leave_out_all_cores(loaded):
+def test_chosen_processors_are_used_told_and_leave_out_all_cores(loaded, model):
     chosen = min(os.sched_getaffinity(0))
+    wide = profile(model, LocalDevice(), replace(TINY, all_cores=True, cpus=(chosen,)))
+    assert wide.latency_all_cores_ms is None
     assert loaded.plan.cpus == (chosen,)
     assert f"ran on processor {chosen} only" in loaded.notes
-    assert loaded.latency_all_cores_ms is None
     plan = replace(TINY, all_cores=True, cpus=(chosen,))
     assert steps(plan) == TINY.windows + 1
 
@@ -365,3 +367,8 @@ def test_a_list_of_processors_that_is_none(model):
 def test_the_series_holds_points_of_the_right_kind():
     point = SustainedPoint(1.0, 2.0, 3, 40.0, 600.0, ("throttled",))
     assert Sustained(1, 1.0, 2.0, 2.0, 0.0, (point,)).throttled_from_s() == 1.0
+
+
+def test_an_emulated_board_has_no_heat_to_watch(model):
+    with pytest.raises(InputError, match="emulated-pi4 is emulated: it has no heat"):
+        profile(model, find_device("emulated-pi4"), replace(TINY, sustain_s=1.0))
