@@ -25,7 +25,7 @@ MARK = 0x65646765
 BEGIN = 0  # a window's begin; its end is marked with its number, from 1
 LEAST_WINDOWS, MOST_WINDOWS = 3, 7
 # A window's length is such that the shorter ones take about this long, so that fast models are counted finely enough.
-_WINDOW_S, _MOST_RUNS, _SLOW_S, _PYTHON_WARM = 0.3, 100, 2.0, 20
+_WINDOW_S, _MOST_RUNS, _SLOW_S, _PYTHON_WARM = 0.3, 100, 2.0, 10
 
 
 def main(arguments: list[str]) -> int:

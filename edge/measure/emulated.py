@@ -20,7 +20,7 @@ from edge.measure.plan import Plan
 from edge.runtime.errors import RuntimeFault
 
 _SHORT_DEADLINE_S, _LONG_DEADLINE_S = 60.0, 900.0
-_BUDGET_S, _QUICK_BUDGET_S = 6.0, 0.0
+_BUDGET_S, _QUICK_BUDGET_S = 3.0, 0.0
 NOTES = (
     "instructions are counted exactly, but they are not time: no caches, no memory bandwidth, no issue width",
     "latency_ms is null: emulated milliseconds mean nothing; measure on the board",
@@ -43,15 +43,11 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
         on_step: Called after each of three steps.
 
     Raises:
-        InputError: The file cannot be read, or several threads are asked for.
+        InputError: The file cannot be read, or what only a real board can show is asked for.
         RuntimeFault: The runtime is missing, refuses the model or died.
         DeviceError: The board cannot be emulated, or this QEMU cannot count instructions.
     """
-    if plan.threads != 1:
-        raise InputError(
-            f"{plan.threads} threads were asked for; an emulated board counts the instructions of one",
-            hint="leave out --threads: how work divides among cores only shows on the board",
-        )
+    _refuse_what_takes_time(plan)
     subject = describe(path)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     on_step("facts")
@@ -61,6 +57,20 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
     view = _kernels(device, device.place(path), plan, count)
     on_step("kernels")
     return _measurement(_Found(subject, facts, plan, count, view, device.board.cpu))
+
+
+def _refuse_what_takes_time(plan: Plan) -> None:
+    asked = {
+        f"{plan.threads} threads": (plan.threads != 1, "--threads"),
+        "chosen processors": (plan.cpus is not None, "--cpus"),
+        "sustained load": (plan.sustain_s > 0, "--sustain"),
+    }
+    for what, (wanted, option) in asked.items():
+        if wanted:
+            raise InputError(
+                f"{what} asked for: an emulated board only counts the instructions of one thread",
+                hint=f"leave out {option}; the board itself shows it",
+            )
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,12 @@ def _instructions(measurement: Measurement) -> Iterator[str]:
     if found is None:
         return
     spread = "unknown" if found.spread is None else f"{found.spread:.3%}"
-    yield f"instructions per inference: {found.per_inference / 1e6:,.2f} million, spread {spread}"
+    yield f"instructions per inference: {found.per_inference:,.0f}, spread {spread}"
     yield ""
     if found.kernels:
         listed = found.kernels[:_KERNELS]
-        rows = [(function(each.name), f"{each.share:.1%}", f"{each.per_inference / 1e6:.3f}") for each in listed]
-        yield from table([("functions (per inference)", "share", "million"), *rows])
+        rows = [(function(each.name), f"{each.share:.1%}", f"{each.per_inference:,.0f}") for each in listed]
+        yield from table([("functions (per inference)", "share", "count"), *rows])
         if len(found.kernels) > _KERNELS:
             yield f"and {len(found.kernels) - _KERNELS} more, see --json"
         yield ""

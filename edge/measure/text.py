@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 COLUMNS = 80
-_NAME, _FUNCTION = 44, 60
+_NAME, _FUNCTION = 44, 56
 
 
 def wrapped(text: str, lead: str = "") -> list[str]:

@@ -1,0 +1,232 @@
+"""Real models on emulated boards: instructions that repeat, kernels by name, no time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import devices.solver
+from devices.contract import Completed, Exit
+from devices.emulated.counts import CountedWindow
+from devices.emulated.device import emulated_device
+from devices.emulated.kept import PACKAGES
+from devices.emulated.qemu import installed_qemu
+from devices.emulated.runtimes import set_runtime
+from edge.errors import InputError
+from edge.measure import instructions
+from edge.measure.instructions import Count, count_instructions
+from edge.measure.measurement import Measurement, RuntimeRef
+from edge.measure.microkernels import Role, role_of
+from edge.measure.plan import Plan, quick
+from edge.measure.profile import profile, steps
+from edge.measure.summary import summary
+from edge.runtime.errors import CrashedError, ModelInvalidError, RuntimeMissingError
+
+
+@pytest.fixture(scope="module")
+def model(shared_data):
+    return shared_data / "edgetpu_pairs" / "mobilenet_v1_0.25_128_quant.tflite"
+
+
+@pytest.fixture(scope="module")
+def parts(require_part):
+    for program in ("qemu-aarch64", "mmdebstrap", "gcc"):
+        if shutil.which(program) is None:
+            require_part(program, f"apt install {PACKAGES[program]}")
+
+
+@pytest.fixture(scope="module")
+def own_choices(parts, tmp_path_factory):
+    """No choice of a runtime but this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def pi4(model, own_choices, told) -> Measurement:
+    return profile(model, emulated_device("emulated-pi4"), Plan(), on_step=told.append)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Path:
+    """An int8 model of some thousand instructions."""
+    return Path(devices.solver.__file__).with_name("data") / "check-int8.tflite"
+
+
+def test_instructions_are_stated_with_their_spread_and_nothing_as_time(pi4):
+    assert pi4.instructions.per_inference > 5e6
+    assert pi4.instructions.spread <= 0.005
+    assert pi4.instructions.estimates >= 2
+    assert pi4.validity.valid
+    assert (pi4.latency_ms, pi4.latency_all_cores_ms, pi4.energy, pi4.memory.peak_rss_bytes) == (None,) * 4
+    assert (pi4.windows, pi4.load_ms, pi4.first_ms, pi4.threads) == ((), None, None, 1)
+    assert any("emulated milliseconds mean nothing" in note for note in pi4.notes)
+    assert any("energy is null" in note for note in pi4.notes)
+
+
+def test_kernels_are_named_without_times(pi4):
+    assert pi4.kernels_reason is None
+    assert any("IGEMM" in each.name or "GEMM" in each.name for each in pi4.kernels)
+    assert {each.time_us for each in (*pi4.kernels, *pi4.operators)} == {None}
+    assert pi4.kernel_profile.invoke_us is None
+    assert (pi4.sparse_kernels.ran, pi4.sparse_kernels.of) == (0, 14)
+
+
+def test_instructions_are_attributed_to_kernels(pi4):
+    listed = pi4.instructions.kernels
+    assert sum(each.share for each in listed) == pytest.approx(1, abs=0.005)
+    assert sum(each.per_inference for each in listed) == pytest.approx(pi4.instructions.per_inference, rel=0.005)
+    assert {"gemm", "dwconv"} < {each.family for each in listed}
+    assert sum(each.share for each in listed if "_ukernel" in each.name) > 0.9
+
+
+def test_a_pi_5_needs_fewer_for_8_bits_and_another_kernel_shows_why(tiny, own_choices):
+    old, new = (
+        count_instructions(emulated_device(name), str(tiny), runtime=None, budget_s=0).instructions()
+        for name in ("emulated-zero2w", "emulated-pi5")
+    )
+    assert new.per_inference < 0.9 * old.per_inference
+    assert max(old.spread, new.spread) <= 0.005
+    for found, has in ((old, False), (new, True)):
+        assert any("neondot" in each.name for each in found.kernels) is has
+
+
+def test_a_second_count_is_the_same(pi4, model):
+    again = count_instructions(emulated_device("emulated-pi4"), str(model), runtime=None, budget_s=0)
+    assert again.instructions().per_inference == pytest.approx(pi4.instructions.per_inference, rel=0.001)
+    assert len(again.windows) == 3
+
+
+def test_the_json_comes_back(pi4):
+    assert Measurement.from_json(json.loads(json.dumps(pi4.to_json()))) == pi4
+    assert pi4.to_json()["device"]["facts"]["kind"] == "emulated"
+
+
+def test_the_text_fits_80_columns(pi4):
+    text = summary(pi4)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "emulated-pi4 (Raspberry Pi 4 Model B (emulated by" in text
+    for words in ("instructions per inference: 7,", "count", "_ukernel", "calls", "VALID", "memory: unknown"):
+        assert words in text
+    for words in ("time (us)", "latency (ms)", "governor"):
+        assert words not in text
+
+
+def test_steps_are_told(pi4, told):
+    assert told == ["facts", "instructions", "kernels"]
+    assert len(told) <= steps(replace(Plan(), kernels=False, all_cores=False))
+
+
+def test_another_runtime_has_no_profiler_but_its_kernels_are_counted(tiny, own_choices):
+    device = emulated_device("emulated-pi3")
+    set_runtime(device.name, "tflite-runtime==2.14.0", installed_qemu())
+    found = profile(tiny, device, quick(Plan()))
+    assert (found.runtime.name, found.runtime.version) == ("tflite-runtime", "2.14.0")
+    assert (found.kernels, found.sparse_kernels) == (None, None)
+    assert "has no kernel profiler" in found.kernels_reason
+    assert found.validity.valid
+    assert {"ruy", "gemmlowp", "tflite"} & {each.family for each in found.instructions.kernels}
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"), [({"threads": 4}, "--threads"), ({"cpus": (0,)}, "--cpus"), ({"sustain_s": 60}, "--sustain")]
+)
+def test_what_only_a_board_shows_is_refused(model, asked, option):
+    with pytest.raises(InputError, match="asked for") as caught:
+        profile(model, emulated_device("emulated-pi4"), replace(Plan(), **asked))
+    assert option in caught.value.hint
+
+
+def test_errors_of_the_board_arrive_as_they_are(tiny, own_choices, tmp_path):
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(tiny.read_bytes()[:1000])
+    device = emulated_device("emulated-pi4")
+    with pytest.raises(ModelInvalidError):
+        count_instructions(device, str(damaged), runtime=None, budget_s=0)
+    with pytest.raises(RuntimeMissingError):
+        count_instructions(device, str(tiny), runtime="tflite-runtime", budget_s=0)
+
+
+def test_a_crash_while_counting_names_the_signal(model, own_choices, monkeypatch):
+    # A program that crashes as native code does stands in for the real one: no model is known that does it everywhere.
+    monkeypatch.setattr(instructions, "_PROGRAM", "import ctypes; ctypes.string_at(0)")
+    with pytest.raises(CrashedError, match="died with SIGSEGV while its instructions were counted") as caught:
+        count_instructions(emulated_device("emulated-pi4"), str(model), runtime=None, budget_s=0)
+    assert "Segmentation fault" in caught.value.hint
+
+
+def test_a_program_that_fails_is_told_with_its_last_words():
+    done = Completed(("python3",), Exit(3), b"", b"Traceback\nImportError: no\n")
+    with pytest.raises(Exception, match="ended with status 3") as caught:
+        instructions._result(done)
+    assert "ImportError: no" in caught.value.hint
+
+
+def count_of(*totals: int, threads: int = 1) -> Count:
+    """Return a count of windows of 1, 2, 1, ... inferences."""
+    windows = tuple(CountedWindow(number, total, {16: total}, threads) for number, total in enumerate(totals, 1))
+    lengths = tuple(1 + index % 2 for index in range(len(totals)))
+    return Count(RuntimeRef("ai-edge-litert", "2.1.6"), windows, lengths, ())
+
+
+def test_the_difference_of_two_lengths_leaves_no_cost_of_a_window():
+    found = count_of(1100, 2100, 1100, 2100).instructions()
+    assert (found.per_inference, found.spread, found.estimates) == (1000, 0, 3)
+    assert [(each.family, each.per_inference, each.share) for each in found.kernels] == [("system libraries", 1000, 1)]
+
+
+def test_counts_that_do_not_repeat_are_invalid():
+    assert count_of(100_000, 200_000, 100_400).verdict().valid
+    verdict = count_of(100_000, 200_000, 101_000).verdict()
+    assert not verdict.valid
+    assert verdict.reasons == ("the counts of several run lengths differ by 1.01%, at most 0.5% is allowed",)
+
+
+def test_counts_of_several_threads_are_invalid():
+    assert "2 threads ran" in count_of(100, 200, 100, threads=2).verdict().reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "symbol", "role"),
+    [
+        ("libpywrap_litert_common.so", "xnn_f32_gemm_minmax_ukernel_7x8__asm_aarch64_neonfma_ld128_2", "gemm"),
+        ("libpywrap_litert_common.so", "xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_9p16c__neonv8_mla8_ld64", "dwconv"),
+        ("libpywrap_litert_common.so", "xnn_f32_spmm_minmax_ukernel_32x1__aarch64_neonfma", "spmm"),
+        ("libpywrap_litert_common.so", "xnn_f32_conv_hwc2chw_ukernel_3x3s2p1c3x4__aarch64_neonfma_2x2", "conv_hwc2chw"),
+        ("libpywrap_litert_common.so", "xnn_qd8_f32_qc8w_gemm_minmax_ukernel_4x16c4__neondot", "gemm"),
+        ("libpywrap_litert_common.so", "xnn_x32_transposec_ukernel__4x4_multi_mov_zip_neon", "transposec"),
+        ("libpywrap_litert_common.so", "xnn_xx_pad_ukernel_p16__neon_u16", "pad"),
+        ("libpywrap_litert_common.so", "xnn_compute_gemm", "XNNPACK, around its kernels"),
+        ("libpywrap_litert_common.so", "pthreadpool_parallelize_1d", "thread pool"),
+        ("libpywrap_litert_common.so", "memmove_or_so", "libpywrap_litert_common.so"),
+        ("libc.so.6", "malloc", "system libraries"),
+        ("python3.11", "_PyEval_EvalFrameDefault", "Python"),
+    ],
+)
+def test_families_of_functions(file, symbol, role):
+    assert role_of(file, symbol).family == role
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name", "family"),
+    [
+        ("_ZNK8gemmlowp39NEON_64bit_GEMM_Int8Operands_LhsNonzero3RunEPimmPKhS3_mm",
+         "gemmlowp::NEON_64bit_GEMM_Int8Operands_LhsNonzero::Run", "gemmlowp"),
+        ("_ZN6tflite13optimized_ops6Im2colIaEEvRKNS_10ConvParamsE", "tflite::optimized_ops::Im2col", "tflite"),
+        ("_ZN12_GLOBAL__N_113unary_ukernelIiEEvm", "(anonymous)::unary_ukernel", "(anonymous)"),
+        ("_ZL4loopv", "loop", "x_tflite.so"),
+        ("_ZSt9terminatev", "_ZSt9terminatev", "x_tflite.so"),
+    ],
+)  # fmt: skip
+def test_names_of_cplusplus_functions(symbol, name, family):
+    assert role_of("x_tflite.so", symbol) == Role(name, family)
