@@ -8,6 +8,7 @@ from devices.facts import Facts, Throttled
 
 UNKNOWN = "unknown"
 WIDTH, LABEL_WIDTH = 80, 14
+PAGE_16K = 16 * 1024
 
 
 def describe(facts: Facts) -> list[tuple[str, str]]:
@@ -30,7 +31,30 @@ def describe(facts: Facts) -> list[tuple[str, str]]:
         ("temperature", UNKNOWN if facts.temperature_c is None else f"{facts.temperature_c:.1f} °C"),
         ("throttling", _throttling(facts.throttled)),
         ("runtimes", ", ".join(f"{each.name} {each.version or UNKNOWN}" for each in facts.runtimes) or "none"),
+        *(("note", note) for note in notes(facts)),
     ]
+
+
+def notes(facts: Facts) -> list[str]:
+    """Return what of the facts needs attention, and what to do about it."""
+    happened = {*facts.throttled.now, *facts.throttled.since_boot} if facts.throttled else set()
+    cure = "edge doctor" if facts.kind == "local" else f"edge devices setup {facts.name}"
+    bits, machine = facts.python.bits, facts.cpu.architecture
+    return [
+        text
+        for holds, text in (
+            (not facts.runtimes, f"no TFLite runtime: `{cure}`"),
+            (bits == 32 and machine in ("aarch64", "x86_64"), f"32-bit Python on an {machine} kernel: a 64-bit system "
+             "runs models faster, and newer runtimes exist for it only"),
+            ("under-voltage" in happened, "under-voltage: the supply or its cable is too weak for this board (below "
+             "4.63 V); what was measured meanwhile is not valid"),
+            (bool({"throttled", "soft temperature limit"} & happened), "the board has been too hot: it needs cooling "
+             "before it is measured"),
+            (facts.page_size_bytes == PAGE_16K, "pages of 16 KiB: the driver of Coral PCIe chips needs 4 KiB "
+             "(kernel=kernel8.img in config.txt)"),
+        )
+        if holds
+    ]  # fmt: skip
 
 
 def lines(facts: Facts) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devices.describe import lines
+from devices.describe import lines, notes
 from devices.errors import UnknownDeviceError
 from devices.facts import Facts, Throttled
 from devices.registry import find_device
@@ -96,3 +96,17 @@ def test_unknown_device_is_answered_with_the_nearest():
         find_device("locla")
     assert caught.value.hint.startswith("did you mean local? devices are: local, emulated-pi3, ")
     assert find_device("local").name == "local"
+
+
+def test_notes_say_what_needs_attention():
+    assert notes(Facts.parse("pi4", "ssh", PI4))[0].startswith("under-voltage")
+    fine = {**PI4, "throttled": {"word": "0x0", "now": [], "since_boot": []}}
+    assert notes(Facts.parse("pi4", "ssh", fine)) == []
+    hot = {**PI4, "throttled": {"word": "0x80000", "now": [], "since_boot": ["soft temperature limit"]}}
+    assert notes(Facts.parse("pi4", "ssh", hot)) == [
+        "the board has been too hot: it needs cooling before it is measured"
+    ]
+    old = {**fine, "python": {**PI4["python"], "bits": 32}, "runtimes": [], "page_size": 16384}
+    text = "\n".join(notes(Facts.parse("pi4", "ssh", old)))
+    for each in ("edge devices setup pi4", "32-bit Python on an aarch64 kernel", "kernel=kernel8.img"):
+        assert each in text
