@@ -1,0 +1,144 @@
+"""A .tflite file unpacked into the schema's objects, changed in place, packed again; one graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.schema import generated
+from converters.sparse.encoding import SparseRows
+from converters.sparse.quantizing import Int8Rows
+
+Table = Any  # an object of the schema's unpacked classes
+_IDENTIFIER = b"TFL3"
+_TYPES = {"int8": "INT8", "float16": "FLOAT16", "float32": "FLOAT32"}
+_NOTHING = 0  # by convention the first buffer is empty
+
+
+class Unpacked:
+    """The main graph of one file; tensors and buffers are only ever added, so that indices keep their meaning."""
+
+    def __init__(self, data: bytes) -> None:
+        """Unpack."""
+        self._file = generated().ModelT.InitFromPackedBuf(data, 0)
+        self._graph = self._file.subgraphs[0]
+        self._before: list[Table] = []
+        self._behind: dict[int, list[Table]] = {}
+
+    def set_values(self, tensor: int, values: NDArray[Any]) -> None:
+        """Make a tensor a constant of these values and their type; its buffer is new, the old one may be shared."""
+        buffer = generated().BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+        self._file.buffers.append(buffer)
+        self._graph.tensors[tensor].buffer = len(self._file.buffers) - 1
+        self._graph.tensors[tensor].type = getattr(generated().TensorType, _TYPES[values.dtype.name])
+
+    def set_rows(self, tensor: int, rows: SparseRows) -> None:
+        """Make a tensor a sparse constant."""
+        table = self._graph.tensors[tensor]
+        table.sparsity = _sparsity(rows, tuple(int(size) for size in table.shape))
+        self.set_values(tensor, rows.values)
+
+    def set_scales(self, tensor: int, rows: Int8Rows) -> None:
+        """Give a tensor one symmetric scale per slice of its first dimension."""
+        quantization = generated().QuantizationParametersT()
+        quantization.scale = rows.scales
+        quantization.zeroPoint = np.zeros(len(rows.scales), np.int64)
+        quantization.quantizedDimension = 0
+        self._graph.tensors[tensor].quantization = quantization
+
+    def add_like(self, tensor: int, *, suffix: str, dtype: str) -> int:
+        """Add a tensor of the same shape without content, and return its index."""
+        schema, model = generated(), self._graph.tensors[tensor]
+        added = schema.TensorT()
+        added.name = model.name + suffix.encode()
+        added.shape, added.hasRank = model.shape, True
+        added.type = getattr(schema.TensorType, _TYPES[dtype])
+        added.buffer = _NOTHING
+        self._graph.tensors.append(added)
+        return len(self._graph.tensors) - 1
+
+    def set_computed(self, tensor: int) -> None:
+        """Take a constant's content away: an operator writes it now."""
+        self._graph.tensors[tensor].buffer = _NOTHING
+
+    def set_output(self, operator: int, tensor: int) -> None:
+        """Let an operator of one output write another tensor."""
+        self._graph.operators[operator].outputs = np.array([tensor], np.int32)
+
+    def dequantize(self, source: int, target: int, *, version: int, behind: int | None) -> None:
+        """Add a DEQUANTIZE behind an operator, or before all of them."""
+        operator = generated().OperatorT()
+        operator.opcodeIndex = self._code("DEQUANTIZE", version)
+        operator.inputs, operator.outputs = np.array([source], np.int32), np.array([target], np.int32)
+        (self._before if behind is None else self._behind.setdefault(behind, [])).append(operator)
+
+    def packed(self) -> bytes:
+        """Return the changed file."""
+        import flatbuffers
+
+        self._graph.operators = [
+            *self._before,
+            *(each for place, old in enumerate(self._graph.operators) for each in (old, *self._behind.get(place, ()))),
+        ]
+        self._before, self._behind = [], {}
+        self._empty_unused_buffers()
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._file.Pack(builder), _IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _code(self, name: str, version: int) -> int:
+        schema, codes = generated(), self._file.operatorCodes
+        wanted = getattr(schema.BuiltinOperator, name)
+        for place, code in enumerate(codes):
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted and code.version == version:
+                return place
+        added = schema.OperatorCodeT()
+        added.builtinCode = added.deprecatedBuiltinCode = wanted
+        added.version = version
+        codes.append(added)
+        return len(codes) - 1
+
+    def _empty_unused_buffers(self) -> None:
+        used = {tensor.buffer for graph in self._file.subgraphs for tensor in graph.tensors}
+        used |= {item.buffer for item in self._file.metadata or ()}
+        for place, buffer in enumerate(self._file.buffers):
+            if place not in used:
+                buffer.data = None
+
+
+def _sparsity(rows: SparseRows, shape: tuple[int, ...]) -> Table:
+    """Describe compressed rows: all dimensions in order, the last one compressed, blocks innermost."""
+    sparsity = generated().SparsityParametersT()
+    blocked = rows.block > 1
+    sparsity.traversalOrder = np.arange(len(shape) + blocked, dtype=np.int32)
+    sparsity.dimMetadata = [*map(_dense, (shape[0] // rows.block, *shape[1:-1])), _compressed(rows)]
+    if blocked:
+        sparsity.blockMap = np.zeros(1, np.int32)
+        sparsity.dimMetadata.append(_dense(rows.block))
+    return sparsity
+
+
+def _dense(size: int) -> Table:
+    dimension = generated().DimensionMetadataT()
+    dimension.format = generated().DimensionType.DENSE
+    dimension.denseSize = size
+    return dimension
+
+
+def _compressed(rows: SparseRows) -> Table:
+    dimension = generated().DimensionMetadataT()
+    dimension.format = generated().DimensionType.SPARSE_CSR
+    dimension.arraySegmentsType, dimension.arraySegments = _vector(rows.segments)
+    dimension.arrayIndicesType, dimension.arrayIndices = _vector(rows.indices)
+    return dimension
+
+
+def _vector(numbers: NDArray[np.integer[Any]]) -> tuple[int, Table]:
+    schema = generated()
+    kind = {"uint8": "Uint8Vector", "uint16": "Uint16Vector", "int32": "Int32Vector"}[numbers.dtype.name]
+    table = getattr(schema, f"{kind}T")()
+    table.values = numbers
+    return getattr(schema.SparseIndexVector, kind), table
