@@ -21,6 +21,7 @@ from converters.samples import SampleSet
 from converters.source import SourceModel
 
 Array = npt.NDArray[Any]
+KerasModel = Any  # keras.Model
 _REPEAT = re.compile(r"_\d+$")
 _TINY = 1e-12
 
@@ -52,13 +53,16 @@ def layer_errors(model: SourceModel, data: bytes, *, check: SampleSet, batch: in
         reference = _layers(model, inputs) if model.keras_model is not None else _float_tensors(model, inputs)
         variant = HostModel(data, preserve=True)
         variant.run(inputs)
-        errors = []
+        ends = _output_layers(model)
+        errors: dict[str, LayerError] = {}
         for name, index, shape in _written(data):
-            matched = _match(name, shape, reference)
+            matched, *inside = (_match(part, shape, reference) for part in ends.get(name, name).split(";"))
             value = variant.value(index) if matched else None
+            for layer in (matched, *inside):
+                errors.pop(layer or "", None)  # only the last of a layer's tensors is its output, unless it was fused
             if matched and value is not None:
-                errors.append(LayerError(layer=matched, error=_relative(value, reference[matched])))
-    return errors
+                errors[matched] = LayerError(layer=matched, error=_relative(value, reference[matched]))
+    return list(errors.values())
 
 
 def _written(data: bytes) -> Iterator[tuple[str, int, tuple[int, ...]]]:
@@ -85,19 +89,41 @@ def _sentence(what: str, before: LayerError | None, after: LayerError) -> str:
 
 def _layers(model: SourceModel, inputs: Sequence[Array]) -> dict[str, Array]:
     """Return every Keras layer's output for these inputs, nested models opened."""
-    import keras
     import tensorflow as tf
 
-    tapped = {
-        layer.name: layer.output
-        for layer in model.keras_model.layers  # type: ignore[union-attr]
+    return _layers_of(model.keras_model, [tf.constant(array) for array in inputs])
+
+
+def _layers_of(model: KerasModel, inputs: Sequence[Any]) -> dict[str, Array]:
+    import keras
+
+    layers = [
+        layer
+        for layer in model.layers
         if not isinstance(layer, keras.layers.InputLayer)
         and isinstance(getattr(layer, "output", None), keras.KerasTensor)
-    }
-    probe = keras.Model(model.keras_model.inputs, list(tapped.values()))  # type: ignore[union-attr]
-    outputs = probe([tf.constant(array) for array in inputs], training=False)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
-    return {name: np.asarray(output) for name, output in zip(tapped, outputs, strict=True)}
+    ]
+    nested = [layer for layer in layers if isinstance(layer, keras.Model) and layer._inbound_nodes]
+    # A nested model's own `output` belongs to its own graph; in this one it is what its call gave and was given.
+    told = {layer.name: layer.output for layer in layers if layer not in nested}
+    told |= {layer.name: layer._inbound_nodes[-1].output_tensors[0] for layer in nested}
+    given = {layer.name: list(layer._inbound_nodes[-1].input_tensors) for layer in nested}
+    outputs, passed = keras.Model(model.inputs, [told, given])(list(inputs), training=False)
+    opened: dict[str, Array] = {}
+    for layer in nested:
+        opened |= _layers_of(layer, passed[layer.name])
+    return opened | {name: np.asarray(output) for name, output in outputs.items()}
+
+
+def _output_layers(model: SourceModel) -> dict[str, str]:
+    """Return by the name of each output the layer that gives it."""
+    import keras
+
+    if model.keras_model is None:
+        return {}
+    outputs = keras.tree.flatten(model.keras_model.outputs)
+    layers = [output._keras_history.operation.name for output in outputs]
+    return dict(zip(model.output_names, layers, strict=True))
 
 
 def _float_tensors(model: SourceModel, inputs: Sequence[Array]) -> dict[str, Array]:
@@ -117,8 +143,7 @@ def _match(name: str, shape: tuple[int, ...], reference: Mapping[str, Array]) ->
     """Return the layer whose output a tensor is: the innermost scope of its name that is a layer of the same shape."""
     if name in reference:
         return name if reference[name].shape == shape else None
-    first = name.split(";")[0]
-    for scope in reversed(first.split("/")):
+    for scope in reversed(name.split("/")):
         for candidate in (scope, _REPEAT.sub("", scope)):
             if candidate in reference and reference[candidate].shape == shape:
                 return candidate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
             result[key] = float(number)
         except ValueError:
             raise click.BadParameter(f"'{pair}' is not NAME=NUMBER", ctx, param) from None
+        if not 0 <= result[key] < math.inf:
+            raise click.BadParameter(f"'{pair}': a tolerance is a number from 0", ctx, param)
     return result
 
 

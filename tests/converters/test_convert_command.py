@@ -61,6 +61,7 @@ BAD = {
     "name with a folder": (2, [*SMALL, "--to", "fp32", "--name", "../up"], "'../up' is no file name"),
     "name of two lines": (2, [*SMALL, "--to", "fp32", "--name", "a\nb"], "is no file name"),
     "empty name": (2, [*SMALL, "--to", "fp32", "--name", ""], "is no file name"),
+    "no number": (2, [*SMALL, "--to", "fp32", "--tolerance", "accuracy_drop=nan"], "a tolerance is a number from 0"),
     "tolerance": (2, [*SMALL, "--to", "fp32", "--tolerance", "speed=1"], "there are relative_rms_error"),
 }
 

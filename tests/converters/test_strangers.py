@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from converters.blame import layer_errors
 from converters.convert import convert
 from converters.errors import CalibrationError, ConversionError, SourceError
-from converters.frozen import Port
+from converters.frozen import Port, freeze
+from converters.lowering import Lowering
+from converters.recipes import RECIPES
 from converters.samples import SampleSet, drawn
 from converters.source import load_source
 from edge.loading import ConvertRequest
@@ -163,3 +166,24 @@ def test_arrays_may_have_the_names_that_keras_shows(tmp_path):
     np.savez(tmp_path / "data.npz", **{"a": np.zeros((3, 2)), "b c": np.ones((3, 2))})
     pairs = [sample for sample, _ in _arrays(tmp_path / "data.npz", TWO, request_of(tmp_path))]
     assert [[float(array[0]) for array in pair] for pair in pairs] == [[0.0, 1.0]] * 3
+
+
+def test_a_faithful_variant_has_an_error_at_no_layer(wrapped):
+    """Activations are operators of their own, and the layers of a nested model are found too."""
+    import keras
+    from keras import layers
+
+    inner = keras.Sequential(
+        [keras.Input((6, 6, 4)), layers.Conv2D(4, 3, activation="swish", name="deep"), layers.ReLU(name="behind")],
+        name="backbone",
+    )
+    inputs = keras.Input((8, 8, 1))
+    x = inner(layers.Conv2D(4, 3, activation="sigmoid", name="shallow")(inputs))
+    x = layers.Dense(3, activation="softmax", name="head")(layers.Flatten()(x))
+    model = wrapped(keras.Model(inputs, x))
+    ports = model.with_static_inputs(batch=1, image_size=None)
+    frozen = freeze(model.call, inputs=ports, output_names=model.output_names)
+    data = Lowering(frozen, samples=None, feeding=lambda note: None).lower(RECIPES["fp32"])
+    errors = {each.layer: each.error for each in layer_errors(model, data, check=sampled(model), batch=1)}
+    assert {"shallow", "behind", "head"} <= set(errors)  # "deep" ends fused into "behind"
+    assert max(errors.values()) < 1e-5
