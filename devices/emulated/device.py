@@ -4,6 +4,7 @@ QEMU's user mode emulates a processor, not a machine. The board's Python (`pytho
 path in the root file system) runs on that processor, with the board's C library and TFLite runtime; the kernel, the
 files and every other program are this machine's. So there is one exact claim that can be made: which instructions the
 board's processor would execute. Times, temperatures and memory are this machine's and are not stated as the board's.
+Programs start in a folder of the board's own, which is their home as well: what is deployed to it lies there.
 """
 
 from __future__ import annotations
@@ -154,21 +155,22 @@ class EmulatedDevice:
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return how this machine starts a program of the board, or its own, and what is added to its environment."""
         program, *arguments = argv
+        own = {"HOME": str(self._folder())}
         if program not in PYTHONS and not Path(program).is_relative_to(root_path()):
-            return tuple(argv), dict(env or {})
+            return tuple(argv), {**own, **(env or {})}
         guest = self.prepare()
         words = (
             guest.qemu.path, "-cpu", self.board.cpu, "-L", str(guest.root),
             *(word for name in _NOT_THE_BOARDS for word in ("-U", name)), *options,
             guest.python if program in PYTHONS else program, *arguments,
         )  # fmt: skip
-        return words, {**guest.env(), **(env or {})}
+        return words, {**own, **guest.env(), **(env or {})}
 
     def _here(self) -> LocalDevice:
         return LocalDevice(self.name, self.kind, self._folder())
 
     def _folder(self) -> Path:
-        """Return the board's own folder, in which its programs start."""
+        """Return the board's own folder, in which its programs start and which is their home."""
         folder = kept_folder() / "boards" / self.name
         with _translated(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from devices.emulated.errors import CountError
 from devices.emulated.kept import found_program, kept_folder, made_by, once
-from devices.emulated.qemu import Qemu
+from devices.emulated.qemu import HOW_TO_COUNT, Qemu
 
 SOURCE = Path(__file__).with_name("count.c")
 _DEADLINE_S = 60.0
@@ -24,7 +24,7 @@ def counting_plugin(qemu: Qemu) -> Path:
         PreparationError: It cannot be compiled.
     """
     if qemu.no_counts is not None:
-        raise CountError(qemu.no_counts, hint="QEMU 7.2 to 8.2 with plugins does: Debian bookworm's qemu-user")
+        raise CountError(qemu.no_counts, hint=HOW_TO_COUNT)
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
     goal = kept_folder() / f"count-{platform.machine()}-{digest}.so"
     return once(goal, _compile, what="the counting plugin", deadline_s=_DEADLINE_S)

@@ -13,6 +13,7 @@ from devices.emulated.kept import found_program
 PROGRAM = "qemu-aarch64"
 # The plugin is written for version 1 of QEMU's plugin API, which QEMU 9 no longer takes.
 FIRST_OTHER_API = (9,)
+HOW_TO_COUNT = "QEMU 7.2 to 8.2 with plugins counts, such as qemu-user of Debian 12"
 _DEADLINE_S = 10.0
 
 

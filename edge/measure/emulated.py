@@ -9,15 +9,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from devices.emulated.device import EmulatedDevice
+from devices.emulated.errors import CountError
+from devices.emulated.qemu import HOW_TO_COUNT, installed_qemu
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.measure.artifact_ref import Subject, describe
 from edge.measure.instructions import Count, count_instructions
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
-from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
+from edge.measure.measurement import (
+    SCHEMA,
+    Conditions,
+    DeviceRef,
+    Measurement,
+    Memory,
+    PlanRef,
+    RuntimeRef,
+    Validity,
+)
 from edge.measure.plan import Plan
-from edge.runtime.errors import RuntimeFault
+from edge.runtime.errors import RuntimeFault, RuntimeMissingError
 
 _SHORT_DEADLINE_S, _LONG_DEADLINE_S = 60.0, 900.0
 _BUDGET_S, _QUICK_BUDGET_S = 3.0, 0.0
@@ -33,8 +44,8 @@ NOTES = (
 def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step: Callable[[str], None]) -> Measurement:
     """Count one .tflite file's instructions on an emulated board, in all and by kernel, and see which kernels ran.
 
-    One thread runs, whatever processors this machine has. Of the plan, `threads`, `runtime`, `kernels` and `quick` (the
-    fewest windows) count.
+    Where QEMU cannot count, the measurement names the kernels and is invalid, with the reason. One thread runs. Of the
+    plan, `threads`, `runtime`, `kernels` and `quick` (the fewest windows) count.
 
     Args:
         path: The file; an artifact JSON beside it adds recipe, counts and accuracy if its sha256 fits.
@@ -45,18 +56,25 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
     Raises:
         InputError: The file cannot be read, or what only a real board can show is asked for.
         RuntimeFault: The runtime is missing, refuses the model or died.
-        DeviceError: The board cannot be emulated, or this QEMU cannot count instructions.
+        DeviceError: The board cannot be emulated; or this QEMU cannot count, and kernels are not asked for.
     """
     _refuse_what_takes_time(plan)
     subject = describe(path)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     on_step("facts")
-    budget_s = _QUICK_BUDGET_S if plan.quick else _BUDGET_S
-    count = count_instructions(device, device.place(path), runtime=plan.runtime, budget_s=budget_s)
-    on_step("instructions")
-    view = _kernels(device, device.place(path), plan, count)
+    no_counts = installed_qemu().no_counts
+    if no_counts is not None and not plan.kernels:
+        raise CountError(no_counts, hint=HOW_TO_COUNT)
+    count = None
+    if no_counts is None:
+        budget_s = _QUICK_BUDGET_S if plan.quick else _BUDGET_S
+        count = count_instructions(device, device.place(path), runtime=plan.runtime, budget_s=budget_s)
+        on_step("instructions")
+    runtime = count.runtime if count else _stated_runtime(facts)
+    view = _kernels(device, device.place(path), plan, runtime)
     on_step("kernels")
-    return _measurement(_Found(subject, facts, plan, count, view, device.board.cpu))
+    verdict = count.verdict() if count else Validity(valid=False, reasons=(f"{no_counts}: {HOW_TO_COUNT}",), unknown=())
+    return _measurement(_Found(subject, facts, plan, runtime, count, view, verdict))
 
 
 def _refuse_what_takes_time(plan: Plan) -> None:
@@ -80,16 +98,23 @@ class _Found:
     subject: Subject
     facts: Facts
     plan: Plan
-    count: Count
+    runtime: RuntimeRef
+    count: Count | None
     view: KernelView
-    cpu: str
+    verdict: Validity
 
 
-def _kernels(device: EmulatedDevice, model: str, plan: Plan, count: Count) -> KernelView:
+def _stated_runtime(facts: Facts) -> RuntimeRef:
+    first = next(iter(facts.runtimes), None)
+    if first is None:
+        raise RuntimeMissingError(f"{facts.name} has no TFLite runtime", hint=f"edge devices setup {facts.name}")
+    return RuntimeRef(first.name, first.version or "unknown")
+
+
+def _kernels(device: EmulatedDevice, model: str, plan: Plan, runtime: RuntimeRef) -> KernelView:
     """Return which kernels ran, without the times that the emulator's own slowness made."""
     if not plan.kernels:
         return KernelView(reason="not asked for")
-    runtime = count.runtime
     if runtime.name != PROFILED_RUNTIME:
         return KernelView(reason=f"{runtime.name} {runtime.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
     try:
@@ -102,13 +127,13 @@ def _kernels(device: EmulatedDevice, model: str, plan: Plan, count: Count) -> Ke
 
 def _measurement(found: _Found) -> Measurement:
     subject, plan, view = found.subject, found.plan, found.view
-    stated = {"emulator": found.facts.board, "cpu": found.cpu}
+    stated = {"emulator": found.facts.board, "cpu": found.facts.cpu.model}
     return Measurement(
         schema=SCHEMA,
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         artifact=subject.ref,
         device=DeviceRef(found.facts.name, json.loads(json.dumps(found.facts.to_json()))),
-        runtime=found.count.runtime,
+        runtime=found.runtime,
         plan=PlanRef(plan.quick, plan.warmup_s, plan.windows, plan.window_s, plan.min_runs),
         threads=1,
         latency_ms=None,
@@ -116,7 +141,7 @@ def _measurement(found: _Found) -> Measurement:
         windows=(),
         load_ms=None,
         first_ms=None,
-        instructions=found.count.instructions(),
+        instructions=found.count.instructions() if found.count else None,
         kernels=view.kernels,
         kernels_reason=view.reason,
         kernel_profile=view.profile,
@@ -126,6 +151,6 @@ def _measurement(found: _Found) -> Measurement:
         accuracy=subject.accuracy,
         energy=None,
         conditions=Conditions(stated, stated, ()),
-        validity=found.count.verdict(),
+        validity=found.verdict,
         notes=(*NOTES, *subject.notes),
     )

@@ -95,6 +95,14 @@ def test_relative_paths_begin_in_the_boards_own_folder(pi4, tmp_path):
     pi4.run(["rm", "test-relative"], deadline_s=DEADLINE_S).checked()
 
 
+def test_home_is_the_boards_own_folder(pi4):
+    asked = ["python3", "-c", "import pathlib; print(pathlib.Path.home(), pathlib.Path.cwd())"]
+    home, current = pi4.run(asked, deadline_s=DEADLINE_S).checked().stdout.decode().split()
+    assert home == current
+    assert home == pi4.run(["sh", "-c", "echo $HOME"], deadline_s=DEADLINE_S).checked().stdout.decode().strip()
+    assert home.endswith("/boards/emulated-pi4")
+
+
 def test_a_crash_on_the_board_names_the_signal(pi4):
     crash = ["python3", "-c", "import ctypes; ctypes.string_at(0)"]
     assert pi4.run(crash, deadline_s=DEADLINE_S).exit == Exit(None, "SIGSEGV")

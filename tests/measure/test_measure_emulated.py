@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import devices.solver
 from devices.contract import Completed, Exit
 from devices.emulated.counts import CountedWindow
 from devices.emulated.device import emulated_device
+from devices.emulated.errors import CountError
 from devices.emulated.kept import PACKAGES
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.runtimes import set_runtime
@@ -136,6 +138,23 @@ def test_another_runtime_has_no_profiler_but_its_kernels_are_counted(tiny, own_c
     assert "has no kernel profiler" in found.kernels_reason
     assert found.validity.valid
     assert {"ruy", "gemmlowp", "tflite"} & {each.family for each in found.instructions.kernels}
+
+
+def test_where_qemu_takes_no_plugins_kernels_are_named_and_the_rest_is_refused(
+    tiny, own_choices, tmp_path, monkeypatch
+):
+    qemu = tmp_path / "qemu-aarch64"
+    qemu.write_text(f'#!/bin/sh\n[ "$1" = -help ] || exec {shutil.which("qemu-aarch64")} "$@"\n')
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    device = emulated_device("emulated-pi4")
+    found = profile(tiny, device, Plan())
+    assert found.instructions is None
+    assert found.kernels
+    assert "was built without plugins, so it counts no instructions" in found.validity.reasons[0]
+    assert not found.validity.valid
+    with pytest.raises(CountError, match="was built without plugins"):
+        profile(tiny, device, replace(Plan(), kernels=False))
 
 
 @pytest.mark.parametrize(
