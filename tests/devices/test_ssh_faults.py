@@ -306,3 +306,19 @@ def test_a_folder_is_no_file(device, tmp_path):
         device.put(tmp_path, str(tmp_path / "goal"), deadline_s=DEADLINE_S)
     with pytest.raises(TransferError, match="could not be copied"):
         device.get(str(tmp_path), tmp_path / "goal", deadline_s=DEADLINE_S)
+
+
+def test_more_output_than_is_kept_unread(device):
+    argv, size = ["head", "-c", "20000000", "/dev/zero"], 20_000_000
+    assert len(device.run(argv, deadline_s=DEADLINE_S).stdout) == size
+    with device.open(argv) as stream:
+        waiting = [-1, 0]
+        while waiting[-1] != waiting[-2]:  # until nothing more comes, for as long as other programs take
+            for _ in range(5):
+                device.run(["true"], deadline_s=DEADLINE_S)
+            waiting.append(len(stream._program.out))
+        assert 0 < waiting[-1] < size // 2  # the rest waits on the board
+        got = 0
+        while data := stream.read(deadline_s=DEADLINE_S):
+            got += len(data)
+        assert (got, stream.wait(deadline_s=DEADLINE_S)) == (size, Exit(0))
