@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.cli.output import json_option, print_json, progress, say
+from edge.cli.train_sparse import (
+    distillation_options,
+    pruning_options,
+    taken_distillation,
+    taken_pruning,
+    tell_pruning,
+)
 
 if TYPE_CHECKING:
     from edge.training.checkpoints import Epoch
     from edge.training.loop import Watch
     from edge.training.outcome import TrainingResult
 
-_SHAPE_OPTIONS = ("image_size", "classes", "alpha")
+_SHAPE_OPTIONS = ("image_size", "classes", "alpha", "padding")
 _AUGMENT = click.Choice(["flip", "shift"])
 _MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 
@@ -23,10 +30,13 @@ _MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 @click.command()
 @click.argument("model")
 @click.option("--data", required=True, help="Folder of class folders, folder with labels.csv, .npz, or 'digits'.")
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .keras file to write.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
+              help="The .keras file to write.  [default: by the model's name, in the current folder]")  # fmt: skip
 @click.option("--image-size", type=click.IntRange(min=1), help="Height and width, pixels.  [default: the model's]")
 @click.option("--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the data]")
 @click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Width, for models that take it.")
+@click.option("--padding", type=click.Choice(["same", "symmetric"]),
+              help="Zeros before strides, for models that take it; sparse kernels want symmetric.")  # fmt: skip
 @click.option("--preprocessing", "mode", type=_MODES, help="How pixels are scaled.  [default: the model's]")
 @click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples per step.")
@@ -44,16 +54,23 @@ _MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 @click.option("--checkpoint-dir", "checkpoints", type=click.Path(file_okay=False, path_type=Path),
               help="State after each epoch.  [default: beside --out]")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
+@pruning_options
+@distillation_options
 @json_option
 def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per field of TrainingSettings)
     """Train MODEL, a name of `edge models` or a .keras file, on a source of labelled pictures.
 
     Beside the .keras file come NAME.json (how to feed the model, its labels, the measured accuracy) and
     NAME-history.json. A training that was stopped continues with --resume.
+
+    With --sparsity the 1x1 convolutions are pruned while the model learns; the first convolution, depthwise ones and
+    the classifier stay dense.
     """
     from edge.training.loop import train
-    from edge.training.settings import TrainingSettings
+    from edge.training.settings import TrainingSettings, default_out
 
+    options.update(pruning=taken_pruning(options), distillation=taken_distillation(options))
+    options["out"] = options["out"] or default_out(options["model"], pruned=options["pruning"] is not None)
     arguments = {name: value for name in _SHAPE_OPTIONS if (value := options.pop(name)) is not None}
     settings = TrainingSettings(arguments=arguments, **options)
     try:
@@ -70,8 +87,10 @@ def _watch(epochs: int, advance: Callable[[int, str], None]) -> Watch:
     from edge.training.loop import Watch
 
     def on_epoch(epoch: Epoch) -> None:
+        zeros = "" if epoch.sparsity is None else f"{epoch.sparsity:.1%} zeros  "
         text = (f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}  validation loss "
-                f"{epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.2%}  {epoch.duration_s:.1f} s")  # fmt: skip
+                f"{epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.2%}  {zeros}"
+                f"{epoch.duration_s:.1f} s")  # fmt: skip
         say(text)
         advance(1, "")
 
@@ -87,5 +106,7 @@ def _tell(result: TrainingResult) -> None:
     click.echo(f"{result.file}: {result.parameters:,} parameters, {result.classes} classes")
     click.echo(f"test accuracy {result.test.accuracy:.2%} ({result.test.correct} of {result.test.of}): measured on "
                f"{result.measured_on}")  # fmt: skip
+    if result.pruning is not None:
+        tell_pruning(result.pruning)
     click.echo(f"epoch {result.best_epoch} of {result.epochs} is kept{early}; trained for {result.training_s:.1f} s; "
                f"history in {result.history_file}")  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.runtime.preprocessing import Floats
 from edge.training.augment import augmented
+from edge.training.parts import batch_count
 from edge.training.source import Integers, Source
 
 _READERS = 2
@@ -44,16 +45,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         if self._seed is None or not self._augment:
             return x
         return augmented(x, self._augment, np.random.default_rng((*self._seed, place)))
-
-
-def batch_count(samples: int, size: int, *, training: bool) -> int:
-    """Return how many batches an epoch has.
-
-    Batch normalization cannot learn from a single sample, so a training epoch drops a last batch of one; the order
-    differs from epoch to epoch, so every sample is still seen.
-    """
-    whole, left = divmod(samples, size)
-    return whole + (1 if left > (1 if training and whole else 0) else 0)
 
 
 def count_correct(model: Any, source: Source, size: int) -> int:  # noqa: ANN401

@@ -15,6 +15,7 @@ from typing import Any
 
 from converters.files import replacing, write_whole
 from edge.errors import InputError
+from edge.training.pruning_plan import LayerTarget
 
 _STATE_FILE = "state.json"
 _SCHEMA = "edge-checkpoint/1"
@@ -23,7 +24,10 @@ _PATTERN = "epoch-*.keras"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the history; losses are cross-entropies, accuracies lie in 0..1. `epoch` counts from 1."""
+    """One line of the history; losses are cross-entropies, accuracies lie in 0..1. `epoch` counts from 1.
+
+    `sparsity` is the share of zeros of the layers that are pruned, None where none are.
+    """
 
     epoch: int
     loss: float
@@ -32,21 +36,29 @@ class Epoch:
     val_accuracy: float
     learning_rate: float
     duration_s: float
+    sparsity: float | None = None
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a training has come. `seeds` are the states of the model's own random layers (dropout)."""
+    """How far a training has come. `seeds` are the states of the model's own random layers (dropout).
+
+    `targets` is what pruning decided to make of each layer, empty before it has; only epochs from `counted_from` on are
+    worth keeping (those of the final sparsity).
+    """
 
     identity: Mapping[str, Any]
     history: tuple[Epoch, ...]
     seeds: tuple[tuple[int, ...], ...] = ()
     finished: bool = False
+    targets: tuple[LayerTarget, ...] = ()
+    counted_from: int = 1
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the lowest validation loss, the first of equals."""
-        return min(self.history, key=lambda epoch: epoch.val_loss, default=None)
+        """The epoch with the lowest validation loss of those that count, the first of equals."""
+        counted = [epoch for epoch in self.history if epoch.epoch >= self.counted_from]
+        return min(counted, key=lambda epoch: epoch.val_loss, default=None)
 
     @property
     def epochs_since_best(self) -> int:
@@ -103,8 +115,8 @@ class Checkpoints:
         self._remove_all_but(set())
 
     def _named(self, state: State) -> set[Path]:
-        epochs = {len(state.history), state.best.epoch} if state.best else set()
-        return {self.model_file(epoch) for epoch in epochs}
+        epochs = {len(state.history), state.best.epoch if state.best else 0}
+        return {self.model_file(epoch) for epoch in epochs if epoch}
 
     def _remove_all_but(self, kept: set[Path]) -> None:
         """Remove model files, and the drafts that a killed process left."""
@@ -120,6 +132,8 @@ def _to_json(state: State) -> dict[str, Any]:
         "identity": dict(state.identity),
         "finished": state.finished,
         "seeds": [list(seed) for seed in state.seeds],
+        "counted_from": state.counted_from,
+        "targets": [target.to_json() for target in state.targets],
         "history": [asdict(epoch) for epoch in state.history],
     }
 
@@ -129,4 +143,6 @@ def _from_json(value: Mapping[str, Any]) -> State:
         raise ValueError(f"schema {value['schema']}, expected {_SCHEMA}")
     history = tuple(Epoch(**epoch) for epoch in value["history"])
     seeds = tuple(tuple(seed) for seed in value["seeds"])
-    return State(value["identity"], history, seeds, bool(value["finished"]))
+    targets = tuple(LayerTarget.from_json(target) for target in value.get("targets", ()))
+    counted_from = int(value.get("counted_from", 1))
+    return State(value["identity"], history, seeds, bool(value["finished"]), targets, counted_from)

@@ -8,14 +8,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 
 from edge.errors import EdgeError, InputError
-from edge.training.batches import Batches, batch_count
+from edge.training.batches import Batches
 from edge.training.checkpoints import Epoch
-from edge.training.parts import Parts
+from edge.training.distillation import DistillationLoss, LabelAccuracy, TaughtBatches, Teacher
+from edge.training.parts import Parts, batch_count
+from edge.training.pruning_callback import KeepZeros
+from edge.training.pruning_plan import LayerTarget
 from edge.training.settings import TrainingSettings
 
 _WARM_UP_PART = 0.2
@@ -27,7 +32,10 @@ OnStep = Callable[[int, int, int], None]
 
 
 def compile_model(model: Any, settings: TrainingSettings, samples: int) -> None:  # noqa: ANN401
-    """Give the model AdamW with a warm-up and a cosine over all epochs, and cross-entropy for what it ends in."""
+    """Give the model AdamW with a warm-up and a cosine over all epochs, and cross-entropy for what it ends in.
+
+    With a teacher, the loss of distillation.
+    """
     steps = batch_count(samples, settings.batch, training=True)
     total = steps * settings.epochs
     warm_up = min(int(total * _WARM_UP_PART), steps * _WARM_UP_EPOCHS)
@@ -40,10 +48,31 @@ def compile_model(model: Any, settings: TrainingSettings, samples: int) -> None:
     )
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not _ends_in_softmax(model)),
-        metrics=["accuracy"],
+        **_aim(settings, from_logits=not ends_in_softmax(model)),
         jit_compile=False,  # on a CPU, compiling with XLA costs more than a short training gains
     )
+
+
+def _aim(settings: TrainingSettings, *, from_logits: bool) -> dict[str, Any]:
+    if settings.distillation is None:
+        return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits), "metrics": ["accuracy"]}
+    temperature, weight = settings.distillation.temperature, settings.distillation.weight
+    loss = DistillationLoss(temperature=temperature, weight=weight, from_logits=from_logits)
+    return {"loss": loss, "metrics": [LabelAccuracy()]}
+
+
+@dataclass(frozen=True)
+class Company:
+    """Who takes part in the fitting: what watches over zeros, who teaches, who is told of each step."""
+
+    zeros: KeepZeros | None
+    teacher: Teacher | None
+    on_step: OnStep
+
+    @property
+    def targets(self) -> tuple[LayerTarget, ...]:
+        """What pruning has decided to make of each layer, empty before."""
+        return getattr(self.zeros, "targets", None) or ()
 
 
 def fit_epoch(
@@ -52,7 +81,7 @@ def fit_epoch(
     parts: Parts,
     epoch: int,
     *,
-    on_step: OnStep,
+    company: Company,
 ) -> Epoch:
     """Train one epoch (counted from 1) and measure the validation part.
 
@@ -60,14 +89,17 @@ def fit_epoch(
         EdgeError: the loss is no finite number any more.
         DataError: a sample cannot be read.
     """
-    batches = Batches(parts.train, settings.batch, seed=(settings.seed, epoch), augment=settings.augment)
+    seed = (settings.seed, epoch)
+    lessons = Batches if company.teacher is None else partial(TaughtBatches, company.teacher)
+    batches = lessons(parts.train, settings.batch, seed=seed, augment=settings.augment)
+    zeros = company.zeros
     started = time.monotonic()
     logs = model.fit(
         batches,
         initial_epoch=epoch - 1,
         epochs=epoch,
         validation_data=Batches(parts.validation, settings.batch),
-        callbacks=[_Steps(epoch, len(batches), on_step)],
+        callbacks=[*([zeros] if zeros else []), _Steps(epoch, len(batches), company.on_step)],
         shuffle=False,  # the order is the batches' own
         verbose=0,
     ).history
@@ -85,6 +117,7 @@ def fit_epoch(
         val_accuracy=figures["val_accuracy"],
         learning_rate=float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         duration_s=round(time.monotonic() - started, 3),
+        sparsity=None if zeros is None else zeros.sparsity,
     )
 
 
@@ -110,10 +143,15 @@ def _random_variables(model: Any) -> list[Any]:  # noqa: ANN401
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
 
-def _ends_in_softmax(model: Any) -> bool:  # noqa: ANN401
+def ends_in_softmax(model: Any) -> bool:  # noqa: ANN401
+    """Whether a classifier gives probabilities; False: plain scores.
+
+    Raises:
+        InputError: it gives neither.
+    """
     last = model.layers[-1]
     if isinstance(last, keras.Model):
-        return _ends_in_softmax(last)
+        return ends_in_softmax(last)
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
         return True

@@ -6,16 +6,28 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters.files import sha256_of
 from edge.errors import InputError
 from edge.training.checkpoints import Checkpoints, Epoch, State
-from edge.training.outcome import Share, TrainingResult, metrics_json, sidecar_json, write_history, write_model
+from edge.training.outcome import (
+    Share,
+    TrainingResult,
+    distillation_json,
+    metrics_json,
+    sidecar_json,
+    write_history,
+    write_model,
+)
 from edge.training.parts import Parts, parts_of
+from edge.training.pruning_times import first_counted_epoch, schedule_of, was_pruned
 from edge.training.settings import SUFFIX, TrainingSettings
 from edge.training.startup import start_keras
 from edge.training.subject import Subject, load_keras, subject_of
+
+if TYPE_CHECKING:
+    from edge.training.fitting import Company
 
 
 @dataclass(frozen=True)
@@ -48,19 +60,22 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
     parts = parts_of(settings, subject.preprocessing)
     classes = subject.classes_for(parts.whole)
     checkpoints = Checkpoints(settings.checkpoint_folder)
-    state = _first_state(settings, checkpoints, _identity(settings, parts), watch)
+    state = _first_state(settings, parts, checkpoints, watch)
     model = _model(settings, subject, classes, parts, checkpoints, state)
-    state = _run(settings, parts, checkpoints, state, model, watch)
+    company = _company(settings, subject, parts, model, state, watch)
+    state = _run(settings, parts, checkpoints, state, model, watch, company)
     return _conclude(settings, subject, parts, checkpoints, state, model)
 
 
 def _identity(settings: TrainingSettings, parts: Parts) -> dict[str, Any]:
     weights = sha256_of(Path(settings.model)) if settings.model.endswith(SUFFIX) else None
-    return {**settings.identity(), "data_digest": parts.digest, "model_sha256": weights}
+    taught = distillation_json(settings)
+    teacher = {} if taught is None else {"teacher_sha256": taught["teacher_sha256"]}
+    return {**settings.identity(), "data_digest": parts.digest, "model_sha256": weights, **teacher}
 
 
-def _first_state(settings: TrainingSettings, checkpoints: Checkpoints, identity: dict[str, Any], watch: Watch) -> State:
-    found = checkpoints.load()
+def _first_state(settings: TrainingSettings, parts: Parts, checkpoints: Checkpoints, watch: Watch) -> State:
+    found, identity = checkpoints.load(), _identity(settings, parts)
     if settings.resume and found is not None:
         _require_same_training(checkpoints, found, identity)
         watch.on_note(f"continuing after epoch {len(found.history)} of {settings.epochs} ({checkpoints.folder})")
@@ -74,7 +89,7 @@ def _first_state(settings: TrainingSettings, checkpoints: Checkpoints, identity:
             hint=f"--resume continues it; remove {checkpoints.folder} to start over",
         )
     checkpoints.clear()
-    return State(identity, ())
+    return State(identity, (), counted_from=first_counted_epoch(settings, parts))
 
 
 def _require_same_training(checkpoints: Checkpoints, found: State, identity: dict[str, Any]) -> None:
@@ -103,14 +118,47 @@ def _model(
     return model
 
 
+def _company(
+    settings: TrainingSettings, subject: Subject, parts: Parts, model: Any, state: State, watch: Watch  # noqa: ANN401
+) -> Company:  # fmt: skip
+    from edge.training.distillation import Teacher, load_teacher
+    from edge.training.fitting import Company, ends_in_softmax
+    from edge.training.pruning_callback import KeepZeros, MagnitudePruning
+
+    zeros, teacher = None, None
+    schedule = schedule_of(settings, parts)
+    if settings.pruning is not None and schedule is not None:
+        zeros = MagnitudePruning(settings.pruning, schedule, targets=state.targets or None)
+        zeros.check(model)
+        _warn_of_padding(subject, int(model.output_shape[-1]), watch)
+    elif was_pruned(settings):
+        zeros = KeepZeros()
+        watch.on_note(f"{settings.model} was pruned: its zeros are kept")
+    if settings.distillation is not None:
+        labels = parts.whole.names or subject.labels
+        taught = load_teacher(settings.distillation.teacher, subject.preprocessing, int(model.output_shape[-1]), labels)
+        teacher = Teacher(taught, from_logits=not ends_in_softmax(taught))
+    return Company(zeros, teacher, watch.on_step)
+
+
+def _warn_of_padding(subject: Subject, classes: int, watch: Watch) -> None:
+    if subject.arguments(classes).get("padding") == "same":
+        watch.on_note(
+            f'{subject.name} is built with padding "same": XNNPACK runs its sparse kernels only for "symmetric" '
+            "(--padding symmetric)"
+        )
+
+
 def _run(
-    settings: TrainingSettings, parts: Parts, checkpoints: Checkpoints, state: State, model: Any, watch: Watch  # noqa: ANN401
+    settings: TrainingSettings, parts: Parts, checkpoints: Checkpoints, state: State, model: Any, watch: Watch,  # noqa: ANN401
+    company: Company,
 ) -> State:  # fmt: skip
     from edge.training.fitting import fit_epoch, random_states
 
     while len(state.history) < settings.epochs and state.epochs_since_best < settings.patience:
-        epoch = fit_epoch(model, settings, parts, len(state.history) + 1, on_step=watch.on_step)
-        state = dataclasses.replace(state, history=(*state.history, epoch), seeds=random_states(model))
+        epoch = fit_epoch(model, settings, parts, len(state.history) + 1, company=company)
+        targets = company.targets or state.targets
+        state = dataclasses.replace(state, history=(*state.history, epoch), seeds=random_states(model), targets=targets)
         checkpoints.save(state, model)
         write_history(settings, state)
         watch.on_epoch(epoch)
@@ -124,15 +172,20 @@ def _conclude(
     from edge.training.fitting import without_optimizer
 
     best = state.best
-    assert best is not None  # at least one epoch was run
+    assert best is not None  # at least one epoch was run, and the sparsity was final in the last
     if best.epoch != len(state.history):
         model = load_keras(checkpoints.model_file(best.epoch))
+    pruning = _pruning(settings, parts, model, state)
     test, validation = (
         Share(count_correct(model, part, settings.batch), len(part)) for part in (parts.test, parts.validation)
     )
     classes = int(model.output_shape[-1])
-    metrics = metrics_json(test, validation, parts.measured_on)
-    sidecar = sidecar_json(settings, subject, parts, classes=classes, metrics=metrics)
+    found = {
+        "metrics": metrics_json(test, validation, parts.measured_on),
+        "pruning": pruning,
+        "distillation": distillation_json(settings),
+    }
+    sidecar = sidecar_json(settings, subject, parts, classes=classes, found=found)
     write_model(without_optimizer(model), settings, sidecar)
     state = dataclasses.replace(state, finished=True)
     checkpoints.save_state(state)
@@ -150,4 +203,21 @@ def _conclude(
         epochs=len(state.history),
         stopped_early=len(state.history) < settings.epochs,
         training_s=round(sum(epoch.duration_s for epoch in state.history), 3),
+        pruning=pruning,
+        distillation=found["distillation"],
+    )
+
+
+def _pruning(settings: TrainingSettings, parts: Parts, model: Any, state: State) -> dict[str, Any] | None:  # noqa: ANN401
+    """Recalibrate a model that was pruned, in place, and say what was pruned; None if nothing was."""
+    from edge.training.sparse import pruning_json, recalibrated
+
+    if settings.pruning is None and not was_pruned(settings):
+        return None
+    return pruning_json(
+        model,
+        pruning=settings.pruning,
+        schedule=schedule_of(settings, parts),
+        targets=state.targets,
+        recalibration=None if settings.pruning is None else recalibrated(model, settings, parts),
     )

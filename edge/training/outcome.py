@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -47,6 +48,8 @@ class TrainingResult:
     epochs: int
     stopped_early: bool
     training_s: float
+    pruning: dict[str, Any] | None = None
+    distillation: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `edge train --json` prints."""
@@ -61,6 +64,8 @@ class TrainingResult:
             "epochs": self.epochs,
             "stopped_early": self.stopped_early,
             "training_s": self.training_s,
+            "pruning": self.pruning,
+            "distillation": self.distillation,
         }
 
 
@@ -71,6 +76,14 @@ def metrics_json(test: Share, validation: Share, measured_on: str) -> dict[str, 
         "validation": {**asdict(validation), "accuracy": validation.accuracy,
                        "measured_on": "the validation samples, by which the best epoch was chosen"},
     }  # fmt: skip
+
+
+def distillation_json(settings: TrainingSettings) -> dict[str, Any] | None:
+    """Return who taught, None if nobody did."""
+    taught = settings.distillation
+    if taught is None:
+        return None
+    return {**asdict(taught), "teacher": str(taught.teacher), "teacher_sha256": sha256_of(taught.teacher)}
 
 
 def write_history(settings: TrainingSettings, state: State) -> None:
@@ -99,9 +112,12 @@ def write_model(model: Any, settings: TrainingSettings, sidecar: dict[str, Any])
 
 
 def sidecar_json(
-    settings: TrainingSettings, subject: Subject, parts: Parts, *, classes: int, metrics: dict[str, Any]
+    settings: TrainingSettings, subject: Subject, parts: Parts, *, classes: int, found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the description that lies beside the model and that conversion reads."""
+    """Return the description that lies beside the model and that conversion reads.
+
+    `found` is what is known only after training: the metrics, what was pruned, who taught.
+    """
     labels = parts.whole.names or subject.labels
     return {
         "schema": SIDECAR_SCHEMA,
@@ -116,7 +132,7 @@ def sidecar_json(
             "samples": len(parts.whole),
             "held_out": parts.held_out,
         },
-        "metrics": metrics,
+        **found,
         "seed": settings.seed,
         "tools": {
             "edge-convert": version("edge-convert"),

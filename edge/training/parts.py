@@ -56,6 +56,16 @@ def parts_of(settings: TrainingSettings, preprocessing: Preprocessing) -> Parts:
     return Parts(data, train, validation, test, measured_on, digest, held_out)
 
 
+def batch_count(samples: int, size: int, *, training: bool) -> int:
+    """Return how many batches an epoch has.
+
+    Batch normalization cannot learn from a single sample, so a training epoch drops a last batch of one; the order
+    differs from epoch to epoch, so every sample is still seen.
+    """
+    whole, left = divmod(samples, size)
+    return whole + (1 if left > (1 if training and whole else 0) else 0)
+
+
 def _labelled(settings: TrainingSettings, preprocessing: Preprocessing, split: str | None) -> Source:
     return open_source(settings.data, preprocessing=preprocessing, split=split, labels_needed=True)
 

@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge.errors import DataError, InputError
+from edge.training.pruning_plan import Pruning
 
 AUGMENTATIONS = ("flip", "shift")
 SUFFIX = ".keras"
 # Where results go and whether to continue do not change what is computed.
 _NOT_OF_THE_RESULT = ("out", "checkpoints", "resume")
 _AT_LEAST_ONE = ("epochs", "batch", "patience")
+
+
+def default_out(model: str, *, pruned: bool) -> Path:
+    """Return where a trained model goes if nothing else is said: the current folder, never in place of its source."""
+    stem = Path(model).stem
+    if pruned:
+        return Path(f"{stem}-pruned{SUFFIX}")
+    return Path(f"{stem}-trained{SUFFIX}" if model.endswith(SUFFIX) else f"{stem}{SUFFIX}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Learning from a trained model as well.
+
+    Attributes:
+        teacher: a .keras file that takes the same pictures and knows the same classes.
+        temperature: softens both models' probabilities, so that the small ones count.
+        weight: of the teacher's answers against the labels, 0 to 1.
+    """
+
+    teacher: Path
+    temperature: float = 4.0
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what teaches nothing."""
+        if self.teacher.suffix != SUFFIX:
+            raise InputError(f"a teacher is a {SUFFIX} file, got {self.teacher}")
+        if self.temperature <= 0 or not 0 < self.weight <= 1:
+            raise InputError(
+                f"the temperature must be above 0 and the teacher's weight above 0 and at most 1, got "
+                f"{self.temperature:g} and {self.weight:g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +74,9 @@ class TrainingSettings:
         limit: use only so many samples, class-balanced.
         checkpoints: folder for the state after each epoch; beside `out` by default.
         resume: continue from the last checkpoint.
+        pruning: make 1x1 convolutions sparse meanwhile; epochs before the sparsity is final are not kept. Without it,
+            a model that was pruned keeps its zeros.
+        distillation: learn from a trained model as well.
     """
 
     model: str
@@ -58,6 +96,8 @@ class TrainingSettings:
     limit: int | None = None
     checkpoints: Path | None = None
     resume: bool = False
+    pruning: Pruning | None = None
+    distillation: Distillation | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be trained, before anything is loaded."""
@@ -98,4 +138,5 @@ class TrainingSettings:
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, as JSON: two trainings of one identity are the same training."""
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_OF_THE_RESULT}
-        return {**fields, "augment": list(self.augment)}
+        value: dict[str, Any] = json.loads(json.dumps(fields, default=str))  # as it comes back from a file
+        return value

@@ -1,0 +1,164 @@
+"""The layers of a model that pruning works on, and what each of them is to become."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import InputError
+from edge.models.graph import calls
+from edge.training.budget import Candidate, global_sparsities, solve
+from edge.training.pruning import BLOCKS, prunable_layers
+from edge.training.pruning_plan import BlockRule, LayerTarget, Override, Pruning, parse_block, parse_overrides
+
+# Names of keras.applications: the number of the block in the network, and what the first is called.
+_PLACES = ((re.compile(r"block_(\d+)_"), 0), (re.compile(r"conv_pw_(\d+)$"), 1))
+_FIRST_BLOCK = "expanded_conv_"
+
+
+@dataclass(frozen=True)
+class PointwiseLayer:
+    """A 1x1 convolution; `macs` of one inference and `place` (the network's block, from 0) are None if unknown."""
+
+    layer: Any
+    macs: int | None
+    place: int | None
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return str(self.layer.name)
+
+    @property
+    def kernel(self) -> NDArray[Any]:
+        """The weights now: (1, 1, inputs, outputs)."""
+        return np.asarray(self.layer.kernel)
+
+
+def pointwise_layers(model: Any) -> tuple[PointwiseLayer, ...]:  # noqa: ANN401  (a keras.Model)
+    """Return the 1x1 convolutions that sparse inference takes, in execution order.
+
+    Raises:
+        InputError: there is none, or the model has no static graph of layers.
+    """
+    found = prunable_layers(model)
+    if not found:
+        raise InputError(
+            f"the model {model.name!r} has no 1x1 convolution to prune",
+            hint="sparse inference needs a network of 1x1 and depthwise convolutions, such as mobilenet_v2",
+        )
+    shapes: dict[int, list[tuple[int | None, ...]]] = {}
+    for call in calls(model):
+        shapes.setdefault(id(call.layer), []).append(call.output_shape[1:-1])
+    return tuple(PointwiseLayer(layer, _macs(layer, shapes[id(layer)]), _place(layer.name)) for layer in found)
+
+
+def layer_targets(pruning: Pruning, layers: tuple[PointwiseLayer, ...]) -> tuple[LayerTarget, ...]:
+    """Return what every layer is to become, from its present weights where the budget goes by them.
+
+    Raises:
+        InputError: an override or a range of blocks fits no layer, or the budget cannot be met.
+    """
+    _require_fitting(pruning, layers)
+    settled = [_settled(pruning, each) for each in layers]
+    if pruning.budget == "instructions":
+        return solve([_candidate(each, *said) for each, said in zip(layers, settled, strict=True)], pruning.sparsity)
+    blocks = _blocks(pruning, layers)
+    shares = [share for share, _ in settled]
+    targets = [
+        LayerTarget(each.name, pruning.sparsity if share is None else share, block or default)
+        for each, (share, block), default in zip(layers, settled, blocks, strict=True)
+    ]
+    return _global(pruning, layers, targets, shares) if pruning.budget == "global" else tuple(targets)
+
+
+def _global(
+    pruning: Pruning, layers: tuple[PointwiseLayer, ...], targets: list[LayerTarget], shares: list[float | None]
+) -> tuple[LayerTarget, ...]:
+    """Let layers whose share is not settled divide the rest of the zeros by magnitude."""
+    sizes = np.array([each.kernel.size for each in layers])
+    free = [index for index, share in enumerate(shares) if share is None]
+    zeros = pruning.sparsity * sizes.sum() - sum(
+        share * size for share, size in zip(shares, sizes, strict=True) if share is not None
+    )
+    part = float(zeros / max(sizes[free].sum(), 1))
+    if not 0 <= part < 1:
+        raise InputError(
+            f"{pruning.sparsity:.1%} zeros cannot be reached: settled layers leave {part:.1%} to the others",
+            hint="settle fewer layers, or with other sparsities",
+        )
+    found = global_sparsities([layers[i].kernel for i in free], [targets[i].block for i in free], part)
+    by_index = dict(zip(free, found, strict=True))
+    return tuple(
+        LayerTarget(each.name, by_index.get(index, each.sparsity), each.block) for index, each in enumerate(targets)
+    )
+
+
+def _candidate(each: PointwiseLayer, share: float | None, block: int | None) -> Candidate:
+    if each.macs is None:
+        raise InputError(
+            f"the cost of the layer {each.name!r} is not known: its height or width is not fixed",
+            hint="build the model with a fixed input size, or take the budget uniform or global",
+        )
+    return Candidate(each.name, each.kernel, each.macs, BLOCKS if block is None else (block,), share)
+
+
+def _settled(pruning: Pruning, each: PointwiseLayer) -> tuple[float | None, int | None]:
+    """Return the sparsity and the block that options settle for a layer; a block for all is one of them."""
+    rule = parse_block(pruning.block)
+    share, block = None, rule.size if rule and rule.first is None else None
+    for override in _fitting(pruning, each.name):
+        share = share if override.sparsity is None else override.sparsity
+        block = block if override.block is None else override.block
+    return share, block
+
+
+def _fitting(pruning: Pruning, name: str) -> list[Override]:
+    return [override for override in parse_overrides(pruning.overrides) if override.fits(name)]
+
+
+def _blocks(pruning: Pruning, layers: tuple[PointwiseLayer, ...]) -> list[int]:
+    """Return the block of each layer by the rule for all of them."""
+    rule = parse_block(pruning.block) or BlockRule(1)
+    if rule.first is None or rule.last is None:
+        return [rule.size] * len(layers)
+    last = max(each.place for each in layers if each.place is not None)
+    # What follows the last block of the network belongs to it ("from block 11 to the end").
+    places = [last if each.place is None and index else each.place for index, each in enumerate(layers)]
+    return [rule.size if place is not None and rule.first <= place <= rule.last else 1 for place in places]
+
+
+def _require_fitting(pruning: Pruning, layers: tuple[PointwiseLayer, ...]) -> None:
+    names = [each.name for each in layers]
+    for override in parse_overrides(pruning.overrides):
+        if not any(override.fits(name) for name in names):
+            raise InputError(
+                f"no 1x1 convolution to prune is called {override.names!r}",
+                hint=f"there are {', '.join(names[:4])}{' ...' if len(names) > 4 else ''} ({len(names)})",
+            )
+    rule, places = parse_block(pruning.block), {each.place for each in layers if each.place is not None}
+    if rule is not None and rule.first is not None and not places & set(range(rule.first, (rule.last or 0) + 1)):
+        known = f"blocks {min(places)} to {max(places)}" if places else "no numbered blocks"
+        raise InputError(
+            f"the block pattern {pruning.block} fits nothing: the network has {known}",
+            hint="block sizes of single layers are told by name: LAYERS=b2",
+        )
+
+
+def _macs(layer: Any, shapes: list[tuple[int | None, ...]]) -> int | None:  # noqa: ANN401
+    fixed = [[side for side in shape if side is not None] for shape in shapes]
+    if any(len(sides) < len(shape) for sides, shape in zip(fixed, shapes, strict=True)):
+        return None
+    return sum(map(math.prod, fixed)) * int(math.prod(layer.kernel.shape))
+
+
+def _place(name: str) -> int | None:
+    for pattern, first in _PLACES:
+        if found := pattern.search(name):
+            return int(found[1]) - first
+    return 0 if name.startswith(_FIRST_BLOCK) else None
