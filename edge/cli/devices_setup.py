@@ -47,9 +47,10 @@ def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_js
         return
     _show(name, ready.solution, as_json=False)
     click.echo(f"ready: {ready.python}")
-    click.echo(f"sent {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB; what was there was not sent")
+    rest = ", the rest was there" if ready.sent_bytes < ready.wheels_bytes else ""
+    click.echo(f"sent: {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB{rest}")
     if ready.previous:
-        click.echo(f"kept for going back: {ready.previous}")
+        _wrapped(f"kept: {ready.previous}; `edge devices setup {name} --runtime {ready.previous}` goes back to it")
 
 
 def _show(name: str, solution: Solution, *, as_json: bool) -> None:

@@ -80,14 +80,18 @@ def sustained_in_words(loaded: Sustained) -> str:
     begun_s = loaded.throttled_from_s()
     reported = sorted({name for point in loaded.points for name in point.throttled or ()})
     parts = [
-        f"{loaded.duration_s / 60:.1f} min, median {loaded.first_ms:.4g} ms at first, {loaded.last_ms:.4g} ms at last "
+        f"{_lasting(loaded.duration_s)}, median {loaded.first_ms:.4g} ms at first, {loaded.last_ms:.4g} ms at last "
         f"({loaded.change:+.1%})",
         f"{degrees[0]:.1f} to {degrees[-1]:.1f} C" if degrees else "temperature unknown",
         f"clock {min(clocks):.0f} to {max(clocks):.0f} MHz" if clocks else "clock unknown",
     ]
     if begun_s is not None:
-        parts.append(f"the firmware reported {', '.join(reported)} from {begun_s / 60:.1f} min on")
+        parts.append(f"the firmware reported {', '.join(reported)} from {_lasting(begun_s)} on")
     return "; ".join(parts)
+
+
+def _lasting(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def _median_ms(points: Sequence[SustainedPoint]) -> float:
