@@ -28,6 +28,7 @@ def place_operators(model: ModelInfo, target: Target, prediction: SparsePredicti
     doctor = Doctor(model, target, prediction.runtime)
     view, layout = doctor.view, doctor.layout
     nodes = {node.index: node for node in view.nodes}
+    clustered = {index for cluster in prediction.clusters for index in cluster.operators}
     sparse = {view.nodes[position].index for position in layout.sparse} if prediction.ran else set()
 
     def reason(operator: OperatorInfo) -> str | None:
@@ -41,6 +42,6 @@ def place_operators(model: ModelInfo, target: Target, prediction: SparsePredicti
         problem = doctor.places[node.position].problem
         if view.is_pointwise(node) and problem is None:
             return "dense kernel" if prediction.ran is not None else None
-        return None if problem is None else str(problem)
+        return None if problem is None or operator.index not in clustered else str(problem)
 
     return tuple(OperatorPlacement(op.index, op.name, CPU, reason(op)) for op in model.main.operators)

@@ -27,7 +27,8 @@ class Reason:
     tensor: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.text}: {self.change}" if self.change else self.text
+        where = f" [tensor {self.tensor.partition(';')[0]}]" if self.tensor else ""
+        return f"{self.text}{where}" + (f": {self.change}" if self.change else "")
 
 
 @dataclass(frozen=True)

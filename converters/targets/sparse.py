@@ -147,7 +147,7 @@ class Doctor:
         total = sum((self._weights[node.position] for node in pointwise), Weights())
         never = any(reason.kind in _WHOLE for reason in whole)
         reasons = ordered([*(() if never else self._of_results(region)), *self._of_operators(nodes), *region.reasons,
-                           *self._of_sparsity(total)])  # fmt: skip
+                           *self._of_sparsity(total, pointwise)])  # fmt: skip
         ran: int | None = len(self.layout.sparse & region.nodes)
         if never:
             ran = 0
@@ -174,13 +174,14 @@ class Doctor:
                 grouped.setdefault((problem.kind, key), []).append(problem)
         yield from map(_together, grouped.values())
 
-    def _of_sparsity(self, total: Weights) -> Iterator[Reason]:
+    def _of_sparsity(self, total: Weights, pointwise: list[Node]) -> Iterator[Reason]:
         if total.parameters and not total.enough:
             yield Reason(
                 "sparsity",
                 f"{total.zeros:,} of the cluster's {total.parameters:,} 1x1 weights ({_percent(total)}) are zero, and "
                 "more than two thirds must be",
                 f"prune {total.parameters * 2 // 3 + 1 - total.zeros:,} more",
+                tuple(node.index for node in pointwise),
             )
 
     def _of_results(self, region: Region) -> Iterator[Reason]:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import click
 
-from converters.inspection import Inspection, inspect
+from converters.inspection import Inspection, inspect_model
 from converters.inspection.beside import ArtifactNote, artifact_beside
 from converters.inspection.report import EndReport, OperatorReport, TensorReport
+from converters.modelfile import read_model
+from converters.targets import RECOMMENDED, TARGETS, Target, target_named
+from edge.cli import inspect_target
 from edge.cli.output import json_option, print_json, print_table, say
 from edge.errors import InputError
 
@@ -31,26 +34,45 @@ _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "
     metavar="N",
     help="How many operators to list: those with the most work, in order of execution.",
 )
+@click.option(
+    "--target",
+    callback=lambda context, parameter, name: None if name is None else target_named(name),
+    metavar="NAME",
+    help=f"Judge the file for a board too: {', '.join(TARGETS)}.",
+)
+@click.option(
+    "--runtime", metavar="NAME==VERSION", help=f"The board's TFLite runtime, with --target.  [default: {RECOMMENDED}]"
+)
 @json_option
-def command(file: Path, *, tensors: bool, layers: int, as_json: bool) -> None:
+def command(
+    file: Path, *, tensors: bool, layers: int, target: Target | None, runtime: str | None, as_json: bool
+) -> None:
     """Show what is inside a .tflite file: operators, work, size, sparsity, quantization, memory.
 
+    With --target it says where the operators will run, whether XNNPACK's sparse kernels will, and what to change.
     The file is only read, never run; files that other converters made are welcome. With --json all operators
     and tensors are told, whatever the other options say.
     """
     from edge.runtime.verify import verify_file
 
+    if runtime and target is None:
+        raise InputError("--runtime was given without --target", hint=f"add --target with one of {', '.join(TARGETS)}")
     _require(file)
     verify_file(file)
-    inspection = inspect(file)
+    model = read_model(file)
+    inspection = inspect_model(model, file)
     note = artifact_beside(file, inspection.file.sha256)
     if note is not None and note.problem:
         say(f"warning: {note.problem}")
     if as_json:
         artifact = None if note is None else vars(note) | {"parity": None if note.parity is None else dict(note.parity)}
-        print_json(inspection.to_json() | {"artifact": artifact})
+        judged = {} if target is None else {"target": inspect_target.judge(model, target, runtime)}
+        print_json(inspection.to_json() | {"artifact": artifact} | judged)
         return
     _show_summary(inspection, note)
+    if target is not None:
+        inspect_target.show(model, target, runtime)
+        return
     _show_ends(inspection)
     _show_counts(inspection)
     if layers:
