@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_js
         return
     _show(name, ready.solution, as_json=False)
     click.echo(f"ready: {ready.python}")
-    rest = ", the rest was there" if ready.sent_bytes < ready.wheels_bytes else ""
-    click.echo(f"sent: {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB{rest}")
+    if ready.wheels_bytes:
+        rest = ", the rest was there" if ready.sent_bytes < ready.wheels_bytes else ""
+        click.echo(f"sent: {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB{rest}")
     if ready.previous:
         _wrapped(f"kept: {ready.previous}; `edge devices setup {name} --runtime {ready.previous}` goes back to it")
 
@@ -73,8 +75,8 @@ def _show(name: str, solution: Solution, *, as_json: bool) -> None:
 
 
 def _wrapped(text: str) -> None:
-    indent = text[: len(text) - len(text.lstrip())]
-    click.echo(click.wrap_text(text.lstrip(), _WIDTH, initial_indent=indent, subsequent_indent="    "))
+    wrapper = textwrap.TextWrapper(width=_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    click.echo("\n".join(wrapper.wrap(text)))
 
 
 @contextlib.contextmanager
