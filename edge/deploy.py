@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devices.contract import Device
+from devices.errors import DeviceError
 from devices.releases.board import OnStep, Patience, ReleaseBoard
 from devices.releases.errors import ReleaseError
 from devices.releases.layout import DESCRIPTION, GOLDEN, KEEP, MODEL, root_on
@@ -21,6 +22,7 @@ from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.golden import GoldenMaker
 from edge.runtime.artifact import Artifact, artifact_of
+from edge.runtime.errors import RuntimeFault
 from edge.runtime.verify import VerifiedModel, verify_file
 
 NO_GOLDEN = "none"
@@ -134,6 +136,10 @@ def _agent(device: Device) -> Iterator[AgentClient]:
     try:
         with AgentClient.on(device) as agent:
             yield agent
+    except Exception as error:
+        if isinstance(error, DeviceError | RuntimeFault) and error.hint is None:
+            error.hint = f"nothing was changed on {device.name}; `edge devices info {device.name}` tries to reach it"
+        raise
     finally:
         close()
 

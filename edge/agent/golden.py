@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.agent.infer import loaded
 from edge.agent.request import field
-from edge.agent.store import Store
-from edge.agent.store_lock import held_any
+from edge.agent.store_lock import working
 from edge.runtime.errors import ModelInputError
 
 if TYPE_CHECKING:
@@ -26,9 +26,17 @@ if TYPE_CHECKING:
 
 
 def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Answer with the largest difference of each output over all runs, and whether all are within their limits."""
-    about, runs = read(_inside(field(request, "golden", str)))
-    model = loaded({**request, "model": _inside(field(request, "model", str))})
+    """Answer with the largest difference of each output over all runs, and whether all are within their limits.
+
+    Relative paths begin at the root whose lock this agent holds, if it holds one.
+    """
+    with working() as root:
+        model, golden = ((root or Path()) / field(request, name, str) for name in ("model", "golden"))
+        return _run(loaded({**request, "model": str(model)}), golden, progress)
+
+
+def _run(model: Model, golden: Path, progress: Any) -> dict[str, Any]:  # noqa: ANN401
+    about, runs = read(golden)
     worst: list[dict[str, Any]] = [{**each, "largest": 0.0, "run": 0} for each in about["outputs"]]
     for number, (inputs, right) in enumerate(runs):
         _compare(model, inputs, right, worst, number)
@@ -44,12 +52,7 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN4
     }
 
 
-def _inside(path: str) -> str:
-    """Return a path; a relative one begins at the root whose lock this agent holds, if it holds one."""
-    return str(Store.of({}).root / path) if held_any() else path
-
-
-def read(path: str) -> tuple[dict[str, Any], list[tuple[list[NDArray[generic]], ...]]]:
+def read(path: Path) -> tuple[dict[str, Any], list[tuple[list[NDArray[generic]], ...]]]:
     """Return what an archive says of itself, and inputs and right outputs of each run.
 
     Raises:

@@ -6,11 +6,13 @@ lock is a lease: an agent that holds it and hears nothing for that long ends its
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,9 +62,13 @@ def held(store: Store) -> Lease:
     return _held[store.root]
 
 
-def held_any() -> bool:
-    """Tell whether this agent holds any lock."""
-    return bool(_held)
+@contextlib.contextmanager
+def working() -> Iterator[Path | None]:
+    """Keep all leases while there is work; gives the root whose lock was taken last, None where none is held."""
+    with contextlib.ExitStack() as leases:
+        for lease in _held.values():
+            leases.enter_context(lease)
+        yield next(reversed(_held)) if _held else None
 
 
 def holder(store: Store) -> dict[str, Any] | None:

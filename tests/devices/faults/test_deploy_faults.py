@@ -1,0 +1,112 @@
+"""Deployments that fail in the middle: what served before serves on, and the next deployment succeeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+
+import pytest
+from conftest import IMPATIENT
+from faulty_proxy import Fault
+
+from edge.deploy import Deployment, release_status
+
+CUTS = 56
+TAIL_BYTES = 1500  # of what goes up: checks, switch, tidying
+HEAD_BYTES = 6000  # of what goes up: handshake, log-in, agent, lock
+
+
+def cut_points(up: int, down: int) -> list[Fault]:
+    """Points over all of a deployment, more of them where steps are small; the three kinds by turns."""
+    head = [Fault("", "up", HEAD_BYTES * i // 16) for i in range(16)]
+    middle = [Fault("", "up", HEAD_BYTES + (up - HEAD_BYTES - TAIL_BYTES) * i // 12) for i in range(12)]
+    tail = [Fault("", "up", up - TAIL_BYTES + TAIL_BYTES * i // 14) for i in range(14)]
+    answers = [Fault("", "down", down * i // 14) for i in range(14)]
+    kinds = ("drop", "truncate", "corrupt")
+    points = [*head, *middle, *tail, *answers]
+    return [Fault(kinds[i % 3], each.direction, each.at) for i, each in enumerate(points)]
+
+
+@pytest.mark.slow
+def test_a_connection_cut_anywhere_leaves_what_served(bench, capsys):
+    before = bench.model()
+    bench.deploy(before)  # brings the agent and what a first time needs
+    bench.proxy.arm(None)
+    before = bench.model()
+    bench.deploy(before, golden="none")
+    errors, resumed, switched = Counter(), 0, 0
+    points = cut_points(bench.proxy.passed["up"], bench.proxy.passed["down"])
+    assert len(points) >= 50
+    for fault in points:
+        model = bench.model()
+        bench.proxy.arm(fault)
+        try:
+            bench.deploy(model, golden="none")
+            errors["none: it was over"] += 1
+        except Exception as error:
+            assert isinstance(error.exit_code, int), repr(error)
+            assert error.hint, repr(error)
+            errors[type(error).__name__] += 1
+        assert bench.proxy.happened or fault.kind == "corrupt", fault
+        bench.nothing_half_made()
+        done = bench.current.read_bytes() == model.read_bytes()
+        bench.serves(model if done else before)
+        after = bench.deploy_from_here(model, golden="none")
+        assert after.unchanged == done
+        resumed += 0 < after.sent_bytes < model.stat().st_size
+        switched += done
+        bench.serves(model)
+        before = model
+    with capsys.disabled():
+        print(
+            f"\n  {len(points)} deployments cut: {dict(errors)}; {switched} had switched when the cut came, "
+            f"{len(points) - switched} had not; {resumed} went on where they had ended; {len(points)} then succeeded"
+        )
+    assert switched < len(points) // 3
+    assert resumed >= 8
+
+
+@pytest.mark.slow
+def test_a_connection_that_stalls_ends_by_its_deadlines(bench, capsys):
+    before = bench.model()
+    bench.deploy(before)
+    bench.proxy.arm(None)
+    model = bench.model()
+    bench.deploy(model)
+    up = bench.proxy.passed["up"]
+    points = [200_000, up - 900]  # few: an end nobody answers to takes its time
+    errors = Counter()
+    for at in points:
+        model = bench.model()
+        bench.proxy.arm(Fault("stall", "up", at))
+        with pytest.raises(Exception, match="within") as caught:
+            bench.deploy(model, patience=IMPATIENT)
+        errors[type(caught.value).__name__] += 1
+        assert caught.value.hint
+        bench.nothing_half_made()
+        # The dead deployment still holds the lock, until its lease is over.
+        bench.deploy_from_here(model)
+        bench.serves(model)
+    with capsys.disabled():
+        print(f"\n  {len(points)} deployments stalled: {dict(errors)}; {len(points)} then succeeded")
+
+
+@pytest.mark.parametrize("stage", ["sending", "checking", "switching"])
+def test_an_agent_that_is_killed(bench, stage):
+    before, model = bench.model(), bench.model()
+    bench.deploy(before)
+
+    def kill(what: str, done: int, of: int) -> None:
+        if what == stage:
+            os.kill(json.loads((bench.root / "lock").read_text())["pid"], signal.SIGKILL)
+
+    with pytest.raises(Exception, match=r"SIGKILL|broke") as caught:
+        Deployment(bench.request(model)).to(bench.device(), on_step=kill)
+    assert caught.value.exit_code in (9, 10)
+    bench.serves(before)
+    bench.nothing_half_made()
+    assert release_status(bench.device(), root=str(bench.root)).damaged == ()
+    bench.deploy(model)
+    bench.serves(model)
