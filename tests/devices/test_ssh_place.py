@@ -52,6 +52,8 @@ class Counting:
                 return
             server = socket.create_connection(("127.0.0.1", self._port))
             self._sockets += [client, server]
+            for each in (client, server):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for source, into, counted in ((client, server, True), (server, client, False)):
                 thread = threading.Thread(target=self._pass_on, args=(source, into, counted), daemon=True)
                 thread.start()
