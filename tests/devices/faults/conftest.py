@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,3 +94,15 @@ def bench(openssh, shared_data, tmp_path):
         pins = {"board": (HostKey.of("board", openssh.host_key),)}
         yield Bench(proxy, address, pins, tmp_path / "root", tmp_path, original)
     shutil.rmtree(tmp_path / "root", ignore_errors=True)
+
+
+@pytest.fixture
+def tell(capsys, record_property):
+    """A function that puts what was counted into the output of the tests."""
+
+    def line(text: str) -> None:
+        record_property("counted", text)
+        with capsys.disabled():
+            sys.stdout.write(f"\n  {text}\n")
+
+    return line

@@ -17,8 +17,9 @@ NOTICE_S = 0.3
 class Fault:
     """What happens once `at` bytes have passed in one direction: "up" is towards the board.
 
-    drop: both ends are reset. truncate: both ends see an orderly end. corrupt: one bit of the next byte is flipped;
-    as a wrong length may leave both ends waiting for more, an orderly end follows soon. stall: nothing passes any more in either direction, and nobody is told.
+    drop: both ends are reset. truncate: both ends see an orderly end. corrupt: one bit of the next byte is flipped; as
+    a wrong length may leave both ends waiting for more, an orderly end follows soon. stall: nothing passes any more in
+    either direction, and nobody is told.
     """
 
     kind: str
