@@ -18,6 +18,7 @@ from converters.quiet import quiet
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.source import SourceModel
+from converters.sparse.pointwise import require_sparse_weights
 
 Progress = Callable[[int, str], None]
 _HINTS = {
@@ -41,6 +42,8 @@ class Conversion:
         provenance: shared by all artifacts.
         name: of the artifacts, before the recipe's.
         folder: where they are published.
+        require_sparse: called with the bytes of every variant of a sparse recipe; raises ConversionError to refuse one.
+            Rules of a target can take the place of the default, which looks at the zeros alone.
     """
 
     model: SourceModel
@@ -52,6 +55,7 @@ class Conversion:
     provenance: Provenance
     name: str
     folder: Path
+    require_sparse: Callable[[bytes], None] = require_sparse_weights
 
     @property
     def batch(self) -> int:
@@ -128,6 +132,8 @@ def _variant(
     on_progress(0, f"{recipe.name}: converting")
     data = lowering.lower(recipe)
     require_kept_promises(data, recipe)
+    if recipe.sparse:
+        conversion.require_sparse(data)
     on_progress(1, f"{recipe.name}: comparing with Keras")
     classes = conversion.classes or looks_like_classes(reference[0])
     check = conversion.check.first(recipe.checked_at_most)

@@ -22,6 +22,7 @@ from converters.quiet import quiet
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.signature import with_signature
+from converters.sparse.storing import encode_blocks, store_int8
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
 # As the converter names them: 'tf.Erfinv' op is neither ..., tf.Erfinv(tensor<...>), not yet supported for op: 'X'.
@@ -56,7 +57,10 @@ class Lowering:
                 data = self._lowered(recipe)
             except (TensorFlowError, RuntimeError, ValueError, TypeError) as error:
                 raise _refused(f"{noise.text()}\n{error}") from error
-        return with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
+        signed = with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
+        if not recipe.sparse:
+            return signed
+        return store_int8(signed) if recipe.weights == "int8" else encode_blocks(signed)
 
     @cached_property
     def float_model(self) -> bytes:
@@ -64,6 +68,9 @@ class Lowering:
         return self._convert(optimize=False, half=False)
 
     def _lowered(self, recipe: Recipe) -> bytes:
+        if recipe.sparse:
+            half = recipe.weights == "float16"
+            return self._convert(optimize=True, half=True, sparse=True) if half else self._sparse_float
         if recipe.activations == "int16":
             return self._sixteen_by_eight()
         if recipe.activations == "int8":
@@ -72,14 +79,18 @@ class Lowering:
             return self.float_model
         return self._convert(optimize=True, half=recipe.weights == "float16")
 
-    def _convert(self, *, optimize: bool, half: bool) -> bytes:
+    @cached_property
+    def _sparse_float(self) -> bytes:
+        return self._convert(optimize=False, half=False, sparse=True)
+
+    def _convert(self, *, optimize: bool, half: bool, sparse: bool = False) -> bytes:
         import tensorflow as tf
 
         function = self._model.function
         converter = tf.compat.v1.lite.TFLiteConverter(function.graph.as_graph_def(), function.inputs, function.outputs)
         converter.exclude_conversion_metadata = True
-        if optimize:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        asked = {tf.lite.Optimize.DEFAULT: optimize, tf.lite.Optimize.EXPERIMENTAL_SPARSITY: sparse}
+        converter.optimizations = [option for option, wanted in asked.items() if wanted]
         if half:
             converter.target_spec.supported_types = [tf.float16]
         return bytes(converter.convert())

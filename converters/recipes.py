@@ -40,6 +40,7 @@ class Recipe:
         activations: what flows between operators: float32, int8 or int16.
         interface: type of the inputs and outputs: float32 or int8.
         calibrated: whether ranges are measured on real inputs first.
+        sparse: whether zeros of 1x1 kernels are left out of the file, so that runtimes can leave out their work.
         checked_at_most: inputs to compare with Keras at most, None for all: some recipes have only unoptimized kernels
             on the host, a hundred times slower.
         about: one line for people.
@@ -52,6 +53,7 @@ class Recipe:
     calibrated: bool
     tolerance: Tolerance
     about: str
+    sparse: bool = False
     checked_at_most: int | None = None
 
     @property
@@ -94,6 +96,22 @@ _TABLE = (
         name="int16x8", weights="int8", activations="int16", interface="float32", calibrated=True,
         tolerance=Tolerance(relative_rms_error=0.3, top1_agreement=0.9, accuracy_drop=0.05),
         about="int16 activations, int8 weights, float32 in and out: finer than int8, slower", checked_at_most=20,
+    ),
+    Recipe(
+        name="sparse", weights="float32", activations="float32", interface="float32", calibrated=False, sparse=True,
+        tolerance=Tolerance(relative_rms_error=1e-4, relative_max_error=1e-3, top1_agreement=1.0, accuracy_drop=0.0),
+        about="a pruned model, zeros of 1x1 convolutions left out, for XNNPACK's sparse kernels",
+    ),
+    Recipe(
+        name="sparse-fp16", weights="float16", activations="float32", interface="float32", calibrated=False,
+        sparse=True,
+        tolerance=Tolerance(relative_rms_error=0.03, top1_agreement=0.98, accuracy_drop=0.01),
+        about="sparse, the weights that are left stored as float16",
+    ),
+    Recipe(
+        name="sparse-int8", weights="int8", activations="float32", interface="float32", calibrated=False, sparse=True,
+        tolerance=Tolerance(relative_rms_error=0.2, top1_agreement=0.95, accuracy_drop=0.03),
+        about="sparse, weights of convolutions and dense layers stored as int8; computes in float32",
     ),
 )  # fmt: skip
 RECIPES = MappingProxyType({recipe.name: recipe for recipe in _TABLE})

@@ -24,6 +24,7 @@ class Unpacked:
         """Unpack."""
         self._file = generated().ModelT.InitFromPackedBuf(data, 0)
         self._graph = self._file.subgraphs[0]
+        self._zeros: dict[int, int] = {}
         self._before: list[Table] = []
         self._behind: dict[int, list[Table]] = {}
 
@@ -41,13 +42,11 @@ class Unpacked:
         table.sparsity = _sparsity(rows, tuple(int(size) for size in table.shape))
         self.set_values(tensor, rows.values)
 
-    def set_scales(self, tensor: int, rows: Int8Rows) -> None:
-        """Give a tensor one symmetric scale per slice of its first dimension."""
-        quantization = generated().QuantizationParametersT()
-        quantization.scale = rows.scales
-        quantization.zeroPoint = np.zeros(len(rows.scales), np.int64)
-        quantization.quantizedDimension = 0
-        self._graph.tensors[tensor].quantization = quantization
+    def set_scales(self, *tensors: int, rows: Int8Rows, axis: int = 0) -> None:
+        """Give tensors one symmetric scale per slice along a dimension; the file holds the scales once."""
+        shared = _Scales(rows.scales, axis, self._zeros)
+        for tensor in tensors:
+            self._graph.tensors[tensor].quantization = shared
 
     def add_like(self, tensor: int, *, suffix: str, dtype: str) -> int:
         """Add a tensor of the same shape without content, and return its index."""
@@ -76,7 +75,7 @@ class Unpacked:
         (self._before if behind is None else self._behind.setdefault(behind, [])).append(operator)
 
     def packed(self) -> bytes:
-        """Return the changed file."""
+        """Return the changed file; called once."""
         import flatbuffers
 
         self._graph.operators = [
@@ -107,6 +106,33 @@ class Unpacked:
         for place, buffer in enumerate(self._file.buffers):
             if place not in used:
                 buffer.data = None
+
+
+class _Scales:
+    """Stands for a QuantizationParametersT that is written once, wherever it is referred to; zero points likewise.
+
+    A flatbuffer refers to tables and vectors by offset, so that several tensors can share one. With 17,000 channels the
+    zero points alone would be 136 kB, twice for sparse tensors.
+    """
+
+    def __init__(self, scales: NDArray[np.float32], axis: int, zeros: dict[int, int]) -> None:
+        self._scales = scales
+        self._axis = axis
+        self._zeros = zeros
+        self._written: int | None = None
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802, ANN401  (called by the schema's TensorT)
+        if self._written is None:
+            schema, count = generated(), len(self._scales)
+            if count not in self._zeros:
+                self._zeros[count] = builder.CreateNumpyVector(np.zeros(count, np.int64))
+            scales = builder.CreateNumpyVector(self._scales)
+            schema.QuantizationParametersStart(builder)
+            schema.QuantizationParametersAddScale(builder, scales)
+            schema.QuantizationParametersAddZeroPoint(builder, self._zeros[count])
+            schema.QuantizationParametersAddQuantizedDimension(builder, self._axis)
+            self._written = int(schema.QuantizationParametersEnd(builder))
+        return self._written
 
 
 def _sparsity(rows: SparseRows, shape: tuple[int, ...]) -> Table:

@@ -40,7 +40,7 @@ def constant_behind(graph: SubgraphInfo, producers: Producers, tensor: int) -> T
             return None
         tensor, seen = maker.inputs[0], seen + 1
     found = graph.tensors[tensor]
-    return found if found.is_constant else None
+    return found if found.is_constant or found.sparsity is not None else None
 
 
 def pointwise_weights(model: ModelInfo) -> tuple[PointwiseWeights, ...]:

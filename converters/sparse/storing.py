@@ -1,9 +1,9 @@
 """Graph passes on a lowered sparse model: smaller indices, and weights as int8 behind DENSIFY and DEQUANTIZE.
 
 What computes stays in floating point: XNNPACK unpacks constants through DENSIFY and DEQUANTIZE when it takes the graph
-over and keeps its sparse kernels, which exist for floating point alone. Biases stay float32: XNNPACK (LiteRT 2.1.6 and
-2.3.0) leaves a convolution to TensorFlow Lite's own kernels when its weights are unpacked from int8 and its bias from
-float16.
+over and keeps its sparse kernels, which exist for floating point alone. Seen with LiteRT 2.1.6 and 2.3.0: it leaves a
+convolution to TensorFlow Lite's own, slow kernels when its weights are unpacked from int8 and its bias from float16;
+2.1.6 also when its weights come from float16 and its bias is float32. Therefore all kernels are int8 here, no bias is.
 """
 
 from __future__ import annotations
@@ -11,21 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from converters.modelfile import parse_model
 from converters.modelvalues import ModelInfo, OperatorInfo, TensorInfo
 from converters.sparse.encoding import Matrix, encode_smallest
 from converters.sparse.flatbuffer import Unpacked
-from converters.sparse.pointwise import is_pointwise
 from converters.sparse.quantizing import quantize_rows
 from converters.tensordata import dense_values
 
 _COMPUTING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _KERNEL = 1  # position of the weights among the inputs of these
-# Versions of DEQUANTIZE that read int8 and float16.
-_READS_INT8 = 2
-_READS_HALF = 3
+_READS_INT8 = 2  # version of DEQUANTIZE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,10 +50,10 @@ def encode_blocks(data: bytes) -> bytes:
 
 
 def store_int8(data: bytes) -> bytes:
-    """Return a float32 model with its 1x1 and dense kernels as int8, the other kernels as float16.
+    """Return a float32 model with all kernels of convolutions and dense layers as int8.
 
-    Each int8 kernel has one symmetric scale per output channel, so that zeros stay zeros; sparse ones are encoded in
-    the blocks that take the fewest bytes.
+    Each has one symmetric scale per output channel, so that zeros stay zeros; sparse ones are encoded in the blocks
+    that take the fewest bytes.
 
     Args:
         data: a float32 model lowered with TensorFlow Lite's sparse encoding.
@@ -70,10 +65,8 @@ def store_int8(data: bytes) -> bytes:
             continue
         if kernel.densify is not None:
             _sparse_int8(file, kernel, kernel.densify)
-        elif all(reader.name == "FULLY_CONNECTED" or is_pointwise(model.main, reader) for reader in kernel.readers):
-            _dense_int8(file, kernel)
         else:
-            _half(file, kernel)
+            _dense_int8(file, kernel)
     return file.packed()
 
 
@@ -86,7 +79,7 @@ def _kernels(model: ModelInfo) -> Iterator[_Kernel]:
         read = tensor.index if densify is None else densify.outputs[0]
         readers = consumers.get(read, [])
         if (
-            tensor.is_constant
+            (tensor.is_constant or tensor.sparsity is not None)
             and tensor.index not in graph.outputs
             and (tensor.sparsity is not None) == (densify is not None)
             and (densify is None or _is_matrix(tensor))
@@ -117,27 +110,16 @@ def _sparse_int8(file: Unpacked, kernel: _Kernel, densify: OperatorInfo) -> None
     file.set_rows(kernel.constant.index, encode_smallest(rows.values))
     unpacked = densify.outputs[0]
     dense = file.add_like(unpacked, suffix="_int8", dtype="int8")
-    for tensor in (kernel.constant.index, dense):
-        file.set_scales(tensor, rows)
+    file.set_scales(kernel.constant.index, dense, rows=rows)
     file.set_output(densify.index, dense)
     file.dequantize(dense, unpacked, version=_READS_INT8, behind=densify.index)
 
 
 def _dense_int8(file: Unpacked, kernel: _Kernel) -> None:
-    rows = quantize_rows(kernel.matrix)
+    depthwise = kernel.readers[0].name == "DEPTHWISE_CONV_2D"
+    rows = quantize_rows(kernel.matrix.reshape(-1, kernel.constant.shape[-1]).T if depthwise else kernel.matrix)
     stored = file.add_like(kernel.constant.index, suffix="_int8", dtype="int8")
-    file.set_values(stored, rows.values)
-    file.set_scales(stored, rows)
+    file.set_values(stored, rows.values.T if depthwise else rows.values)
+    file.set_scales(stored, rows=rows, axis=len(kernel.constant.shape) - 1 if depthwise else 0)
     file.set_computed(kernel.constant.index)
     file.dequantize(stored, kernel.constant.index, version=_READS_INT8, behind=None)
-
-
-def _half(file: Unpacked, kernel: _Kernel) -> None:
-    with np.errstate(over="ignore"):
-        halves = kernel.matrix.astype(np.float16)
-    if not np.isfinite(halves).all():
-        return
-    stored = file.add_like(kernel.constant.index, suffix="_float16", dtype="float16")
-    file.set_values(stored, halves)
-    file.set_computed(kernel.constant.index)
-    file.dequantize(stored, kernel.constant.index, version=_READS_HALF, behind=None)
