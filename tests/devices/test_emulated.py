@@ -73,12 +73,19 @@ def test_facts_say_that_the_board_is_emulated_and_state_no_clock_or_heat(pi4):
     assert max(map(len, lines(facts))) <= 80
 
 
-def test_arguments_environment_and_input_reach_the_boards_python(pi4, monkeypatch):
-    for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):  # this machine's, which are not for the board
-        monkeypatch.setenv(name, "/usr/lib/x86_64-linux-gnu")
+def test_arguments_environment_and_input_reach_the_boards_python(pi4):
     code = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A'], sys.stdin.read()]))"
     done = pi4.run(["python", "-c", code, *AWKWARD], deadline_s=DEADLINE_S, stdin=b"in", env={"A": "a,b 'c'"})
     assert json.loads(done.checked().stdout) == [AWKWARD, "a,b 'c'", "in"]
+
+
+def test_this_machines_libraries_and_packages_are_not_the_boards(pi4, monkeypatch, tmp_path):
+    for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONUSERBASE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    code = "import json, os, sys, numpy; print(json.dumps([sys.path, os.environ.get('LD_LIBRARY_PATH')]))"
+    found, libraries = json.loads(pi4.run(["python3", "-c", code], deadline_s=DEADLINE_S).checked().stdout)
+    assert libraries is None
+    assert all(each == "" or "/emulated/" in each for each in found)
 
 
 def test_a_program_by_its_path_in_the_root_file_system_is_the_boards(pi4):
