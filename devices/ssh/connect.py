@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _ONLY_KEYS: dict[str, Any] = {
     "agent_forwarding": False,
     "x11_forwarding": False,
 }
+# What servers on boards should not speak or never do: SHA-1, one vendor's own. Each name that is offered costs bytes.
+_NOT_OFFERED = ("sha1", "@ssh.com", "1.3.132.0.10", "rsa2048", "gss-")
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,14 @@ def _hop(arguments: dict[str, Any], jump: str | None) -> Hop:
         # One that is not there is passed over, as ssh does; with none left, the usual ones of ~/.ssh are tried.
         there = [each for each in cast("list[str]", named) if Path(each).expanduser().is_file()]
         arguments = {**arguments, "client_keys": there}
+    arguments = {**arguments, **{name: _offered(getattr(found, name)) for name in ("kex_algs", "mac_algs")}}
     return Hop(arguments, found.host, found.port, found.username, jumps)
+
+
+def _offered(algorithms: Sequence[bytes]) -> list[str]:
+    """Return the algorithms without those of `_NOT_OFFERED`; all where ~/.ssh/config asks for nothing else."""
+    names = [each.decode("ascii") for each in algorithms]
+    return [name for name in names if not any(part in name for part in _NOT_OFFERED)] or names
 
 
 class _Client(asyncssh.SSHClient):
@@ -190,7 +200,10 @@ def _translated(hop: Hop, error: Exception) -> DeviceError:
         return UnreachableError(f"{hop} did not answer in time", hint="is the board on?")
     if isinstance(error, asyncssh.ChannelOpenError):
         return UnreachableError(f"the machine before it cannot reach {hop}: {error.reason}")
-    reason = error.reason if isinstance(error, asyncssh.DisconnectError) else getattr(error, "strerror", None) or error
+    if isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno)
+    else:
+        reason = getattr(error, "reason", None) or str(error)
     return UnreachableError(f"{hop} cannot be reached: {reason}", hint="is the board on, and does sshd run there?")
 
 
