@@ -78,8 +78,10 @@ class ReleaseBoard:
         self._is_locked = False
         self.patience = patience or Patience()
 
-    def lock(self, who: str, files: Mapping[str, Any] | None = None, *, on_step: OnStep) -> Serving:
+    def lock(self, who: str, wanted: str = "", *, on_step: OnStep) -> Serving:
         """Keep other deployers out until the agent ends, whatever ends it; say what serves.
+
+        `wanted` is the digest of a package that may serve already.
 
         Raises:
             BusyError: Somebody else has been deploying for longer than was waited.
@@ -89,7 +91,7 @@ class ReleaseBoard:
             on_step(f"waiting for {(event.get('holder') or {}).get('who', 'another deployment')}", 0, 1)
 
         wait_s = self.patience.lock_s
-        fields: dict[str, Any] = {"who": who, "files": files, "wait_s": wait_s, "lease_s": self.patience.lease_s}
+        fields: dict[str, Any] = {"who": who, "wanted": wanted, "wait_s": wait_s, "lease_s": self.patience.lease_s}
         answer = self._call("store_lock", self.patience.answer_s + wait_s, waiting, **fields)
         self.root, self._is_locked = answer["root"], True
         return Serving(answer["current"], answer["previous"], answer["serves"])

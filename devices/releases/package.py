@@ -41,6 +41,12 @@ class Package:
         """Golden vectors: inputs and the outputs they must give; None to check nothing."""
         return next((each for each in self.contents if each.name == GOLDEN), None)
 
+    @property
+    def digest(self) -> str:
+        """A sum over the files, as `edge.agent.store.digest_of` computes it on the board."""
+        text = "".join(f"{each.name} {each.sha256}\n" for each in sorted(self.contents, key=lambda each: each.name))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
     def files(self) -> Mapping[str, Any]:
         """Return {name: {sha256, bytes}}, as a manifest has it."""
         return {each.name: {"sha256": each.sha256, "bytes": len(each.data)} for each in self.contents}

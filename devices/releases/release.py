@@ -39,7 +39,7 @@ def release(board: ReleaseBoard, package: Package, terms: Terms, *, on_step: OnS
     """
     with _hinting(_UNTOUCHED + _AGAIN) as stage:
         unit_text(terms.program or "/", board.root)  # refused before anything is sent
-        now = board.lock(terms.who, package.files(), on_step=on_step)
+        now = board.lock(terms.who, package.digest, on_step=on_step)
         if now.release is not None and now.same:
             golden = _checked(board, package.golden, CURRENT_MODEL, f"current/{GOLDEN}", on_step)
             unit = _unit(board, terms) if terms.program else None

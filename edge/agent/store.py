@@ -171,6 +171,12 @@ def sha256_of(path: Path, only_bytes: int | None = None) -> str | None:
     return digest.hexdigest()
 
 
+def digest_of(files: Mapping[str, Any]) -> str:
+    """Return a sum over the files of a release, {name: {sha256, bytes}}; the host computes it likewise."""
+    text = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

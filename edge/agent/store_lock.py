@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge.agent.request import at_least, field
-from edge.agent.store import Refused, Store, refusing
+from edge.agent.store import Refused, Store, digest_of, refusing
 from edge.runtime.errors import RuntimeFault
 
 LEASE_OVER = 129  # as for a lost connection, which it is
@@ -88,7 +88,7 @@ def holder(store: Store) -> dict[str, Any] | None:
 def lock(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
     """Take the lock of a root, waiting up to `wait_s` for another holder, and tidy up what was left there.
 
-    It is held until this agent ends. With `files` ({name: {sha256, bytes}}) the answer says in `serves` whether just
+    It is held until this agent ends. With `wanted` (the `digest_of` files) the answer says in `serves` whether just
     these serve already, read and compared.
     """
     store, who = Store.of(request), field(request, "who", str)
@@ -102,13 +102,18 @@ def lock(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN
         _held[store.root] = Lease(store.root, file, lease_s)
     store.tidy()
     with held(store):
-        return {"root": str(store.root), **_serving(store, field(request, "files", (dict, type(None)), None))}
+        return {"root": str(store.root), **_serving(store, field(request, "wanted", str, ""))}
 
 
-def _serving(store: Store, files: dict[str, Any] | None) -> dict[str, Any]:
+def _serving(store: Store, wanted: str) -> dict[str, Any]:
     current = store.serving()
     manifest = store.manifest(current) if current else None
-    same = current is not None and manifest is not None and manifest["files"] == files and not store.faults(current)
+    same = (
+        current is not None
+        and manifest is not None
+        and digest_of(manifest["files"]) == wanted
+        and not store.faults(current)
+    )
     return {"current": current, "previous": manifest.get("previous") if manifest else None, "serves": same}
 
 
