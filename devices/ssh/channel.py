@@ -18,8 +18,9 @@ MOST_WAITING_BYTES = 4 << 20  # of output nobody has read; beyond, the program w
 MOST_ERRORS_BYTES = 1 << 16
 MOST_COMMAND_BYTES = 100_000  # Linux takes 128 KiB as one argument of a program
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# The board's shell says its own number on standard error, then becomes the program.
-_SCRIPT = 'printf "%s %s\\n" "$1" "$$" >&2; shift; exec "$@"'
+# The board's shell marks the begin of both outputs, says its own number, then becomes the program. What came before the
+# marks is the talk of start-up files such as ~/.bashrc.
+_SCRIPT = 'printf "%s\\n" "$1"; printf "%s %s\\n" "$1" "$$" >&2; shift; exec "$@"'
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str], marker: str) -> str:
@@ -48,8 +49,9 @@ class Program(asyncssh.SSHClientSession[bytes]):
 
     def __init__(self) -> None:
         self.marker = f"edge-{secrets.token_hex(6)}"
-        self.out, self.err = bytearray(), bytearray()
+        self.out, self.err, self._prologue = bytearray(), bytearray(), bytearray()
         self.pid: int | None = None
+        self._begun = False  # its own output: the mark has come
         self.exit: Exit | None = None
         self.at_end = False  # of its output
         self.gone = False  # the channel is closed
@@ -106,12 +108,17 @@ class Program(asyncssh.SSHClientSession[bytes]):
         """Keep what it wrote."""
         if datatype == asyncssh.EXTENDED_DATA_STDERR:
             self.err += data
-            if self.pid is None:
-                self._find_pid()
+            if self.pid is None and (number := self._after_mark(self.err, rb" (\d+)")):
+                self.pid = int(number)
             del self.err[:-MOST_ERRORS_BYTES]
-        else:
+        elif self._begun:
             self.out += data
-            self._flow()
+        else:
+            self._prologue += data
+            self._begun = self._after_mark(self._prologue, b"()") is not None
+            if self._begun:
+                self.out, self._prologue = self._prologue, bytearray()
+        self._flow()
         self._changed.set()
 
     def eof_received(self) -> bool:
@@ -142,13 +149,18 @@ class Program(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the channel is closed, for whatever reason."""
         self.gone = self.at_end = True
+        if not self._begun:  # it never came to the program: what the login shell said instead is all there is
+            self.out += self._prologue
         self._changed.set()
 
-    def _find_pid(self) -> None:
-        found = re.search(rb"^%s (\d+)\n" % self.marker.encode(), self.err, re.MULTILINE)
-        if found:
-            self.pid = int(found[1])
-            del self.err[found.start() : found.end()]
+    def _after_mark(self, data: bytearray, what: bytes) -> bytes | None:
+        """Cut off all up to the end of the mark's line; return what stands behind the mark, None if it has not come."""
+        found = re.search(rb"%s%s\n" % (self.marker.encode(), what), data)
+        if found is None:
+            return None
+        number = bytes(found[1])
+        del data[: found.end()]
+        return number
 
     def _flow(self) -> None:
         """Stop or let the program write on; the channel's window does the rest."""

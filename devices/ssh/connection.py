@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from devices.contract import OnTransfer
-from devices.errors import DeviceError, UnreachableError
+from devices.errors import DeviceError, TransferError, UnreachableError
 from devices.ssh.address import Address
 from devices.ssh.channel import Program, command_line
 from devices.ssh.connect import Links, reach
@@ -157,7 +157,14 @@ class Connection:
 
     async def _files(self) -> asyncssh.SFTPClient:
         if self._sftp is None:
-            self._sftp = await self._board.start_sftp_client(env={}, send_env=[])
+            try:
+                self._sftp = await self._board.start_sftp_client(env={}, send_env=[])
+            except (asyncssh.SFTPBadMessage, asyncssh.ChannelOpenError) as error:
+                raise TransferError(
+                    f"{self._name} transfers no files by SFTP: {error.reason}",
+                    hint="a start-up file such as ~/.bashrc must print nothing where there is no terminal, and the "
+                    "board's sshd_config needs its line `Subsystem sftp`",
+                ) from error
         return self._sftp
 
     async def _upload(self, local: Path, remote: str, on_transfer: OnTransfer | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -108,7 +109,8 @@ def add(
     from devices.ssh.enroll import enroll
 
     user, host = parse_destination(destination)
-    board = Board(name, Address(host, user, port, identity, jump), groups)
+    key = str(Path(identity).expanduser().absolute()) if identity else None
+    board = Board(name, Address(host, user, port, key, jump), groups)
     keys = enroll(board, _among(fingerprints) if fingerprints else _asked, deadline_s=deadline_s)
     if as_json:
         pinned = [{"label": each.label, "type": each.kind, "fingerprint": each.fingerprint} for each in keys]

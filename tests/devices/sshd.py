@@ -69,10 +69,17 @@ class OpenSSH(Keys):
 
     port: int
 
+    def write_settings(self, changes: dict[str, str] | None = None) -> None:
+        """Write the server's configuration, words of it replaced."""
+        text = SETTINGS.format(folder=self.folder)
+        for old, new in (changes or {}).items():
+            text = text.replace(old, new)
+        (self.folder / "sshd_config").write_text(text)
+
     def __enter__(self) -> OpenSSH:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its own, empty; it starts nothing without
-        (self.folder / "sshd_config").write_text(SETTINGS.format(folder=self.folder))
+        self.write_settings()
         self.processes: list[subprocess.Popen[bytes]] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -74,6 +75,30 @@ def test_add_by_fingerprint_info_and_remove(openssh, config):
     assert json.loads(gone.stdout)["groups"] == ["lab"]
     assert "pi4 " not in (config / "known_hosts").read_text()
     assert edge("info", "pi4").returncode == 3
+
+
+def test_add_through_a_jump_host_pins_both(openssh, config, own_places, tmp_path, monkeypatch):
+    with OpenSSH(tmp_path / "gate") as gate:
+        folder = own_places / ".ssh"
+        folder.mkdir()
+        try:
+            (folder / "config").write_text(
+                f"Host gate\n HostName 127.0.0.1\n Port {gate.port}\n IdentityFile {gate.identity}\n"
+            )
+            monkeypatch.chdir(openssh.folder)
+            arguments = ["add", "pi4", f"{openssh.user}@127.0.0.1", "--port", str(openssh.port), "--jump", "gate",
+                         "--identity", openssh.identity.name, "--fingerprint", openssh.fingerprint]  # fmt: skip
+            done = edge(*arguments)
+            assert (done.returncode, gate.fingerprint in done.stderr) == (10, True)
+            assert not config.exists()
+            done = edge(*arguments, "--fingerprint", gate.fingerprint, "--json")
+            assert done.returncode == 0, done.stderr
+            pinned = json.loads(done.stdout)["pinned"]
+            assert [each["label"] for each in pinned] == [f"[127.0.0.1]:{gate.port}", "pi4"]
+            monkeypatch.chdir("/")
+            assert edge("info", "pi4").returncode == 0
+        finally:
+            shutil.rmtree(folder)
 
 
 def test_another_fingerprint_is_refused(openssh, config):

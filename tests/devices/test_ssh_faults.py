@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import asyncssh
 import pytest
@@ -322,3 +324,33 @@ def test_more_output_than_is_kept_unread(device):
         while data := stream.read(deadline_s=DEADLINE_S):
             got += len(data)
         assert (got, stream.wait(deadline_s=DEADLINE_S)) == (size, Exit(0))
+
+
+@pytest.fixture
+def talkative(own_places, tmp_path, require_part):
+    """A board whose ~/.bashrc prints something, and whose SFTP server is a program of its own, as on Debian."""
+    if not pwd.getpwuid(os.getuid()).pw_shell.endswith("bash"):
+        require_part("bash as login shell", "chsh -s /bin/bash; it reads ~/.bashrc")
+    with OpenSSH(tmp_path / "talkative") as server:
+        helper = Path("/usr/lib/openssh/sftp-server")
+        if not helper.exists():
+            require_part("OpenSSH's SFTP server", "apt install openssh-sftp-server")
+        server.write_settings({"internal-sftp": str(helper)})
+        (server.home / ".bashrc").write_text("echo welcome; echo beware >&2\n")
+        yield server
+
+
+def test_start_up_files_that_print_something(talkative):
+    with device_on(talkative) as device:
+        done = device.run(["sh", "-c", "echo out; echo err >&2"], deadline_s=DEADLINE_S)
+        assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+        with pytest.raises(TransferError, match="no files by SFTP") as caught:
+            device.put(talkative.identity, "/tmp/never", deadline_s=DEADLINE_S)
+        assert ".bashrc must print nothing" in caught.value.hint
+
+
+def test_a_login_shell_that_runs_nothing(talkative):
+    (talkative.home / ".bashrc").write_text("echo this account is closed; exit 3\n")
+    with device_on(talkative) as device:
+        done = device.run(["true"], deadline_s=DEADLINE_S)
+        assert (done.exit, done.stdout) == (Exit(3), b"this account is closed\n")

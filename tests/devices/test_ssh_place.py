@@ -172,8 +172,7 @@ def test_a_board_without_sha256sum_is_told(server, proxy, model):
     tools.mkdir()
     for name in ("sh", "env", "mkdir", "wc"):
         (tools / name).symlink_to(f"/usr/bin/{name}")
-    config = server.folder / "sshd_config"
-    config.write_text(config.read_text().replace('/home"\n', f'/home" "PATH={tools}"\n'))
+    server.write_settings({'/home"\n': f'/home" "PATH={tools}"\n'})
     with device_through(proxy, server) as device, pytest.raises(DeviceError, match="sha256sum"):
         device.place(model)
 
