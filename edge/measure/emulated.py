@@ -15,12 +15,13 @@ from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.measure.artifact_ref import Subject, describe
-from edge.measure.instructions import Count, count_instructions
+from edge.measure.instructions import count_instructions
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.measurement import (
     SCHEMA,
     Conditions,
     DeviceRef,
+    Instructions,
     Measurement,
     Memory,
     PlanRef,
@@ -74,14 +75,13 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
     view = _kernels(device, device.place(path), plan, runtime)
     on_step("kernels")
     verdict = count.verdict() if count else Validity(valid=False, reasons=(f"{no_counts}: {HOW_TO_COUNT}",), unknown=())
-    return _measurement(_Found(subject, facts, plan, runtime, count, view, verdict))
+    return _measurement(_Found(subject, facts, plan, runtime, count.instructions() if count else None, view, verdict))
 
 
 def _refuse_what_takes_time(plan: Plan) -> None:
     asked = {
         f"{plan.threads} threads": (plan.threads != 1, "--threads"),
         "chosen processors": (plan.cpus is not None, "--cpus"),
-        "sustained load": (plan.sustain_s > 0, "--sustain"),
     }
     for what, (wanted, option) in asked.items():
         if wanted:
@@ -99,7 +99,7 @@ class _Found:
     facts: Facts
     plan: Plan
     runtime: RuntimeRef
-    count: Count | None
+    instructions: Instructions | None
     view: KernelView
     verdict: Validity
 
@@ -141,7 +141,7 @@ def _measurement(found: _Found) -> Measurement:
         windows=(),
         load_ms=None,
         first_ms=None,
-        instructions=found.count.instructions() if found.count else None,
+        instructions=found.instructions,
         kernels=view.kernels,
         kernels_reason=view.reason,
         kernel_profile=view.profile,
@@ -152,5 +152,14 @@ def _measurement(found: _Found) -> Measurement:
         energy=None,
         conditions=Conditions(stated, stated, ()),
         validity=found.verdict,
-        notes=(*NOTES, *subject.notes),
+        notes=(*NOTES, *_sparse_notes(found), *subject.notes),
     )
+
+
+def _sparse_notes(found: _Found) -> tuple[str, ...]:
+    """Say what the instructions prove of sparse kernels where no kernel profile counts their calls."""
+    counted = found.instructions.kernels if found.instructions else None
+    share = sum(each.share for each in counted or () if "spmm" in each.family)
+    if not share or found.view.operators is not None:
+        return ()
+    return (f"sparse kernels ran: {share:.0%} of the instructions; of how many convolutions is unknown here",)

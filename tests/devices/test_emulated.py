@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from device_contract import AWKWARD, DEADLINE_S, DeviceContract
@@ -11,13 +12,14 @@ from devices.contract import Exit
 from devices.describe import lines
 from devices.emulated.boards import BOARDS
 from devices.emulated.device import emulated_device
-from devices.emulated.kept import PACKAGES, found_program
+from devices.emulated.errors import PreparationError
+from devices.emulated.kept import PACKAGES
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.rootfs import root_path
 from devices.emulated.runtimes import runtime_of, set_runtime
-from devices.errors import DeadlineError, DeviceError, UnknownDeviceError
+from devices.errors import DeadlineError, UnknownDeviceError
 from devices.registry import find_device
-from devices.solver.errors import NoRuntimeFits
+from devices.solver.errors import NoRuntimeFits, WheelError
 from edge.agent.client import AgentClient
 from edge.runtime.errors import CrashedError
 
@@ -25,14 +27,21 @@ from edge.runtime.errors import CrashedError
 HWCAP = {"asimd": 1, "fphp": 9, "asimdhp": 10, "asimddp": 20}
 
 
-@pytest.fixture(autouse=True)
-def parts(require_part, monkeypatch, tmp_path):
-    """QEMU and what makes the root file system; the choices of runtimes are this test's own."""
+@pytest.fixture(scope="module")
+def parts(require_part):
+    """All that emulated boards are made of, downloaded where it was not yet."""
     for program in ("qemu-aarch64", "mmdebstrap"):
-        try:
-            found_program(program)
-        except DeviceError as error:
-            require_part(program, f"apt install {PACKAGES[program]} ({error})")
+        if shutil.which(program) is None:
+            require_part(program, f"apt install {PACKAGES[program]}")
+    try:
+        emulated_device("emulated-pi4").prepare()
+    except (PreparationError, WheelError) as error:
+        require_part("packages and wheels for aarch64", str(error))
+
+
+@pytest.fixture(autouse=True)
+def own_choices(parts, monkeypatch, tmp_path):
+    """The choices of runtimes are the test's own."""
     monkeypatch.setenv("EDGE_CONFIG_DIR", str(tmp_path / "config"))
 
 

@@ -18,6 +18,7 @@ from devices.emulated.kept import PACKAGES, found_program, kept_folder, made_by,
 from devices.emulated.plugin import counting_plugin
 from devices.emulated.qemu import Qemu, installed_qemu
 from devices.emulated.symbols import Function, by_function
+from devices.solver.errors import WheelError
 
 # A loop in machine code whose instructions are known: subs x0, x0, #1; b.ne -4; ret.
 MARKED = """
@@ -43,7 +44,12 @@ def pi4(require_part):
     for program in ("qemu-aarch64", "mmdebstrap", "gcc"):
         if shutil.which(program) is None:
             require_part(program, f"apt install {PACKAGES[program]}")
-    return emulated_device("emulated-pi4")
+    device = emulated_device("emulated-pi4")
+    try:
+        device.prepare()
+    except (PreparationError, WheelError) as error:
+        require_part("packages and wheels for aarch64", str(error))
+    return device
 
 
 def count(device, rounds):
