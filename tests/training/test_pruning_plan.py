@@ -166,7 +166,7 @@ def test_the_solver_saves_what_is_asked_with_fewer_instructions_and_less_damage(
             sum(-np.log1p(-np.interp(row[which], *damage_curve(row[0].kernel, row[3]))) for row in same)
             for which in (1, 2)
         )
-        assert solved <= uniform
+        assert solved < 0.995 * uniform
 
 
 def test_the_solver_keeps_what_is_settled(layers):
