@@ -111,7 +111,7 @@ _TABLE = (
     Recipe(
         name="sparse-int8", weights="int8", activations="float32", interface="float32", calibrated=False, sparse=True,
         tolerance=Tolerance(relative_rms_error=0.2, top1_agreement=0.95, accuracy_drop=0.03),
-        about="sparse, weights of convolutions and dense layers stored as int8; computes in float32",
+        about="sparse, 1x1 and dense weights stored as int8, the others as float16; computes in float32",
     ),
 )  # fmt: skip
 RECIPES = MappingProxyType({recipe.name: recipe for recipe in _TABLE})

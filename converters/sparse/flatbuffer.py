@@ -63,6 +63,12 @@ class Unpacked:
         """Take a constant's content away: an operator writes it now."""
         self._graph.tensors[tensor].buffer = _NOTHING
 
+    def set_input(self, operator: int, place: int, tensor: int) -> None:
+        """Let an operator read another tensor at one place of its inputs."""
+        inputs = np.array(self._graph.operators[operator].inputs, np.int32)
+        inputs[place] = tensor
+        self._graph.operators[operator].inputs = inputs
+
     def set_output(self, operator: int, tensor: int) -> None:
         """Let an operator of one output write another tensor."""
         self._graph.operators[operator].outputs = np.array([tensor], np.int32)
