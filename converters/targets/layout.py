@@ -44,6 +44,9 @@ class Layout:
     mixed: frozenset[int] = frozenset()
     thin: frozenset[int] = frozenset()
 
+    def __add__(self, other: Layout) -> Layout:
+        return Layout(self.sparse | other.sparse, self.mixed | other.mixed, self.thin | other.thin)
+
 
 @dataclass
 class _State:
@@ -60,19 +63,41 @@ class _State:
         return self.inside or self.end
 
 
+def layout_of(view: GraphView, places: Mapping[int, Place], weights: Mapping[int, Weights],
+              without: frozenset[str]) -> Layout:  # fmt: skip
+    """Return what XNNPACK would move, in all the parts of the graph it gets.
+
+    Args:
+        view: the graph.
+        places: where each node may stand in a cluster, by position.
+        weights: each 1x1 convolution's, by position.
+        without: operators that the runtime's XNNPACK does not run.
+    """
+    found = Layout()
+    for part in view.partitions(without):
+        nodes = tuple(view.nodes[position] for position in sorted(part))
+        inputs = (tensor for node in nodes for tensor in node.operator.inputs if tensor >= 0)
+        # Any weights unpacked from sparse storage, of whatever operator, switch the search on.
+        if any(map(view.is_encoded, inputs)):
+            found += LayoutPass(view, nodes, places, weights).run()
+    return found
+
+
 @dataclass
 class LayoutPass:
-    """One run of the algorithm; `weights` holds each 1x1 convolution's, by position."""
+    """One run of the algorithm over the nodes of one part."""
 
     view: GraphView
+    nodes: tuple[Node, ...]
     places: Mapping[int, Place]
     weights: Mapping[int, Weights]
-    _states: list[_State] = field(default_factory=list)
+    _states: dict[int, _State] = field(default_factory=dict)
 
     def run(self) -> Layout:
         """Return what is moved to the sparse layout."""
-        places = (self.places[node.position] for node in self.view.nodes)
-        self._states = [_State(place.start, place.inside, place.end, n) for n, place in enumerate(places)]
+        for node in self.nodes:
+            place = self.places[node.position]
+            self._states[node.position] = _State(place.start, place.inside, place.end, node.position)
         if not self._join(ends_only=True):
             return Layout()
         while self._join(ends_only=False):
@@ -83,14 +108,15 @@ class LayoutPass:
 
     def _join(self, *, ends_only: bool) -> bool:
         changed = False
-        for node, state in zip(self.view.nodes, self._states, strict=True):
+        for node in self.nodes:
+            state = self._states[node.position]
             if state.end if ends_only else state.reads_sparse and not state.broken:
                 changed |= any([self._join_source(state, tensor) for tensor in dict.fromkeys(node.reads)])
         return changed
 
     def _join_source(self, state: _State, tensor: int) -> bool:
-        producer = None if self.view.leaves(tensor) else self.view.producers.get(tensor)
-        source = None if producer is None else self._states[producer.position]
+        producer = None if self._leaves(tensor) else self.view.producers.get(tensor)
+        source = None if producer is None else self._states.get(producer.position)
         if source is None or source.broken or not (source.start or source.inside):
             state.broken = True
             return False
@@ -101,7 +127,7 @@ class LayoutPass:
         return True
 
     def _lead_broken(self) -> None:
-        for state in self._states:
+        for state in self._states.values():
             self._states[state.leader].broken |= state.broken
 
     def _break_leaky(self) -> None:
@@ -118,14 +144,21 @@ class LayoutPass:
     def _uses(self, tensor: int) -> int:
         return len(self.view.readers.get(tensor, ())) + (tensor in self.view.graph.outputs)
 
+    def _leaves(self, tensor: int) -> bool:
+        """Whether a tensor is read outside this part: by the user, or by an operator that is in no or another part."""
+        readers = self.view.readers.get(tensor, ())
+        return tensor in self.view.graph.outputs or any(reader.position not in self._states for reader in readers)
+
     def _taking(self) -> Iterator[tuple[Node, _State]]:
-        for node, state in zip(self.view.nodes, self._states, strict=True):
+        for node in self.nodes:
+            state = self._states[node.position]
             if state.reads_sparse and not self._states[state.leader].broken:
                 yield node, state
 
     def _moved(self) -> Layout:
         totals: dict[int, Weights] = {}
-        for position, weights in self.weights.items():
+        for position in self._states.keys() & self.weights.keys():
+            weights = self.weights[position]
             leader = self._states[position].leader
             totals[leader] = totals.get(leader, Weights()) + weights
         whole = list(self._taking())
@@ -133,7 +166,7 @@ class LayoutPass:
         values = {tensor for node, _ in moved for tensor in node.reads}
         return Layout(
             sparse=frozenset(
-                node.position for node in self.view.nodes if node.position in self.weights and values & {*node.writes}
+                node.position for node in self.nodes if node.position in self.weights and values & {*node.writes}
             ),
             mixed=frozenset(node.position for node, state in moved if not state.end and not values & {*node.writes}),
             thin=frozenset(node.position for node, _ in whole) - {node.position for node, _ in moved},

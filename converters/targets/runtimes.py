@@ -29,7 +29,8 @@ class SparseRuntime:
     Attributes:
         where: the processors that get them.
         more_unary: further unary operators that may stand in a cluster.
-        without_unary: operators known to end it.
+        outside_unary: operators that its XNNPACK runs, but lets into no cluster.
+        without_unary: operators that its XNNPACK does not run.
         folds_shapes: whether a shape computed from an input's shape (SHAPE, STRIDED_SLICE, PACK, as a batch left open
             gives) counts as constant; else the tensor shaped by it is dynamic. None where not measured.
     """
@@ -39,6 +40,7 @@ class SparseRuntime:
     last: tuple[int, ...]
     where: Where
     more_unary: frozenset[str] = frozenset()
+    outside_unary: frozenset[str] = frozenset()
     without_unary: frozenset[str] = frozenset()
     folds_shapes: bool | None = None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.modelvalues import ModelInfo
 from converters.targets.boards import Target, target_named
-from converters.targets.layout import Layout, LayoutPass, Weights
+from converters.targets.layout import Layout, Weights, layout_of
 from converters.targets.prediction import Cluster, Reason, SparsePrediction, ordered
 from converters.targets.regions import Region, regions
 from converters.targets.rules import Place, Rules
@@ -66,7 +66,7 @@ class Doctor:
     @cached_property
     def layout(self) -> Layout:
         """What XNNPACK would move to its sparse layout, were there nothing against it outside the graph."""
-        return LayoutPass(self.view, self.places, self._weights).run()
+        return layout_of(self.view, self.places, self._weights, self._rules_of.without_unary)
 
     @cached_property
     def pointwise(self) -> int:

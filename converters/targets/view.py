@@ -86,10 +86,21 @@ class GraphView:
         """Return a tensor of the main graph."""
         return self.graph.tensors[index]
 
-    def leaves(self, tensor: int) -> bool:
-        """Whether a tensor leaves XNNPACK: as an output of the model, or to an operator that XNNPACK does not run."""
-        return tensor in self.graph.outputs or any(
-            reader.name not in DELEGATED for reader in self.readers.get(tensor, ())
+    def partitions(self, without: frozenset[str]) -> tuple[frozenset[int], ...]:
+        """Return the positions of the nodes that XNNPACK gets together; operators it does not run come between.
+
+        Args:
+            without: operators that the runtime's XNNPACK does not run, though others do.
+        """
+        epochs: dict[int, int] = {}
+        for node in self.nodes:
+            sources = [self.producers[tensor] for tensor in node.reads if tensor in self.producers]
+            steps = (epochs[each.position] + (_runs(each, without) != _runs(node, without)) for each in sources)
+            epochs[node.position] = max(steps, default=0)
+        own = [(epochs[node.position], node.position) for node in self.nodes if _runs(node, without)]
+        return tuple(
+            frozenset(position for epoch, position in own if epoch == wanted)
+            for wanted in sorted({epoch for epoch, _ in own})
         )
 
     def is_feature_map(self, index: int) -> bool:
@@ -175,3 +186,7 @@ class GraphView:
             return None
         rows, columns = ((int(before), int(behind)) for before, behind in amounts[1:3])
         return pad, (rows, columns)
+
+
+def _runs(node: Node, without: frozenset[str]) -> bool:
+    return node.name in DELEGATED - without

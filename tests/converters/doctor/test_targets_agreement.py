@@ -1,0 +1,136 @@
+"""What is predicted is what happens: every network of the zoo on emulated boards and here, kernels by name."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sparse_zoo import ZOO
+
+from converters.targets import predict_sparse
+from devices.contract import Device
+from devices.emulated.device import EmulatedDevice, emulated_device
+from devices.emulated.kept import PACKAGES, found_program
+from devices.emulated.qemu import installed_qemu
+from devices.emulated.runtimes import set_runtime
+from devices.errors import DeviceError
+from devices.registry import find_device
+from edge.agent.client import AgentClient
+from edge.agent.protocol import decode_array, encode_array
+from edge.measure.instructions import count_instructions
+from edge.runtime.errors import RuntimeFault
+
+DEADLINE_S = 120.0
+# LiteRT's profiler takes no file with a size left open; those are counted instead.
+PROFILED = [name for name, entry in ZOO.items() if entry.batch is not None]
+SMALL = [name for name in PROFILED if "mobilenet" not in name and name != "integer"]
+# Outputs of the small networks differ by 1e-2; a right one differs from another machine's by rounding alone.
+ROUNDING = 1e-6
+COUNTED = [
+    ("pi4", "ai-edge-litert==2.1.6", "flatten-free-batch"),
+    ("pi4", "tflite-runtime==2.14.0", "mobilenet"),
+    ("pi5", "tflite-runtime==2.14.0", "mobilenet"),
+    ("pi5", "tflite-runtime==2.14.0", "flatten-free-batch"),
+    ("pi5", "tflite-runtime==2.14.0", "plain-free-batch"),
+    ("pi5", "tflite-runtime==2.14.0", "tanh"),
+]
+WAYS = len(PROFILED) * 3 + len(COUNTED)
+
+
+@pytest.fixture
+def emulated(require_part, monkeypatch, tmp_path):
+    """QEMU and what makes the root file system; the choices of runtimes are this test's own."""
+    for program in ("qemu-aarch64", "mmdebstrap"):
+        try:
+            found_program(program)
+        except DeviceError as error:
+            require_part(program, f"apt install {PACKAGES[program]} ({error})")
+    monkeypatch.setenv("EDGE_CONFIG_DIR", str(tmp_path / "config"))
+
+    def board(target: str, runtime: str) -> EmulatedDevice:
+        set_runtime(f"emulated-{target}", runtime, installed_qemu())
+        return emulated_device(f"emulated-{target}")
+
+    return board
+
+
+def sparse_kernels(agent: AgentClient, path: str) -> tuple[int | None, str | None]:
+    """Return the runtime's version and how many sparse kernels ran; None where it refuses the file."""
+    try:
+        result = agent.call("kernels", deadline_s=DEADLINE_S, model=path, threads=1, runs=1)
+    except RuntimeFault:
+        return None, None
+    if not result["available"]:
+        return None, None
+    return sum(each["calls"] for each in result["kernels"] if "SPMM" in each["name"].split()), result["version"]
+
+
+def disagreements(device: Device, target: str, runtime: str | None, files: dict[str, Path], models) -> dict[str, str]:
+    """Profile every file in one process of the board, and say where the prediction is wrong."""
+    found = {}
+    with AgentClient.on(device) as agent:
+        for name in PROFILED:
+            ran, version = sparse_kernels(agent, device.place(files[name]))
+            predicted = predict_sparse(models[name], target, runtime or f"ai-edge-litert=={version}")
+            if ran != predicted.ran and not (ran is None and predicted.corrupts):
+                found[name] = f"predicted {predicted.ran}, ran {ran}"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["pi4", "pi5"])
+def test_the_profile_of_emulated_boards_agrees(target, emulated, zoo_files, zoo_models):
+    runtime = "ai-edge-litert==2.1.6"
+    assert disagreements(emulated(target, runtime), target, runtime, zoo_files, zoo_models) == {}
+
+
+def test_the_profile_of_this_machine_agrees(require_part, zoo_files, zoo_models):
+    information = Path("/proc/cpuinfo")
+    if not information.is_file() or " avx " not in information.read_text(encoding="utf-8"):
+        require_part("an x86 processor with AVX", "run the tests on one")
+    assert disagreements(find_device("local"), "x86", None, zoo_files, zoo_models) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "runtime", "name"), COUNTED)
+def test_the_instructions_executed_agree(target, runtime, name, emulated, zoo_files, zoo_models):
+    device = emulated(target, runtime)
+    counted = count_instructions(device, device.place(zoo_files[name]), runtime=None, budget_s=0.0).instructions()
+    ran = any("spmm" in each.family for each in counted.kernels)
+    assert predict_sparse(zoo_models[name], target, runtime).engages is ran
+
+
+@pytest.mark.slow
+def test_results_are_wrong_exactly_where_it_is_said(emulated, zoo_files, zoo_models):
+    runtime = "ai-edge-litert==2.1.6"
+    board, here = emulated("pi4", runtime), find_device("local")
+    with AgentClient.on(board) as far, AgentClient.on(here) as near:
+        for name in SMALL:
+            right = _outputs(near, zoo_files[name], zoo_models[name])
+            found = _outputs(far, zoo_files[name], zoo_models[name])
+            same = found is not None and all(map(_alike, right, found))
+            assert same is not predict_sparse(zoo_models[name], "pi4", runtime).corrupts, name
+
+
+def test_there_are_enough_of_them():
+    assert WAYS >= 100
+    assert len({(board, runtime) for board, runtime, _ in COUNTED}) >= 3
+    assert all(name in ZOO for name in itertools.chain(PROFILED, (each[2] for each in COUNTED)))
+
+
+def _outputs(agent: AgentClient, path: Path, model) -> list[np.ndarray] | None:
+    shape = model.main.tensors[model.main.inputs[0]].shape
+    value = encode_array(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
+    try:
+        done = agent.call(
+            "infer", deadline_s=DEADLINE_S, model=str(path), runtime=None, threads=1, delegates=[], inputs=[[value]]
+        )
+    except RuntimeFault:
+        return None
+    return [decode_array(each) for each in done["outputs"][0]]
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.abs(one - other).max() < ROUNDING)

@@ -1,0 +1,143 @@
+"""What is predicted of XNNPACK's sparse kernels, rule by rule, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from sparse_zoo import ZOO
+
+from converters.errors import SourceError
+from converters.modelfile import read_model
+from converters.targets import TARGETS, place_operators, predict_sparse, runtime_named, target_named
+from devices.solver.runtimes import RUNTIMES as WHEELS
+from edge.cli.inspect import command
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_each_rule_decides(name, model_of):
+    entry, prediction = ZOO[name], predict_sparse(model_of(name), "pi4")
+    assert (prediction.ran, prediction.of, prediction.corrupts) == (entry.ran, entry.of, entry.corrupts)
+    assert prediction.engages is (entry.ran > 0)
+    assert bool(prediction.reasons) == (entry.ran < entry.of)
+    if entry.says:
+        assert entry.says in str(prediction.reasons[0])
+
+
+def test_stock_mobilenet_has_every_asymmetric_padding_named(model_of):
+    reasons = predict_sparse(model_of("stock-mobilenet"), "pi4").reasons
+    assert [reason.kind for reason in reasons] == ["start", "operator"]
+    assert "ZeroPadding2D(1)" in reasons[0].change
+    model = model_of("stock-mobilenet")
+    strided = [op.index for op in model.main.operators if op.options.strides == (2, 2)]
+    assert sorted(index for reason in reasons for index in reason.operators) == strided
+    assert len(strided) == 5
+
+
+def test_zeros_are_counted_for_the_whole_cluster(model_of):
+    (cluster,) = predict_sparse(model_of("zeros-two-thirds"), "pi5").clusters
+    assert (cluster.parameters, cluster.zeros) == (1536, 1024)
+    (reason,) = cluster.reasons
+    assert "prune 1 more" in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "target", "engages", "says"),
+    [
+        ("ai-edge-litert==2.1.6", "pi4", True, None),
+        ("ai-edge-litert==2.3.0", "zero2w", True, None),
+        ("ai-edge-litert==1.4.0", "pi3", True, None),
+        ("ai-edge-litert==1.3.0", "pi4", False, "never"),
+        ("ai-edge-litert==1.3.0", "pi5", False, "never"),
+        ("tflite-runtime==2.14.0", "pi4", False, "fp16 arithmetic"),
+        ("tflite-runtime==2.14.0", "pi5", True, None),
+        ("ai-edge-litert==2.1.6", "x86", False, "AVX"),
+        ("tflite_runtime == 2.14.0", "x86", False, "AVX"),
+        ("ai-edge-litert==9.0.0", "x86", False, "AVX"),
+        ("ai-edge-litert==9.0.0", "pi4", None, "not measured"),
+        ("ai-edge-litert==1.3.5", "pi4", None, "not measured"),
+        ("tflite-runtime==2.13.0", "pi5", None, "not measured"),
+        ("onnxruntime==1.22.1", "pi5", None, "not measured"),
+        ("2.1.6", "pi5", None, "not measured"),
+    ],
+)
+def test_runtime_and_processor_decide(runtime, target, engages, says, model_of):
+    prediction = predict_sparse(model_of("plain"), target, runtime)
+    assert prediction.engages is engages
+    assert prediction.ran == {True: 2, False: 0, None: None}[engages]
+    assert says in str(prediction.reasons[0]) if says else not prediction.reasons
+
+
+def test_a_runtime_nobody_measured_still_does_not_run_dense_weights_sparse(model_of):
+    assert predict_sparse(model_of("ordinary"), "pi4", "ai-edge-litert==9.0.0").engages is False
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "engages"),
+    [
+        ("flatten-free-batch", "tflite-runtime==2.14.0", False),
+        ("flatten-free-batch", "ai-edge-litert==2.3.0", None),
+        ("plain-free-batch", "tflite-runtime==2.14.0", True),
+        ("tanh", "tflite-runtime==2.14.0", False),
+        ("tanh", "ai-edge-litert==2.3.0", None),
+    ],
+)
+def test_what_differs_between_runtimes_is_not_guessed(name, runtime, engages, model_of):
+    assert predict_sparse(model_of(name), "pi5", runtime).engages is engages
+
+
+def test_the_solver_and_the_doctor_know_the_same_of_the_runtimes():
+    for wheel in WHEELS:
+        known = runtime_named(f"{wheel.name}=={wheel.version}")
+        assert known is not None, wheel.requirement
+        assert known.where == wheel.sparse, wheel.requirement
+
+
+def test_files_of_strangers_are_judged(shared_data):
+    found = {path.name: predict_sparse(read_model(path), "pi4") for path in sorted(shared_data.rglob("*.tflite"))}
+    assert len(found) > 10
+    assert not [name for name, prediction in found.items() if prediction.engages is not False]
+    assert not [name for name, prediction in found.items() if not prediction.reasons]
+
+
+def test_operators_are_placed(model_of):
+    model = model_of("plain")
+    placed = place_operators(model, target_named("pi4"), predict_sparse(model, "pi4"))
+    assert [each.op for each in placed] == [op.name for op in model.main.operators]
+    assert {each.runs_on for each in placed} == {"cpu"}
+    by_op = {each.op: each.reason for each in placed}
+    assert by_op["PAD"].startswith("fused into operator")
+    assert sum(each.reason == "sparse kernel" for each in placed) == 2
+    assert by_op["SOFTMAX"] is None
+
+
+def test_unknown_targets_are_answered_with_the_nearest():
+    assert target_named("emulated-pi4") is TARGETS["pi4"]
+    with pytest.raises(SourceError, match="no target is named 'pi55'") as caught:
+        target_named("pi55")
+    assert "pi5" in caught.value.hint
+
+
+def test_the_command_prints_the_interface_others_rely_on(zoo_files):
+    done = CliRunner().invoke(command, [str(zoo_files["stem-same"]), "--target", "pi4", "--json"])
+    target = json.loads(done.stdout)["target"]
+    assert target["name"] == "pi4"
+    assert set(target["operators"][0]) == {"index", "op", "runs_on", "reason"}
+    assert target["sparse"]["engages"] is False
+    (cluster,) = target["sparse"]["clusters"]
+    assert cluster["share"] == pytest.approx(cluster["zeros"] / cluster["parameters"])
+    assert target["sparse"]["reasons"][0].startswith("operator 0 (CONV_2D)")
+
+
+@pytest.mark.parametrize("name", ["plain", "stem-same", "depthwise-same", "mobilenet-integer", "stock-mobilenet"])
+def test_people_read_it_in_80_columns(name, zoo_files):
+    done = CliRunner().invoke(command, [str(zoo_files[name]), "--target", "pi4"])
+    assert done.exit_code == 0
+    assert f"of {ZOO[name].of} 1x1 convolutions will run sparse" in " ".join(done.stdout.split())
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_runtime_needs_a_target(zoo_files):
+    done = CliRunner().invoke(command, [str(zoo_files["plain"]), "--runtime", "ai-edge-litert==2.1.6"])
+    assert "without --target" in str(done.exception)
