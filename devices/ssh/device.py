@@ -55,7 +55,8 @@ class SSHDevice:
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
         """Read what the board is."""
-        return read_facts(self, deadline_s=deadline_s)
+        left_s = self.connection.connect(deadline_s=deadline_s)
+        return read_facts(self, deadline_s=left_s)
 
     def agent_argv(self) -> tuple[str, ...]:
         """Return what starts the agent on it, after having sent the agent there if need be."""

@@ -88,7 +88,7 @@ async def _within(work: Coroutine[Any, Any, T], deadline_s: float, what: str) ->
         await asyncio.wait({task}, timeout=CLEANUP_S)
         if task.done() and not task.cancelled():
             task.exception()  # seen: the deadline is what is told
-        raise DeadlineError(f"{what} within {deadline_s:g} s")
+        raise DeadlineError(f"{what} within {deadline_s:.3g} s")
     if task.cancelled():
         raise UnreachableError("the connection was closed meanwhile")
     return task.result()

@@ -119,6 +119,7 @@ def test_a_server_that_never_answers(openssh):
     with silent_server() as port, device_on(openssh, port=port) as device:
         for ask in (
             lambda: device.run(["true"], deadline_s=0.3),
+            lambda: device.facts(deadline_s=0.3),
             lambda: device.put(openssh.identity, "/tmp/never", deadline_s=0.3),
             lambda: device.get("/tmp/never", openssh.folder / "never", deadline_s=0.3),
         ):
