@@ -189,7 +189,7 @@ class Rules:
         single = len(node.reads) == 1 and bool(node.writes) and self._view.is_feature_map(node.reads[0])
         if single and node.name in UNARY | self._runtime.more_unary:
             return _INSIDE
-        if single and node.name in _NEWER_UNARY - self._runtime.without_unary:
+        if single and node.name in _NEWER_UNARY - self._runtime.without_unary - self._runtime.outside_unary:
             return Place(unknown=True, problem=Reason(
                 "unmeasured", f"{_named(node)} was not measured inside a cluster with {self._runtime.versions}",
                 "use ReLU6 or HARD_SWISH", (node.index,)))  # fmt: skip

@@ -69,7 +69,15 @@ RUNTIMES: tuple[SparseRuntime, ...] = (
     SparseRuntime("ai-edge-litert", (2, 1, 7), (2, 3, 0), "arm"),
     SparseRuntime("ai-edge-litert", (1, 4, 0), (2, 1, 6), "arm", more_unary=_NEWER_UNARY, folds_shapes=True),
     SparseRuntime("ai-edge-litert", (1, 1, 2), (1, 3, 0), "none"),
-    SparseRuntime("tflite-runtime", (2, 14, 0), (2, 14, 0), "arm-fp16", without_unary=_NEWER_UNARY, folds_shapes=False),
+    SparseRuntime(
+        "tflite-runtime",
+        (2, 14, 0),
+        (2, 14, 0),
+        "arm-fp16",
+        outside_unary=frozenset({"TANH"}),
+        without_unary=frozenset({"GELU"}),
+        folds_shapes=False,
+    ),
 )
 
 

@@ -79,12 +79,18 @@ def test_a_runtime_nobody_measured_still_does_not_run_dense_weights_sparse(model
         ("flatten-free-batch", "tflite-runtime==2.14.0", False),
         ("flatten-free-batch", "ai-edge-litert==2.3.0", None),
         ("plain-free-batch", "tflite-runtime==2.14.0", True),
-        ("tanh", "tflite-runtime==2.14.0", False),
+        ("tanh", "tflite-runtime==2.14.0", True),
         ("tanh", "ai-edge-litert==2.3.0", None),
     ],
 )
 def test_what_differs_between_runtimes_is_not_guessed(name, runtime, engages, model_of):
     assert predict_sparse(model_of(name), "pi5", runtime).engages is engages
+
+
+def test_an_operator_that_an_older_runtime_keeps_out_of_clusters_cuts_them(model_of):
+    prediction = predict_sparse(model_of("tanh"), "pi5", "tflite-runtime==2.14.0")
+    assert (prediction.ran, prediction.corrupts) == (1, True)
+    assert predict_sparse(model_of("tanh"), "pi4", "tflite-runtime==2.14.0").corrupts is False
 
 
 def test_the_solver_and_the_doctor_know_the_same_of_the_runtimes():
