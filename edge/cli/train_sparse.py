@@ -95,8 +95,8 @@ def tell_pruning(pruning: dict[str, Any]) -> None:
         click.echo("no more than two thirds are zero: XNNPACK will compute these layers densely")
     if pruning["predicted_instructions"] is not None:
         dense, sparse = (pruning["predicted_instructions"][name] / 1e6 for name in ("dense", "sparse"))
-        click.echo(f"predicted for them on a Cortex-A72, per inference: {sparse:.1f} million instructions, "
-                   f"dense {dense:.1f}")  # fmt: skip
+        click.echo(f"predicted for them on a Cortex-A72, per inference: {sparse:.3g} million instructions, "
+                   f"dense {dense:.3g}")  # fmt: skip
 
 
 def _taken(options: dict[str, Any], names: dict[str, str], *, needed: str) -> dict[str, Any]:
