@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devices import layout
-from devices.errors import DeviceError, TransferError
+from devices.errors import DeviceError, TransferError, UnreachableError
 
 if TYPE_CHECKING:
     from devices.contract import Completed
     from devices.ssh.device import SSHDevice
 
 ASK_S = 30.0  # for what the board answers at once, unless it is very busy
+ATTEMPTS = 3
 SLOWEST_BYTES_PER_S = 50_000
 # In one go, as each question is a round trip: the home folder, whether the private Python is there, a file's size and
 # sum. $1 and $2 are below the home folder.
@@ -105,9 +106,23 @@ class Placer:
         if seen is None:
             seen = self._look(content.below, content.size)
             if seen.sha256 != content.sha256:
-                self._send(content, seen.home)
+                self._send_beside_others(content, seen.home)
             self._seen[content.below] = seen
         return seen
+
+    def _send_beside_others(self, content: Content, home: str) -> None:
+        """Send; another host may be sending the same, and rename or remove the draft they share."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._send(content, home)
+            except UnreachableError:
+                raise
+            except DeviceError:
+                if self._look(content.below, content.size).sha256 == content.sha256:
+                    return None
+                if attempt == ATTEMPTS - 1:
+                    raise
+        return None
 
     def _send(self, content: Content, home: str) -> None:
         """Send, have the board check the sum, then give the file its name."""

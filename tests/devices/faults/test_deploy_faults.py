@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 
 import pytest
-from conftest import IMPATIENT
+from deploy_bench import IMPATIENT
 from faulty_proxy import Fault
 
 from edge.deploy import Deployment, release_status
