@@ -63,7 +63,7 @@ def _around(view: GraphView, places: Mapping[int, Place], group: set[int]) -> It
     for position in sorted(group):
         node = view.nodes[position]
         yield from _source(view, places, node)
-        if places[position].end and not _feeds(view, node, group):
+        if _is_end(view, node) and not _feeds(view, node, group):
             continue
         for tensor in node.writes:
             yield from _outside(view, node, tensor, group)

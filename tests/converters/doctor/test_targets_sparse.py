@@ -35,6 +35,12 @@ def test_stock_mobilenet_has_every_asymmetric_padding_named(model_of):
     assert len(strided) == 5
 
 
+def test_an_integer_model_is_told_two_things_and_no_more(model_of):
+    precision, encoding = predict_sparse(model_of("mobilenet-integer"), "pi4").reasons
+    assert (precision.kind, encoding.kind) == ("precision", "encoding")
+    assert "sparse-int8" in precision.change
+
+
 def test_zeros_are_counted_for_the_whole_cluster(model_of):
     (cluster,) = predict_sparse(model_of("zeros-two-thirds"), "pi5").clusters
     assert (cluster.parameters, cluster.zeros) == (1536, 1024)
