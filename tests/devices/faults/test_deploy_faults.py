@@ -6,12 +6,15 @@ import json
 import os
 import signal
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deploy_bench import IMPATIENT
 from faulty_proxy import Fault
 
-from edge.deploy import Deployment, release_status
+from devices.local import LocalDevice
+from devices.releases.errors import DamagedError
+from edge.deploy import Deployment, release_status, rollback
 
 CUTS = 56
 TAIL_BYTES = 1500  # of what goes up: checks, switch, tidying
@@ -113,3 +116,58 @@ def test_an_agent_that_is_killed(bench, stage):
     assert release_status(bench.device(), root=str(bench.root)).damaged == ()
     bench.deploy(model)
     bench.serves(model)
+
+
+def test_many_deployers_at_once(bench, tell):
+    before = bench.model()
+    bench.deploy(before)
+    models = [bench.model() for _ in range(6)]
+    deployments = [Deployment(bench.request(model, golden="none", keep=20)) for model in models]
+    waited = Counter()
+
+    def step(number: int):
+        def told(what: str, done: int, of: int) -> None:
+            waited[number] += what.startswith("waiting")
+
+        return told
+
+    with ThreadPoolExecutor() as pool:
+        # Half of them over SSH, half from here.
+        targets = [bench.device() if number % 2 else LocalDevice() for number in range(len(models))]
+        done = list(pool.map(lambda i: deployments[i].to(targets[i], on_step=step(i)), range(len(models))))
+    assert len({each.release for each in done}) == len(models)
+    chain = {each.release: each.previous for each in done}
+    status = release_status(bench.device(), root=str(bench.root))
+    assert (status.damaged, status.holder) == ((), None)
+    order, name = [], status.current
+    while name in chain:
+        order.append(name)
+        name = chain[name]
+    assert len(order) == len(models)  # each was made on top of the one before: none interleaved
+    bench.serves(models[[each.release for each in done].index(status.current)])
+    tell(f"{len(models)} deployers at once: {sum(map(bool, waited.values()))} waited, {len(order)} one after the other")
+
+
+def test_a_release_damaged_on_disk_at_any_byte(bench, tell):
+    first, second = bench.model(), bench.model()
+    before = bench.deploy(first)
+    now = bench.deploy(second)
+    path = bench.root / "releases" / before.release / "model.tflite"
+    whole, found = path.read_bytes(), 0
+    places = [len(whole) * i // 6 for i in range(6)]
+    path.chmod(0o644)
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamagedError):
+            rollback(LocalDevice(), before.release, root=str(bench.root))
+        damaged = release_status(LocalDevice(), root=str(bench.root)).damaged
+        found += len(damaged) == 1 and damaged[0].startswith(before.release)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(DamagedError):
+        rollback(LocalDevice(), before.release, root=str(bench.root))
+    bench.serves(second)
+    assert found == len(places)
+    path.write_bytes(whole)
+    assert rollback(LocalDevice(), before.release, root=str(bench.root)).previous == now.release
+    bench.serves(first)
+    tell(f"{len(places)} bytes of a release damaged on disk, {found} found; 0 went back to")
