@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.files import sha256_of
+from converters.files import require_folder, sha256_of
 from edge.errors import InputError
 from edge.training.checkpoints import Checkpoints, Epoch, State
 from edge.training.outcome import (
@@ -56,6 +56,8 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
         EdgeError: the loss diverged.
     """
     watch = watch or Watch()
+    require_folder(settings.out.parent)
+    require_folder(settings.checkpoint_folder)
     subject = subject_of(settings)
     parts = parts_of(settings, subject.preprocessing)
     classes = subject.classes_for(parts.whole)
