@@ -327,8 +327,8 @@ def test_what_another_deployment_left_half_made_goes(board):
     board.deploy(1)
     assert {each.name for each in board.root.iterdir()} == {"blobs", "releases", "current", "lock"}
     assert not any(name.endswith(".part") for name in board.blobs())
-    assert len(board.status().releases) == 2
-    assert done.release
+    releases = {each.name for each in (board.root / "releases").iterdir()}
+    assert releases == {done.release, board.status().current}
 
 
 def test_a_beginning_that_is_right_is_gone_on_with_and_one_that_is_wrong_is_not(board):
@@ -342,6 +342,18 @@ def test_a_beginning_that_is_right_is_gone_on_with_and_one_that_is_wrong_is_not(
     part.write_bytes(b"x" + data[1:300_000])
     assert board.deploy(0).sent_bytes == len(data)
     assert board.serves(0)
+
+
+def test_what_arrives_wrong_is_sent_once_more_and_then_refused(board):
+    board.deploy(1)
+    wrong, steps = Content("model.tflite", b"not what the sum says", "0" * 64), []
+    with AgentClient.on(LocalDevice()) as agent:
+        there = ReleaseBoard(agent, "local", str(board.root))
+        there.lock("ann@desk", on_step=lambda *_: None)
+        with pytest.raises(DamagedError, match=r"what arrived has the sha256 .*, sent was 0000"):
+            there.send([wrong], keep=5, on_step=lambda *step: steps.append(step))
+    assert len(steps) == 2
+    assert len(board.blobs()) == 1
 
 
 @pytest.fixture
