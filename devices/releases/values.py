@@ -42,10 +42,11 @@ class GoldenOutput:
 
 @dataclass(frozen=True)
 class Golden:
-    """How golden vectors came out on a board."""
+    """How golden vectors came out on a board; `alike` says that all have the same outputs, which proves little."""
 
     passed: bool
     runs: int
+    alike: bool
     outputs: tuple[GoldenOutput, ...]
     runtime: RuntimeUsed
 
@@ -54,7 +55,13 @@ class Golden:
         """Read the agent's answer, or what a manifest holds of it."""
         names = ("name", "unit", "limit", "largest", "run", "passed")
         outputs = tuple(GoldenOutput(**{name: each[name] for name in names}) for each in values["outputs"])
-        return cls(bool(values["passed"]), int(values["runs"]), outputs, RuntimeUsed(**values["runtime"]))
+        return cls(
+            bool(values["passed"]),
+            int(values["runs"]),
+            bool(values["alike"]),
+            outputs,
+            RuntimeUsed(**values["runtime"]),
+        )
 
     @property
     def worst(self) -> GoldenOutput:

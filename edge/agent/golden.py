@@ -47,6 +47,7 @@ def _run(model: Model, golden: Path, progress: Any) -> dict[str, Any]:  # noqa: 
     return {
         "passed": all(each["passed"] for each in worst),
         "runs": len(runs),
+        "alike": bool(about.get("alike")),
         "outputs": worst,
         "runtime": {"name": model.runtime.name, "version": model.runtime.version},
     }

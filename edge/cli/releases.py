@@ -75,6 +75,8 @@ def show_released(released: Released) -> None:
         click.echo("  not checked with golden vectors")
     else:
         click.echo(f"  {golden.runs} golden vectors passed on {golden.runtime}: largest difference {golden.worst}")
+        if golden.alike:
+            say(f"note: {released.device}: all have the same outputs, which proves little; try --golden SRC")
     if not released.unchanged:
         click.echo(f"  before: {released.previous or 'nothing'}; sent {released.sent_bytes / 1e6:.2f} MB")
     if released.unit is not None:

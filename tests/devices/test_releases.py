@@ -514,3 +514,13 @@ def test_the_commands(board):
     assert edge("deploy", str(board.models[0]), "--to", "local,").returncode == 2
     assert edge("deploy", "nowhere.tflite", "--to", "local").returncode == 3
     assert edge("deploy", str(board.models[0]), "--to", "locl").returncode == 3
+
+
+def test_golden_vectors_that_prove_little_are_told(board, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "same").mkdir(exist_ok=True)
+        np.save(tmp_path / "same" / f"{name}.npy", np.zeros((128, 128, 3), np.uint8))
+    done = edge("deploy", str(board.models[0]), "--to", "local", "--release-root", str(board.root), "--golden",
+                str(tmp_path / "same"))  # fmt: skip
+    assert (done.returncode, "which proves little" in done.stderr) == (0, True), done.stderr
+    assert not board.deploy(0, golden=None).golden.alike
