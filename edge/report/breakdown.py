@@ -9,6 +9,7 @@ from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
 from edge.report.numerals import digits, percent, whole
+from edge.report.summary import sparse_text
 
 _SLOWEST = 15
 _NOT_TIME = "Under emulation the times tell which kernels ran, not how long they take on the board."
@@ -131,7 +132,7 @@ def _unseen(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 def _sparse(entries: Sequence[Entry]) -> tuple[str, ...]:
     told = [
-        f"{entry.label} {sparse.ran} of {sparse.of}"
+        f"{entry.label} {sparse_text(entry)}"
         for entry in entries
         if (sparse := entry.measurement.sparse_kernels) and (sparse.ran or _meant_sparse(entry))
     ]

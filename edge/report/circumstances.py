@@ -8,7 +8,7 @@ from typing import Any
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.machine import machine_table
-from edge.report.numerals import UNKNOWN, digits, named, percent, readable, shown
+from edge.report.numerals import NOT_APPLICABLE, UNKNOWN, digits, named, percent, readable, shown
 from edge.report.summary import validity_text
 
 _Sample = Mapping[str, Any]
@@ -17,7 +17,20 @@ _APART = frozenset({"time_s", "since"})
 
 
 def conditions_section(entries: Sequence[Entry]) -> Section:
-    """Return clock, heat and load before and after each measurement, and the devices themselves."""
+    """Return clock, heat and load around each measurement, what emulated the boards, and the devices themselves."""
+    measured = [entry for entry in entries if not entry.emulated]
+    around = (_around(measured),) if measured else ()
+    arrow = ("An arrow stands between before and after; a single value did not change.",) if measured else ()
+    samples = (table for entry in measured if (table := _samples(entry)) is not None)
+    return Section(
+        key="conditions-section",
+        title="Conditions",
+        paragraphs=(*arrow, *_emulators(entries)),
+        tables=(*around, machine_table(entries), *samples),
+    )
+
+
+def _around(entries: Sequence[Entry]) -> Table:
     heads = (
         "Governor",
         "Clock (MHz)",
@@ -26,21 +39,23 @@ def conditions_section(entries: Sequence[Entry]) -> Section:
         "Throttled",
         "Other programs (share of CPU)",
     )
-    return Section(
-        key="conditions-section",
-        title="Conditions",
-        paragraphs=("An arrow stands between before and after; a single value did not change.",),
-        tables=(
-            Table(
-                caption="Before and after each measurement",
-                columns=(Column("Variant"), *(Column(head) for head in heads)),
-                rows=tuple(_conditions(entry) for entry in entries),
-                cards="narrow",
-            ),
-            machine_table(entries),
-            *(table for entry in entries if (table := _samples(entry)) is not None),
-        ),
+    return Table(
+        caption="Before and after each measurement",
+        columns=(Column("Variant"), *(Column(head) for head in heads)),
+        rows=tuple(_conditions(entry) for entry in entries),
+        cards="narrow",
     )
+
+
+def _emulators(entries: Sequence[Entry]) -> tuple[str, ...]:
+    said: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.emulated:
+            stated = entry.measurement.conditions.before
+            emulator = stated.get("emulator") or entry.measurement.device.facts.get("board")
+            text = f"{shown('', emulator)}, CPU {shown('', stated.get('cpu'))}"
+            said.setdefault(text, []).append(entry.label)
+    return tuple(f"{', '.join(labels)} ran under emulation: {text}." for text, labels in said.items())
 
 
 def validity_section(entries: Sequence[Entry]) -> Section:
@@ -55,6 +70,8 @@ def validity_section(entries: Sequence[Entry]) -> Section:
         ("Could not be checked", ["; ".join(e.measurement.validity.unknown) or "nothing" for e in entries]),
         ("Plan", [_plan(entry) for entry in entries]),
     ):
+        if set(said) == {NOT_APPLICABLE}:
+            continue
         if len(set(said)) == 1:
             texts.append(f"{head}: {said[0]}.")
         else:
@@ -111,14 +128,21 @@ _ABSENT: tuple[tuple[str, Callable[[Entry], object], str], ...] = (
 )
 
 
+# What no emulator can tell is not missing from its measurement.
+_OF_A_BOARD = frozenset({"Latency", "Latency on all cores", "Energy", "Peak memory"})
+
+
 def _absent(entry: Entry) -> list[str]:
-    texts = [f"{what}: unknown, {why}." for what, read, why in _ABSENT if read(entry) is None]
+    asked = [each for each in _ABSENT if not (entry.emulated and each[0] in _OF_A_BOARD)]
+    texts = [f"{what}: unknown, {why}." for what, read, why in asked if read(entry) is None]
     if entry.measurement.kernels is None:
         texts.append(f"Kernels: unknown, {entry.measurement.kernels_reason or 'no reason was stated'}.")
     return texts
 
 
 def _plan(entry: Entry) -> str:
+    if entry.emulated:
+        return NOT_APPLICABLE
     plan = entry.measurement.plan
     windows = f"{count_of(plan.windows, 'window')} of {digits(plan.window_s)} s"
     return f"{windows}, at least {count_of(plan.min_runs, 'run')} each, after {digits(plan.warmup_s)} s of warm-up"

@@ -7,7 +7,8 @@ from edge.report.circumstances import conditions_section, energy_section, unknow
 from edge.report.document import Document
 from edge.report.endurance import endurance_section
 from edge.report.entries import Entry, entries_of
-from edge.report.latency import instructions_section, latency_section
+from edge.report.instructions import instructions_section
+from edge.report.latency import latency_section
 from edge.report.pareto import fronts
 from edge.report.provenance import provenance_section
 from edge.report.sources import Material

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.measure.measurement import Latency, Window
-from edge.report.charts import Bar, Segment, Strip, bars, bars_height, strips, strips_height
+from edge.report.charts import Strip, strips, strips_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.numerals import UNKNOWN, digits, percent, whole
@@ -42,32 +42,6 @@ def latency_section(entries: Sequence[Entry], *, emulated: bool) -> Section | No
         return None
     title = "Time under emulation (not the board's)" if emulated else "Latency"
     return Section(key=f"{prefix}latency-section", title=title, paragraphs=_missing(own), charts=tuple(charts))
-
-
-def instructions_section(entries: Sequence[Entry]) -> Section | None:
-    """Return the instructions counted by emulators, None where none were."""
-    counted = [(entry, entry.measurement.instructions) for entry in entries if entry.measurement.instructions]
-    if not counted:
-        return None
-    rows, cells = [], []
-    for entry, found in counted:
-        assert found is not None
-        millions = found.per_inference / 1e6
-        rows.append(Bar(entry.label, f"{digits(millions)} million", (Segment("instructions", millions, 1.0),)))
-        cells.append((entry.label, whole(round(found.per_inference)), percent(found.spread)))
-    unit = "instructions per inference (millions)"
-    chart = Chart(
-        key="instructions",
-        title="Instructions per inference",
-        description="Bars. " + "; ".join(f"{row.label}: {row.figures}" for row in rows),
-        spec=bars(rows, parts=("instructions",), colors=("var(--c1)",), unit=unit),
-        height_px=bars_height(len(rows)),
-        table=Table(
-            "Instructions", (Column("Variant"), Column("Per inference", True), Column("Spread", True)), tuple(cells)
-        ),
-    )
-    text = "Counted by the emulator, exactly and repeatably; how long they take on a board it cannot say."
-    return Section(key="instructions-section", title="Instructions (emulated)", paragraphs=(text,), charts=(chart,))
 
 
 def thinned(values: Sequence[float], limit: int = _DOTS) -> tuple[tuple[float, float], ...]:

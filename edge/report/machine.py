@@ -7,14 +7,15 @@ from typing import Any
 
 from edge.measure.measurement import DeviceRef
 from edge.report.document import Column, Table
-from edge.report.entries import Entry, count_of, one_line
-from edge.report.numerals import UNKNOWN, megabytes, readable, shown
+from edge.report.entries import Entry, count_of, is_emulated, one_line
+from edge.report.numerals import NOT_APPLICABLE, UNKNOWN, megabytes, readable, shown
 
 
 def machine_line(device: DeviceRef) -> str:
     """Return for example "Raspberry Pi 4 Model B Rev 1.5, cortex-a72, 4 cores, Debian GNU/Linux 12 (bookworm)"."""
     cpu, system = _part(device.facts, "cpu"), _part(device.facts, "os")
-    cores = cpu.get("cores")
+    # An emulator's host lends its cores and memory: they tell nothing of the board.
+    cores = None if is_emulated(device) else cpu.get("cores")
     said = (
         device.facts.get("board"),
         cpu.get("model") or cpu.get("architecture"),
@@ -51,17 +52,17 @@ def machine_table(entries: Sequence[Entry]) -> Table:
 def _row(device: DeviceRef) -> tuple[str, ...]:
     facts = device.facts
     cpu, system, python = (_part(facts, name) for name in ("cpu", "os", "python"))
-    memory = facts.get("memory_bytes")
+    memory, hosted = facts.get("memory_bytes"), is_emulated(device)
     model = " · ".join(str(each) for each in (cpu.get("model"), cpu.get("architecture"), facts.get("soc")) if each)
     return (
         device.name,
         shown("", facts.get("kind")),
         shown("", facts.get("board")),
         model or UNKNOWN,
-        shown("", cpu.get("cores")),
+        NOT_APPLICABLE if hosted else shown("", cpu.get("cores")),
         shown("", cpu.get("features")),
-        " · ".join(str(each) for each in (system.get("name"), system.get("kernel")) if each) or UNKNOWN,
-        megabytes(memory) if readable(memory) else UNKNOWN,
+        " · ".join(str(each) for each in (system.get("name"), not hosted and system.get("kernel")) if each) or UNKNOWN,
+        NOT_APPLICABLE if hosted else megabytes(memory) if readable(memory) else UNKNOWN,
         shown("", python.get("version")),
     )
 

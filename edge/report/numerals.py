@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeGuard
 
 UNKNOWN = "unknown"
+NOT_APPLICABLE = "—"
 _DIGITS = 3
 # JSON may hold 1e999 and integers of any length; no quantity here is that large.
 _LARGEST = 1e30

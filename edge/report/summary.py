@@ -8,7 +8,7 @@ from edge.measure.measurement import Accuracy, Latency
 from edge.report.document import Column, Section, Table, Verdict
 from edge.report.entries import Entry, count_of
 from edge.report.machine import machine_line
-from edge.report.numerals import UNKNOWN, digits, megabytes, milliseconds, percent, whole
+from edge.report.numerals import UNKNOWN, digits, megabytes, milliseconds, percent
 
 # The verdict names so many reasons at most; the section on validity names them all.
 _REASONS = 6
@@ -18,7 +18,8 @@ _Cells = Sequence[tuple[str, bool, Callable[[Entry], str]]]
 def verdict_of(entries: Sequence[Entry]) -> Verdict:
     """Say whether all measurements may be believed, where they ran and which is the fastest."""
     bad = [entry for entry in entries if not entry.valid]
-    sentences = (*_where(entries), *_fastest([entry for entry in entries if entry.valid]))
+    valid = [entry for entry in entries if entry.valid]
+    sentences = (*_where(entries), *_fastest(valid), *_counted(valid))
     if not bad:
         every = "The measurement is valid." if len(entries) == 1 else f"All {len(entries)} measurements are valid."
         return Verdict(standing="valid", headline=every, sentences=sentences, reasons=())
@@ -48,7 +49,7 @@ def summary_section(entries: Sequence[Entry]) -> Section:
         caption = "Measured. Times are of one inference; size and memory in millions of bytes (MB)"
         tables.append(_table(caption, measured, _MEASURED))
     if emulated:
-        caption = "Emulated. An emulator counts instructions; it says nothing about the board's time"
+        caption = "Emulated. Counted instructions are exact, but they are not time"
         tables.append(_table(caption, emulated, _EMULATED))
     return Section(key="summary", title="Summary", tables=tuple(tables))
 
@@ -63,6 +64,14 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 def validity_text(entry: Entry) -> str:
     """Return the word of the verdict."""
     return "valid" if entry.valid else "INVALID"
+
+
+def sparse_text(entry: Entry) -> str:
+    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels."""
+    sparse = entry.measurement.sparse_kernels
+    if sparse is None:
+        return UNKNOWN
+    return f"{sparse.ran or 'none'} of {sparse.of}" if sparse.of else "no 1x1 convolutions"
 
 
 def _where(entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -97,6 +106,18 @@ def _fastest_on(device: str, timed: Sequence[tuple[Entry, float]]) -> str:
     )
 
 
+def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
+    sentences = []
+    counts = [(e, counted.per_inference / 1e6) for e in entries if (counted := e.measurement.instructions)]
+    for device in dict.fromkeys(entry.measurement.device.name for entry, _ in counts):
+        own = sorted((pair for pair in counts if pair[0].measurement.device.name == device), key=lambda pair: pair[1])
+        (best, fewest), (last, most) = own[0], own[-1]
+        begin = f"Fewest instructions on {device}: {best.label}" if len(own) > 1 else best.label
+        against = f"; most: {last.label}, {digits(most)} million" if len(own) > 1 else f" on {device}"
+        sentences.append(f"{begin}, {digits(fewest)} million instructions per inference{against} (counted, not timed).")
+    return tuple(sentences)
+
+
 def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
     return Table(
         caption=caption,
@@ -115,14 +136,9 @@ def _all_cores(entry: Entry) -> str:
     return f"{digits(latency.median)} on {latency.threads}" if latency else UNKNOWN
 
 
-def _sparse(entry: Entry) -> str:
-    sparse = entry.measurement.sparse_kernels
-    return f"{sparse.ran} of {sparse.of}" if sparse else UNKNOWN
-
-
 def _instructions(entry: Entry) -> str:
     counted = entry.measurement.instructions
-    return whole(counted.per_inference / 1e6) if counted else UNKNOWN
+    return digits(counted.per_inference / 1e6) if counted else UNKNOWN
 
 
 _HEAD: _Cells = (
@@ -131,10 +147,9 @@ _HEAD: _Cells = (
     ("Runtime", False, lambda entry: entry.runtime),
 )
 _TAIL: _Cells = (
+    ("Sparse kernels ran", True, sparse_text),
     ("Size (MB)", True, lambda entry: megabytes(entry.measurement.memory.model_bytes)),
     ("Accuracy", True, lambda entry: accuracy_text(entry.accuracy)),
-    ("Peak memory (MB)", True, lambda entry: megabytes(entry.measurement.memory.peak_rss_bytes)),
-    ("Validity", False, validity_text),
 )
 _MEASURED: _Cells = (
     *_HEAD,
@@ -144,10 +159,12 @@ _MEASURED: _Cells = (
     ("p99 (ms)", True, _chosen(lambda latency: latency.p99)),
     ("All cores, median (ms)", True, _all_cores),
     *_TAIL,
+    ("Peak memory (MB)", True, lambda entry: megabytes(entry.measurement.memory.peak_rss_bytes)),
+    ("Validity", False, validity_text),
 )
 _EMULATED: _Cells = (
     *_HEAD,
-    ("Instructions (millions)", True, _instructions),
-    ("Sparse kernels", True, _sparse),
+    ("Instructions (million)", True, _instructions),
     *_TAIL,
+    ("Validity", False, validity_text),
 )
