@@ -13,6 +13,7 @@ from converters.files import sha256_of
 from converters.frozen import Port
 from converters.recipes import Recipe
 from converters.source import SourceModel, from_keras, load_source
+from converters.targets.promise import DEFAULT_TARGET
 from edge.errors import InputError
 from edge.runtime.preprocessing import Preprocessing
 
@@ -34,6 +35,7 @@ class ConvertRequest:
         labels: a file of names, or the word "imagenet".
         samples: at most so many calibration inputs, and so many checked ones.
         tolerance: fields of `converters.recipes.Tolerance` to replace in every recipe.
+        target: the board on which files of sparse recipes must run sparse kernels; `anyway` writes them all the same.
     """
 
     source: str
@@ -50,6 +52,8 @@ class ConvertRequest:
     preprocess: str | None = None
     batch: int = 1
     tolerance: Mapping[str, float] = field(default_factory=dict)
+    target: str = DEFAULT_TARGET
+    anyway: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from converters.convert import Conversion, Progress, convert, require_calibratio
 from converters.files import require_folder
 from converters.recipes import Recipe
 from converters.samples import SampleSet
+from converters.targets.promise import require_sparse_on
 from edge.loading import ConvertRequest, LoadedModel, Say, load_model
 from edge.sampling import read_data
 
@@ -42,6 +43,7 @@ def convert_source(
         model=loaded.model, inputs=loaded.inputs, recipes=_with_tolerance(request), calibration=calibration,
         check=check,        classes=loaded.labels is not None or check.labels is not None,
         provenance=_provenance(loaded, calibration), name=request.name or loaded.model.name, folder=request.folder,
+        require_sparse=require_sparse_on(request.target, anyway=request.anyway),
     )  # fmt: skip
     return convert(conversion, on_progress=on_progress)
 

@@ -66,7 +66,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     metavar="RECIPES",
     callback=_recipes,
     required=True,
-    help="fp32, fp16, dynamic, int8, int8-float, int16x8; several separated by commas.",
+    help="fp32, fp16, dynamic, int8, int8-float, int16x8, sparse, sparse-fp16, sparse-int8; separated by commas.",
 )
 @click.option(
     "--out",
@@ -100,6 +100,10 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     callback=_tolerance,
     help="Allowed difference instead of the recipes' own, as relative_rms_error=0.1,accuracy_drop=0.02.",
 )
+@click.option(
+    "--target", default="pi4", show_default=True, help="Board on which sparse recipes must run sparse kernels."
+)
+@click.option("--anyway", is_flag=True, help="Write files of sparse recipes even if they will run dense there.")
 @json_option
 def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Convert SOURCE to TFLite variants and check each against the Keras model.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +17,21 @@ from converters.quiet import quiet
 
 @pytest.fixture(scope="session")
 def zoo_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every network of the zoo as a .tflite file, by name."""
-    folder = tmp_path_factory.mktemp("zoo")
+    """Every network of the zoo as a .tflite file, by name; workers of one test run share the work and the files."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if worker else base) / "zoo"
+    folder.mkdir(exist_ok=True)
+    names = sorted(ZOO, reverse=worker.endswith(("1", "3", "5", "7", "9")))
     with quiet():
-        return {name: write(name, folder) for name in ZOO}
+        return {name: _written_once(name, folder) for name in names}
+
+
+def _written_once(name: str, folder: Path) -> Path:
+    path = folder / f"{name}.tflite"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return path if path.exists() else write(name, folder)
 
 
 @pytest.fixture(scope="session")

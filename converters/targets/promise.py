@@ -1,0 +1,44 @@
+"""A file of a sparse recipe is written only where its sparse kernels will run, or where the user wants it anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from converters.errors import ConversionError
+from converters.modelfile import parse_model
+from converters.sparse.pointwise import require_sparse_weights
+from converters.targets.boards import target_named
+from converters.targets.sparse import predict_sparse
+
+DEFAULT_TARGET = "pi4"
+_SHOWN = 3
+
+
+def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes], None]:
+    """Return the check of a file's bytes for a board with the runtime recommended there.
+
+    A file that XNNPACK would compute wrongly, or refuse, is never let through.
+
+    Raises:
+        SourceError: no target of that name. The check itself raises ConversionError with the rules that are not met.
+    """
+    board = target_named(target)
+
+    def require(data: bytes) -> None:
+        found = predict_sparse(parse_model(data), board)
+        told = "; ".join(str(reason) for reason in found.reasons[:_SHOWN])
+        where = f"on {board.name} with {found.runtime}"
+        if found.corrupts:
+            raise ConversionError(
+                f"{where} the file would be refused or give wrong results: {told}",
+                hint="change what is named, or use fp32, fp16 or int8; --anyway does not help here",
+            )
+        if found.engages or anyway:
+            return
+        require_sparse_weights(data)
+        raise ConversionError(
+            f"{where} no sparse kernel would run: {told}",
+            hint="change what is named, choose another --target, or write it all the same with --anyway",
+        )
+
+    return require

@@ -1,0 +1,39 @@
+"""What `edge convert --to sparse` refuses: files that would run dense, or wrongly, on the target."""
+
+from __future__ import annotations
+
+import pytest
+
+from converters.errors import ConversionError, SourceError
+from converters.targets import predict_sparse
+from converters.targets.promise import require_sparse_on
+
+
+def _named(zoo_models, wanted):
+    return next(name for name, model in zoo_models.items() if wanted(predict_sparse(model, "pi4")))
+
+
+@pytest.fixture
+def sparse_file(zoo_files, zoo_models):
+    return zoo_files[_named(zoo_models, lambda found: found.engages)].read_bytes()
+
+
+def test_what_runs_sparse_is_let_through(sparse_file):
+    require_sparse_on("pi4")(sparse_file)
+
+
+def test_the_same_file_is_refused_for_a_desktop_unless_wanted_anyway(sparse_file):
+    with pytest.raises(ConversionError, match="x86 .* no sparse kernel would run"):
+        require_sparse_on("x86")(sparse_file)
+    require_sparse_on("x86", anyway=True)(sparse_file)
+
+
+def test_what_gives_wrong_results_is_refused_even_then(zoo_files, zoo_models):
+    file = zoo_files[_named(zoo_models, lambda found: found.corrupts)]
+    with pytest.raises(ConversionError, match="wrong results"):
+        require_sparse_on("pi4", anyway=True)(file.read_bytes())
+
+
+def test_an_unknown_target_is_answered_with_the_known_ones():
+    with pytest.raises(SourceError, match="pi4"):
+        require_sparse_on("pi44")
