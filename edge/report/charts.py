@@ -91,7 +91,7 @@ def strips(rows: Sequence[Strip], *, domain_ms: tuple[float, float]) -> Spec:
             },
         },
     ]
-    return {**frame(), "height": height, "layer": layers}
+    return {**frame(), "height": height + AXIS_PX, "layer": layers}
 
 
 def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], unit: str) -> Spec:
@@ -127,7 +127,7 @@ def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], un
             },
         },
     ]
-    return {**frame(), "height": height, "layer": layers, "resolve": {"scale": {"color": "independent"}}}
+    return {**frame(), "height": height + AXIS_PX, "layer": layers, "resolve": {"scale": {"color": "independent"}}}
 
 
 def ink_on(color: str) -> str:

@@ -11,7 +11,7 @@ from edge.measure.microkernels import OTHER, XNNPACK_REST
 from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
-from edge.report.kernels import families, timed
+from edge.report.kernels import families, shares, timed
 from edge.report.numerals import UNKNOWN, digits, percent, whole
 
 _UNIT = "instructions per inference (million)"
@@ -80,8 +80,8 @@ def _families(found: Instructions) -> dict[str, float]:
 def _colors(counts: Sequence[_Count], entries: Sequence[Entry]) -> dict[str, str]:
     """Name the families to draw, largest first, with their colours.
 
-    A family of the same name in the chart of kernel times lends its colour; the others take what is free. Families
-    without a colour are drawn with the other functions.
+    A family of the same name in the chart of kernel times lends its colour; the others take what is free, colours
+    unused in that chart first. Families without a colour are drawn with the other functions.
     """
     weight: defaultdict[str, float] = defaultdict(float)
     for count in counts:
@@ -89,16 +89,25 @@ def _colors(counts: Sequence[_Count], entries: Sequence[Entry]) -> dict[str, str
             weight[family] += per_inference / (count.found.per_inference or 1.0)
     fixed = {XNNPACK_REST: OUTSIDE_COLOR, _WHOLE: OTHER_COLOR, OTHER: OTHER_COLOR}
     ranked = sorted((family for family in weight if family not in fixed), key=lambda family: -weight[family])
-    timed_ones = families([entry for entry in entries if not entry.emulated and timed(entry.measurement)])
-    lent = {family: color for family in ranked if (color := _lent(family, timed_ones))}
-    free = iter([color for color in FAMILY_COLORS if color not in lent.values()])
+    drawn = _drawn_elsewhere(entries)
+    lent = {family: color for family in ranked if (color := _lent(family, drawn))}
+    left = [color for color in FAMILY_COLORS if color not in lent.values()]
+    free = iter(sorted(left, key=lambda color: color in drawn.values()))
     chosen = {family: lent.get(family) or next(free, OTHER_COLOR) for family in ranked}
     return {**{family: color for family, color in chosen.items() if color != OTHER_COLOR}, **fixed}
 
 
-def _lent(family: str, kernels: Sequence[str]) -> str | None:
+def _drawn_elsewhere(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the kernel families in the chart of kernel times with their colours."""
+    timed_ones = [entry for entry in entries if not entry.emulated and timed(entry.measurement)]
+    names = families(timed_ones)
+    present = {share.family for share in shares(timed_ones, names)}
+    return {name: color for name, color in zip(names, FAMILY_COLORS, strict=False) if name in present}
+
+
+def _lent(family: str, kernels: Mapping[str, str]) -> str | None:
     """Return the colour of the first kernel family of that name: "igemm" is "Convolution IGEMM", "vadd" is "Add"."""
-    for name, color in zip(kernels, FAMILY_COLORS, strict=False):
+    for name, color in kernels.items():
         if family.lower() in (last := name.lower().split()[-1], f"v{last}"):
             return color
     return None
@@ -139,6 +148,5 @@ def _kernels(count: _Count, *, folded: bool) -> Table:
         caption=f"Microkernels and other functions that ran: {count.entry.label}",
         columns=(Column("Microkernel"), Column("Family"), Column("Count (million)", True), Column("Share", True)),
         rows=tuple((k.name, k.family, digits(k.per_inference / 1e6), percent(k.share)) for k in kernels),
-        cards="narrow",
         folded=folded,
     )

@@ -112,9 +112,9 @@ def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
     for device in dict.fromkeys(entry.measurement.device.name for entry, _ in counts):
         own = sorted((pair for pair in counts if pair[0].measurement.device.name == device), key=lambda pair: pair[1])
         (best, fewest), (last, most) = own[0], own[-1]
-        begin = f"Fewest instructions on {device}: {best.label}" if len(own) > 1 else best.label
+        begin = f"Fewest instructions on {device}: {best.label}," if len(own) > 1 else f"{best.label}:"
         against = f"; most: {last.label}, {digits(most)} million" if len(own) > 1 else f" on {device}"
-        sentences.append(f"{begin}, {digits(fewest)} million instructions per inference{against} (counted, not timed).")
+        sentences.append(f"{begin} {digits(fewest)} million instructions per inference{against} (counted, not timed).")
     return tuple(sentences)
 
 

@@ -7,7 +7,16 @@ import functools
 import json
 from pathlib import Path
 
-from edge.measure.measurement import Accuracy, Instructions, Kernel, Measurement, Validity
+from edge.measure.measurement import (
+    Accuracy,
+    Conditions,
+    Instructions,
+    Kernel,
+    KernelInstructions,
+    Measurement,
+    SparseKernels,
+    Validity,
+)
 
 REAL = Path(__file__).parent.parent / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"
 
@@ -57,12 +66,33 @@ def emulated(measurement: Measurement) -> Measurement:
     device = dataclasses.replace(
         measurement.device, name="emulated-pi4", facts={**measurement.device.facts, "kind": "emulated"}
     )
+    stated = {"emulator": "Raspberry Pi 4 Model B (emulated by QEMU 7.2.22)", "cpu": "cortex-a72"}
     return dataclasses.replace(
         measurement,
         device=device,
         latency_ms=None,
         latency_all_cores_ms=None,
         windows=(),
-        instructions=Instructions(per_inference=812_345_678.0, spread=0.0),
-        kernels=(Kernel("Convolution (NCHW, F32) SPMM", 12, 900.0),),
+        instructions=counted(),
+        kernels=(Kernel("Convolution (NCHW, F32) SPMM", 12, None),),
+        sparse_kernels=SparseKernels(ran=12, of=12),
+        conditions=Conditions(before=stated, after=stated, samples=()),
+    )
+
+
+def counted() -> Instructions:
+    """Return 100 million instructions by kernel, two of them of one family."""
+    kernels = (
+        ("xnn_f32_spmm_minmax_ukernel_32x1__neonfma_pipelined", "spmm", 50e6),
+        ("xnn_f32_gemm_minmax_ukernel_7x8__asm_aarch64_neonfma_ld128_2", "gemm", 20e6),
+        ("xnn_f32_dwconv2d_chw_ukernel_3x3p1__neonfma_4x4", "dwconv2d_chw", 15e6),
+        ("xnn_f32_gemm_minmax_ukernel_1x8__asm_aarch64_neonfma_ld128_2", "gemm", 10e6),
+        ("xnn_compute_spmm", "XNNPACK, around its kernels", 4e6),
+        ("other functions", "other functions", 1e6),
+    )
+    return Instructions(
+        per_inference=100e6,
+        spread=7.5e-6,
+        estimates=2,
+        kernels=tuple(KernelInstructions(name, family, count, count / 100e6) for name, family, count in kernels),
     )

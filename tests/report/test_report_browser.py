@@ -35,7 +35,7 @@ def test_charts_are_drawn_without_an_error_or_a_request(browser, report, width, 
     page.open(report)
     drawn = dict(page.value(FIGURES))
     assert set(drawn) == {
-        "latency", "all-cores", "kernels", "size-0", "accuracy-0", "instructions", "emulated-kernels",
+        "latency", "all-cores", "kernels", "size-0", "accuracy-0", "instructions",
     }  # fmt: skip
     assert set(drawn.values()) == {"drawn"}
     assert page.problems == []
@@ -61,6 +61,16 @@ def test_every_dot_bar_and_point_is_there(browser, report):
     assert marks("kernels", "mark-rect") >= 5 * min(len(families), 4)
     assert marks("size-0", "mark-symbol") == 5
     assert marks("accuracy-0", "mark-symbol") == 4
+    assert marks("instructions", "mark-rect") == 5
+
+
+def test_bars_are_as_high_as_laid_out_however_few_they_are(browser, report):
+    page = browser.new_page()
+    page.screen(1280, 900)
+    page.open(report)
+    for chart in ("kernels", "instructions"):
+        bar = f"document.querySelector('[data-chart={chart}] .mark-rect path').getBoundingClientRect().height"
+        assert 20 <= page.value(bar) <= 32, chart
 
 
 def test_colours_follow_the_scheme_and_print(browser, report):
