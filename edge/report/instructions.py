@@ -148,5 +148,6 @@ def _kernels(count: _Count, *, folded: bool) -> Table:
         caption=f"Microkernels and other functions that ran: {count.entry.label}",
         columns=(Column("Microkernel"), Column("Family"), Column("Count (million)", True), Column("Share", True)),
         rows=tuple((k.name, k.family, digits(k.per_inference / 1e6), percent(k.share)) for k in kernels),
+        cards="narrow",
         folded=folded,
     )
