@@ -33,3 +33,11 @@ def shared_data() -> Path:
 def require_part():
     """The function `missing(what, how)` for fixtures and tests of the rooms."""
     return missing
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have counted (faults survived, mutants refused): worker processes swallow their own output."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "counted" and report.when == "call":
+                terminalreporter.write_line(f"counted by {report.nodeid.rpartition('::')[2]}: {value}")
