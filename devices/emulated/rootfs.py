@@ -55,7 +55,7 @@ def _make(draft: Path) -> None:
         ],
         what=_WHAT,
         deadline_s=_DEADLINE_S,
-        hint=f"it needs Debian's packages ({SUITE}, arm64) from deb.debian.org; check the network and try again",
+        hint=f"it needs Debian's packages ({SUITE}, arm64); check the network and try again",
     )
     if not (draft / "usr" / "bin" / f"python{PYTHON}").is_file():
         raise FileNotFoundError(2, f"mmdebstrap left no Python {PYTHON}")
