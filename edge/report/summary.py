@@ -119,6 +119,11 @@ def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
+    """Lay out a table; a device and a runtime that are the same in all of several rows go into its caption."""
+    place = {f"{entry.measurement.device.name} with {entry.runtime}" for entry in entries}
+    if len(entries) > 1 and len(place) == 1:
+        caption = f"{caption}. All on {place.pop()}"
+        cells = [cell for cell in cells if cell not in _PLACE]
     return Table(
         caption=caption,
         columns=tuple(Column(head, number=number) for head, number, _ in cells),
@@ -141,11 +146,11 @@ def _instructions(entry: Entry) -> str:
     return digits(counted.per_inference / 1e6) if counted else UNKNOWN
 
 
-_HEAD: _Cells = (
-    ("Variant", False, lambda entry: entry.label),
+_PLACE: _Cells = (
     ("Device", False, lambda entry: entry.measurement.device.name),
     ("Runtime", False, lambda entry: entry.runtime),
 )
+_HEAD: _Cells = (("Variant", False, lambda entry: entry.label), *_PLACE)
 _TAIL: _Cells = (
     ("Sparse kernels ran", True, sparse_text),
     ("Size (MB)", True, lambda entry: megabytes(entry.measurement.memory.model_bytes)),

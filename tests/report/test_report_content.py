@@ -219,3 +219,13 @@ def test_the_axis_begins_at_zero_only_where_variants_differ():
     one, other = (scaled("a", factor=f, model_bytes=1, correct=None).latency_ms for f in (1.0, 4.0))
     assert domain_of([one, other])[0] == 0
     assert domain_of([dataclasses.replace(one, min=9.0, median=9.1, p90=9.2, p99=9.3)])[0] > 8
+
+
+def test_a_place_that_all_rows_share_is_said_once():
+    table = document(*variants()).sections[0].tables[0]
+    heads = [column.head for column in table.columns]
+    assert "Device" not in heads
+    assert "Runtime" not in heads
+    assert "All on local with ai-edge-litert" in table.caption
+    alone = document(real_measurement()).sections[0].tables[0]
+    assert {"Device", "Runtime"} <= {column.head for column in alone.columns}
