@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devices import layout
-from devices.errors import DeviceError, TransferError, UnreachableError
+from devices.errors import DeadlineError, DeviceError, TransferError, UnreachableError
 
 if TYPE_CHECKING:
     from devices.contract import Completed
@@ -115,7 +115,7 @@ class Placer:
         for attempt in range(ATTEMPTS):
             try:
                 return self._send(content, home)
-            except UnreachableError:
+            except (UnreachableError, DeadlineError):
                 raise
             except DeviceError:
                 if self._look(content.below, content.size).sha256 == content.sha256:
