@@ -1,0 +1,1 @@
+"""Frame codecs of power meters: bytes in, traces out."""

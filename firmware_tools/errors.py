@@ -1,0 +1,49 @@
+"""Errors of the instruments.
+
+InstrumentError           exit 10  base: an instrument did not answer, or refused
+├── UnknownCodecError     exit 3   no codec of that name
+├── SettingError          exit 3   a setting that the codec does not have, or a value it cannot use
+├── TraceError            exit 11  samples that cannot be one trace: unequal lengths, time that does not increase
+├── MetadataError         exit 11  what an instrument said of itself is incomplete or impossible
+└── ReplyError            exit 10  an instrument answered with an error, or with something else than was asked
+"""
+
+from __future__ import annotations
+
+
+class InstrumentError(Exception):
+    """Base of the tree; `hint` says what to do next."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnknownCodecError(InstrumentError):
+    """No codec of that name."""
+
+    exit_code = 3
+
+
+class SettingError(InstrumentError):
+    """A setting that the codec does not have, or a value it cannot use."""
+
+    exit_code = 3
+
+
+class TraceError(InstrumentError):
+    """Samples that cannot be one trace."""
+
+    exit_code = 11
+
+
+class MetadataError(InstrumentError):
+    """What an instrument said of itself is incomplete or impossible."""
+
+    exit_code = 11
+
+
+class ReplyError(InstrumentError):
+    """An instrument answered with an error, or with something else than was asked."""
