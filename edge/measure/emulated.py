@@ -29,6 +29,7 @@ from edge.measure.measurement import (
     Validity,
 )
 from edge.measure.plan import Plan
+from edge.measure.sparse_proof import proven
 from edge.runtime.errors import RuntimeFault, RuntimeMissingError
 
 _SHORT_DEADLINE_S, _LONG_DEADLINE_S = 60.0, 900.0
@@ -75,7 +76,8 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
     view = _kernels(device, device.place(path), plan, runtime)
     on_step("kernels")
     verdict = count.verdict() if count else Validity(valid=False, reasons=(f"{no_counts}: {HOW_TO_COUNT}",), unknown=())
-    return _measurement(_Found(subject, facts, plan, runtime, count.instructions() if count else None, view, verdict))
+    instructions = count.instructions() if count else None
+    return proven(_measurement(_Found(subject, facts, plan, runtime, instructions, view, verdict)), path)
 
 
 def _refuse_what_takes_time(plan: Plan) -> None:
@@ -152,14 +154,5 @@ def _measurement(found: _Found) -> Measurement:
         energy=None,
         conditions=Conditions(stated, stated, ()),
         validity=found.verdict,
-        notes=(*NOTES, *_sparse_notes(found), *subject.notes),
+        notes=(*NOTES, *subject.notes),
     )
-
-
-def _sparse_notes(found: _Found) -> tuple[str, ...]:
-    """Say what the instructions prove of sparse kernels where no kernel profile counts their calls."""
-    counted = found.instructions.kernels if found.instructions else None
-    share = sum(each.share for each in counted or () if "spmm" in each.family)
-    if not share or found.view.operators is not None:
-        return ()
-    return (f"sparse kernels ran: {share:.0%} of the instructions; of how many convolutions is unknown here",)

@@ -22,7 +22,7 @@ from devices.emulated.errors import CountError
 from devices.emulated.symbols import Function, by_function
 from edge.agent.protocol import decode_error, decode_line
 from edge.measure.measurement import Instructions, KernelInstructions, RuntimeRef, Validity
-from edge.measure.microkernels import OTHER, Role, role_of
+from edge.measure.microkernels import OTHER, SPARSE, Role, role_of
 from edge.measure.statistics import median, relative_spread
 from edge.runtime.errors import CrashedError, RuntimeFault
 
@@ -142,9 +142,14 @@ def _roles(functions: Mapping[Function, int]) -> Counter[Role]:
 def _kernels(roles: Mapping[Role, float], per_inference: float) -> tuple[KernelInstructions, ...]:
     """Return the functions by falling count; the small ones as one, at the end."""
     ordered = sorted(roles.items(), key=lambda each: (-each[1], each[0].name))
-    listed = [(role, count) for role, count in ordered if count >= LEAST_SHARE * per_inference]
-    rest = sum(count for _, count in ordered[len(listed) :])
+    listed = [(role, count) for role, count in ordered if _is_listed(role, count / per_inference)]
+    rest = sum(count for role, count in ordered if not _is_listed(role, count / per_inference))
     return tuple(_kernel(listed, rest, per_inference))
+
+
+def _is_listed(role: Role, share: float) -> bool:
+    """Whether a function is told by itself; sparse kernels always are, for they prove something."""
+    return share >= LEAST_SHARE or role.family == SPARSE
 
 
 def _kernel(listed: Sequence[tuple[Role, float]], rest: float, per_inference: float) -> list[KernelInstructions]:

@@ -17,6 +17,7 @@ from converters.files import write_whole
 from edge.errors import InputError
 from edge.measure.decode import Count, NonNegative, decode
 from edge.measure.endurance import CoolDown, Sustained
+from edge.measure.sparse import SparseVerdict
 
 SCHEMA = "edge-measurement/1"
 
@@ -236,6 +237,7 @@ class Measurement:
     notes: tuple[str, ...]
     cool_down: CoolDown | None = None
     sustained: Sustained | None = None
+    sparse_verdict: SparseVerdict | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the value as `json.dumps` takes it."""

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 OTHER = "other functions"
+# The family of XNNPACK's sparse matrix products; instructions in it prove that a sparse kernel ran.
+SPARSE = "spmm"
 XNNPACK_REST, THREADS, PYTHON, LIBRARIES = "XNNPACK, around its kernels", "thread pool", "Python", "system libraries"
 _TYPE = re.compile(r"x?[a-z]{1,2}\d{1,2}[a-z]?|xx")  # f32, qs8, qc8w, x32, xx: number types, not operations
 _ACTIVATIONS = {"minmax", "relu", "linear", "fp32", "rndnu", "rndnu16", "magic"}

@@ -25,6 +25,7 @@ from edge.measure.latency_run import LatencyRun
 from edge.measure.load import cooled, sustained
 from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
 from edge.measure.plan import Plan
+from edge.measure.sparse_proof import proven
 from edge.measure.validity import joined
 from edge.runtime.errors import RuntimeFault
 
@@ -76,7 +77,7 @@ def profile(
     loaded, note = sustained(device, plan, session.model, session.on_step)
     with AgentClient.on(device) as agent:
         after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
-    return _measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note))
+    return proven(_measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note)), path)
 
 
 def steps(plan: Plan) -> int:

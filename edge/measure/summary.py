@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
+from edge.measure.sparse_proof import sparse_alarm, verdict_on
 from edge.measure.text import figure, function, megabytes, shortened, table, threads, wrapped
 
 _KERNELS = 8
 
 
-def summary(measurement: Measurement) -> str:
-    """Return the measurement's figures, its conditions and, loudly, whether they may be believed."""
-    parts = (_head, _latency, _instructions, _kernels, _memory, _accuracy, _conditions, _endurance, _validity, _notes)
+def summary(measurement: Measurement, *, alarmed: Callable[[str], str] = str) -> str:
+    """Return the measurement's figures, its conditions and, loudly, whether they may be believed.
+
+    `alarmed` marks each line of what must not be overlooked, for example as red.
+    """
+    parts = (
+        _head, _latency, _instructions, _kernels, lambda found: _sparse(found, alarmed), _memory, _accuracy,
+        _conditions, _endurance, _validity, _notes,
+    )  # fmt: skip
     return "\n".join(line for part in parts for line in part(measurement))
 
 
@@ -78,9 +85,19 @@ def _kernels(measurement: Measurement) -> Iterator[str]:
     yield from _timed_kernels(kernels) if any(each.time_us is not None for each in kernels) else _named_kernels(kernels)
     if len(kernels) > _KERNELS:
         yield f"and {len(kernels) - _KERNELS} more families, see --json"
-    if measurement.sparse_kernels is not None and measurement.sparse_kernels.of:
-        sparse = measurement.sparse_kernels
-        yield f"sparse kernels: {sparse.ran} of {sparse.of} 1x1 convolutions"
+    yield ""
+
+
+def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator[str]:
+    verdict, alarm, sparse = verdict_on(measurement), sparse_alarm(measurement), measurement.sparse_kernels
+    if verdict is not None:
+        if verdict.agrees is not False:
+            yield from wrapped(verdict.text)
+        yield from map(alarmed, wrapped(alarm, "ALARM: ") if alarm else ())
+    elif sparse is not None and sparse.of:
+        yield f"sparse kernels ran: {sparse.ran} of {sparse.of}; nothing was forecast"
+    else:
+        return
     yield ""
 
 
