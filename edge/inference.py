@@ -23,7 +23,7 @@ from edge.agent.protocol import decode_array, encode_array
 from edge.errors import DataError, InputError
 from edge.pixels import InputReader
 from edge.runtime.artifact import artifact_of, embedded_labels
-from edge.runtime.delegates import Delegate
+from edge.runtime.delegates import Delegate, crashed_with
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
 from edge.runtime.model import Guess, top_classes
 from edge.runtime.tensor_info import Array
@@ -139,8 +139,11 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
                 delegates=[delegate.to_json() for delegate in request.delegates],
                 inputs=[[encode_array(array) for array in arrays] for arrays in runs],
             )
-        except (CrashedError, AgentDeadlineError) as error:
-            self.crashes += isinstance(error, CrashedError)
+        except CrashedError as error:
+            self.crashes += 1
+            self.close()
+            raise crashed_with(error, request.delegates) from error
+        except AgentDeadlineError:
             self.close()
             raise
         return [[decode_array(value) for value in outputs] for outputs in result["outputs"]], result["runtime"]

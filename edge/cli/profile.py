@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from devices.registry import find_device
+from edge.cli.delegate_options import chosen_delegates, delegate_options
 from edge.cli.output import json_option, print_json, progress, say
 from edge.errors import MeasurementInvalid
 from edge.measure.measurement import as_document, save_measurements
@@ -44,6 +45,7 @@ def _seconds(context: click.Context, option: click.Parameter, minutes: float | N
 @click.option("--kernels/--no-kernels", default=None, help="With or without the kernel profile.  [default: with]")
 @click.option("--all-cores/--no-all-cores", default=None, help="Also measure with all cores.  [default: yes]")
 @click.option("--runtime", help="TFLite runtime, such as ai-edge-litert.  [default: the first installed]")
+@delegate_options
 @click.option("--cpus", metavar="N,N", callback=_numbers, help="Run on these processors only, such as 2,3.")
 @click.option(
     "--cool-below",
@@ -84,7 +86,7 @@ def command(
     says under which conditions, and whether it may be believed: a noisy run is INVALID, with the reasons. A file that
     cannot be measured does not stop the others; the exit status is then that of the first failure.
     """
-    asked = _plan(**plan)
+    asked = _plan(**chosen_delegates(plan))
     with progress("profiling", total=len(files) * steps(asked)) as advance:
         found = profile_files(
             files,

@@ -8,23 +8,13 @@ from typing import Any
 import click
 
 from devices.registry import find_device
+from edge.cli.delegate_options import chosen_delegates, delegate_options
 from edge.cli.output import json_option, print_json, print_table, say
 from edge.inference import DEADLINE_S, Inference, InferenceRequest, InferenceSession, Prediction, run_inference
-from edge.runtime.delegates import Delegate
 from edge.runtime.interpreters import RUNTIMES
 from edge.runtime.preprocessing import MODES
 
 _MODES = [mode for mode in MODES if mode != "custom"]
-
-
-class DelegateType(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
-    """LIBRARY;key=value;..."""
-
-    name = "delegate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Delegate:  # noqa: ANN401
-        """Read the option's text."""
-        return Delegate.parse(value)
 
 
 @click.command("run")
@@ -37,10 +27,7 @@ class DelegateType(click.ParamType):  # type: ignore[type-arg]  # generic only s
     "--labels", metavar="FILE|imagenet", help="Names of the classes, one per line.  [default: the artifact's]"
 )
 @click.option("--preprocess", type=click.Choice(_MODES), help="How pixels are scaled.  [default: as the artifact says]")
-@click.option(
-    "--delegate", "delegates", type=DelegateType(), multiple=True, metavar="LIBRARY[;key=value...]",
-    help="External delegate: a path, or edgetpu.",
-)  # fmt: skip
+@delegate_options
 @click.option("--on", "device", default="local", show_default=True, help="Name of the device, see `edge devices`.")
 @click.option(
     "--deadline", "deadline_s", type=click.FloatRange(0, min_open=True), default=DEADLINE_S, show_default=True,
@@ -60,7 +47,7 @@ def command(
     IMAGE is a picture, a .npy array, or a .npz archive with one array per input. The file is verified, then run in a
     child process: a damaged file ends as a message.
     """
-    request = InferenceRequest(**asked)
+    request = InferenceRequest(**chosen_delegates(asked))
     if isinstance(context.obj, InferenceSession):  # whoever calls the command many times keeps one child process
         inference = run_inference(request, context.obj)
     else:

@@ -84,6 +84,7 @@ def _refuse_what_takes_time(plan: Plan) -> None:
     asked = {
         f"{plan.threads} threads": (plan.threads != 1, "--threads"),
         "chosen processors": (plan.cpus is not None, "--cpus"),
+        "a delegate": (bool(plan.delegates), "--delegate"),
     }
     for what, (wanted, option) in asked.items():
         if wanted:

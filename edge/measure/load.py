@@ -48,6 +48,7 @@ def sustained(device: Device, plan: Plan, model: str, on_step: OnStep) -> tuple[
                 runtime=plan.runtime,
                 threads=plan.threads,
                 cpus=None if plan.cpus is None else list(plan.cpus),
+                delegates=[each.to_json() for each in plan.delegates],
                 seconds=plan.sustain_s,
                 window_s=plan.sustain_window_s(),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge.errors import InputError
+from edge.runtime.delegates import Delegate
 
 # As many windows as the noise rules need to tell a trend or an outlier from chance.
 WINDOWS = 5
@@ -19,7 +20,8 @@ class Plan:
     A window ends when `window_s` has passed and `min_runs` inferences were made, so slow models take longer. `cpus`
     are the processors to run on, None leaves them to the kernel; chosen ones leave out the run with all cores.
     `cool_wait_s` is the longest wait for the board to cool below `cool_below_c`, None for the device's own (a board
-    is waited for, this machine is not). `sustain_s` is how long to load the board after all else.
+    is waited for, this machine is not). `sustain_s` is how long to load the board after all else. `delegates` take
+    operators over from the runtime.
     """
 
     warmup_s: float = 0.5
@@ -36,6 +38,7 @@ class Plan:
     cool_below_c: float = 50.0
     cool_wait_s: float | None = None
     sustain_s: float = 0.0
+    delegates: tuple[Delegate, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

@@ -109,6 +109,7 @@ class _Session:
             runtime=plan.runtime,
             threads=threads,
             cpus=self.cpus,
+            delegates=[each.to_json() for each in plan.delegates],
             warmup_s=plan.warmup_s,
             windows=plan.windows,
             window_s=plan.window_s,
@@ -120,6 +121,8 @@ class _Session:
         plan, timed = self.plan, run.runtime
         if not plan.kernels:
             return KernelView(reason="not asked for")
+        if plan.delegates:
+            return KernelView(reason="the runtime's kernel profiler does not reach external delegates")
         if timed.name != PROFILED_RUNTIME:
             return KernelView(reason=f"{timed.name} {timed.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
         try:

@@ -83,6 +83,7 @@ class Operator:
     outputs: tuple[int, ...]
     intermediates: tuple[int, ...]
     options: Record | None
+    custom_options: ByteArray | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def _operator(record: Record, path: str, codes: Sequence[tuple[str, str | None]]
         outputs=record.ints("outputs"),
         intermediates=record.ints("intermediates"),
         options=record["builtin_options"] or record["builtin_options2"],
+        custom_options=record["custom_options"],
     )
 
 

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from edge.runtime.errors import DelegateError
+from edge.runtime import coral
+from edge.runtime.coral_state import coral_state
+from edge.runtime.errors import CrashedError, DelegateError
 from edge.runtime.interpreters import RUNTIMES, attribute_of, first_line
 
 # Names for the libraries people use most; anything else is a path.
 KNOWN: Mapping[str, Mapping[str, str]] = MappingProxyType({
-    "edgetpu": {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"},
+    "edgetpu": {"Linux": coral.LIBRARY, "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"},
 })  # fmt: skip
 
 _SYMBOLS = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
+_PREFIX = "Failed to load delegate from"  # what the runtimes' loaders put before the library's own words
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,14 @@ class Delegate:
 
     library: str
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.library + "".join(f";{key}={text}" for key, text in self.options.items())
+
+    @property
+    def is_edgetpu(self) -> bool:
+        """Whether the library goes by the name of Google's."""
+        return "edgetpu" in self.library.rpartition("/")[2]
 
     @classmethod
     def parse(cls, value: str | Delegate | Mapping[str, Any]) -> Delegate:
@@ -57,7 +68,16 @@ class Delegate:
         return {"library": self.library, "options": dict(self.options)}
 
 
-def load_delegates(runtime: str, delegates: Sequence[str | Delegate | Mapping[str, Any]]) -> list[object]:
+@dataclass(frozen=True)
+class Loaded:
+    """A delegate that a runtime has loaded; `edgetpu_version` is what Google's library says of itself, else None."""
+
+    delegate: Delegate
+    handle: object
+    edgetpu_version: str | None
+
+
+def load_delegates(runtime: str, delegates: Sequence[str | Delegate | Mapping[str, Any]]) -> list[Loaded]:
     """Load the libraries for a runtime.
 
     Raises:
@@ -66,20 +86,102 @@ def load_delegates(runtime: str, delegates: Sequence[str | Delegate | Mapping[st
     return [_load(runtime, Delegate.parse(value)) for value in delegates]
 
 
-def _load(runtime: str, delegate: Delegate) -> object:
+def with_options(
+    delegates: Sequence[Delegate], options: Mapping[str, str], *, tpu: str | None = None
+) -> tuple[Delegate, ...]:
+    """Return delegates with further options and, for Google's, the TPU to use.
+
+    Args:
+        delegates: As given; a TPU without a delegate means Google's.
+        options: For the one delegate there is.
+        tpu: A TPU's name, such as usb:0; None leaves the choice to the library.
+
+    Raises:
+        DelegateError: There is not exactly one delegate to give them to, or the TPU's name is none.
+    """
+    more = dict(options)
+    if tpu is not None:
+        more["device"] = coral.check_device(tpu)
+        delegates = delegates or (Delegate.parse("edgetpu"),)
+    if not more:
+        return tuple(delegates)
+    if len(delegates) != 1:
+        raise DelegateError(
+            f"options were given for one delegate, there are {len(delegates)}",
+            hint="write the options behind each one: --delegate 'LIBRARY;key=value'",
+        )
+    return (Delegate(delegates[0].library, {**delegates[0].options, **more}),)
+
+
+def crashed_with(error: CrashedError, delegates: Sequence[Delegate]) -> CrashedError:
+    """Return the error of a process that died with delegates loaded, with what that often means."""
+    if not delegates:
+        return error
+    said = f" {error.hint}" if error.hint else ""
+    return CrashedError(
+        f"{error}, with the delegate {', '.join(map(str, delegates))} loaded",
+        hint="a delegate's library and the runtime must be built for the same TensorFlow version: libedgetpu "
+        f"16.0tf2.17 goes with tflite-runtime 2.17.{said}",
+    )
+
+
+def _load(runtime: str, delegate: Delegate) -> Loaded:
     load = attribute_of(runtime, RUNTIMES[runtime].load_delegate)
     try:
         library = ctypes.CDLL(delegate.library)  # the runtimes' own loaders fail untidily where this fails
-        for symbol in _SYMBOLS:
-            getattr(library, symbol)
-        loaded: object = load(delegate.library, dict(delegate.options))
+    except OSError as error:
+        raise _refused(runtime, delegate, first_line(error), _hint_missing(delegate, str(error))) from error
+    absent = [symbol for symbol in _SYMBOLS if not hasattr(library, symbol)]
+    if absent:
+        hint = "the library is no TFLite external delegate, or one of another generation; give another path"
+        raise _refused(runtime, delegate, f"it lacks the entry point {', '.join(absent)}", hint)
+    try:
+        handle: object = load(delegate.library, dict(delegate.options))
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
-        options = "".join(f";{key}={text}" for key, text in delegate.options.items())
-        raise DelegateError(
-            f"{runtime} cannot load the delegate {delegate.library}{options}: {first_line(error)}",
-            hint=f"check that the library is installed and its device attached; known names: {', '.join(KNOWN)}",
-        ) from error
-    return loaded
+        said = _own_words(error)
+        raise _refused(runtime, delegate, said or "it gave no reason", _hint_refused(delegate)) from error
+    return Loaded(delegate, handle, _edgetpu_version(library))
+
+
+def _refused(runtime: str, delegate: Delegate, why: str, hint: str) -> DelegateError:
+    return DelegateError(f"{runtime} cannot load the delegate {delegate}: {why}", hint=hint)
+
+
+def _own_words(error: BaseException) -> str:
+    """Return what the library itself said: the loaders put a line of their own before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " / ".join(line for line in lines if not line.startswith(_PREFIX))
+
+
+def _edgetpu_version(library: ctypes.CDLL) -> str | None:
+    if not hasattr(library, "edgetpu_version"):
+        return None
+    library.edgetpu_version.argtypes, library.edgetpu_version.restype = [], ctypes.c_char_p
+    version: bytes | None = library.edgetpu_version()
+    return None if version is None else version.decode("utf-8", "replace")
+
+
+def _hint_missing(delegate: Delegate, said: str) -> str:
+    if any(words in said for words in ("wrong ELF class", "invalid ELF header", "file too short")):
+        return f"the library is built for another processor than this {platform.machine()}, or is no library"
+    if delegate.is_edgetpu:
+        return coral.advice(coral.here())
+    return f"check the path on the device that runs the model; known names: {', '.join(KNOWN)}"
+
+
+def _hint_refused(delegate: Delegate) -> str:
+    if not delegate.is_edgetpu:
+        return "the library was found and refused: check its options and that its device is attached"
+    state = coral_state()
+    found = [*state["usb"], *state["pci"]]
+    if not found and not state["nodes"]:
+        return "no Edge TPU is attached: USB has neither 1a6e:089a nor 18d1:9302, PCIe no 1ac1:089a"
+    closed = [each for each in found if not each["is_open"]]
+    if closed:
+        first = closed[0]
+        where = first["node"] or f"{first['name']} (no driver serves it)"
+        return f"the Edge TPU {where} may not be opened (group {first['group']}): `edge devices scan` says what to do"
+    return "an Edge TPU is attached and may be opened: is another process using it, or --tpu naming another one?"
 
 
 def _library(name: str) -> str:

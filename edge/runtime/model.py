@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.runtime.coral import check_runtime, require_delegate
 from edge.runtime.delegates import Delegate, load_delegates
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.interpreters import RuntimeInfo, choose, first_line, open_interpreter
@@ -180,9 +181,13 @@ def load_model(
     if threads < 1:
         raise ModelInputError(f"threads must be at least 1, got {threads}")
     verified = verify_file(path)
+    require_delegate(verified.path, verified.custom, has_delegate=bool(delegates))
     chosen = choose(runtime)
     loaded = load_delegates(chosen.name, delegates)
-    return Model(verified, chosen, open_interpreter(chosen, verified.data, threads=threads, delegates=loaded))
+    for each in loaded:
+        check_runtime(verified.path, verified.edgetpu_runtime, each.edgetpu_version)
+    handles = [each.handle for each in loaded]
+    return Model(verified, chosen, open_interpreter(chosen, verified.data, threads=threads, delegates=handles))
 
 
 def top_classes(scores: Array, *, top_k: int, labels: Sequence[str] | None) -> list[Guess]:

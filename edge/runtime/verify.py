@@ -8,10 +8,12 @@ the order of the graph (`graph`), and what each operator demands of its inputs a
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.runtime.contents import Contents, Tensor, contents_of
+from edge.runtime import coral
+from edge.runtime.contents import Contents, Operator, Tensor, contents_of
 from edge.runtime.errors import ModelInvalidError
 from edge.runtime.flatbuffer import Damage, read_root
 from edge.runtime.graph import check_graph
@@ -24,13 +26,19 @@ _HINT = "the file is damaged, cut short or no TFLite model: get it again, or con
 
 @dataclass(frozen=True)
 class VerifiedModel:
-    """A model that has passed; `data` is what was checked, so that nothing else needs to be read again."""
+    """A model that has passed; `data` is what was checked, so that nothing else needs to be read again.
+
+    `custom` names its custom operators; `edgetpu_runtime` is the least one that a model compiled for the Edge TPU asks
+    for, None where it is not known or nothing was compiled.
+    """
 
     path: Path
     data: bytes
     operators: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    custom: tuple[str, ...] = ()
+    edgetpu_runtime: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -75,7 +83,22 @@ def verify_bytes(data: bytes, path: Path) -> VerifiedModel:
         operators=sum(len(subgraph.operators) for subgraph in contents.subgraphs),
         inputs=tuple(_info(main.tensors[index]) for index in main.inputs),
         outputs=tuple(_info(main.tensors[index]) for index in main.outputs),
+        custom=tuple(dict.fromkeys(each.custom for each in _operators(contents) if each.custom)),
+        edgetpu_runtime=_edgetpu_runtime(contents),
     )
+
+
+def _operators(contents: Contents) -> Iterator[Operator]:
+    return (operator for subgraph in contents.subgraphs for operator in subgraph.operators)
+
+
+def _edgetpu_runtime(contents: Contents) -> int | None:
+    stated = [
+        coral.least_runtime(operator.custom_options.tobytes())
+        for operator in _operators(contents)
+        if operator.custom == coral.OPERATOR and operator.custom_options is not None
+    ]
+    return max((each for each in stated if each is not None), default=None)
 
 
 def _check(contents: Contents) -> None:
