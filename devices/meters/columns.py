@@ -1,0 +1,103 @@
+"""A trace as bytes and back, to the bit, in little room.
+
+Layout of one block, all integers little endian:
+
+    count u32, arrivals u32, flags u32, lost u64, damaged u64, then a zlib stream of:
+    time_s     count x 8 bytes  differences of differences of the bit patterns, as these hardly change at a steady rate
+    power_w    count x 8 bytes  left out where flag bit 0 says that it is supply_v * current_a
+    supply_v   count x 8 bytes
+    current_a  count x 8 bytes
+    inputs     count x 1 byte
+    arrivals   arrivals x 16 bytes: the meter's time, the host's monotonic time
+
+The 8 bytes of a column are stored plane by plane: first the lowest byte of all values, then the next.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.meters.errors import RecordingError
+from firmware_tools.errors import TraceError
+from firmware_tools.trace import Trace
+
+MOST_SAMPLES = 1 << 16  # in one block: about 2 MB at worst
+MOST_ARRIVALS = 1 << 12
+_HEAD = struct.Struct("<IIIQQ")
+_POWER_IS_PRODUCT = 1
+MOST_BYTES = _HEAD.size + (4 * 8 + 1) * MOST_SAMPLES + 16 * MOST_ARRIVALS + (1 << 16)  # where nothing compresses
+Pairs = NDArray[np.float64]
+
+
+def pack(trace: Trace, arrivals: Pairs) -> bytes:
+    """Return a block; at most MOST_SAMPLES samples and MOST_ARRIVALS pairs."""
+    product = np.array_equal(_bits(trace.power_w), _bits(trace.supply_v * trace.current_a))
+    columns = [_planes(_second_differences(_bits(trace.time_s)))]
+    columns += [] if product else [_planes(_bits(trace.power_w))]
+    columns += [_planes(_bits(trace.supply_v)), _planes(_bits(trace.current_a)), trace.inputs.tobytes()]
+    columns += [np.asarray(arrivals, "<f8").tobytes()]
+    flags = _POWER_IS_PRODUCT if product else 0
+    head = _HEAD.pack(len(trace), len(arrivals), flags, trace.lost, trace.damaged)
+    return head + zlib.compress(b"".join(columns), 1)
+
+
+def unpack(block: bytes) -> tuple[Trace, Pairs]:
+    """Return what was packed.
+
+    Raises:
+        RecordingError: The block cannot be one; nothing larger than its limits is ever made from it.
+    """
+    if len(block) < _HEAD.size:
+        raise RecordingError("a block is too short")
+    count, pairs, flags, lost, damaged = _HEAD.unpack_from(block)
+    if count > MOST_SAMPLES or pairs > MOST_ARRIVALS or flags & ~_POWER_IS_PRODUCT or max(lost, damaged) >= 1 << 53:
+        raise RecordingError("a block has impossible counts")
+    product = bool(flags & _POWER_IS_PRODUCT)
+    body = _inflated(block[_HEAD.size :], (3 if product else 4) * 8 * count + count + 16 * pairs)
+    columns = [_unplaned(body[at * 8 * count : (at + 1) * 8 * count], count) for at in range(3 if product else 4)]
+    supply, current = (column.view("<f8") for column in columns[-2:])
+    power = supply * current if product else columns[1].view("<f8")
+    rest = body[len(columns) * 8 * count :]
+    arrivals = np.frombuffer(rest[count:], "<f8").reshape(pairs, 2).astype(np.float64)
+    if not (np.isfinite(power).all() and np.isfinite(arrivals).all()):
+        raise RecordingError("a block has power or times that are no numbers")
+    try:
+        time = np.cumsum(np.cumsum(columns[0])).view("<f8")
+        return Trace(time, power, supply, current, np.frombuffer(rest[:count], np.uint8), lost, damaged), arrivals
+    except TraceError as error:
+        raise RecordingError(f"a block is impossible: {error}") from error
+
+
+def _bits(column: NDArray[np.float64]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(column, "<f8").view("<u8")
+
+
+def _second_differences(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return what two cumulative sums, modulo 2**64, turn into the values again."""
+    once = np.diff(values, prepend=np.uint64(0))
+    return np.diff(once, prepend=np.uint64(0))
+
+
+def _planes(values: NDArray[np.uint64]) -> bytes:
+    return np.ascontiguousarray(values, "<u8").view(np.uint8).reshape(-1, 8).T.tobytes()
+
+
+def _unplaned(data: bytes, count: int) -> NDArray[np.uint64]:
+    planes = np.frombuffer(data, np.uint8).reshape(8, count)
+    return np.ascontiguousarray(planes.T).view("<u8").reshape(count)
+
+
+def _inflated(data: bytes, expected: int) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        body = stream.decompress(data, max(expected, 1))
+        more = stream.decompress(stream.unconsumed_tail, 1) if stream.unconsumed_tail else b""
+    except zlib.error as error:
+        raise RecordingError(f"a block cannot be unpacked: {error}") from error
+    if len(body) != expected or more or not stream.eof or stream.unused_data:
+        raise RecordingError("a block is shorter or longer than it says")
+    return body

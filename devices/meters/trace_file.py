@@ -1,0 +1,207 @@
+"""The file of a recording, `.edgetrace`: written while it grows, readable whenever the writing stopped.
+
+A file begins with the 8 bytes "edgetrc1". Chunks follow, each with a check sum of its own:
+
+    kind     4 bytes: "HEAD", "DATA" or "DONE"
+    length   u32, little endian: bytes of the content
+    content
+    check    u32, little endian: CRC-32 (as zlib's) of kind, length and content
+
+HEAD comes first, once: JSON {"created", "meter", "notes"} in UTF-8; "meter" has the fields of a MeterInfo. DATA holds
+samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged"}, what the file must hold in all. A file
+without DONE was cut: its writer was killed, or the disk was full. What stands before the cut, or before a chunk whose
+check sum is wrong, is good. A chunk goes to the kernel in one piece, about once in a second, and nothing waits for the
+disk: a power cut may take the last seconds, which the check sums show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.meters import columns
+from devices.meters.contract import MeterInfo
+from devices.meters.errors import RecordingError, RecordingWriteError
+from devices.meters.info_json import info_to_json
+from firmware_tools.trace import Trace
+
+MAGIC = b"edgetrc1"
+HEAD, DATA, DONE = b"HEAD", b"DATA", b"DONE"
+MOST_JSON_BYTES = 1 << 20
+_FRAME = struct.Struct("<4sI")
+_CHECK = struct.Struct("<I")
+_MOST = {HEAD: MOST_JSON_BYTES, DATA: columns.MOST_BYTES, DONE: MOST_JSON_BYTES}
+_CHUNK_S = 1.0
+
+
+class TraceWriter:
+    """Writes a recording while it is made; a context manager. Leaving it on an error leaves a cut file.
+
+    Args:
+        path: A new file, unless `replace`.
+        notes: JSON values that are kept with the recording.
+    """
+
+    def __init__(
+        self, path: Path, info: MeterInfo, *, notes: Mapping[str, Any] | None = None, created: str | None = None,
+        replace: bool = False,
+    ) -> None:  # fmt: skip
+        self._path, self._info, self._replace = path, info, replace
+        self._notes, self._created = dict(notes or {}), created or now()
+        self._file: int | None = None
+        self._good = self._samples = self._lost = self._damaged = 0
+        self._waiting: list[Trace] = []
+        self._arrivals: list[tuple[float, float]] = []
+        self._written_s = 0.0
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples are in the file."""
+        return self._samples
+
+    def __enter__(self) -> TraceWriter:
+        """Make the file.
+
+        Raises:
+            RecordingWriteError: It is there already, or cannot be made.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if self._replace else os.O_EXCL) | os.O_CLOEXEC
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, flags, 0o666)
+        except FileExistsError as error:
+            raise RecordingWriteError(f"{self._path} is there already", hint="choose another name") from error
+        except OSError as error:
+            raise RecordingWriteError(f"could not write {self._path}: {error.strerror}") from error
+        head = {"created": self._created, "meter": info_to_json(self._info), "notes": self._notes}
+        try:
+            self._write(MAGIC + _framed(HEAD, _json(head)))
+        except BaseException:
+            self._close()
+            raise
+        self._written_s = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._file is not None:
+                self.flush()
+                if kind is None:
+                    totals = {"samples": self._samples, "lost": self._lost, "damaged": self._damaged}
+                    self._write(_framed(DONE, _json(totals)))
+        except RecordingWriteError:
+            if kind is None:  # else the first error says more
+                raise
+        finally:
+            self._close()
+
+    def add(self, trace: Trace, arrivals: NDArray[np.float64]) -> None:
+        """Take samples, and pairs of meter's and host's times; writes when a second or a block is full.
+
+        Raises:
+            RecordingWriteError: The disk is full; what was written before is good.
+        """
+        self._waiting.append(trace)
+        self._arrivals += [(float(meter_s), float(host_s)) for meter_s, host_s in arrivals]
+        full = sum(map(len, self._waiting)) >= columns.MOST_SAMPLES or len(self._arrivals) >= columns.MOST_ARRIVALS
+        if full or time.monotonic() - self._written_s >= _CHUNK_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        trace = Trace.joined(self._waiting)
+        pairs = np.array(self._arrivals, np.float64).reshape(-1, 2)
+        self._waiting, self._arrivals, self._written_s = [], [], time.monotonic()
+        if not (len(trace) or len(pairs) or trace.lost or trace.damaged):
+            return
+        for part, some in _blocks(trace, pairs):
+            self._write(_framed(DATA, columns.pack(part, some)))
+            self._samples += len(part)
+            self._lost += part.lost
+            self._damaged += part.damaged
+
+    def _write(self, data: bytes) -> None:
+        """Write all or nothing of it."""
+        assert self._file is not None
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):  # a device file cannot be cut
+                os.ftruncate(self._file, self._good)
+            self._close()
+            raise RecordingWriteError(
+                f"could not write {self._path}: {error.strerror}",
+                hint=f"free some space; the {self._samples} samples written before are good" if self._good else None,
+            ) from error
+        self._good += len(data)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def read_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and content of each chunk up to the file's end.
+
+    Raises:
+        RecordingError: The file is cut or damaged here; its text says how.
+    """
+    if file.read(len(MAGIC)) != MAGIC:
+        raise RecordingError("it does not begin as a recording does")
+    while head := file.read(_FRAME.size):
+        if len(head) < _FRAME.size:
+            raise RecordingError("it is cut inside a chunk")
+        kind, length = _FRAME.unpack(head)
+        if length > _MOST.get(kind, -1):
+            raise RecordingError("a chunk has an impossible head")
+        content, check = file.read(length), file.read(_CHECK.size)
+        if len(content) < length or len(check) < _CHECK.size:
+            raise RecordingError("it is cut inside a chunk")
+        if _CHECK.unpack(check)[0] != zlib.crc32(head + content):
+            raise RecordingError("the check sum of a chunk is wrong")
+        yield kind, content
+
+
+def now() -> str:
+    """Return the time of day as recordings carry it: ISO 8601, in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _framed(kind: bytes, content: bytes) -> bytes:
+    head = _FRAME.pack(kind, len(content))
+    return head + content + _CHECK.pack(zlib.crc32(head + content))
+
+
+def _json(value: object) -> bytes:
+    data = json.dumps(value, allow_nan=False).encode()
+    if len(data) > MOST_JSON_BYTES:
+        raise RecordingWriteError("the notes of a recording are larger than 1 MiB")
+    return data
+
+
+def _blocks(trace: Trace, pairs: NDArray[np.float64]) -> Iterator[tuple[Trace, NDArray[np.float64]]]:
+    """Cut to what a block may hold; the counters go with the first."""
+    step, pair_step = columns.MOST_SAMPLES, columns.MOST_ARRIVALS
+    for at in range(max(1, -(-len(trace) // step), -(-len(pairs) // pair_step))):
+        part = slice(at * step, (at + 1) * step)
+        lost, damaged = (trace.lost, trace.damaged) if at == 0 else (0, 0)
+        power, supply, current = trace.power_w[part], trace.supply_v[part], trace.current_a[part]
+        block = Trace(trace.time_s[part], power, supply, current, trace.inputs[part], lost, damaged)
+        yield block, pairs[at * pair_step : (at + 1) * pair_step]
