@@ -21,12 +21,14 @@ from edge.training.distillation import DistillationLoss, LabelAccuracy, TaughtBa
 from edge.training.parts import Parts, batch_count
 from edge.training.pruning_callback import KeepZeros
 from edge.training.pruning_plan import LayerTarget
+from edge.training.recalibration import lags, recalibrate
 from edge.training.settings import TrainingSettings
 
 _WARM_UP_PART = 0.2
 _WARM_UP_EPOCHS = 5
 _FIRST_RATE_PART = 0.1
 _LAST_RATE_PART = 0.01
+_CALIBRATION_SAMPLES = 1024
 
 OnStep = Callable[[int, int, int], None]
 
@@ -85,6 +87,10 @@ def fit_epoch(
 ) -> Epoch:
     """Train one epoch (counted from 1) and measure the validation part.
 
+    While moving averages of the batch normalization still hold what they were before the training, they are measured
+    anew before that: MobileNetV2's keep 0.999 of themselves at each step, so that a short training would be judged by
+    what the network never was (Wu and Johnson 2021, "Rethinking batch in BatchNorm", section 3).
+
     Raises:
         EdgeError: the loss is no finite number any more.
         DataError: a sample cannot be read.
@@ -98,12 +104,17 @@ def fit_epoch(
         batches,
         initial_epoch=epoch - 1,
         epochs=epoch,
-        validation_data=Batches(parts.validation, settings.batch),
         callbacks=[*([zeros] if zeros else []), _Steps(epoch, len(batches), company.on_step)],
         shuffle=False,  # the order is the batches' own
         verbose=0,
     ).history
+    if lags(model, epoch * len(batches)):
+        plain = Batches(parts.train, settings.batch, seed=seed)
+        count = min(len(plain), max(1, _CALIBRATION_SAMPLES // settings.batch))
+        recalibrate(model, (plain[index][0] for index in range(count)))
+    judged = model.evaluate(Batches(parts.validation, settings.batch), verbose=0, return_dict=True)
     figures = {name: float(values[-1]) for name, values in logs.items()}
+    figures |= {f"val_{name}": float(value) for name, value in judged.items()}
     if not (math.isfinite(figures["loss"]) and math.isfinite(figures["val_loss"])):
         raise EdgeError(
             f"training diverged in epoch {epoch}: loss {figures['loss']}, validation loss {figures['val_loss']}",

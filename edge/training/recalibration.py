@@ -13,6 +13,7 @@ import keras
 
 from edge.models.graph import calls
 
+_FORGOTTEN = 0.01
 _NOISE = {
     "Dropout": "rate",
     "SpatialDropout1D": "rate",
@@ -38,7 +39,7 @@ def recalibrate(model: Any, batches: Iterable[Any]) -> int:  # noqa: ANN401  (a 
         How many normalizations were measured; 0 if the model has none.
     """
     layers = {id(call.layer): call.layer for call in calls(model)}
-    found = [each for each in layers.values() if isinstance(each, keras.layers.BatchNormalization) and each.trainable]
+    found = _normalizations(layers)
     if not found:
         return 0
     with _quiet(list(layers.values())), _momenta(found):
@@ -47,6 +48,16 @@ def recalibrate(model: Any, batches: Iterable[Any]) -> int:  # noqa: ANN401  (a 
                 each.momentum = index / (index + 1)  # the average of all batches so far
             model(inputs, training=True)
     return len(found)
+
+
+def lags(model: Any, steps: int) -> bool:  # noqa: ANN401  (a keras.Model)
+    """Whether moving averages still hold more than a hundredth of what they were so many steps of training ago."""
+    layers = {id(call.layer): call.layer for call in calls(model)}
+    return any(each.momentum**steps > _FORGOTTEN for each in _normalizations(layers))
+
+
+def _normalizations(layers: dict[int, Any]) -> list[Any]:
+    return [each for each in layers.values() if isinstance(each, keras.layers.BatchNormalization) and each.trainable]
 
 
 @contextlib.contextmanager
