@@ -1,6 +1,6 @@
 """The table of the README: a network trained on CIFAR-10, dense and sparse, with what boards make of it.
 
-    python tests/evidence cifar10/ [--epochs 8] [--alpha 0.5] [--image-size 64] [--out out/evidence]
+    python tests/evidence cifar10/ [--epochs 10] [--alpha 0.35] [--image-size 48] [--out out/evidence]
 
 DATA is a folder with train/ and test/, or the .tar.gz of one. Everything is done by the commands that users have; a run
 that was stopped goes on where it was. The table goes to stdout, what it was made from to OUT/evidence.json.
@@ -47,9 +47,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("out/evidence"))
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--alpha", type=float, default=0.5)
-    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--alpha", type=float, default=0.35)
+    parser.add_argument("--image-size", type=int, default=48)
     parser.add_argument("--sparsity", type=float, default=0.85)
     parser.add_argument("--block", default="2")
     parser.add_argument("--limit", type=int, help="use only so many pictures of each part, for a trial")
@@ -77,7 +77,8 @@ def _trained(model: str, data: Path, options: argparse.Namespace, name: str, arg
 
 
 def _converted(model: str, recipes: str, data: Path, out: Path) -> list[str]:
-    _edge("convert", model, "--to", recipes, "--calibrate", data, "--out", out)
+    _edge("convert", model, "--to", recipes, "--calibrate", data / "train", "--check", data / "test", "--samples", 1000,
+          "--out", out)  # fmt: skip
     return [str(out / f"{Path(model).stem}-{recipe}.tflite") for recipe in recipes.split(",")]
 
 
