@@ -8,10 +8,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 BENCH ?=
+# CIFAR-10 as an image folder with train/ and test/, or the .tar.gz of one.
+CIFAR10 ?= ../shared/data/cifar10.tar.gz
 # What some tests want from the system; installed by `make test` where it runs as root on Debian.
 SYSTEM_PACKAGES := chromium gcc libc6-dev mmdebstrap openssh-server qemu-user
 
-.PHONY: demo test lint bench setup system clean
+.PHONY: demo test lint bench evidence setup system clean
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/edge
@@ -45,6 +47,9 @@ system:
 
 bench: setup
 	@$(BIN)/python tests/bench $(BENCH)
+
+evidence: setup system
+	@$(BIN)/python tests/evidence $(CIFAR10)
 
 clean:
 	rm -rf $(VENV) out
