@@ -1,0 +1,135 @@
+"""What the protocols share: check sums, COBS, and the times of samples that only arrived.
+
+COBS is "consistent overhead byte stuffing" (Cheshire and Baker, IEEE/ACM Transactions on Networking 7(2), 1999): it
+takes the zeros out of a frame, so that 0x00 can end it. The check sums are as Koopman and the "catalogue of
+parametrised CRC algorithms" name them: CRC-16/CCITT-FALSE (also IBM-3740; check value 0x29B1) and CRC-16/MODBUS (check
+value 0x4B37).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+# An encoded frame without its end. Short of a full group of 254 bytes, every code byte stands for one zero.
+LONGEST_FRAME = 254
+
+
+@cache
+def crc_table(poly: int, *, width: int) -> tuple[int, ...]:
+    """Return the 256 remainders of a check sum whose most significant bit comes first."""
+    top, mask = 1 << (width - 1), (1 << width) - 1
+    table = []
+    for value in range(256):
+        rest = value << (width - 8)
+        for _ in range(8):
+            rest = ((rest << 1) ^ poly) & mask if rest & top else rest << 1
+        table.append(rest)
+    return tuple(table)
+
+
+def crc16(data: bytes) -> int:
+    """Return CRC-16/CCITT-FALSE: polynomial 0x1021, start 0xFFFF, nothing reflected."""
+    table, crc = crc_table(0x1021, width=16), 0xFFFF
+    for byte in data:
+        crc = (crc << 8) & 0xFFFF ^ table[crc >> 8 ^ byte]
+    return crc
+
+
+def crc8(data: bytes, *, poly: int, start: int) -> int:
+    """Return an 8-bit check sum, nothing reflected."""
+    table, crc = crc_table(poly, width=8), start
+    for byte in data:
+        crc = table[crc ^ byte]
+    return crc
+
+
+def crc16_modbus(data: bytes) -> int:
+    """Return CRC-16/MODBUS: polynomial 0x8005 and bits reflected, start 0xFFFF."""
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return crc
+
+
+@cache
+def _shifted_remainders() -> NDArray[np.uint16]:
+    """Row k: what each byte adds to a CRC-16/CCITT-FALSE when k bytes follow it. The check sum is linear in them."""
+    table = np.array(crc_table(0x1021, width=16), np.uint16)
+    rows = [table]
+    for _ in range(LONGEST_FRAME - 1):
+        rows.append((rows[-1] << 8) ^ table[rows[-1] >> 8])
+    return np.stack(rows)
+
+
+def crc16_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return the CRC-16/CCITT-FALSE of each row of an (n, length) array; at most LONGEST_FRAME columns."""
+    length = rows.shape[1]
+    # Flat places in the table: a gather of whole rows is several times slower.
+    places = rows + 256 * np.arange(length - 1, -1, -1)
+    sums: NDArray[np.uint16] = np.bitwise_xor.reduce(_shifted_remainders().take(places), axis=1)
+    return sums ^ np.uint16(crc16(bytes(length)))
+
+
+def cobs_encode(data: bytes) -> bytes:
+    """Return `data` without zeros; the 0x00 that ends a frame is not added."""
+    out = bytearray()
+    for run in data.split(b"\x00"):
+        rest = run
+        while len(rest) >= LONGEST_FRAME:
+            out += b"\xff" + rest[:LONGEST_FRAME]
+            rest = rest[LONGEST_FRAME:]
+        out += bytes([len(rest) + 1]) + rest
+    return bytes(out)
+
+
+def cobs_frames(stream: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Decode all frames of a stream at once: their walks from code byte to code byte advance together.
+
+    A code byte says how far it is to the next one, and stands for a zero; the last must point at the frame's end.
+
+    Args:
+        stream: Bytes that end with 0x00.
+        ends: Places of all zeros in it.
+
+    Returns:
+        The stream with a zero in place of each code byte, and for each frame whether its walk met its end. The payload
+        of a frame is what stands between its first byte and its end. Frames longer than LONGEST_FRAME are refused.
+    """
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts
+    met = np.zeros(len(ends), bool)
+    decoded = stream.copy()
+    walking = np.flatnonzero((lengths > 0) & (lengths <= LONGEST_FRAME))
+    places, goals = starts[walking], ends[walking]
+    while len(places):
+        decoded[places] = 0
+        places = places + stream[places]
+        there = places == goals
+        met[walking[there]] = True
+        on = places < goals
+        if not on.all():
+            walking, places, goals = walking[on], places[on], goals[on]
+    return decoded, met
+
+
+def arrival_times(before_s: float | None, host_s: float, count: int, nominal_s: float | None) -> NDArray[np.float64]:
+    """Return times for `count` samples of a meter without a clock that were complete at the same moment.
+
+    The newest came at `host_s`. The others are spread evenly since the sample before, and never wider than
+    `nominal_s`, the time between samples by the data sheet, so that a pause stays a pause.
+
+    Returns:
+        Strictly increasing times, also where the host's clock stood still: then a nanosecond apart.
+    """
+    span_s = max(host_s - before_s, 0.0) if before_s is not None else np.inf
+    step_s = min(span_s / max(count, 1), nominal_s if nominal_s is not None else np.inf)
+    step_s = max(step_s if np.isfinite(step_s) else 1e-3, 1e-9)
+    times = host_s - step_s * np.arange(count - 1, -1, -1.0)
+    if before_s is not None and count and times[0] <= before_s:
+        times = before_s + 1e-9 * np.arange(1.0, count + 1)
+    return times
