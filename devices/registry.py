@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -69,3 +69,17 @@ def find_device(name: str) -> Device:
     module, _, attribute = entry.maker.partition(":")
     made: Device = getattr(importlib.import_module(module), attribute)(name)
     return made
+
+
+def find_devices(names: Sequence[str]) -> tuple[Device, ...]:
+    """Return the devices of these names and of the groups among them, each once, in order.
+
+    Raises:
+        UnknownDeviceError: There is none of a name.
+        InventoryError: devices.toml cannot be used.
+    """
+    if not set(names) <= DEVICES.keys():
+        from devices.inventory import members
+
+        names = members(names)
+    return tuple(map(find_device, dict.fromkeys(names)))

@@ -8,15 +8,17 @@ from typing import Any
 
 import click
 
-from devices.registry import find_device
+from devices.registry import find_devices
+from edge.cli.advice_option import loss_option
 from edge.cli.delegate_options import chosen_delegates, delegate_options
-from edge.cli.output import json_option, print_json, progress, say
-from edge.errors import MeasurementInvalid
-from edge.measure.measurement import as_document, save_measurements
+from edge.cli.output import json_option, progress
+from edge.cli.profile_output import end, say_failure, show
+from edge.cli.releases import Names
+from edge.measure.advice import Terms
+from edge.measure.measurement import save_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan, quick
 from edge.measure.profile import steps
-from edge.measure.profile_files import Failure, Profiled, profile_files
-from edge.measure.summary import summary
+from edge.measure.profile_files import profile_on
 
 _DEFAULT = Plan()
 
@@ -36,7 +38,8 @@ def _seconds(context: click.Context, option: click.Parameter, minutes: float | N
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--on", "device", default="local", show_default=True, help="Name of the device, see `edge devices`.")
+@click.option("--on", "names", type=Names(), default="local", show_default=True, metavar="NAME[,NAME...]",
+              help="Devices or groups of them, see `edge devices`.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Threads of the main latency.  [default: 1]")
 @click.option("--windows", type=click.IntRange(1), help=f"How many windows.  [default: {_DEFAULT.windows}]")
 @click.option("--window-seconds", "window_s", type=click.FloatRange(0.001), help=f"[default: {_DEFAULT.window_s}]")
@@ -69,12 +72,14 @@ def _seconds(context: click.Context, option: click.Parameter, minutes: float | N
     metavar="MINUTES",
     help="Then load the device for so long: latency, temperature and clock over time.",
 )
+@loss_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the measurements to a file.")
-@click.option("--strict", is_flag=True, help="Exit with status 11 if a measurement is invalid.")
+@click.option("--strict", is_flag=True, help="Exit with status 11 if a measurement is invalid, or ran not as forecast.")
 @json_option
 def command(
     files: tuple[Path, ...],
-    device: str,
+    names: tuple[str, ...],
+    terms: Terms,
     out: Path | None,
     strict: bool,
     as_json: bool,
@@ -84,48 +89,27 @@ def command(
 
     Each file is warmed up and then measured in windows, with one thread (or --threads) and with all cores. The result
     says under which conditions, and whether it may be believed: a noisy run is INVALID, with the reasons. A file that
-    cannot be measured does not stop the others; the exit status is then that of the first failure.
+    cannot be measured, or a device that does not answer, does not stop the others; the exit status is then that of the
+    first failure. Of several measurements the variant to ship is named for each device.
     """
     asked = _plan(**chosen_delegates(plan))
-    with progress("profiling", total=len(files) * steps(asked)) as advance:
-        found = profile_files(
+    devices = find_devices(names)
+    count = len(files) * len(devices)
+    with progress("profiling", total=count * steps(asked)) as advance:
+        found = profile_on(
+            devices,
             files,
-            find_device(device),
             asked,
             on_step=lambda note: advance(1, note),
             on_wait=lambda note: advance(0, note),
-            on_failure=_say if len(files) > 1 else None,
+            on_failure=say_failure if count > 1 else None,
         )
-    _show(found, as_json=as_json, as_list=len(files) > 1)
+    show(found, as_json=as_json, as_list=count > 1, terms=terms)
     if out is not None and found.measurements:
-        save_measurements(out, found.measurements, as_list=len(files) > 1)
-    _end(found, strict=strict)
+        save_measurements(out, found.measurements, as_list=count > 1)
+    end(found, strict=strict)
 
 
 def _plan(*, is_quick: bool, **chosen: Any) -> Plan:  # noqa: ANN401  (the options, by the plan's own names)
     given = {name: value for name, value in chosen.items() if value is not None}
     return replace(quick(_DEFAULT) if is_quick else _DEFAULT, **given)
-
-
-def _say(failure: Failure) -> None:
-    say(f"error: {failure.path}: {failure.error}")
-    if hint := getattr(failure.error, "hint", None):
-        say(f"hint: {hint}")
-
-
-def _show(found: Profiled, *, as_json: bool, as_list: bool) -> None:
-    if as_json:
-        if as_list or found.measurements:
-            print_json(as_document(found.measurements, as_list=as_list))
-    else:
-        click.echo("\n\n".join(map(summary, found.measurements)), nl=bool(found.measurements))
-
-
-def _end(found: Profiled, *, strict: bool) -> None:
-    found.check()
-    invalid = [each.artifact.name for each in found.measurements if not each.validity.valid]
-    if strict and invalid:
-        raise MeasurementInvalid(
-            f"{len(invalid)} of {len(found.measurements)} measurements are invalid: {', '.join(invalid)}",
-            hint="quieten the machine, pin its clock, or measure longer (--window-seconds); the reasons are above",
-        )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from edge.cli.advice_option import loss_option
 from edge.cli.output import json_option, print_json
+from edge.measure.advice import Terms
 
 
 @click.command()
@@ -18,8 +20,11 @@ from edge.cli.output import json_option, print_json
     "--format", "form", type=click.Choice(["html", "md", "json"]), help="By default what the suffix of --out says."
 )
 @click.option("--title", metavar="TEXT", help="Headline; by default what ran where.")
+@loss_option
 @json_option
-def command(files: tuple[Path, ...], out: Path, form: str | None, title: str | None, as_json: bool) -> None:
+def command(
+    files: tuple[Path, ...], out: Path, form: str | None, title: str | None, terms: Terms, as_json: bool
+) -> None:
     """Draw measurements as one self-contained HTML page, Markdown or JSON.
 
     RESULT.json is what `edge profile --out` writes: one measurement or a list. Artifact files, the NAME.json beside
@@ -27,7 +32,7 @@ def command(files: tuple[Path, ...], out: Path, form: str | None, title: str | N
     """
     from edge.report.write import write_report
 
-    written = write_report(files, out, form=form, title=title)
+    written = write_report(files, out, form=form, title=title, terms=terms)
     if as_json:
         print_json(written.to_json())
     else:

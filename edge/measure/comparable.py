@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from edge.measure.measurement import Measurement
+from edge.measure.measurement import DeviceRef, Measurement
 
 
 def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
     """Return why the two sides must not be compared, as sentences; empty if they may."""
     return (*_differences(before, after), *_invalid("first", before), *_invalid("second", after))
+
+
+def is_emulated(device: DeviceRef) -> bool:
+    """Tell whether a device is an emulated one, by the kind in its facts or by its name."""
+    return device.facts.get("kind") == "emulated" or device.name.startswith("emulated-")
 
 
 def _differences(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
@@ -29,8 +34,8 @@ def _invalid(side: str, measurements: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _hardware(measurement: Measurement) -> str:
-    # What tells two machines of one name apart ("local" is another one everywhere); what is not stated is left out.
+def hardware(measurement: Measurement) -> str:
+    """Return what tells two machines of one name apart ("local" is another one everywhere), as far as it is stated."""
     facts = measurement.device.facts
     cpu = facts.get("cpu")
     parts = cpu if isinstance(cpu, Mapping) else {}
@@ -40,7 +45,7 @@ def _hardware(measurement: Measurement) -> str:
 
 
 _MUST_AGREE: dict[str, Callable[[Measurement], str]] = {
-    "devices": _hardware,
+    "devices": hardware,
     "thread counts": lambda each: str(each.threads),
     "runtimes": lambda each: f"{each.runtime.name} {each.runtime.version}",
 }

@@ -1,4 +1,4 @@
-"""Several files on one device: a damaged one does not lose the others' measurements."""
+"""Several files on several devices: a damaged file or a device that fails does not lose the other measurements."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ OnFailure = Callable[["Failure"], None]
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be measured, and why: an error of any room, with its exit code."""
+    """A file that could not be measured on a device, and why: an error of any room, with its exit code."""
 
     path: Path
+    device: str
     error: Exception
     exit_code: int
 
@@ -29,21 +30,25 @@ class SomeFilesFailed(EdgeError):  # noqa: N818  (what happened, not a kind of e
 
     def __init__(self, found: Profiled) -> None:
         failed, total = found.failures, len(found.failures) + len(found.measurements)
-        super().__init__(
-            f"{len(failed)} of {total} files could not be measured: {', '.join(str(each.path) for each in failed)}"
-        )
+        devices = {each.device for each in failed} | {each.device.name for each in found.measurements}
+        if len(devices) == 1:
+            said = f"files could not be measured: {', '.join(str(each.path) for each in failed)}"
+        else:
+            named = (f"{each.path} on {each.device}" for each in failed)
+            said = f"measurements could not be made: {', '.join(named)}"
+        super().__init__(f"{len(failed)} of {total} {said}")
         self.exit_code = failed[0].exit_code
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """All measurements that succeeded, in the order of the files, and all failures."""
+    """All measurements that succeeded, device by device in the order of the files, and all failures."""
 
     measurements: tuple[Measurement, ...]
     failures: tuple[Failure, ...]
 
     def check(self) -> None:
-        """Raise if a file failed: its own error where it was the only file, else one with the first one's exit code."""
+        """Raise if one failed: its own error where it was the only one, else one with the first one's exit code."""
         if not self.failures:
             return
         if len(self.failures) == 1 and not self.measurements:
@@ -72,7 +77,27 @@ def profile_files(
             code = getattr(error, "exit_code", None)
             if not isinstance(code, int):
                 raise
-            failures.append(Failure(path, error, code))
+            failures.append(Failure(path, device.name, error, code))
             if on_failure is not None:
                 on_failure(failures[-1])
     return Profiled(tuple(measurements), tuple(failures))
+
+
+def profile_on(
+    devices: Sequence[Device],
+    paths: Sequence[Path],
+    plan: Plan,
+    *,
+    on_step: OnStep | None = None,
+    on_wait: OnStep | None = None,
+    on_failure: OnFailure | None = None,
+) -> Profiled:
+    """Measure each file on each device, one after the other: an emulated board and this machine share processors."""
+    every = [
+        profile_files(paths, device, plan, on_step=on_step, on_wait=on_wait, on_failure=on_failure)
+        for device in devices
+    ]
+    return Profiled(
+        tuple(each for found in every for each in found.measurements),
+        tuple(each for found in every for each in found.failures),
+    )

@@ -34,12 +34,14 @@ class SparseVerdict:
     Attributes:
         predicted: the forecast.
         agrees: whether what ran is what was forecast; None where one of them is not known.
-        proof: what showed it ran: "kernel names" counts convolutions, "instructions" tells some from none; None where
+        any_ran: whether any sparse kernel ran; None where it is not known.
+        proof: what showed it: "kernel names" counts convolutions, "instructions" tells some from none; None where
             nothing did.
         text: the verdict in words, as "sparse kernels ran: 34 of 34".
     """
 
     predicted: SparseForecast
     agrees: bool | None
+    any_ran: bool | None
     proof: str | None
     text: str

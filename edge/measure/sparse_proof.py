@@ -70,12 +70,12 @@ def _judged(predicted: SparseForecast, measurement: Measurement) -> SparseVerdic
     if proof is None:
         why = measurement.kernels_reason or "no kernel profile"
         text = f"sparse kernels: whether any ran is unknown ({why}); forecast: {_forecast(predicted)}"
-        return SparseVerdict(predicted, None, None, text)
+        return SparseVerdict(predicted, None, None, None, text)
     agrees = _agrees(predicted, proof)
     text = f"sparse kernels ran: {_ran(predicted, proof, agrees=agrees)}"
     if agrees is False:
         text += f"; the forecast was {_forecast(predicted)}"
-    return SparseVerdict(predicted, agrees, proof.by, text)
+    return SparseVerdict(predicted, agrees, proof.any_ran, proof.by, text)
 
 
 def _proof(measurement: Measurement) -> _Proof | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 COLUMNS = 80
@@ -52,3 +54,17 @@ def shortened(name: str) -> str:
 def function(name: str) -> str:
     """Return a function's name that leaves room for two numbers beside it; what is cut out of its middle is marked."""
     return name if len(name) <= _FUNCTION else f"{name[: _FUNCTION // 2]}...{name[len(name) - _FUNCTION // 2 + 3 :]}"
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and control characters: names come from files and may hold anything."""
+    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip() or "unnamed"
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Return labels that are all different: equal ones get numbers."""
+    total, seen, named = Counter(labels), Counter[str](), []
+    for label in labels:
+        seen[label] += 1
+        named.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
+    return named

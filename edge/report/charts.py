@@ -15,7 +15,7 @@ Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 INK, MUTED, LINE, CARD = "var(--ink)", "var(--muted)", "var(--line)", "var(--card)"
-ACCENT, ALERT = "var(--accent)", "var(--alert)"
+ACCENT, ALERT, GOOD = "var(--accent)", "var(--alert)", "var(--good)"
 FAMILY_COLORS = tuple(f"var(--c{index})" for index in range(1, 7))
 OTHER_COLOR, OUTSIDE_COLOR = "var(--c-other)", "var(--c-outside)"
 AXIS_PX = 46

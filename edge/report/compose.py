@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.measure.advice import Terms
 from edge.report.breakdown import breakdown_section
 from edge.report.circumstances import conditions_section, energy_section, unknown_section, validity_section
 from edge.report.document import Document
@@ -9,22 +10,29 @@ from edge.report.endurance import endurance_section
 from edge.report.entries import Entry, entries_of
 from edge.report.instructions import instructions_section
 from edge.report.latency import latency_section
-from edge.report.pareto import fronts
 from edge.report.provenance import provenance_section
+from edge.report.shipping import advice_of, shipping_section
 from edge.report.sources import Material
+from edge.report.sparse_section import sparse_section
 from edge.report.summary import summary_section, verdict_of
 from edge.report.tradeoff import tradeoff_section
 
 
-def compose(material: Material, *, title: str | None = None) -> Document:
-    """Lay out the report; without a title it is named by the variants and devices it tells about."""
+def compose(material: Material, *, title: str | None = None, terms: Terms | None = None) -> Document:
+    """Lay out the report; without a title it is named by the variants and devices it tells about.
+
+    `terms` are those of the advice on what to ship.
+    """
     entries = entries_of(material)
+    advice = advice_of(entries, terms)
     sections = (
         summary_section(entries),
+        shipping_section(advice),
+        sparse_section(entries),
         latency_section(entries, emulated=False),
         endurance_section(entries),
         breakdown_section(entries, emulated=False),
-        tradeoff_section(fronts(entries)),
+        tradeoff_section(advice),
         energy_section(entries),
         instructions_section(entries),
         latency_section(entries, emulated=True),

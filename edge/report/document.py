@@ -62,12 +62,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The first thing a reader sees."""
+    """The first thing a reader sees; `alarms` must not be overlooked even where every measurement is valid."""
 
     standing: Literal["valid", "invalid"]
     headline: str
     sentences: tuple[str, ...]
     reasons: tuple[str, ...]
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

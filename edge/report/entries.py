@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge.measure.measurement import Accuracy, DeviceRef, Latency, Measurement
+from edge.measure.comparable import is_emulated
+from edge.measure.measurement import Accuracy, Latency, Measurement
+from edge.measure.text import numbered, one_line
 from edge.report.sources import Artifact, Material, accuracy_of
 
 
@@ -49,15 +49,10 @@ class Entry:
         return tuple(latency for latency in both if latency is not None)
 
 
-def is_emulated(device: DeviceRef) -> bool:
-    """Tell whether a device is an emulated one, by the kind in its facts or by its name."""
-    return device.facts.get("kind") == "emulated" or device.name.startswith("emulated-")
-
-
 def entries_of(material: Material) -> tuple[Entry, ...]:
     """Name every measurement by what sets it apart: always the artifact, then device, runtime, threads if they vary."""
     artifacts = {artifact.sha256: artifact for artifact in material.artifacts}
-    labels = _numbered(_labels(material.measurements))
+    labels = numbered(_labels(material.measurements))
     return tuple(
         Entry(label=label, measurement=one, artifact=artifacts.get(one.artifact.sha256))
         for label, one in zip(labels, material.measurements, strict=True)
@@ -75,19 +70,6 @@ def _labels(measurements: Sequence[Measurement]) -> list[str]:
     varying = [part for part in _PARTS if len({part(one) for one in measurements}) > 1]
     return [" · ".join([one_line(one.artifact.name), *(one_line(part(one)) for part in varying)])
             for one in measurements]  # fmt: skip
-
-
-def _numbered(labels: list[str]) -> list[str]:
-    total, seen, named = Counter(labels), Counter[str](), []
-    for label in labels:
-        seen[label] += 1
-        named.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
-    return named
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks and control characters: names come from files and may hold anything."""
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip() or "unnamed"
 
 
 def count_of(number: float, noun: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge.measure.comparable import is_emulated
 from edge.measure.measurement import DeviceRef
+from edge.measure.text import one_line
 from edge.report.document import Column, Table
-from edge.report.entries import Entry, count_of, is_emulated, one_line
+from edge.report.entries import Entry, count_of
 from edge.report.numerals import NOT_APPLICABLE, UNKNOWN, megabytes, readable, shown
 
 

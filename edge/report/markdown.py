@@ -14,6 +14,7 @@ def markdown_of(document: Document) -> str:
     mark = "**" if verdict.standing == "valid" else "❌ **"
     lines = [f"# {escaped(document.title)}", "", f"{mark}{escaped(verdict.headline)}**", ""]
     lines += [f"- {escaped(reason)}" for reason in verdict.reasons] + ([""] if verdict.reasons else [])
+    lines += [f"- ❌ **{escaped(alarm)}**" for alarm in verdict.alarms] + ([""] if verdict.alarms else [])
     lines += [f"{escaped(sentence)}  " for sentence in verdict.sentences]
     for section in document.sections:
         lines += ["", *_section(section)]

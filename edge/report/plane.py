@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.report.charts import ACCENT, ALERT, AXIS_PX, INK, MUTED, Spec, axis, frame, ratio_axis, tip
-from edge.report.pareto import Standing
+from edge.report.charts import ACCENT, ALERT, AXIS_PX, GOOD, INK, MUTED, Spec, axis, frame, ratio_axis, tip
 
 _HEIGHT_PX = 280
 # Labels are kept apart for a narrow screen; a wider one only gives them more room. Drawn widths differ by font.
 _NARROW_PX, _CHAR_PX, _LINE_PX, _LABEL_PX, _POINT_PX = 280, 6.6, 15, 200.0, 14
-_STANDINGS: tuple[Standing, ...] = ("front", "dominated", "not judged")
+SHIP, FRONT, DOMINATED, INACCURATE, UNJUDGED = "ship", "on the front", "dominated", "too inaccurate", "not judged"
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One labelled point; `low` and `high` bound y where it is uncertain."""
+    """One labelled point; `standing` is one of the five words; `low` and `high` bound y where it is uncertain."""
 
     label: str
     x: float
     y: float
-    standing: Standing
+    standing: str
     low: float | None = None
     high: float | None = None
 
@@ -64,7 +63,7 @@ def plane_height() -> int:
 
 
 def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
-    """Draw points: on the front filled, dominated hollow, not judged crossed."""
+    """Draw points: the one to ship as a diamond, on the front filled, dominated hollow, not judged crossed."""
     across = ratio_axis("x", x.title, (x.low, x.high))
     up = {**ratio_axis("y", y.title, (y.low, y.high)), "axis": {**axis(y.title), "labelFlush": False}}
     values = [
@@ -89,19 +88,19 @@ def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
 
 def _looks() -> Spec:
     ranges = {
-        "stroke": [ACCENT, MUTED, ALERT],
-        "fill": [ACCENT, "var(--card)", "var(--card)"],
-        "shape": ["circle", "circle", "cross"],
+        "stroke": [GOOD, ACCENT, MUTED, ALERT, ALERT],
+        "fill": [GOOD, ACCENT, "var(--card)", "var(--card)", "var(--card)"],
+        "shape": ["diamond", "circle", "circle", "circle", "cross"],
     }
     return {
         channel: {"field": "standing", "type": "nominal", "legend": None,
-                  "scale": {"domain": [*_STANDINGS], "range": values}}
+                  "scale": {"domain": [SHIP, FRONT, DOMINATED, INACCURATE, UNJUDGED], "range": values}}
         for channel, values in ranges.items()
     }  # fmt: skip
 
 
 def _name(dot: Dot, place: _Place, across: Spec, up: Spec) -> Spec:
-    weight = 600 if dot.standing == "front" else 400
+    weight = 600 if dot.standing in (SHIP, FRONT) else 400
     return {
         "data": {"values": [{"label": dot.label, "x": dot.x, "y": dot.y}]},
         "mark": {"type": "text", "align": place.align, "baseline": "middle", "dx": place.dx, "dy": place.dy,

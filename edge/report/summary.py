@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edge.measure.measurement import Accuracy, Latency
+from edge.measure.sparse import SparseVerdict
+from edge.measure.sparse_proof import alarms_in, verdict_on
 from edge.report.document import Column, Section, Table, Verdict
 from edge.report.entries import Entry, count_of
 from edge.report.machine import machine_line
 from edge.report.numerals import UNKNOWN, digits, megabytes, milliseconds, percent
 
+# Words that a page shows in red: sparse kernels ran otherwise than forecast; what the runtime computes is wrong.
+DISAGREES, WRONG = "DISAGREES", "WRONG results"
 # The verdict names so many reasons at most; the section on validity names them all.
 _REASONS = 6
 _Cells = Sequence[tuple[str, bool, Callable[[Entry], str]]]
@@ -20,9 +24,10 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
     bad = [entry for entry in entries if not entry.valid]
     valid = [entry for entry in entries if entry.valid]
     sentences = (*_where(entries), *_fastest(valid), *_counted(valid))
+    alarms = alarms_in([entry.measurement for entry in entries])
     if not bad:
         every = "The measurement is valid." if len(entries) == 1 else f"All {len(entries)} measurements are valid."
-        return Verdict(standing="valid", headline=every, sentences=sentences, reasons=())
+        return Verdict(standing="valid", headline=every, sentences=sentences, reasons=(), alarms=alarms)
     which = "the measurement" if len(entries) == 1 else f"{len(bad)} of {count_of(len(entries), 'measurement')}"
     reasons = tuple(
         f"{entry.label}: {reason}" for entry in bad for reason in entry.measurement.validity.reasons or ("",)
@@ -32,6 +37,7 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
         headline=f"INVALID: {which} broke a rule and must not be relied on.",
         sentences=sentences,
         reasons=_shortened(tuple(reason.removesuffix(": ") for reason in reasons)),
+        alarms=alarms,
     )
 
 
@@ -67,11 +73,18 @@ def validity_text(entry: Entry) -> str:
 
 
 def sparse_text(entry: Entry) -> str:
-    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels."""
+    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels; loud if not as forecast."""
+    verdict = verdict_on(entry.measurement)
+    loud = [DISAGREES] if verdict and verdict.agrees is False else []
+    wrong = [WRONG] if verdict and verdict.predicted.corrupts else []
+    return ", ".join([_ran(entry, verdict), *loud, *wrong])
+
+
+def _ran(entry: Entry, verdict: SparseVerdict | None) -> str:
     sparse = entry.measurement.sparse_kernels
-    if sparse is None:
-        return UNKNOWN
-    return f"{sparse.ran or 'none'} of {sparse.of}" if sparse.of else "no 1x1 convolutions"
+    if sparse is not None:
+        return f"{sparse.ran or 'none'} of {sparse.of}" if sparse.of else "no 1x1 convolutions"
+    return {True: "some", False: "none", None: UNKNOWN}[verdict.any_ran if verdict else None]
 
 
 def _where(entries: Sequence[Entry]) -> tuple[str, ...]:

@@ -1,90 +1,121 @@
-"""The section on what one pays for what: size against latency against accuracy."""
+"""The section on what one pays for what: size against speed against accuracy, board by board.
+
+Speed is latency where it was measured and instructions where it was emulated; they never share an axis.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge.measure.advice import Advice, Outcome
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import count_of
 from edge.report.numerals import UNKNOWN, digits, megabytes, percent
 from edge.report.pareto import Front, Point, wilson
-from edge.report.plane import Dot, Span, plane, plane_height
+from edge.report.plane import DOMINATED, FRONT, INACCURATE, SHIP, UNJUDGED, Dot, Span, plane, plane_height
 from edge.report.summary import accuracy_text
 
 _LOOKS = {
-    "front": Key("point-front", "on the front: no other is as good in all respects and better in one"),
-    "dominated": Key("point-dominated", "dominated"),
-    "not judged": Key("point-cross", "not judged"),
+    SHIP: Key("point-ship", "to ship"),
+    FRONT: Key("point-front", "on the front: no other is as good in all respects and better in one"),
+    DOMINATED: Key("point-dominated", "dominated"),
+    INACCURATE: Key("point-inaccurate", "too inaccurate"),
+    UNJUDGED: Key("point-cross", "not judged"),
 }
+_DRAWN = {"SHIP": SHIP, "on the front": FRONT, "dominated": DOMINATED, "too inaccurate": INACCURATE}
+_SPEEDS = {"latency": "Latency", "instructions": "Instructions"}
 
 
-def tradeoff_section(found: Sequence[Front]) -> Section | None:
-    """Return the Pareto fronts, None where nothing was measured."""
-    if not found:
+def tradeoff_section(found: Sequence[Advice]) -> Section | None:
+    """Return the Pareto front of each board, None where there are no two variants to weigh."""
+    weighed = [advice for advice in found if len(advice.front.points) > 1]
+    if not weighed:
         return None
-    charts = [chart for index, front in enumerate(found) for chart in _charts(front, index, several=len(found) > 1)]
-    texts = [text for front in found for text in _texts(front, several=len(found) > 1)]
+    several = len(weighed) > 1
+    speeds = list(dict.fromkeys(advice.front.speed for advice in weighed))
     return Section(
-        key="tradeoff-section", title="Size, latency, accuracy", paragraphs=tuple(texts), charts=tuple(charts)
+        key="tradeoff-section",
+        title=f"Size, {speeds[0] if len(speeds) == 1 else 'speed'}, accuracy",
+        paragraphs=tuple(text for advice in weighed for text in _texts(advice.front, several=several)),
+        charts=tuple(
+            chart for index, advice in enumerate(weighed) for chart in _charts(advice, index, several=several)
+        ),
     )
 
 
-def _charts(front: Front, index: int, *, several: bool) -> list[Chart]:
+def _charts(advice: Advice, index: int, *, several: bool) -> list[Chart]:
+    front = advice.front
     where = f" · {_where(front)}" if several else ""
-    table = _table(front)
+    speed, outcomes = _SPEEDS[front.speed], advice.outcomes
     sizes = Chart(
         key=f"size-{index}",
-        title=f"Latency and size{where}",
-        description=f"Points, latency across, size up; both are better when small. {_said(front.points)}",
+        title=f"{speed} and size{where}",
+        description=f"Points, {front.speed} across, size up; both are better when small. {_said(outcomes)}",
         spec=plane(
-            [Dot(p.label, p.median_ms, p.model_bytes / 1e6, p.standing) for p in front.points],
-            x=_latency(front),
+            [Dot(o.point.label, _across(o.point), o.point.model_bytes / 1e6, _standing(o)) for o in outcomes],
+            x=_span(front),
             y=Span(0.0, max(p.model_bytes for p in front.points) / 1e6 * 1.15 or 1.0, "size (MB)"),
         ),
         height_px=plane_height(),
-        table=table,
-        legend=_legend(front.points),
+        table=_table(advice),
+        legend=_legend(outcomes),
     )
-    known = [point for point in front.points if point.accuracy is not None]
-    return [sizes, _accuracies(front, known, f"accuracy-{index}", where)] if known else [sizes]
+    known = [outcome for outcome in outcomes if outcome.point.accuracy is not None]
+    return [sizes, _accuracies(advice, known, f"accuracy-{index}", where)] if known else [sizes]
 
 
-def _accuracies(front: Front, known: Sequence[Point], key: str, where: str) -> Chart:
-    dots = [_accuracy_dot(point) for point in known]
+def _accuracies(advice: Advice, known: Sequence[Outcome], key: str, where: str) -> Chart:
+    dots = [_accuracy_dot(outcome) for outcome in known]
     low, high = min(dot.low or 0.0 for dot in dots), max(dot.high or 100.0 for dot in dots)
+    speed = advice.front.speed
     return Chart(
         key=key,
-        title=f"Latency and accuracy{where}",
-        description=f"Points, latency across, accuracy up; up and left is better. {_said(known)}",
-        spec=plane(dots, x=_latency(front), y=Span(max(0.0, low - 3), min(100.0, high + 3), "accuracy (%)")),
+        title=f"{_SPEEDS[speed]} and accuracy{where}",
+        description=f"Points, {speed} across, accuracy up; up and left is better. {_said(known)}",
+        spec=plane(dots, x=_span(advice.front), y=Span(max(0.0, low - 3), min(100.0, high + 3), "accuracy (%)")),
         height_px=plane_height(),
-        table=_table(front),
+        table=_table(advice),
         legend=(*_legend(known), Key("whisker", "95 % interval, from the number of pictures")),
     )
 
 
-def _accuracy_dot(point: Point) -> Dot:
+def _accuracy_dot(outcome: Outcome) -> Dot:
+    point = outcome.point
     assert point.accuracy is not None
     low, high = wilson(point.accuracy)
     share = point.accuracy.correct / point.accuracy.of
-    return Dot(point.label, point.median_ms, share * 100, point.standing, low * 100, high * 100)
+    return Dot(point.label, _across(point), share * 100, _standing(outcome), low * 100, high * 100)
 
 
-def _latency(front: Front) -> Span:
-    return Span(0.0, max(p.median_ms for p in front.points) * 1.12 or 1.0, "median latency (ms)")
+def _across(point: Point) -> float:
+    """Return where a point stands on its board's axis: ms, or millions of instructions."""
+    return point.cost if point.median_ms is not None else point.cost / 1e6
 
 
-def _legend(points: Sequence[Point]) -> tuple[Key, ...]:
-    present = {point.standing for point in points}
+def _span(front: Front) -> Span:
+    unit = "median latency (ms)" if front.speed == "latency" else "instructions per inference (million)"
+    return Span(0.0, max(map(_across, front.points)) * 1.12 or 1.0, unit)
+
+
+def _standing(outcome: Outcome) -> str:
+    return _DRAWN.get(outcome.standing, UNJUDGED)
+
+
+def _legend(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
+    present = set(map(_standing, outcomes))
     return tuple(key for standing, key in _LOOKS.items() if standing in present)
 
 
-def _said(points: Sequence[Point]) -> str:
+def _said(outcomes: Sequence[Outcome]) -> str:
     return "; ".join(
-        f"{p.label}: {digits(p.median_ms)} ms, {megabytes(p.model_bytes)} MB, "
-        f"accuracy {accuracy_text(p.accuracy)}, {p.standing}"
-        for p in points
+        f"{(p := each.point).label}: {digits(_across(p))} {_unit(p)}, {megabytes(p.model_bytes)} MB, "
+        f"accuracy {accuracy_text(p.accuracy)}, {each.standing}"
+        for each in outcomes
     )
+
+
+def _unit(point: Point) -> str:
+    return "ms" if point.median_ms is not None else "million instructions"
 
 
 def _where(front: Front) -> str:
@@ -95,7 +126,7 @@ def _texts(front: Front, *, several: bool) -> list[str]:
     texts, where = [], f" on {_where(front)}" if several else ""
     unknown = [point.label for point in front.points if point.accuracy is None]
     if len(unknown) == len(front.points):
-        texts.append(f"The accuracy of no variant{where} is known, so the front weighs latency and size only.")
+        texts.append(f"The accuracy of no variant{where} is known, so the front weighs {front.speed} and size only.")
     elif unknown:
         texts.append(f"The accuracy of {', '.join(unknown)} is unknown; nothing is assumed in its place.")
     pictures = sorted({point.accuracy.of for point in front.points if point.accuracy})
@@ -105,28 +136,30 @@ def _texts(front: Front, *, several: bool) -> list[str]:
     return texts
 
 
-def _table(front: Front) -> Table:
+def _table(advice: Advice) -> Table:
+    front = advice.front
     columns = (
         Column("Variant"),
-        Column("Median (ms)", True),
+        Column("Median (ms)" if front.speed == "latency" else "Instructions (million)", True),
         Column("Size (MB)", True),
         Column("Accuracy", True),
         Column("95 % interval", True),
         Column("Standing"),
         Column("Why"),
     )
-    rows = tuple(_row(point) for point in front.points)
+    rows = tuple(_row(outcome) for outcome in advice.outcomes)
     return Table(caption=f"{_where(front)}: {', '.join(front.objectives)}", columns=columns, rows=rows)
 
 
-def _row(point: Point) -> tuple[str, ...]:
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    point = outcome.point
     span = wilson(point.accuracy) if point.accuracy else None
     return (
         point.label,
-        digits(point.median_ms),
+        digits(_across(point)),
         megabytes(point.model_bytes),
         accuracy_text(point.accuracy),
         f"{percent(span[0])} to {percent(span[1])}" if span else UNKNOWN,
-        point.standing,
-        point.why or "",
+        outcome.standing,
+        outcome.why or "",
     )

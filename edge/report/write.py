@@ -11,12 +11,13 @@ from typing import Any
 from converters.files import write_whole
 from edge import __version__
 from edge.errors import InputError
+from edge.measure.advice import Terms
 from edge.report.compose import compose
 from edge.report.document import Document
 from edge.report.entries import entries_of
 from edge.report.markdown import markdown_of
 from edge.report.page import html_of
-from edge.report.pareto import fronts
+from edge.report.shipping import advice_of
 from edge.report.sources import Material, read_material
 
 SCHEMA = "edge-report/1"
@@ -40,7 +41,14 @@ class Written:
         return asdict(self)
 
 
-def write_report(paths: Sequence[Path], out: Path, *, form: str | None = None, title: str | None = None) -> Written:
+def write_report(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    form: str | None = None,
+    title: str | None = None,
+    terms: Terms | None = None,
+) -> Written:
     """Read measurements (and artifacts), lay them out and write one whole file.
 
     Args:
@@ -48,6 +56,7 @@ def write_report(paths: Sequence[Path], out: Path, *, form: str | None = None, t
         out: The report; nothing half-written is ever seen there.
         form: html, md or json; by default what the suffix of `out` says.
         title: Headline; by default what ran where.
+        terms: Of the advice on what to ship.
 
     Raises:
         InputError: A file cannot be read as what it should be, or `out` is one of them or of an unknown suffix.
@@ -57,8 +66,8 @@ def write_report(paths: Sequence[Path], out: Path, *, form: str | None = None, t
     form = form or format_of(out)
     _refuse_input(paths, out)
     material = read_material(paths)
-    document = compose(material, title=title)
-    text = render(document, material, form=form)
+    document = compose(material, title=title, terms=terms)
+    text = render(document, material, form=form, terms=terms)
     write_whole(out, text)
     return Written(
         path=str(out),
@@ -70,17 +79,18 @@ def write_report(paths: Sequence[Path], out: Path, *, form: str | None = None, t
     )
 
 
-def render(document: Document, material: Material, *, form: str) -> str:
+def render(document: Document, material: Material, *, form: str, terms: Terms | None = None) -> str:
     """Return the report's text in one of FORMATS."""
     if form == "html":
         return html_of(document, measured=_measured(material))
     if form == "md":
         return markdown_of(document)
-    return json.dumps(json_of(document, material), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(json_of(document, material, terms), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def json_of(document: Document, material: Material) -> dict[str, Any]:
-    """Return "edge-report/1": the verdict, the measurements as they were, the artifacts, the derived fronts."""
+def json_of(document: Document, material: Material, terms: Terms | None = None) -> dict[str, Any]:
+    """Return "edge-report/1": the verdict, the measurements as they were, the artifacts, derived fronts and advice."""
+    advice = advice_of(entries_of(material), terms)
     return {
         "schema": SCHEMA,
         "title": document.title,
@@ -88,7 +98,8 @@ def json_of(document: Document, material: Material) -> dict[str, Any]:
         "verdict": asdict(document.verdict),
         "measurements": [one.to_json() for one in material.measurements],
         "artifacts": [asdict(artifact) for artifact in material.artifacts],
-        "pareto": [front.to_json() for front in fronts(entries_of(material))],
+        "pareto": [each.front.to_json() for each in advice],
+        "advice": [each.to_json() for each in advice],
     }
 
 

@@ -27,7 +27,7 @@ def document(*measurements, **options):
 def test_the_order_a_reader_needs():
     keys = [section.key for section in document(*variants(), emulated(real_measurement())).sections]
     assert keys == [
-        "summary", "latency-section", "kernels-section", "tradeoff-section", "instructions-section",
+        "summary", "shipping", "latency-section", "kernels-section", "tradeoff-section", "instructions-section",
         "emulated-kernels-section", "validity-section", "conditions-section", "provenance-section", "unknown-section",
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -52,7 +53,18 @@ def test_without_accuracies_only_latency_and_size_count():
 
 
 def test_emulated_time_is_on_no_front():
-    assert fronts(entries(emulated(real_measurement()))) == ()
+    timed = dataclasses.replace(emulated(real_measurement()), latency_ms=real_measurement().latency_ms)
+    assert fronts(entries(dataclasses.replace(timed, instructions=None))) == ()
+    (front,) = fronts(entries(timed))
+    assert (front.speed, front.objectives) == ("instructions", ("instructions", "size"))
+    assert (front.points[0].median_ms, front.points[0].instructions) == (None, 100e6)
+
+
+def test_milliseconds_and_instructions_are_on_fronts_of_their_own_whatever_the_device_is_called():
+    here = real_measurement()
+    board = dataclasses.replace(emulated(here), device=dataclasses.replace(here.device, facts={"kind": "emulated"}))
+    assert board.device.name == here.device.name
+    assert [front.speed for front in fronts(entries(here, board))] == ["latency", "instructions"]
 
 
 def test_devices_have_fronts_of_their_own():

@@ -1,0 +1,173 @@
+"""The variant to ship on each board, and why the others are not: rules in words, applied board by board.
+
+1. Only variants measured on the same board, with the same runtime and number of threads, are weighed against each
+   other; milliseconds and instructions never are.
+2. An invalid measurement is no ground for advice, nor is one whose sparse kernels ran otherwise than forecast, or whose
+   results would be wrong.
+3. Where the accuracy of two or more is known, a variant of unknown accuracy is not advised, nor one that gives more
+   than `Terms.loss` fewer right answers than the most accurate. Where it is not, speed and size decide, and that is
+   said.
+4. Of what is left, the fastest is advised; of those that are within `Terms.alike` as fast, the smallest file; of equal
+   files the more accurate.
+
+A variant that is advised is on the Pareto front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from edge.measure.fronts import ACCURACY_UNKNOWN, Front, Point, Variant, front_of, groups
+from edge.measure.measurement import Measurement
+
+Standing = Literal["SHIP", "on the front", "dominated", "too inaccurate", "accuracy unknown", "not to be relied on"]
+# Shares of 1 are compared with this much to spare: they are quotients.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`loss`: right answers a variant may have fewer than the best, as a share of 1; `alike`: speeds taken as equal."""
+
+    loss: float = 0.02
+    alike: float = 0.02
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one variant, and why where it needs a reason."""
+
+    point: Point
+    standing: Standing
+    why: str | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to ship on one board: `ship` is None where nothing can be; `sentences` say why, and what to doubt."""
+
+    front: Front
+    outcomes: tuple[Outcome, ...]
+    ship: Point | None
+    sentences: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as `json.dumps` takes it; the points stand in the front."""
+        return {
+            "device": self.front.device,
+            "runtime": self.front.runtime,
+            "threads": self.front.threads,
+            "speed": self.front.speed,
+            "ship": None if self.ship is None else asdict(self.ship),
+            "variants": [
+                {"label": each.point.label, "standing": each.standing, "why": each.why} for each in self.outcomes
+            ],
+            "sentences": list(self.sentences),
+        }
+
+
+def advice_on(measurements: Iterable[Measurement], terms: Terms | None = None) -> tuple[Advice, ...]:
+    """Advise on each board among measurements, in their order; those that say nothing of speed are left out."""
+    variants = (Variant(each, each.accuracy if each.accuracy and each.accuracy.of else None) for each in measurements)
+    return tuple(advise(front_of(group), terms) for group in groups(variants))
+
+
+def advise(front: Front, terms: Terms | None = None) -> Advice:
+    """Choose the variant to ship among those of one front, by the rules above."""
+    terms = terms or Terms()
+    weighed = "accuracy" in front.objectives
+    judged = [point for point in front.points if point.standing != "not judged"]
+    best = max((point.share or 0.0 for point in judged), default=0.0)
+    fit = [point for point in judged if not weighed or (point.share or 0.0) >= best - terms.loss - _ROUNDING]
+    ship = _chosen(fit, terms)
+    outcomes = tuple(_outcome(point, ship, fit, best) for point in front.points)
+    return Advice(front, outcomes, ship, tuple(_sentences(front, outcomes, ship, fit, terms)))
+
+
+def speed_text(point: Point) -> str:
+    """Return "52.2 million instructions" or "12.3 ms"."""
+    if point.median_ms is not None:
+        return f"{_digits(point.median_ms)} ms"
+    return f"{_digits((point.instructions or 0.0) / 1e6)} million instructions"
+
+
+def accuracy_in_words(point: Point) -> str:
+    """Return "accuracy 83.5% (167 of 200)" or "accuracy unknown"."""
+    if point.accuracy is None or point.share is None:
+        return "accuracy unknown"
+    return f"accuracy {point.share:.1%} ({point.accuracy.correct:,} of {point.accuracy.of:,})"
+
+
+def _chosen(fit: Sequence[Point], terms: Terms) -> Point | None:
+    if not fit:
+        return None
+    fastest = min(point.cost for point in fit)
+    alike = [point for point in fit if point.cost <= fastest * (1 + terms.alike)]
+    return min(alike, key=lambda point: (point.model_bytes, -(point.share or 0.0), point.cost))
+
+
+def _outcome(point: Point, ship: Point | None, fit: Sequence[Point], best: float) -> Outcome:
+    if point is ship:
+        return Outcome(point, "SHIP", None)
+    if point.standing == "not judged":
+        return Outcome(point, "accuracy unknown" if point.why == ACCURACY_UNKNOWN else "not to be relied on", point.why)
+    if not any(each is point for each in fit):
+        lost = 100 * (best - (point.share or 0.0))
+        return Outcome(point, "too inaccurate", f"{_digits(lost)} points less accurate than the best")
+    return Outcome(point, "on the front" if point.standing == "front" else "dominated", point.why)
+
+
+def _sentences(
+    front: Front, outcomes: Sequence[Outcome], ship: Point | None, fit: Sequence[Point], terms: Terms
+) -> Iterable[str]:
+    allowed = f"{_digits(100 * terms.loss)} points"
+    if ship is None:
+        yield f"Nothing can be advised for {front.device}: no measurement there can be relied on."
+    else:
+        yield (
+            f"Ship {ship.label} on {front.device}: {speed_text(ship)}, {_megabytes(ship)} MB, "
+            f"{accuracy_in_words(ship)}: {_reason(front, ship, fit, terms)}."
+        )
+    for outcome in outcomes:
+        if outcome.standing == "too inaccurate":
+            yield f"Not {outcome.point.label}: {outcome.why}, {allowed} are allowed."
+        elif outcome.standing in ("accuracy unknown", "not to be relied on"):
+            yield f"Not {outcome.point.label}: {outcome.why}."
+    yield from _doubts(front)
+
+
+def _reason(front: Front, ship: Point, fit: Sequence[Point], terms: Terms) -> str:
+    among = "of all"
+    if "accuracy" in front.objectives:
+        among = f"of those at most {_digits(100 * terms.loss)} points less accurate than the best"
+    if len(fit) == 1:
+        return "the only one that could be weighed" if len(front.points) == 1 else f"the only one {among}"
+    least = "fewest instructions" if front.speed == "instructions" else "lowest latency"
+    fastest = min(point.cost for point in fit)
+    if sum(point.cost <= fastest * (1 + terms.alike) for point in fit) == 1:
+        return f"the {least} {among}"
+    return f"within {terms.alike:.0%} of the {least} {among}, and of these the smallest file"
+
+
+def _doubts(front: Front) -> Iterable[str]:
+    known = [point for point in front.points if point.accuracy is not None]
+    if not known:
+        yield "The accuracy of no variant is known: speed and size alone decided. Measure it before you ship."
+    elif "accuracy" not in front.objectives:
+        yield f"Only the accuracy of {known[0].label} is known: it was not weighed. Measure the others before you ship."
+    counts = sorted({point.accuracy.of for point in known if point.accuracy})
+    if len(counts) > 1:
+        yield f"Accuracies were counted on different numbers of pictures ({' and '.join(map(str, counts))})."
+    if front.speed == "instructions":
+        yield "Instructions are not time: where two are close, measure on the board."
+
+
+def _megabytes(point: Point) -> str:
+    return _digits(point.model_bytes / 1e6)
+
+
+def _digits(value: float) -> str:
+    """Return a number with three significant digits, whole digits kept."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}" if value >= 1e-4 else f"{value:.1e}"

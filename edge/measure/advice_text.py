@@ -1,0 +1,43 @@
+"""Advice for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edge.measure.advice import Advice, Outcome
+from edge.measure.text import figure, threads, wrapped
+
+_NAME = 32
+
+
+def advice_text(found: Sequence[Advice]) -> str:
+    """Return what to ship, a table for each board."""
+    return "\n".join(["What to ship", *(line for each in found for line in ("", *_board(each)))])
+
+
+def _board(advice: Advice) -> Iterator[str]:
+    front = advice.front
+    by = "instructions, which are not time" if front.speed == "instructions" else "median latency"
+    yield from wrapped(f"{front.device}, {front.runtime}, {threads(front.threads)}, by {by}")
+    head = ("", "variant", "million" if front.speed == "instructions" else "ms", "MB", "accuracy", "standing")
+    rows = [head, *(_row(each) for each in sorted(advice.outcomes, key=lambda each: each.point.cost))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for mark, name, *numbers, standing in rows:
+        cells = (cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=False))
+        yield "  ".join([f"{mark:1} {name.ljust(widths[1])}", *cells, standing])
+    for sentence in advice.sentences:
+        yield from wrapped(sentence)
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    point = outcome.point
+    cost = point.cost / 1e6 if point.instructions is not None else point.cost
+    share = "unknown" if point.share is None else f"{point.share:.1%}"
+    mark = ">" if outcome.standing == "SHIP" else ""
+    return mark, _shortened(point.label), figure(cost), figure(point.model_bytes / 1e6), share, outcome.standing
+
+
+def _shortened(name: str) -> str:
+    """Return a name that leaves room for the numbers; what is cut out of its middle is marked."""
+    half = (_NAME - 3) // 2
+    return name if len(name) <= _NAME else f"{name[:half]}...{name[-half:]}"

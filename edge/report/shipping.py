@@ -1,0 +1,65 @@
+"""The section on what to ship: one variant for each board, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.measure.advice import Advice, Terms, advise
+from edge.report.document import Column, Section, Table
+from edge.report.entries import Entry, count_of
+from edge.report.numerals import UNKNOWN, digits, megabytes
+from edge.report.pareto import Point, fronts
+from edge.report.summary import accuracy_text
+
+_RULE = (
+    "Variants are weighed against each other on one board only, with one runtime and one number of threads. Invalid "
+    "measurements, and those whose sparse kernels ran otherwise than forecast, are no ground for advice."
+)
+
+
+def advice_of(entries: Sequence[Entry], terms: Terms | None = None) -> tuple[Advice, ...]:
+    """Return the advice for each board among the entries."""
+    return tuple(advise(front, terms) for front in fronts(entries))
+
+
+def shipping_section(found: Sequence[Advice]) -> Section | None:
+    """Return what to ship on each board, None where there is nothing to choose from."""
+    if not any(len(each.front.points) > 1 for each in found):
+        return None
+    heads = ("Board", "Runtime", "Variant to ship", "Speed", "Size (MB)", "Accuracy")
+    table = Table(
+        caption="The variant to ship, board by board",
+        columns=tuple(Column(head, head == "Size (MB)") for head in heads),
+        rows=tuple(_row(each) for each in found),
+        cards="narrow",
+    )
+    return Section(
+        key="shipping", title="What to ship", paragraphs=(_RULE,), tables=(table,), bullets=tuple(_sentences(found))
+    )
+
+
+def _row(advice: Advice) -> tuple[str, ...]:
+    front, ship = advice.front, advice.ship
+    place = (front.device, f"{front.runtime}, {count_of(front.threads, 'thread')}")
+    if ship is None:
+        return (*place, "none", UNKNOWN, UNKNOWN, UNKNOWN)
+    return (*place, ship.label, _speed(ship), megabytes(ship.model_bytes), accuracy_text(ship.accuracy))
+
+
+def _speed(point: Point) -> str:
+    if point.median_ms is not None:
+        return f"{digits(point.median_ms)} ms"
+    return f"{digits(point.cost / 1e6)} million instructions"
+
+
+def _sentences(found: Sequence[Advice]) -> list[str]:
+    """Return the sentences of all boards, what several say alike once; sentences that name no board get theirs."""
+    said: dict[str, list[str]] = {}
+    for advice in found:
+        for text in advice.sentences:
+            said.setdefault(text, []).append(advice.front.device)
+    several = len({each.front.device for each in found}) > 1
+    return [
+        f"{', '.join(dict.fromkeys(boards))}: {text}" if several and boards[0] not in text else text
+        for text, boards in said.items()
+    ]

@@ -1,0 +1,45 @@
+"""The section on sparse kernels: what was forecast from the file, what ran, and whether that is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.measure.sparse import SparseVerdict
+from edge.measure.sparse_proof import verdict_on
+from edge.report.document import Column, Section, Table
+from edge.report.entries import Entry
+from edge.report.numerals import UNKNOWN
+from edge.report.summary import DISAGREES, WRONG, sparse_text
+
+_HOW = (
+    "The forecast is made from the file alone, for the board's processor and runtime. The proof comes from the board: "
+    "the kernels' names, or on emulated boards the functions whose instructions were counted."
+)
+
+
+def sparse_section(entries: Sequence[Entry]) -> Section | None:
+    """Return forecast and proof of each measurement, None where no file has anything that sparse kernels could run."""
+    found = [(entry, verdict) for entry in entries if (verdict := verdict_on(entry.measurement)) is not None]
+    if not any(verdict.predicted.of != 0 for _, verdict in found):
+        return None
+    heads = ("Variant", "Forecast", "Ran", "Proof by", "Forecast and proof", "Verdict")
+    table = Table(
+        caption="1x1 convolutions on sparse kernels",
+        columns=tuple(Column(head) for head in heads),
+        rows=tuple(_row(entry, verdict) for entry, verdict in found),
+        cards="narrow",
+    )
+    return Section(key="sparse-section", title="Sparse kernels", paragraphs=(_HOW,), tables=(table,))
+
+
+def _row(entry: Entry, verdict: SparseVerdict) -> tuple[str, ...]:
+    predicted = verdict.predicted
+    forecast = UNKNOWN if predicted.ran is None else f"{predicted.ran or 'none'} of {predicted.of}"
+    return (
+        entry.label,
+        f"{forecast}, {WRONG}" if predicted.corrupts else forecast,
+        sparse_text(entry),
+        verdict.proof or UNKNOWN,
+        {True: "agree", False: DISAGREES, None: UNKNOWN}[verdict.agrees],
+        verdict.text,
+    )
