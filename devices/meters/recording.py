@@ -17,7 +17,7 @@ from devices.meters import columns
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_from_json
-from devices.meters.trace_file import DATA, DONE, HEAD, TraceWriter, read_chunks
+from devices.meters.trace_file import DATA, HEAD, TraceWriter, read_chunks
 from firmware_tools.trace import Trace
 
 MOST_SAMPLES = 100_000_000  # about 3.3 GB in memory, or 17 minutes at 100,000 a second
@@ -81,7 +81,8 @@ def load_recording(path: Path, *, most_samples: int = MOST_SAMPLES) -> Recording
             return _Reading(most_samples).all_of(read_chunks(file))
     except RecordingError as error:
         raise RecordingError(
-            f"{path} is no recording: {error}", hint=error.hint or "recordings are made by `edge meter record`"
+            f"{path} cannot be used as a recording: {error}",
+            hint=error.hint or "`edge meter record` makes recordings",
         ) from error
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
