@@ -1,0 +1,1 @@
+"""Energy per inference: clock alignment, integration, uncertainty and validity, from a meter's trace to one value."""

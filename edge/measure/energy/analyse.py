@@ -1,0 +1,265 @@
+"""From a recording and the board's own account of the run to the energy of an inference."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.meters.contract import MeterInfo
+from edge.measure.energy import budget
+from edge.measure.energy.align import Aligned, ClockEvidence, align
+from edge.measure.energy.align_clock import RoundTrip
+from edge.measure.energy.power import Power, effective_rate_hz, power_of, samples_are
+from edge.measure.energy.rules import Evidence, judge
+from edge.measure.energy.schedule import Runs, Schedule, Stretch
+from edge.measure.energy.value import (
+    Alignment,
+    Drawing,
+    Energy,
+    EnergyWindow,
+    Idle,
+    MeterRef,
+)
+from edge.measure.statistics import median
+from firmware_tools.trace import Trace
+
+Array = NDArray[np.float64]
+DRAWN_POINTS = 2000
+_FEWEST_SAMPLES = 20
+_IDLE_BLOCKS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyRun:
+    """All that one energy run brought: the meter's side, the board's side, and what ties their clocks."""
+
+    info: MeterInfo
+    trace: Trace
+    arrivals: Array
+    schedule: Schedule
+    before: tuple[RoundTrip, ...]
+    after: tuple[RoundTrip, ...]
+    trigger_asked: bool = False
+    machine: str | None = None
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """No energy can be stated, and why."""
+
+    reasons: tuple[str, ...]
+
+
+def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasured:
+    """Align, integrate, and judge.
+
+    Args:
+        run: What was recorded.
+        only: Use this method of alignment alone; by default the most certain one.
+    """
+    if len(run.trace) < _FEWEST_SAMPLES:
+        return NotMeasured((f"the meter gave {len(run.trace)} samples, at least {_FEWEST_SAMPLES} are needed",))
+    if not run.schedule.windows:
+        return NotMeasured(("the board ran no window",))
+    power = power_of(run.trace, run.info.kind, polled=run.info.clock == "host")
+    aligned = align(ClockEvidence(
+        run.schedule, run.trace, power, run.arrivals, run.before, run.after,
+        meter_has_clock=run.info.clock == "meter", has_trigger=run.info.has_trigger,
+    ))  # fmt: skip
+    chosen = next((each for each in aligned.found if only in (None, each.method)), None)
+    if chosen is None:
+        return NotMeasured(tuple(f"{each.method}: {each.reason}" for each in aligned.refused))
+    outside = _outside(run.schedule, power, chosen)
+    return outside or _Found(run, power, aligned, chosen).energy()
+
+
+def _outside(schedule: Schedule, power: Power, alignment: Alignment) -> NotMeasured | None:
+    for number, window in enumerate(schedule.windows, 1):
+        begin, end = alignment.meter_s(window.begin_s), alignment.meter_s(window.end_s)
+        if not power.covers(begin, end):
+            return NotMeasured((f"the recording ({power.begin_s:.3f} to {power.end_s:.3f} s) does not hold window "
+                                f"{number} ({begin:.3f} to {end:.3f} s)",))  # fmt: skip
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """An aligned run, on its way to a value."""
+
+    run: EnergyRun
+    power: Power
+    aligned: Aligned
+    alignment: Alignment
+
+    def energy(self) -> Energy:
+        idle, idle_uncertainty_w = self._idle()
+        windows = tuple(self._window(each, idle) for each in self.run.schedule.windows)
+        lines = budget.components(budget.Basis(
+            self.run.trace, self.power, self.alignment, self.run.schedule.windows, windows,
+            self.run.info.gain_uncertainty, self.run.info.offset_uncertainty_w, idle_uncertainty_w,
+        ))  # fmt: skip
+        repeated, freedom = len(windows) > 1, [line.degrees_of_freedom for line in lines]
+        net = [each.net_j / each.runs for each in windows if each.net_j is not None]
+        open_j = next(line.gross_j for line in lines if line.name == "alignment")
+        gross_j = median([each.gross_j / each.runs for each in windows])
+        verdict = judge(self._evidence(windows, idle, open_j / gross_j if gross_j > 0 else 1.0))
+        moved = self._from_begin(self.alignment)
+        return Energy(
+            gross_j=budget.quantity(
+                gross_j,
+                list(zip([line.gross_j for line in lines], freedom, strict=True)),
+                repeated=repeated,
+            ),
+            net_j=budget.quantity(
+                median(net), list(zip([line.net_j or 0.0 for line in lines], freedom, strict=True)), repeated=repeated
+            )
+            if net
+            else None,
+            mean_w=sum(each.gross_j for each in windows) / sum(each.seconds for each in self.run.schedule.windows),
+            peak_w=max(each.peak_w for each in windows),
+            inferences=sum(each.runs for each in windows),
+            windows=windows,
+            idle=idle,
+            components=lines,
+            meter=self._meter(),
+            alignment=moved,
+            refused=self.aligned.refused,
+            samples=len(self.run.trace),
+            lost=self.run.trace.lost,
+            damaged=self.run.trace.damaged,
+            trace_sha256=digest(self.run.trace),
+            trace=drawing(self.power, moved),
+            is_estimate=self.run.info.is_estimate,
+            reasons=verdict.reasons,
+            unknown=verdict.unknown,
+        )
+
+    @property
+    def _origin_s(self) -> float:
+        return self.run.schedule.whole.begin_s
+
+    def _from_begin(self, alignment: Alignment) -> Alignment:
+        """Return the alignment of a board's clock that begins with the run."""
+        at = alignment.meter_s(self._origin_s)
+        return Alignment(
+            alignment.method, at, alignment.drift, 0.0, alignment.uncertainty_s, alignment.drift_uncertainty,
+            alignment.detail,
+        )  # fmt: skip
+
+    def _on_meter(self, stretch: Stretch, margin_s: float = 0.0) -> tuple[float, float]:
+        begin, end = self.alignment.meter_s(stretch.begin_s), self.alignment.meter_s(stretch.end_s)
+        return begin + margin_s, end - margin_s
+
+    def _window(self, runs: Runs, idle: Idle | None) -> EnergyWindow:
+        begin, end = self._on_meter(runs)
+        # The mean is taken on the meter's clock and the time on the board's: the board's quartz is the better one.
+        mean_w = self.power.mean_w(begin, end)
+        inside = self.power.samples_within(begin, end)
+        return EnergyWindow(
+            begin_s=runs.begin_s - self._origin_s,
+            end_s=runs.end_s - self._origin_s,
+            runs=runs.count,
+            gross_j=mean_w * runs.seconds,
+            net_j=None if idle is None else (mean_w - self._idle_w(idle, runs)) * runs.seconds,
+            mean_w=mean_w,
+            peak_w=float(inside.max()) if len(inside) else mean_w,
+            missing_s=self.power.missing_s(begin, end),
+        )
+
+    def _idle_w(self, idle: Idle, runs: Runs) -> float:
+        """Return the idle power at a window: on the line from before to after."""
+        before, after = ((each.begin_s + each.end_s) / 2 for each in self.run.schedule.idle)
+        share = ((runs.begin_s + runs.end_s) / 2 - before) / (after - before)
+        return idle.before_w + share * (idle.after_w - idle.before_w)
+
+    def _idle(self) -> tuple[Idle | None, float | None]:
+        """Return the idle power with its standard uncertainty: noise, and a change nobody saw the course of."""
+        margin = 3 * self.alignment.uncertainty_s + 2 * self.power.step_s
+        spans = [self._on_meter(each, margin) for each in self.run.schedule.idle]
+        if len(spans) != 2 or not all(self.power.covers(*span) for span in spans):
+            return None, None
+        means, noises = zip(*(self._blocks(*span) for span in spans), strict=True)
+        before, after = means
+        idle = Idle(
+            before_w=before,
+            after_w=after,
+            drift=after / before - 1 if before > 0 else 0.0,
+            seconds=sum(each.seconds for each in self.run.schedule.idle),
+        )
+        return idle, float(np.sqrt(sum(noise**2 for noise in noises) / 4 + (after - before) ** 2 / 12))
+
+    def _blocks(self, begin: float, end: float) -> tuple[float, float]:
+        """Return mean power and the standard uncertainty of it, from the means of blocks (noise is not white)."""
+        edges = np.linspace(begin, end, _IDLE_BLOCKS + 1)
+        means = np.diff(self.power.joules_until(edges)) / np.diff(edges)
+        return float(means.mean()), float(means.std(ddof=1)) / _IDLE_BLOCKS**0.5
+
+    def _meter(self) -> MeterRef:
+        info, begin_end = self.run.info, self._on_meter(self.run.schedule.whole)
+        inside = self.power.samples_within(*begin_end)
+        return MeterRef(
+            kind=info.kind,
+            name=info.name,
+            identity=info.identity,
+            settings=dict(info.settings),
+            nominal_rate_hz=info.nominal_rate_hz,
+            effective_rate_hz=effective_rate_hz(inside, begin_end[1] - begin_end[0]),
+            gain_uncertainty=info.gain_uncertainty,
+            offset_uncertainty_w=info.offset_uncertainty_w,
+            accuracy_source=info.accuracy_source,
+            clock=info.clock,
+            has_trigger=info.has_trigger,
+            samples_are=samples_are(info.kind),
+        )
+
+    def _evidence(self, windows: tuple[EnergyWindow, ...], idle: Idle | None, alignment_share: float) -> Evidence:
+        time, schedule = self.run.trace.time_s, self.run.schedule
+        inside = np.zeros(len(time), dtype=np.bool_)
+        for each in schedule.windows:
+            low, high = np.searchsorted(time, self._on_meter(each))
+            inside[low:high] = True
+        return Evidence(
+            meter=self._meter(),
+            trace=self.run.trace,
+            windows=windows,
+            in_windows=inside,
+            idle=idle,
+            alignment=self.alignment,
+            alignment_share=alignment_share,
+            refused=self.aligned.refused,
+            contradictions=self.aligned.contradictions([each.begin_s for each in schedule.windows]),
+            trigger_asked=self.run.trigger_asked,
+            conditions=schedule.conditions,
+            machine=self.run.machine,
+        )
+
+
+def digest(trace: Trace) -> str:
+    """Return the SHA-256 of a trace: its times, powers and inputs as little-endian bytes."""
+    sha = hashlib.sha256()
+    for column in (trace.time_s.astype("<f8"), trace.power_w.astype("<f8"), trace.inputs):
+        sha.update(np.ascontiguousarray(column).tobytes())
+    return sha.hexdigest()
+
+
+def drawing(power: Power, alignment: Alignment, points: int = DRAWN_POINTS) -> Drawing:
+    """Return the trace for drawing: every sample where they are few, else stretches of equal length."""
+    edges = np.linspace(power.samples_s[0], power.samples_s[-1], min(points, len(power.samples_s)) + 1)
+    at = np.clip(np.searchsorted(power.samples_s, edges[:-1]), 0, len(power.samples_s) - 1)
+    at = np.unique(at)
+    counts = np.diff(np.append(at, len(power.samples_s)))
+    middle = np.add.reduceat(power.samples_s, at) / counts
+    board = (middle - alignment.offset_s) / (1 + alignment.drift)
+    return Drawing(
+        time_s=_rounded(board, 4),
+        min_w=_rounded(np.minimum.reduceat(power.samples_w, at), 5),
+        max_w=_rounded(np.maximum.reduceat(power.samples_w, at), 5),
+        mean_w=_rounded(np.add.reduceat(power.samples_w, at) / counts, 5),
+    )
+
+
+def _rounded(values: Array, places: int) -> tuple[float, ...]:
+    return tuple(round(float(each), places) for each in values)

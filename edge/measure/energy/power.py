@@ -1,0 +1,142 @@
+"""Power over time as a function that can be integrated between any two moments, gaps counted.
+
+What a sample stands for depends on the meter. One that averages over its conversion (INA226 and its like, or a
+difference of counters) gives the mean of the time since the sample before: its power holds over (t[i-1], t[i]]. One
+whose samples are moments is joined by straight lines. The sum over samples of power, unweighted, is wrong for both
+where they are unevenly spaced (exo-explore/exo#2038).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_tools.trace import Trace
+
+Array = NDArray[np.float64]
+AVERAGES, MOMENTS = "averages since the sample before", "moments, joined by straight lines"
+# Meters whose samples are means of the time before their stamp: averaging converters, and counters of energy.
+_AVERAGING = ("edge", "hwmon", "rapl")
+# How late power may show a load, standard uncertainty: capacitors of the supply let it follow within about 4 ms
+# (rectangular, uncorrected: 4 ms / sqrt(3)). An assumption; boards and supplies differ.
+_SUPPLY_LAG_S = 0.0023
+# A distance between samples beyond so many times the usual one is a gap; polled meters are irregular by nature.
+_GAP, _GAP_POLLED = 1.75, 5.0
+
+
+def samples_are(kind: str) -> str:
+    """Return what the samples of a kind of meter stand for."""
+    return AVERAGES if kind in _AVERAGING else MOMENTS
+
+
+@dataclass(frozen=True, eq=False)
+class Power:
+    """Power in watts over [begin_s, end_s] of the meter's clock, made of pieces on which it is a straight line.
+
+    Attributes:
+        nodes_s: Where the pieces meet.
+        left_w: Power at the begin of each piece.
+        right_w: Power at its end.
+        missing: 1 for a piece that bridges a gap, else 0.
+        step_s: The usual distance of two samples.
+        samples_s: When the samples were taken.
+        samples_w: What they said.
+    """
+
+    nodes_s: Array
+    left_w: Array
+    right_w: Array
+    missing: Array
+    step_s: float
+    samples_s: Array
+    samples_w: Array
+
+    @property
+    def begin_s(self) -> float:
+        """The first moment it is known at."""
+        return float(self.nodes_s[0])
+
+    @property
+    def end_s(self) -> float:
+        """The last moment it is known at."""
+        return float(self.nodes_s[-1])
+
+    @property
+    def lag_s(self) -> float:
+        """Standard uncertainty of the delay of power against load: the supply's, and the place within a sample.
+
+        Chips that convert voltage and current one after the other do not say which part of the time each one covers.
+        """
+        return float(np.hypot(_SUPPLY_LAG_S, self.step_s / 12**0.5))
+
+    def joules_until(self, moments_s: Array) -> Array:
+        """Return the integral from the begin to each moment; moments outside are moved to the nearest end."""
+        return _integral(self.nodes_s, self.left_w, self.right_w, moments_s)
+
+    def mean_w(self, begin_s: float, end_s: float) -> float:
+        """Return the mean power between two moments, weighted by time."""
+        low, high = self.joules_until(np.array([begin_s, end_s]))
+        return float(high - low) / (end_s - begin_s)
+
+    def missing_s(self, begin_s: float, end_s: float) -> float:
+        """Return for how long there was no sample."""
+        low, high = _integral(self.nodes_s, self.missing, self.missing, np.array([begin_s, end_s]))
+        return float(high - low)
+
+    def gaps(self, begin_s: float, end_s: float) -> int:
+        """Return how many gaps reach into a stretch."""
+        inside = (self.nodes_s[:-1] < end_s) & (self.nodes_s[1:] > begin_s)
+        return int(np.count_nonzero(self.missing[inside]))
+
+    def samples_within(self, begin_s: float, end_s: float) -> Array:
+        """Return the samples of a stretch, in watts."""
+        low, high = np.searchsorted(self.samples_s, [begin_s, end_s], side="right")
+        return self.samples_w[low:high]
+
+    def covers(self, begin_s: float, end_s: float) -> bool:
+        """Tell whether a stretch lies within what was recorded."""
+        return self.begin_s <= begin_s < end_s <= self.end_s
+
+
+def power_of(trace: Trace, kind: str, *, polled: bool) -> Power:
+    """Return the power a trace of at least three samples tells of; `polled` allows larger distances between samples."""
+    time, watts = trace.time_s, trace.power_w
+    steps = np.diff(time)
+    step = float(np.median(steps))
+    gap = steps > step * (_GAP_POLLED if polled else _GAP)
+    averages = samples_are(kind) == AVERAGES
+    return (_averaged if averages else _joined)(time, watts, gap, step)
+
+
+def effective_rate_hz(watts: Array, seconds: float) -> float:
+    """Return how often per second the reading changed: polling faster than a meter converts repeats its readings."""
+    return float(np.count_nonzero(np.diff(watts))) / seconds if seconds > 0 else 0.0
+
+
+def _averaged(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
+    """Hold each sample since the one before; after a gap for the usual distance only, the gap itself is bridged."""
+    # Each sample i > 0 has the piece that ends at it; one after a gap has a second, bridging piece before that.
+    held = np.concatenate([watts, (watts[:-1] + watts[1:])[gap] / 2])
+    bridges = np.concatenate([np.zeros(len(time)), np.ones(int(gap.sum()))])
+    ends = np.concatenate([time, time[1:][gap] - step])
+    order = np.argsort(ends, kind="stable")
+    level = held[order]
+    nodes = np.concatenate([[time[0] - step], ends[order]])
+    return Power(nodes, level, level, bridges[order], step, time, watts)
+
+
+def _joined(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
+    return Power(time, watts[:-1], watts[1:], gap.astype(np.float64), step, time, watts)
+
+
+def _integral(nodes: Array, left: Array, right: Array, moments: Array) -> Array:
+    lengths = np.diff(nodes)
+    whole = np.concatenate([[0.0], np.cumsum(lengths * (left + right) / 2)])
+    inside = np.clip(moments, nodes[0], nodes[-1])
+    at = np.clip(np.searchsorted(nodes, inside, side="right") - 1, 0, len(lengths) - 1)
+    since = inside - nodes[at]
+    slope = (right - left)[at] / lengths[at]
+    done: Array = whole[at] + since * (left[at] + slope * since / 2)
+    return done

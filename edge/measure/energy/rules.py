@@ -1,0 +1,211 @@
+"""When an energy may be believed: rules as data, like those of latency, each with its limit and its sentence.
+
+Windows of at least 10 s and 10 inferences, five of them and their median, losses of at most 0.1 %: as MLPerf Tiny has
+them (mlcommons/tiny: benchmark/runner/main.py, 209-224; eembc/energyrunner: README.md, emon-drop-thresh-pct). The
+conditions are judged by the rules of latency on the samples taken between the windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.measure import validity
+from edge.measure.conditions import Sample
+from edge.measure.energy.value import Alignment, EnergyWindow, Idle, MeterRef, Refused
+from edge.measure.measurement import Validity
+from edge.measure.plan import Plan
+from edge.measure.statistics import relative_spread
+from edge.measure.validity import Answer, Broken, Unknown
+from firmware_tools.trace import Trace
+
+WINDOWS, WINDOW_S, INFERENCES = 5, 10.0, 10
+_CONDITIONS = ("other processes", "hypervisor", "governor", "clock", "throttling", "temperature")
+_COUNTING = ("edge", "ppk2")  # meters that number their samples
+_FEWEST_VALUES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the rules look at."""
+
+    meter: MeterRef
+    trace: Trace
+    windows: tuple[EnergyWindow, ...]
+    in_windows: NDArray[np.bool_]
+    idle: Idle | None
+    alignment: Alignment
+    alignment_share: float  # standard uncertainty of the energy by alignment, relative
+    refused: tuple[Refused, ...]
+    contradictions: tuple[str, ...]
+    trigger_asked: bool
+    conditions: tuple[Sample, ...]
+    machine: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: its limit and the check against it."""
+
+    name: str
+    limit: float
+    check: Callable[[Evidence, float], Answer]
+
+
+def judge(evidence: Evidence, rules: Sequence[Rule] | None = None) -> Validity:
+    """Apply all rules, and those on the conditions."""
+    answers = [rule.check(evidence, rule.limit) for rule in (RULES if rules is None else rules)]
+    reasons = tuple(answer.reason for answer in answers if isinstance(answer, Broken))
+    unknown = tuple(answer.reason for answer in answers if isinstance(answer, Unknown))
+    around = validity.judge(
+        validity.Evidence(Plan(), (), (), evidence.conditions, evidence.machine),
+        [rule for rule in validity.RULES if rule.name in _CONDITIONS],
+    )
+    return validity.joined([Validity(not reasons, reasons, unknown), around])
+
+
+def _enough_windows(evidence: Evidence, limit: float) -> Answer:
+    count = len(evidence.windows)
+    return Broken(f"the number of windows is {count}, at least {limit:g} are needed") if count < limit else None
+
+
+def _long_windows(evidence: Evidence, limit: float) -> Answer:
+    shortest = min(_lengths(evidence))
+    # The last inference ends a window, so one that was asked to last 10 s does.
+    return Broken(f"a window lasts {shortest:.4g} s, at least {limit:g} s are needed") if shortest < limit else None
+
+
+def _enough_inferences(evidence: Evidence, limit: float) -> Answer:
+    fewest = min(window.runs for window in evidence.windows)
+    return Broken(f"a window holds {fewest} inferences, at least {limit:g} are needed") if fewest < limit else None
+
+
+def _small_spread(evidence: Evidence, limit: float) -> Answer:
+    spread = relative_spread([window.gross_j / window.runs for window in evidence.windows])
+    if spread is None:
+        return Unknown("the spread of the windows: there are fewer than two")
+    return (
+        Broken(f"the windows' energies differ by {spread:.1%}, at most {limit:.0%} is allowed")
+        if (spread > limit)
+        else None
+    )
+
+
+def _few_lost(evidence: Evidence, limit: float) -> Answer:
+    trace = evidence.trace
+    share = trace.lost / max(1, trace.lost + len(trace))
+    missing = sum(window.missing_s for window in evidence.windows) / max(1e-9, sum(_lengths(evidence)))
+    if share > limit or missing > limit:
+        return Broken(
+            f"{trace.lost} of {trace.lost + len(trace)} samples were lost, and {missing:.2%} of the windows' time has "
+            f"none; at most {limit:.1%} is allowed"
+        )
+    if evidence.meter.kind not in _COUNTING:
+        return Unknown(f"lost samples: {evidence.meter.name} does not number them")
+    return None
+
+
+def _few_damaged(evidence: Evidence, limit: float) -> Answer:
+    damaged, samples = evidence.trace.damaged, len(evidence.trace)
+    if damaged <= limit * (damaged + samples):
+        return None
+    return Broken(
+        f"{damaged} frames or samples of the meter were damaged or beyond its range, at most {limit:.1%} is allowed"
+    )
+
+
+def _still_idle(evidence: Evidence, limit: float) -> Answer:
+    idle = evidence.idle
+    if idle is None:
+        return Unknown("the idle power: it was not measured, so no net energy is known")
+    if abs(idle.drift) <= limit:
+        return None
+    return Broken(
+        f"the idle power changed from {idle.before_w:.3g} W before to {idle.after_w:.3g} W after the windows, by "
+        f"{abs(idle.drift):.1%}, at most {limit:.0%} is allowed"
+    )
+
+
+def _more_than_idle(evidence: Evidence, limit: float) -> Answer:
+    if evidence.idle is None:
+        return None
+    idle = (evidence.idle.before_w + evidence.idle.after_w) / 2
+    lowest = min(window.mean_w for window in evidence.windows)
+    if lowest > idle + limit:
+        return None
+    return Broken(f"a window drew {lowest:.3g} W, no more than the idle board's {idle:.3g} W")
+
+
+def _certain_alignment(evidence: Evidence, limit: float) -> Answer:
+    share, alignment = evidence.alignment_share, evidence.alignment
+    if share <= limit:
+        return None
+    return Broken(
+        f"the clocks are aligned to {1e3 * alignment.uncertainty_s:.3g} ms ({alignment.method}), which leaves "
+        f"{share:.1%} of the energy open, at most {limit:.0%} is allowed"
+    )
+
+
+def _agreeing_alignments(evidence: Evidence, limit: float) -> Answer:
+    said = evidence.contradictions
+    return Broken(f"the alignments contradict each other: {'; '.join(said)}") if len(said) > limit else None
+
+
+def _trigger_seen(evidence: Evidence, limit: float) -> Answer:
+    if not evidence.trigger_asked:
+        return None
+    why = [each.reason for each in evidence.refused if each.method == "trigger edges"]
+    return Broken(f"the trigger line was asked for and could not be used: {why[0]}") if len(why) > limit else None
+
+
+def _fast_enough(evidence: Evidence, limit: float) -> Answer:
+    rate = evidence.meter.effective_rate_hz
+    if rate is None:
+        return Unknown("how often the readings changed")
+    readings, shortest = rate * min(_lengths(evidence)), min(_lengths(evidence))
+    if readings >= limit:
+        return None
+    return Broken(
+        f"the readings changed {rate:.3g} times per second, {readings:.3g} times in a window of {shortest:.3g} s, at "
+        f"least {limit:g} are needed"
+    )
+
+
+def _within_range(evidence: Evidence, limit: float) -> Answer:
+    current = evidence.trace.current_a[evidence.in_windows]
+    watts = evidence.trace.power_w[evidence.in_windows]
+    values = current if np.isfinite(current).all() else watts
+    if len(np.unique(values)) < _FEWEST_VALUES:
+        return Unknown("whether the meter was beyond its range: too few different readings")
+    share = float(np.mean(values == values.max()))
+    return (
+        Broken(
+            f"{share:.0%} of the readings in the windows are the highest of all: the meter was at the end of its range"
+        )
+        if share > limit
+        else None
+    )
+
+
+def _lengths(evidence: Evidence) -> list[float]:
+    return [window.end_s - window.begin_s for window in evidence.windows]
+
+
+RULES = (
+    Rule("windows", WINDOWS, _enough_windows),
+    Rule("window length", WINDOW_S, _long_windows),
+    Rule("inferences", INFERENCES, _enough_inferences),
+    Rule("spread", 0.10, _small_spread),
+    Rule("lost samples", 0.001, _few_lost),
+    Rule("damaged frames", 0.001, _few_damaged),
+    Rule("idle drift", 0.05, _still_idle),
+    Rule("more than idle", 0.0, _more_than_idle),
+    Rule("alignment", 0.01, _certain_alignment),
+    Rule("agreement", 0, _agreeing_alignments),
+    Rule("trigger", 0, _trigger_seen),
+    Rule("effective rate", 20, _fast_enough),
+    Rule("range", 0.2, _within_range),
+)
