@@ -25,6 +25,7 @@ COMMANDS = {
     "rollback": ("edge.cli.rollback", "Make an earlier release serve again."),
     "compare": ("edge.cli.compare", "Decide whether one measurement is slower than another."),
     "report": ("edge.cli.report", "Draw measurements as one HTML page, Markdown or JSON."),
+    "coral": ("edge.cli.coral", "Say how models share Edge TPUs; cut a model for several."),
     "devices": ("edge.cli.devices", "List the devices and what they are."),
     "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
 }
