@@ -27,6 +27,8 @@ JOBS = {
     "infer": "edge.agent.infer",
     "latency": "edge.agent.latency",
     "sustain": "edge.agent.sustain",
+    "clock": "edge.agent.clock",
+    "energy": "edge.agent.energy",
     "kernels": "edge.agent.kernels",
     "golden": "edge.agent.golden",
     "store_lock": "edge.agent.store_lock:lock",
