@@ -48,7 +48,6 @@ def save_recording(path: Path, recording: Recording) -> None:
     Raises:
         RecordingWriteError: It could not be written; what was at the path is untouched.
     """
-    notes = {**recording.notes, **({"incomplete": recording.incomplete} if recording.incomplete else {})}
     draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +55,10 @@ def save_recording(path: Path, recording: Recording) -> None:
         os.close(descriptor)
         draft = Path(name)
         draft.chmod(0o644)
-        with TraceWriter(draft, recording.info, notes=notes, created=recording.created, replace=True) as writer:
+        with TraceWriter(
+            draft, recording.info, notes=recording.notes, created=recording.created, incomplete=recording.incomplete,
+            replace=True,
+        ) as writer:  # fmt: skip
             writer.add(recording.trace, recording.arrivals)
         draft.replace(path)
     except RecordingWriteError as error:
@@ -101,6 +103,7 @@ class _Reading:
         self._samples = 0
         self._head: dict[str, Any] | None = None
         self._is_done = False
+        self._told: object = None
 
     def all_of(self, chunks: Iterator[tuple[bytes, bytes]]) -> Recording:
         """Take chunks up to the end, or to where the file is cut or damaged."""
@@ -145,27 +148,28 @@ class _Reading:
 
     def _check_totals(self, content: bytes) -> None:
         lost, damaged = sum(part.lost for part in self._parts), sum(part.damaged for part in self._parts)
-        if _object(content) != {"samples": self._samples, "lost": lost, "damaged": damaged}:
+        totals = _object(content)
+        self._told = totals.pop("incomplete", None)
+        if totals != {"samples": self._samples, "lost": lost, "damaged": damaged}:
             raise RecordingError("chunks are missing from it")
+        if self._told is not None and not isinstance(self._told, str):
+            raise RecordingError("its end has a field of the wrong type")
         self._is_done = True
 
     def _recording(self, head: dict[str, Any], incomplete: str | None) -> Recording:
-        notes = dict(head["notes"])
-        told = notes.pop("incomplete", None)
         if not self._is_done and incomplete is None:
             incomplete = "the file ends early: its writer was stopped"
+        if incomplete is None and isinstance(self._told, str):
+            incomplete = self._told
         pairs = np.concatenate(self._arrivals) if self._arrivals else np.empty((0, 2))
-        return Recording(head["meter"], Trace.joined(self._parts), pairs, head["created"], notes, incomplete or told)
+        return Recording(head["meter"], Trace.joined(self._parts), pairs, head["created"], head["notes"], incomplete)
 
 
 def _header(content: bytes) -> dict[str, Any]:
     raw = _object(content)
     notes = raw.get("notes")
-    told = notes.get("incomplete") if isinstance(notes, dict) else None
     if set(raw) != {"created", "meter", "notes"} or not isinstance(raw["created"], str) or not isinstance(notes, dict):
         raise RecordingError("its head has not the fields it must have")
-    if told is not None and not isinstance(told, str):
-        raise RecordingError("its head has a field of the wrong type")
     return {**raw, "meter": info_from_json(raw["meter"])}
 
 

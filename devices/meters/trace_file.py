@@ -8,8 +8,9 @@ A file begins with the 8 bytes "edgetrc1". Chunks follow, each with a check sum 
     check    u32, little endian: CRC-32 (as zlib's) of kind, length and content
 
 HEAD comes first, once: JSON {"created", "meter", "notes"} in UTF-8; "meter" has the fields of a MeterInfo. DATA holds
-samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged"}, what the file must hold in all. A file
-without DONE was cut: its writer was killed, or the disk was full. What stands before the cut, or before a chunk whose
+samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged", "incomplete"}, what the file must hold
+in all, and why the recording ends before it should, or null. A file without DONE was cut: its writer was killed, or the
+disk was full. What stands before the cut, or before a chunk whose
 check sum is wrong, is good. A chunk goes to the kernel in one piece, about once in a second, and nothing waits for the
 disk: a power cut may take the last seconds, which the check sums show.
 """
@@ -47,17 +48,19 @@ _CHUNK_S = 1.0
 
 
 class TraceWriter:
-    """Writes a recording while it is made; a context manager. Leaving it on an error leaves a cut file.
+    """Writes a recording while it is made; a context manager. Left on an error, the file says which.
 
     Args:
         path: A new file, unless `replace`.
         notes: JSON values that are kept with the recording.
+        incomplete: Why the recording ends before it should.
     """
 
     def __init__(
         self, path: Path, info: MeterInfo, *, notes: Mapping[str, Any] | None = None, created: str | None = None,
-        replace: bool = False,
+        incomplete: str | None = None, replace: bool = False,
     ) -> None:  # fmt: skip
+        self._incomplete = incomplete
         self._path, self._info, self._replace = path, info, replace
         self._notes, self._created = dict(notes or {}), created or now()
         self._file: int | None = None
@@ -100,9 +103,10 @@ class TraceWriter:
         try:
             if self._file is not None:
                 self.flush()
-                if kind is None:
-                    totals = {"samples": self._samples, "lost": self._lost, "damaged": self._damaged}
-                    self._write(_framed(DONE, _json(totals)))
+                failed = (str(error) or kind.__name__) if kind else None
+                totals = {"samples": self._samples, "lost": self._lost, "damaged": self._damaged,
+                          "incomplete": self._incomplete or failed}  # fmt: skip
+                self._write(_framed(DONE, _json(totals)))
         except RecordingWriteError:
             if kind is None:  # else the first error says more
                 raise

@@ -1,0 +1,147 @@
+"""FNIRSI's USB testers FNB48, FNB48S, FNB58 and C1, through the kernel's hidraw file.
+
+Requests as baryluk/fnirsi-usb-power-data-logger (fnirsi_logger.py) has them: 64 bytes that begin with 0xAA and end with
+the CRC-8 of what stands between. They fall silent unless asked to go on about once in a second.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from devices.findings import access_to
+from devices.meters.accuracy import assumed
+from devices.meters.contract import MeterInfo
+from devices.meters.errors import MeterAccessError, MeterGoneError, MeterSilentError, UnknownMeterError
+from devices.meters.settings import ACCURACY, checked
+from devices.meters.streamed import ANSWER_S, StreamedMeter
+from firmware_tools.codecs.framing import crc8
+from firmware_tools.trace import Trace
+
+# USB ids: FNB48, C1, FNB58, FNB48S.
+IDS = {("0483", "003a"): "FNB48", ("0483", "003b"): "C1", ("2e3c", "5558"): "FNB58", ("2e3c", "0049"): "FNB48S"}
+REPORT_BYTES = 64
+_KEEP_ALIVE_S = 0.9
+_CRC_POLY, _CRC_START = 0x39, 0x42
+SETTINGS = (ACCURACY,)
+
+
+def request(code: int) -> bytes:
+    """Return one request: 0x81 and 0x82 wake the tester, 0x83 keeps it talking."""
+    body = bytes([0xAA, code]) + bytes(REPORT_BYTES - 3)
+    return body + bytes([crc8(body[1:], poly=_CRC_POLY, start=_CRC_START)])
+
+
+class HidrawFile:
+    """A hidraw file: reports of 64 bytes each way."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+                raise UnknownMeterError(
+                    f"there is no {path}", hint="`edge meter list` shows what is plugged in"
+                ) from error
+            access = access_to(Path(path), shown=path)
+            raise MeterAccessError(access.problem or f"{path}: {error.strerror}", hint=access.hint) from error
+
+    def write(self, data: bytes, *, deadline_s: float) -> None:
+        """Send one report; its number, 0, goes before it."""
+        if not select.select([], [self._file], [], deadline_s)[1]:
+            raise MeterSilentError(f"{self._path} took no report within {deadline_s:g} s")
+        try:
+            os.write(self._file, b"\x00" + data)
+        except OSError as error:
+            raise self._gone() from error
+
+    def read(self, *, deadline_s: float) -> bytes:
+        """Return the reports that have come, waiting for the first at most so long."""
+        if not select.select([self._file], [], [], max(0.0, deadline_s))[0]:
+            return b""
+        data = b""
+        try:
+            while len(data) < 16 * REPORT_BYTES and (report := os.read(self._file, REPORT_BYTES)):
+                data += report
+        except BlockingIOError:
+            return data
+        except OSError as error:
+            raise self._gone() from error
+        if not data:
+            raise self._gone()
+        return data
+
+    def discard(self, *, deadline_s: float = 0.5) -> None:
+        """Read and forget what is there, at most so long: a tester that talks never pauses."""
+        until = time.monotonic() + min(deadline_s, 0.05)
+        while time.monotonic() < until and self.read(deadline_s=0.005):
+            pass
+
+    def close(self) -> None:
+        """Let go of the file; may be repeated."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _gone(self) -> MeterGoneError:
+        return MeterGoneError(f"{self._path} is gone", hint="the tester was unplugged, or lost its power")
+
+
+class Fnirsi(StreamedMeter):
+    """A tester at a hidraw file."""
+
+    kind = "fnirsi"
+
+    def __init__(self, name: str, address: str, settings: Mapping[str, Any]) -> None:
+        super().__init__(name, address, checked(name, settings, SETTINGS))
+        self._alive_s = 0.0
+
+    def _opened(self) -> HidrawFile:
+        return HidrawFile(self._address)
+
+    def _greet(self) -> MeterInfo:
+        self._wake()
+        until = time.monotonic() + ANSWER_S
+        while not len(self._next(0.2)):
+            if time.monotonic() > until:
+                raise MeterSilentError(
+                    f"{self._address} did not answer as a FNIRSI tester within {ANSWER_S:g} s",
+                    hint="its ids are shown by `edge meter list`; another program may be reading it",
+                )
+        accuracy = assumed("fnirsi", accuracy=self._settings["accuracy"])
+        return self.described(f"FNIRSI {model_of(self._address) or 'tester'}", accuracy, rate_hz=100.0, clock="host")
+
+    def _begin(self) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        self.port.discard()
+        self.use_decoder()
+        for code in (0x81, 0x82, 0x83):
+            self.port.write(request(code), deadline_s=ANSWER_S)
+        self._alive_s = time.monotonic()
+
+    def _next(self, deadline_s: float) -> Trace:
+        if time.monotonic() - self._alive_s > _KEEP_ALIVE_S:
+            self.port.write(request(0x83), deadline_s=ANSWER_S)
+            self._alive_s = time.monotonic()
+        return super()._next(min(deadline_s, _KEEP_ALIVE_S))
+
+
+def model_of(path: str, root: Path = Path("/sys/class/hidraw")) -> str | None:
+    """Return the model of a hidraw file by its USB ids; None if it is none of FNIRSI's."""
+    try:
+        lines = (root / Path(path).name / "device/uevent").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    ids = next((line.partition("=")[2].split(":") for line in lines if line.startswith("HID_ID=")), [])
+    if len(ids) != 3:
+        return None
+    vendor, product = (each[-4:].lower() for each in ids[1:])
+    return IDS.get((vendor, product))

@@ -1,0 +1,163 @@
+"""Reading a meter over a stretch of time: in the foreground, or beside other work in a thread of its own.
+
+Whatever goes wrong while reading, what was read is kept, and the recording says why it ends early.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from devices.errors import DeviceError
+from devices.meters.contract import Meter
+from devices.meters.errors import EndOfReplayError, MeterError, MeterSilentError
+from devices.meters.recording import Recording
+from devices.meters.trace_file import TraceWriter, now
+from firmware_tools.trace import Trace
+
+SILENCE_S = 10.0  # a meter without a sample for so long has failed
+_READ_S = 0.1
+_STOP_S = 10.0
+OnTrace = Callable[[Trace, float], None]  # samples, the host's monotonic time by which they had come
+
+
+def gather(
+    meter: Meter, on_trace: OnTrace, *, seconds: float = math.inf, stopped: Callable[[], bool] | None = None,
+    silence_s: float = SILENCE_S,
+) -> None:  # fmt: skip
+    """Start an open meter, hand over what it reads until the time is over, and stop it.
+
+    A replay ends at its own end.
+
+    Raises:
+        MeterSilentError: No sample came for `silence_s`.
+        MeterGoneError: It was unplugged.
+    """
+    meter.start()
+    until, heard_s = time.monotonic() + seconds, time.monotonic()
+    try:
+        while (left := until - time.monotonic()) > 0 and not (stopped and stopped()):
+            try:
+                trace = meter.read(min(_READ_S, left))
+            except EndOfReplayError:
+                break
+            arrived_s = time.monotonic()
+            if len(trace):
+                heard_s = arrived_s
+            elif arrived_s - heard_s > silence_s:
+                raise MeterSilentError(
+                    f"{meter.name} sent no sample for {silence_s:g} s", hint="is it switched on, and measuring?"
+                )
+            if len(trace) or trace.lost or trace.damaged:
+                on_trace(trace, arrived_s)
+    except BaseException:
+        _stop_after_error(meter)
+        raise
+    meter.stop()
+
+
+class Recorder:
+    """Reads an open meter in a thread of its own from entering to leaving.
+
+    with find_meter("edge:/dev/ttyUSB0") as meter, Recorder(meter) as recorder:
+        work()
+    recording = recorder.recording()
+
+    Leaving waits for the thread, and raises nothing of what befell it: `error` has that.
+
+    Args:
+        path: Also write the recording to this file while it is made.
+        notes: JSON values that are kept with it.
+    """
+
+    def __init__(self, meter: Meter, *, path: Path | None = None, notes: Mapping[str, Any] | None = None) -> None:
+        self._meter, self._notes = meter, dict(notes or {})
+        self._created = now()
+        self._writer = TraceWriter(path, meter.info(), notes=notes, created=self._created) if path else None
+        self._lock = threading.Lock()
+        self._parts: list[Trace] = []
+        self._arrivals: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._first = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"meter {meter.name}", daemon=True)
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Recorder:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_for_samples(self, deadline_s: float) -> None:
+        """Wait until the first sample has come.
+
+        Raises:
+            MeterError: The meter failed, or none came in time.
+        """
+        if not self._first.wait(deadline_s):
+            raise MeterSilentError(f"{self._meter.name} sent no sample within {deadline_s:g} s")
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        """Read no more; may be repeated.
+
+        Raises:
+            MeterSilentError: The reading thread does not end.
+        """
+        self._stop.set()
+        if self._thread.ident is None:
+            return
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            raise MeterSilentError(f"{self._meter.name} could not be stopped within {_STOP_S:g} s")
+
+    def recording(self) -> Recording:
+        """Return what has been read so far; all of it once stopped."""
+        with self._lock:
+            parts, arrivals = list(self._parts), np.array(self._arrivals, np.float64).reshape(-1, 2)
+        incomplete = str(self.error) if self.error is not None else None
+        return Recording(self._meter.info(), Trace.joined(parts), arrivals, self._created, self._notes, incomplete)
+
+    def _run(self) -> None:
+        try:
+            if self._writer is None:
+                gather(self._meter, self._take, stopped=self._stop.is_set)
+            else:
+                with self._writer:
+                    gather(self._meter, self._take, stopped=self._stop.is_set)
+        except DeviceError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001  (a thread has nobody above it: `error` carries it)
+            self.error = MeterError(f"reading {self._meter.name} failed: {type(error).__name__}: {error}")
+            self.error.__cause__ = error
+        finally:
+            self._first.set()
+
+    def _take(self, trace: Trace, arrived_s: float) -> None:
+        pairs = [(float(trace.time_s[-1]), arrived_s)] if len(trace) else []
+        with self._lock:
+            self._parts.append(trace)
+            self._arrivals += pairs
+        if self._writer is not None:
+            self._writer.add(trace, np.array(pairs).reshape(-1, 2))
+        if pairs:
+            self._first.set()
+
+
+def _stop_after_error(meter: Meter) -> None:
+    """Tell the meter to stop, if it still listens; the error that is on its way says more than this could."""
+    try:
+        meter.stop()
+    except (DeviceError, OSError):
+        return

@@ -1,0 +1,97 @@
+"""A recording as a meter: played through the same path as a live one, as fast as it is read or in its own time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from devices.meters.contract import MeterInfo
+from devices.meters.errors import EndOfReplayError, MeterError, RecordingError
+from devices.meters.exports import read_csv
+from devices.meters.recording import Recording, load_recording
+from devices.meters.settings import Setting, checked
+from firmware_tools.trace import Trace
+
+SETTINGS = (
+    Setting("realtime", bool, "play in the recording's own time instead of at once", default=False),
+    Setting("piece", int, "most samples in one read", 4096, low=1, high=1_000_000),
+)
+
+
+class ReplayMeter:
+    """`address` is an .edgetrace or .csv file. The times are the recording's own: clock "meter", whatever made them."""
+
+    def __init__(self, name: str, address: str, settings: Mapping[str, Any]) -> None:
+        self._name, self._path = name, Path(address)
+        self._settings = checked(name, settings, SETTINGS)
+        self._recording: Recording | None = None
+        self._at = 0
+        self._begin_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name the user calls it by."""
+        return self._name
+
+    def __enter__(self) -> ReplayMeter:
+        is_csv = self._path.suffix.lower() == ".csv"
+        self._recording = read_csv(self._path) if is_csv else load_recording(self._path)
+        if not len(self._recording.trace):
+            raise RecordingError(f"{self._path} has no samples")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._recording = None
+
+    def info(self) -> MeterInfo:
+        """Return what the recorded meter was; its kind and clock are in the settings."""
+        told = self._played().info
+        settings = {**self._settings, "recorded_kind": told.kind, "recorded_name": told.name,
+                    "recorded_clock": told.settings.get("recorded_clock", told.clock),
+                    "recorded_settings": told.settings}  # fmt: skip
+        return replace(told, kind="replay", name=self._name, settings=settings, clock="meter")
+
+    def start(self) -> None:
+        """Begin at the first sample."""
+        self._at, self._begin_s = 0, time.monotonic()
+
+    def stop(self) -> None:
+        """Play no more."""
+        self._begin_s = None
+
+    def read(self, deadline_s: float) -> Trace:
+        """Return the next samples.
+
+        Raises:
+            EndOfReplayError: There are no more.
+        """
+        if self._begin_s is None:
+            raise MeterError(f"{self._name} was not started")
+        trace = self._played().trace
+        if self._at >= len(trace):
+            raise EndOfReplayError(f"{self._path} is at its end")
+        end = min(self._at + int(self._settings["piece"]), len(trace))
+        if self._settings["realtime"]:
+            due_s = self._begin_s + float(trace.time_s[self._at] - trace.time_s[0])
+            time.sleep(min(max(0.0, due_s - time.monotonic()), deadline_s))
+            played_s = trace.time_s[0] + time.monotonic() - self._begin_s
+            end = min(end, int(np.searchsorted(trace.time_s, played_s, side="right")))
+        part, self._at = slice(self._at, end), max(end, self._at)
+        lost, damaged = (trace.lost, trace.damaged) if part.start == 0 and end else (0, 0)
+        return Trace(
+            trace.time_s[part], trace.power_w[part], trace.supply_v[part], trace.current_a[part], trace.inputs[part],
+            lost, damaged,
+        )  # fmt: skip
+
+    def _played(self) -> Recording:
+        if self._recording is None:
+            raise MeterError(f"{self._name} is not open")
+        return self._recording
