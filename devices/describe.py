@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import textwrap
 
+from devices.coral import PAGE_16K, Problem, in_words, problems
 from devices.facts import Facts, Throttled
 
 UNKNOWN = "unknown"
 WIDTH, LABEL_WIDTH = 80, 14
-PAGE_16K = 16 * 1024
 
 
 def describe(facts: Facts) -> list[tuple[str, str]]:
@@ -31,6 +31,7 @@ def describe(facts: Facts) -> list[tuple[str, str]]:
         ("temperature", UNKNOWN if facts.temperature_c is None else f"{facts.temperature_c:.1f} °C"),
         ("throttling", _throttling(facts.throttled)),
         ("runtimes", ", ".join(f"{each.name} {each.version or UNKNOWN}" for each in facts.runtimes) or "none"),
+        *(("Coral", each) for each in (in_words(facts.coral) if facts.coral else ())),
         *(("note", note) for note in notes(facts)),
     ]
 
@@ -40,7 +41,8 @@ def notes(facts: Facts) -> list[str]:
     happened = {*facts.throttled.now, *facts.throttled.since_boot} if facts.throttled else set()
     cure = "edge doctor" if facts.kind == "local" else f"edge devices setup {facts.name}"
     bits, machine = facts.python.bits, facts.cpu.architecture
-    return [
+    chips = facts.coral.chips if facts.coral else ()
+    return [f"{each.what}: {each.cure}" for each in tpu_problems(facts)] + [
         text
         for holds, text in (
             (not facts.runtimes, f"no TFLite runtime: `{cure}`"),
@@ -50,11 +52,18 @@ def notes(facts: Facts) -> list[str]:
              "4.63 V); what was measured meanwhile is not valid"),
             (bool({"throttled", "soft temperature limit"} & happened), "the board has been too hot: it needs cooling "
              "before it is measured"),
-            (facts.page_size_bytes == PAGE_16K, "pages of 16 KiB: the driver of Coral PCIe chips needs 4 KiB "
-             "(kernel=kernel8.img in config.txt)"),
+            (facts.page_size_bytes == PAGE_16K and not chips, "pages of 16 KiB: the driver of Coral PCIe chips needs "
+             "4 KiB (kernel=kernel8.img in config.txt)"),
         )
         if holds
     ]  # fmt: skip
+
+
+def tpu_problems(facts: Facts) -> tuple[Problem, ...]:
+    """Return what keeps the device's Edge TPUs from use, with the known cure; nothing where none is attached."""
+    if facts.coral is None:
+        return ()
+    return problems(facts.coral, kernel=facts.os.kernel, page_size_bytes=facts.page_size_bytes)
 
 
 def lines(facts: Facts) -> list[str]:

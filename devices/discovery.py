@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from devices.coral import Problem
+from devices.describe import tpu_problems
 from devices.discovery_mdns import boards_by_mdns
 from devices.discovery_pci import coral_on_pci
 from devices.discovery_usb import coral_on_usb, serial_ports
+from devices.errors import DeviceError
 from devices.findings import Finding
+from devices.local import LocalDevice
 
 ROOT = Path("/")
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found, what was looked for, and what could not be looked for."""
+    """What was found, what was looked for, what could not be looked for, and what keeps Edge TPUs from use."""
 
     findings: tuple[Finding, ...]
     looked_for: tuple[str, ...]
     problems: tuple[str, ...]
+    cures: tuple[Problem, ...] = ()
 
 
 def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = ROOT) -> Scan:
@@ -38,4 +43,14 @@ def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = 
         "Coral USB accelerators (USB ids 1a6e:089a, 18d1:9302)",
         "Coral PCIe and M.2 accelerators (PCI id 1ac1:089a, /dev/apex_*)",
     )
-    return Scan((*boards, *attached), looked_for, problems)
+    return Scan((*boards, *attached), looked_for, problems, _cures(attached) if root == ROOT else ())
+
+
+def _cures(attached: tuple[Finding, ...]) -> tuple[Problem, ...]:
+    """Ask this machine's agent what it knows of the Edge TPUs' driver and library, where there are any."""
+    if not any(each.kind.startswith("coral") for each in attached):
+        return ()
+    try:
+        return tpu_problems(LocalDevice().facts())
+    except DeviceError as error:
+        return (Problem("what keeps the Edge TPUs from use is not known", str(error)),)

@@ -8,7 +8,7 @@ from pathlib import Path
 from devices.findings import Access, Finding, access_to, read_text
 
 APEX = ("0x1ac1", "0x089a")  # vendor and device. Source: google/gasket-driver, src/apex_driver.c
-DRIVER = "install the driver: gasket-dkms and libedgetpu1-std; on a 16 KiB-page kernel it needs kernel=kernel8.img"
+DRIVER = "install the driver, gasket-dkms, and libedgetpu1-std; `edge devices info local` says what it lacks here"
 
 
 def coral_on_pci(root: Path) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from devices.coral import Coral
+
 # Implementer 0x41 (ARM): name of a `CPU part`. Source: Linux, arch/arm64/include/asm/cputype.h
 ARM_PARTS = {
     "0xb76": "arm1176",
@@ -111,6 +113,7 @@ class Facts:
     throttled: Throttled | None
     free_disk_bytes: int | None
     runtimes: tuple[RuntimeVersion, ...]
+    coral: Coral | None = None
 
     @classmethod
     def parse(cls, name: str, kind: str, raw: dict[str, Any]) -> Facts:
@@ -133,6 +136,7 @@ class Facts:
             throttled=_throttled(raw["throttled"]),
             free_disk_bytes=raw["free_disk_bytes"],
             runtimes=tuple(RuntimeVersion(each["name"], each["version"]) for each in raw["runtimes"]),
+            coral=Coral.parse(raw.get("coral")),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge import machine
+from edge.doctor_tpu import remarks as edge_tpu_remarks
 from edge.installed import DISTRIBUTION, is_importable, normalized, release, version_of, wanted, within
 from edge.parts import PACKAGES, PROGRAMS, Package, Program
 
@@ -79,6 +80,7 @@ def diagnose(folder: Path | None = None) -> Diagnosis:
         *_conflicts(),
         *_machine(folder or Path.cwd()),
         _profiler(),
+        *_edge_tpus(),
         *map(_program, PROGRAMS),
     ))  # fmt: skip
 
@@ -260,6 +262,11 @@ def _profiler() -> Finding:
         why="names the kernels that ran; without it a profile has latency only",
         how=None if profiler.available else "pip install 'ai-edge-litert>=2.1.6'",
     )
+
+
+def _edge_tpus() -> Iterator[Finding]:
+    for each in edge_tpu_remarks():
+        yield Finding("coral", each.name, each.state, each.detail, each.why, each.how)
 
 
 def _program(sought: Program) -> Finding:

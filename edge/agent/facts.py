@@ -15,6 +15,8 @@ from typing import Any
 from edge.agent import sysfs
 from edge.agent.conditions import decode_throttled
 from edge.agent.hello import installed_runtimes
+from edge.runtime.coral import advice, here
+from edge.runtime.coral_state import coral_state
 
 TREE = Path("/proc/device-tree")
 DMI = Path("/sys/devices/virtual/dmi/id")
@@ -50,6 +52,7 @@ def run(request: dict[str, Any], progress: object) -> dict[str, Any]:
         "throttled": decode_throttled(sysfs.throttled_word()),
         "free_disk_bytes": _free_disk_bytes(),
         "runtimes": installed_runtimes(),
+        "coral": {**coral_state(sysfs.SYS.parent), "advice": advice(here())},
     }
 
 

@@ -149,7 +149,7 @@ def test_the_command_shows_how_to_add_it(announced):
 def test_the_command_s_json():
     argv = [EDGE, "devices", "scan", "--interface", "127.0.0.1", "--seconds", "0.1", "--json"]
     told = json.loads(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout)
-    assert set(told) == {"found", "looked_for", "problems"}
+    assert set(told) == {"found", "looked_for", "problems", "cures"}
 
 
 def test_nothing_found_says_what_was_looked_for(tmp_path):
