@@ -54,15 +54,15 @@ def red(line: str) -> str:
 
 def _check(measurements: Sequence[Measurement]) -> None:
     invalid = [each.artifact.name for each in measurements if not each.validity.valid]
-    alarms = alarms_in(measurements)
+    alarms, count = alarms_in(measurements), len(measurements)
+    said, hints = [], []
     if invalid:
-        raise MeasurementInvalid(
-            f"{len(invalid)} of {len(measurements)} measurements are invalid: {', '.join(invalid)}",
-            hint="quieten the machine, pin its clock, or measure longer (--window-seconds); the reasons are above",
-        )
+        said.append(f"{len(invalid)} of {count} measurements are invalid: {', '.join(invalid)}")
+        hints.append("quieten the machine, pin its clock, or measure longer (--window-seconds); the reasons are above")
     if alarms:
-        raise MeasurementInvalid(
-            f"{len(alarms)} of {len(measurements)} measurements are not what was forecast of sparse kernels: "
-            f"{'; '.join(alarms)}",
-            hint="`edge inspect FILE --target BOARD` tells what was expected; do not ship this file before it is clear",
+        said.append(f"{len(alarms)} of {count} measurements raise an alarm: {'; '.join(alarms)}")
+        hints.append(
+            "`edge inspect FILE --target BOARD` tells what was expected; do not ship the file before it is clear"
         )
+    if said:
+        raise MeasurementInvalid("; ".join(said), hint="; ".join(hints))

@@ -122,7 +122,7 @@ def _outcome(point: Point, ship: Point | None, fit: Sequence[Point], best: float
 def _sentences(
     front: Front, outcomes: Sequence[Outcome], ship: Point | None, fit: Sequence[Point], terms: Terms
 ) -> Iterable[str]:
-    allowed = f"{_digits(100 * terms.loss)} points"
+    allowed = f"{100 * terms.loss:g} points"
     if ship is None:
         yield f"Nothing can be advised for {front.device}: no measurement there can be relied on."
     else:
@@ -135,13 +135,14 @@ def _sentences(
             yield f"Not {outcome.point.label}: {outcome.why}, {allowed} are allowed."
         elif outcome.standing in ("accuracy unknown", "not to be relied on"):
             yield f"Not {outcome.point.label}: {outcome.why}."
-    yield from _doubts(front)
+    if ship is not None:
+        yield from _doubts(front)
 
 
 def _reason(front: Front, ship: Point, fit: Sequence[Point], terms: Terms) -> str:
     among = "of all"
     if "accuracy" in front.objectives:
-        among = f"of those at most {_digits(100 * terms.loss)} points less accurate than the best"
+        among = f"of those at most {100 * terms.loss:g} points less accurate than the best"
     if len(fit) == 1:
         return "the only one that could be weighed" if len(front.points) == 1 else f"the only one {among}"
     least = "fewest instructions" if front.speed == "instructions" else "lowest latency"

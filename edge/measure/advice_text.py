@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from edge.measure.advice import Advice, Outcome
 from edge.measure.text import figure, threads, wrapped
@@ -11,11 +11,16 @@ _NAME = 32
 
 
 def advice_text(found: Sequence[Advice]) -> str:
-    """Return what to ship, a table for each board."""
-    return "\n".join(["What to ship", *(line for each in found for line in ("", *_board(each)))])
+    """Return what to ship, a table for each board; what is said of all boards alike stands at the end."""
+    alike = [text for text in found[0].sentences if all(text in each.sentences for each in found)] if found else []
+    shared = alike if len(found) > 1 else []
+    lines = ["What to ship", *(line for each in found for line in ("", *_board(each, shared)))]
+    if shared:
+        lines += ["", "On each of them:", *(line for text in shared for line in wrapped(text, "- "))]
+    return "\n".join(lines)
 
 
-def _board(advice: Advice) -> Iterator[str]:
+def _board(advice: Advice, shared: Collection[str]) -> Iterator[str]:
     front = advice.front
     by = "instructions, which are not time" if front.speed == "instructions" else "median latency"
     yield from wrapped(f"{front.device}, {front.runtime}, {threads(front.threads)}, by {by}")
@@ -26,15 +31,15 @@ def _board(advice: Advice) -> Iterator[str]:
         cells = (cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=False))
         yield "  ".join([f"{mark:1} {name.ljust(widths[1])}", *cells, standing])
     for sentence in advice.sentences:
-        yield from wrapped(sentence)
+        yield from wrapped(sentence) if sentence not in shared else ()
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
     point = outcome.point
-    cost = point.cost / 1e6 if point.instructions is not None else point.cost
+    cost = figure(point.cost) if point.median_ms is not None else f"{point.cost / 1e6:,.1f}"
     share = "unknown" if point.share is None else f"{point.share:.1%}"
     mark = ">" if outcome.standing == "SHIP" else ""
-    return mark, _shortened(point.label), figure(cost), figure(point.model_bytes / 1e6), share, outcome.standing
+    return mark, _shortened(point.label), cost, figure(point.model_bytes / 1e6), share, outcome.standing
 
 
 def _shortened(name: str) -> str:

@@ -11,6 +11,7 @@ _HEIGHT_PX = 280
 # Labels are kept apart for a narrow screen; a wider one only gives them more room. Drawn widths differ by font.
 _NARROW_PX, _CHAR_PX, _LINE_PX, _LABEL_PX, _POINT_PX = 280, 6.6, 15, 200.0, 14
 SHIP, FRONT, DOMINATED, INACCURATE, UNJUDGED = "ship", "on the front", "dominated", "too inaccurate", "not judged"
+_DRAWN_FIRST = (UNJUDGED, INACCURATE, DOMINATED, FRONT, SHIP)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
     """Draw points: the one to ship as a diamond, on the front filled, dominated hollow, not judged crossed."""
     across = ratio_axis("x", x.title, (x.low, x.high))
     up = {**ratio_axis("y", y.title, (y.low, y.high)), "axis": {**axis(y.title), "labelFlush": False}}
+    # What is drawn last lies on top: the one to ship.
+    ordered = sorted(dots, key=lambda dot: _DRAWN_FIRST.index(dot.standing))
     values = [
-        {"label": d.label, "x": d.x, "y": d.y, "standing": d.standing, "low": d.low, "high": d.high} for d in dots
+        {"label": d.label, "x": d.x, "y": d.y, "standing": d.standing, "low": d.low, "high": d.high} for d in ordered
     ]
     tips = [tip("label", "variant"), tip("x", x.title, ".4~g"), tip("y", y.title, ".4~g"), tip("standing", "standing")]
     layers = [

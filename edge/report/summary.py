@@ -26,8 +26,9 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
     sentences = (*_where(entries), *_fastest(valid), *_counted(valid))
     alarms = alarms_in([entry.measurement for entry in entries])
     if not bad:
-        every = "The measurement is valid." if len(entries) == 1 else f"All {len(entries)} measurements are valid."
-        return Verdict(standing="valid", headline=every, sentences=sentences, reasons=(), alarms=alarms)
+        every = "The measurement is valid" if len(entries) == 1 else f"All {len(entries)} measurements are valid"
+        headline = f"{every}, but not all is as it should be." if alarms else f"{every}."
+        return Verdict(standing="valid", headline=headline, sentences=sentences, reasons=(), alarms=alarms)
     which = "the measurement" if len(entries) == 1 else f"{len(bad)} of {count_of(len(entries), 'measurement')}"
     reasons = tuple(
         f"{entry.label}: {reason}" for entry in bad for reason in entry.measurement.validity.reasons or ("",)
