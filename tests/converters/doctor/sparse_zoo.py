@@ -18,7 +18,8 @@ class Entry:
     """A network, how it is pruned and converted, and what is expected on a Pi 4 with LiteRT 2.1.6.
 
     `build` makes the model; `ran` sparse kernels of `of` 1x1 convolutions; `corrupts` as in
-    a prediction; `says` is part of the first reason.
+    a prediction; `says` is part of the first reason; `stored` is what our recipes make of the
+    converted weights: indices of blocks (blockMap), or blocks and int8.
     """
 
     build: Callable[[], Any]
@@ -30,6 +31,7 @@ class Entry:
     sparse: bool = True
     half: bool = False
     integer: bool = False
+    stored: str = "as converted"
     batch: int | None = 1
 
 
@@ -143,6 +145,10 @@ _WRONG = "WRONG"
 ZOO: dict[str, Entry] = {
     "plain": Entry(_PLAIN, 2, 2),
     "plain-fp16": Entry(_PLAIN, 2, 2, half=True),
+    "plain-blocks": Entry(_PLAIN, 2, 2, stored="blocks"),
+    "plain-fp16-blocks": Entry(_PLAIN, 2, 2, half=True, stored="blocks"),
+    "plain-int8-weights": Entry(_PLAIN, 2, 2, stored="int8"),
+    "stem-same-int8-weights": Entry(net(lambda i: head(pw(dw(pw(stem(i, "same")))))), 0, 2, "(0,1)", stored="int8"),
     "plain-free-batch": Entry(_PLAIN, 2, 2, batch=None),
     "flatten-free-batch": Entry(net(lambda i: head(pw(dw(pw(stem(i)))), keepdims=True)), 2, 2, batch=None),
     "ordinary": Entry(_PLAIN, 0, 2, "stored dense", sparse=False),
@@ -209,9 +215,15 @@ def write(name: str, folder: Path) -> Path:
         converter.representative_dataset = lambda: ([picture] for picture in pictures)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     path = folder / f"{name}.tflite"
-    path.write_bytes(converter.convert())
+    path.write_bytes(_stored(converter.convert(), entry.stored))
     shutil.rmtree(exported)
     return path
+
+
+def _stored(data: bytes, how: str) -> bytes:
+    from converters.sparse.storing import encode_blocks, store_int8
+
+    return {"as converted": bytes, "blocks": encode_blocks, "int8": store_int8}[how](data)
 
 
 def prune(model: Any, shares: Sequence[float]) -> None:
