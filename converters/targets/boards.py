@@ -11,6 +11,7 @@ from converters.errors import SourceError
 
 FP16_ARITHMETIC = "fphp"
 AVX = "avx"
+EDGE_TPU = "coral"
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,14 @@ def target_named(name: str) -> Target:
     Raises:
         SourceError: there is none of that name; the nearest ones are named.
     """
+    if name == EDGE_TPU:
+        raise SourceError(
+            f"'{name}' is the Edge TPU, which runs none of XNNPACK's sparse kernels",
+            hint="convert with --to edgetpu; edge inspect FILE --target coral forecasts what is mapped",
+        )
     target = TARGETS.get(name.removeprefix("emulated-"))
     if target is None:
-        near = get_close_matches(name, TARGETS, n=2, cutoff=0.5)
+        near = get_close_matches(name, (*TARGETS, EDGE_TPU), n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "name the board the file is for"
-        raise SourceError(f"no target is named '{name}'; there are {', '.join(TARGETS)}", hint=hint)
+        raise SourceError(f"no target is named '{name}'; there are {', '.join((*TARGETS, EDGE_TPU))}", hint=hint)
     return target

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
+from converters.edgetpu import TARGET as CORAL
+from converters.edgetpu import CompiledReport, compiled_report
 from converters.inspection import Inspection, inspect_model
 from converters.inspection.beside import ArtifactNote, artifact_beside
 from converters.inspection.report import EndReport, OperatorReport, TensorReport
 from converters.modelfile import read_model
+from converters.modelvalues import ModelInfo
 from converters.targets import RECOMMENDED, TARGETS, Target, target_named
-from edge.cli import inspect_target
+from edge.cli import inspect_coral, inspect_target
 from edge.cli.output import json_option, print_json, print_table, say
 from edge.errors import InputError
 
@@ -21,6 +25,11 @@ _WIDTH = 80
 _LAYERS = 12
 _ACTIVATIONS = 5
 _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+
+
+def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | str | None:
+    """Return the board, or the word for the Edge TPU, which is no processor that runs XNNPACK."""
+    return value if value in (None, CORAL) else target_named(str(value))
 
 
 @click.command("inspect")
@@ -36,27 +45,29 @@ _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "
 )
 @click.option(
     "--target",
-    callback=lambda context, parameter, name: None if name is None else target_named(name),
+    callback=_target,
     metavar="NAME",
-    help=f"Judge the file for a board too: {', '.join(TARGETS)}.",
+    help=f"Judge the file for a board too: {', '.join((*TARGETS, CORAL))}.",
 )
 @click.option(
     "--runtime", metavar="NAME==VERSION", help=f"The board's TFLite runtime, with --target.  [default: {RECOMMENDED}]"
 )
 @json_option
 def command(
-    file: Path, *, tensors: bool, layers: int, target: Target | None, runtime: str | None, as_json: bool
+    file: Path, *, tensors: bool, layers: int, target: Target | str | None, runtime: str | None, as_json: bool
 ) -> None:
     """Show what is inside a .tflite file: operators, work, size, sparsity, quantization, memory.
 
-    With --target it says where the operators will run, whether XNNPACK's sparse kernels will, and what to change.
+    With --target it says where the operators will run, whether XNNPACK's sparse kernels will, and what to change;
+    with --target coral what Google's compiler will map to the Edge TPU.
     The file is only read, never run; files that other converters made are welcome. With --json all operators
     and tensors are told, whatever the other options say.
     """
     from edge.runtime.verify import verify_file
 
-    if runtime and target is None:
-        raise InputError("--runtime was given without --target", hint=f"add --target with one of {', '.join(TARGETS)}")
+    if runtime and not isinstance(target, Target):
+        told = f"--runtime does not go with --target {target}" if target else "--runtime was given without --target"
+        raise InputError(told, hint=f"add --target with one of {', '.join(TARGETS)}")
     _require(file)
     verify_file(file)
     model = read_model(file)
@@ -66,12 +77,16 @@ def command(
         say(f"warning: {note.problem}")
     if as_json:
         artifact = None if note is None else vars(note) | {"parity": None if note.parity is None else dict(note.parity)}
-        judged = {} if target is None else {"target": inspect_target.judge(model, target, runtime)}
-        print_json(inspection.to_json() | {"artifact": artifact} | judged)
+        compiled = compiled_report(model)
+        described = {"artifact": artifact, "edgetpu": None if compiled is None else compiled.to_json()}
+        print_json(inspection.to_json() | described | _judged(model, target, runtime))
         return
-    _show_summary(inspection, note)
-    if target is not None:
+    _show_summary(inspection, note, compiled_report(model))
+    if isinstance(target, Target):
         inspect_target.show(model, target, runtime)
+        return
+    if target is not None:
+        inspect_coral.show(model)
         return
     _show_ends(inspection)
     _show_counts(inspection)
@@ -80,6 +95,14 @@ def command(
     _show_activations(inspection)
     if tensors:
         _show_tensors(inspection.tensors)
+
+
+def _judged(model: ModelInfo, target: Target | str | None, runtime: str | None) -> dict[str, Any]:
+    if target is None:
+        return {}
+    if isinstance(target, Target):
+        return {"target": inspect_target.judge(model, target, runtime)}
+    return {"target": inspect_coral.judge(model)}
 
 
 def _require(file: Path) -> None:
@@ -94,7 +117,7 @@ def _require(file: Path) -> None:
     )
 
 
-def _show_summary(inspection: Inspection, note: ArtifactNote | None) -> None:
+def _show_summary(inspection: Inspection, note: ArtifactNote | None, compiled: CompiledReport | None) -> None:
     file, size = inspection.file, inspection.size
     click.echo(_clean(Path(file.path).name))
     _fact("file", f"{file.bytes:,} bytes, sha256 {file.sha256[:16]}...")
@@ -122,8 +145,8 @@ def _show_summary(inspection: Inspection, note: ArtifactNote | None) -> None:
         _fact(
             "shapes", f"{inspection.dynamic_tensors} dynamic tensors (-1 below): XNNPACK may stay off the whole graph"
         )
-    if inspection.edgetpu_compiled:
-        _fact("target", "compiled for the Edge TPU (edgetpu-custom-op)")
+    for number, line in enumerate(inspect_coral.describe(compiled) if compiled else ()):
+        _fact("" if number else "target", _clean(line))
 
 
 def _fact(name: str, text: str) -> None:

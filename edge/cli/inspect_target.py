@@ -32,20 +32,20 @@ def show(model: ModelInfo, target: Target, runtime: str | None) -> None:
     """Print the verdict for a target, and what to change, in 80 columns."""
     prediction = predict_sparse(model, target, runtime)
     click.echo(f"\nTarget {target.name}")
-    _fact("board", f"{target.board}, {target.cpu}")
-    _fact("runtime", prediction.runtime + ("" if runtime else " (--runtime NAME==VERSION judges another)"))
-    _fact("sparse kernels", _verdict(prediction))
+    fact("board", f"{target.board}, {target.cpu}")
+    fact("runtime", prediction.runtime + ("" if runtime else " (--runtime NAME==VERSION judges another)"))
+    fact("sparse kernels", _verdict(prediction))
     for number, cluster in enumerate(prediction.clusters):
-        _fact("" if number else "clusters", _cluster(cluster))
+        fact("" if number else "clusters", _cluster(cluster))
     for number, reason in enumerate(prediction.reasons):
         if not number:
             click.echo("\nReasons, the ones to act on first")
         head = f"  {number + 1}. "
-        click.echo(_wrapped(reason.text, head, " " * len(head)))
+        click.echo(wrapped(reason.text, head, " " * len(head)))
         if reason.tensor:
-            click.echo(_wrapped(f"tensor {reason.tensor.partition(';')[0]}", " " * len(head), " " * len(head)))
+            click.echo(wrapped(f"tensor {reason.tensor.partition(';')[0]}", " " * len(head), " " * len(head)))
         if reason.change:
-            click.echo(_wrapped(reason.change, " " * len(head) + "-> ", " " * (len(head) + 3)))
+            click.echo(wrapped(reason.change, " " * len(head) + "-> ", " " * (len(head) + 3)))
 
 
 def _verdict(prediction: SparsePrediction) -> str:
@@ -64,11 +64,13 @@ def _cluster(cluster: Cluster) -> str:
     return f"{span}: {cluster.pointwise} 1x1 convolutions, {share}, {cluster.encoded} stored sparse: {verdict}"
 
 
-def _fact(name: str, text: str) -> None:
-    click.echo(_wrapped(text, f"  {name}".ljust(_MARGIN) + " ", " " * (_MARGIN + 1)))
+def fact(name: str, text: str) -> None:
+    """Print one line of a verdict, wrapped behind its name."""
+    click.echo(wrapped(text, f"  {name}".ljust(_MARGIN) + " ", " " * (_MARGIN + 1)))
 
 
-def _wrapped(text: str, head: str, margin: str) -> str:
+def wrapped(text: str, head: str, margin: str) -> str:
+    """Return text in 80 columns, without what could move a terminal's cursor."""
     clean = "".join(char if char.isprintable() else "?" for char in text)
     return click.wrap_text(" ".join(_pieces(clean)), _WIDTH, initial_indent=head, subsequent_indent=margin)
 
