@@ -1,7 +1,8 @@
-"""How many values a meter really gave: what a user has to know before believing a number."""
+"""How many values a meter really gave, and what they came to: what a user has to know before believing a number."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +14,13 @@ from firmware_tools.trace import Trace
 
 @dataclass(frozen=True)
 class Rates:
-    """What came in some time.
+    """What came in some time; rates are None with fewer than two samples.
 
     Attributes:
         samples: How many there are.
         duration_s: From the first to the last.
-        delivered_hz: Samples per second, None with fewer than two.
-        changed_hz: Samples per second that differ from the one before in any value, None likewise.
+        delivered_hz: Samples per second.
+        changed_hz: Samples per second that differ from the one before in any value.
         effective_hz: New values per second. A meter with a clock of its own stamps each conversion, so each sample is
             new; one that is asked again and again repeats itself, so only a changed reading is certainly new. On a
             perfectly steady load this is then less than the meter does.
@@ -42,6 +43,76 @@ class Rates:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Powers:
+    """Mean over time (not over samples), largest and smallest power; None without samples."""
+
+    mean_w: float | None
+    peak_w: float | None
+    least_w: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `json.dumps` takes it."""
+        return asdict(self)
+
+
+class Running:
+    """Sums over traces that follow each other; keeps one sample, whatever the length."""
+
+    def __init__(self) -> None:
+        self._last: Trace | None = None
+        self._first_s: float | None = None
+        self._samples = self._changed = self._lost = self._damaged = 0
+        self._energy_j = 0.0
+        self._peak, self._least = -math.inf, math.inf
+
+    def add(self, trace: Trace) -> None:
+        """Take the samples that have come."""
+        self._lost += trace.lost
+        self._damaged += trace.damaged
+        if not len(trace):
+            return
+        joined = Trace.joined([self._last, trace]) if self._last is not None else trace
+        self._first_s = float(trace.time_s[0]) if self._first_s is None else self._first_s
+        self._samples += len(trace)
+        self._changed += changed_readings(joined)
+        steps = np.diff(joined.time_s)
+        self._energy_j += float(np.dot(steps, (joined.power_w[1:] + joined.power_w[:-1]) / 2))
+        self._peak = max(self._peak, float(trace.power_w.max()))
+        self._least = min(self._least, float(trace.power_w.min()))
+        self._last = _last_of(trace)
+
+    def powers(self) -> Powers:
+        """Return what the samples came to."""
+        if self._last is None:
+            return Powers(None, None, None)
+        mean = self._energy_j / self._duration() if self._duration() > 0 else float(self._last.power_w[0])
+        return Powers(mean, self._peak, self._least)
+
+    def rates(self, info: MeterInfo) -> Rates:
+        """Return what came; `info` says whether the samples prove themselves new."""
+        duration_s, due = self._duration(), self._samples + self._lost
+        delivered = (self._samples - 1) / duration_s if duration_s > 0 else None
+        changed = self._changed / duration_s if duration_s > 0 else None
+        is_stamped = info.settings.get("recorded_clock", info.clock) == "meter"
+        return Rates(
+            self._samples, duration_s, delivered, changed, delivered if is_stamped else changed,
+            self._lost, self._damaged, self._lost / due if due else 0.0,
+        )  # fmt: skip
+
+    def _duration(self) -> float:
+        if self._last is None or self._first_s is None:
+            return 0.0
+        return float(self._last.time_s[0]) - self._first_s
+
+
+def rates(trace: Trace, info: MeterInfo) -> Rates:
+    """Return what came in a whole trace."""
+    running = Running()
+    running.add(trace)
+    return running.rates(info)
+
+
 def changed_readings(trace: Trace) -> int:
     """Return how many samples differ from the one before in power, voltage or current."""
     columns = [trace.power_w, trace.supply_v, trace.current_a]
@@ -49,14 +120,8 @@ def changed_readings(trace: Trace) -> int:
     return int(np.count_nonzero(np.logical_or.reduce(steps)))
 
 
-def rates(trace: Trace, info: MeterInfo) -> Rates:
-    """Return what came; `info` says whether the samples prove themselves new."""
-    duration_s = float(trace.time_s[-1] - trace.time_s[0]) if len(trace) else 0.0
-    delivered = (len(trace) - 1) / duration_s if duration_s > 0 else None
-    changed = changed_readings(trace) / duration_s if duration_s > 0 else None
-    stamped = info.settings.get("recorded_clock", info.clock) == "meter"
-    due = len(trace) + trace.lost
-    return Rates(
-        len(trace), duration_s, delivered, changed, delivered if stamped else changed,
-        trace.lost, trace.damaged, trace.lost / due if due else 0.0,
-    )  # fmt: skip
+def _last_of(trace: Trace) -> Trace:
+    last = slice(len(trace) - 1, None)
+    return Trace(
+        trace.time_s[last], trace.power_w[last], trace.supply_v[last], trace.current_a[last], trace.inputs[last]
+    )

@@ -27,6 +27,7 @@ COMMANDS = {
     "report": ("edge.cli.report", "Draw measurements as one HTML page, Markdown or JSON."),
     "coral": ("edge.cli.coral", "Say how models share Edge TPUs; cut a model for several."),
     "devices": ("edge.cli.devices", "List the devices and what they are."),
+    "meter": ("edge.cli.meter", "Find power meters, watch one, record what it says, calibrate our own."),
     "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
 }
 INTERRUPTED = 130

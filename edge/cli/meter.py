@@ -1,0 +1,170 @@
+"""`edge meter`: find power meters, watch them, record what they say, calibrate our own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edge.cli.devices import Nearest
+from edge.cli.output import json_option, print_json, print_table, progress, say
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _settings(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise click.BadParameter(f"expected NAME=VALUE, got {name!r}")
+    return {name: value for name, _, value in pairs}
+
+
+_set_option: Callable[[F], F] = click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", callback=_settings,
+    help="A setting of the meter, see `edge meter kinds` (repeatable).",
+)  # fmt: skip
+_csv_option: Callable[[F], F] = click.option("--csv", "csv_file", type=_FILE, help="Also write the samples as CSV.")
+_npz_option: Callable[[F], F] = click.option("--npz", "npz_file", type=_FILE, help="Also write all of it for NumPy.")
+
+
+@click.group(cls=Nearest)
+def command() -> None:
+    """Find power meters, watch one, record what it says, calibrate our own.
+
+    METER is KIND:ADDRESS, such as edge:/dev/ttyUSB0, or a name of meters.toml beside devices.toml. Every result says
+    how many values per second were really new, and how many were lost.
+    """
+
+
+@command.command("list")
+@json_option
+def list_meters(as_json: bool) -> None:
+    """List what is plugged in and could be a meter, by the name to use for it."""
+    from devices.meters.found import candidates
+
+    found = candidates()
+    if as_json:
+        print_json([each.to_json() for each in found])
+        return
+    if not found:
+        say("nothing found that could be a meter; `edge meter kinds` shows which there are and how they are named")
+        return
+    print_table(("NAME", "WHAT"), [(each.name, each.about) for each in found])
+    for each in found:
+        if each.problem:
+            say(f"{each.name}: {each.problem}" + (f"; {each.hint}" if each.hint else ""))
+
+
+@command.command()
+@json_option
+def kinds(as_json: bool) -> None:
+    """List the kinds of meters that can be read, how they are named, and their settings."""
+    from devices.meters.registry import KINDS
+    from edge.cli.meter_text import kinds_json, kinds_text
+
+    if as_json:
+        print_json(kinds_json(KINDS.values()))
+        return
+    click.echo(kinds_text(KINDS.values()))
+
+
+@command.command()
+@click.argument("meter", metavar="METER")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=math.inf, help="[default: until Ctrl-C]")
+@_set_option
+@json_option
+def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) -> None:
+    """Show power as it comes: drawn on a terminal, else one line per second. Ctrl-C ends it and shows the result."""
+    from devices.meters.registry import find_meter
+    from edge.cli.meter_live import watch
+
+    with find_meter(meter, settings) as opened:
+        watch(opened, seconds=seconds, as_json=as_json)
+
+
+@command.command()
+@click.argument("meter", metavar="METER")
+@click.option("--out", type=_FILE, required=True, help="The recording, an .edgetrace file.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=math.inf, help="[default: until Ctrl-C]")
+@_csv_option
+@_npz_option
+@click.option("--force", is_flag=True, help="Replace an existing recording.")
+@_set_option
+@json_option
+def record(
+    meter: str,
+    out: Path,
+    seconds: float,
+    csv_file: Path | None,
+    npz_file: Path | None,
+    force: bool,
+    settings: dict[str, str],
+    as_json: bool,
+) -> None:
+    """Record all samples to a file, until --seconds are over or Ctrl-C.
+
+    The file grows while it is recorded: whatever happens, what has been written can be read.
+    """
+    from devices.meters.registry import find_meter
+    from edge.cli.meter_live import until_interrupted
+    from edge.cli.meter_record import export, record_to
+
+    total = None if math.isinf(seconds) else math.ceil(seconds)
+    with progress("recording", total) as advance, until_interrupted() as interrupted:
+        result = record_to(
+            out, find_meter(meter, settings), seconds=seconds, stopped=interrupted, replace=force,
+            on_second=lambda note: advance(1, note),
+        )  # fmt: skip
+    export(out, csv_file, npz_file)
+    if as_json:
+        print_json(result.to_json())
+        return
+    click.echo(result.text())
+
+
+@command.command("export")
+@click.argument("recording", type=_FILE)
+@_csv_option
+@_npz_option
+@json_option
+def export_recording(recording: Path, csv_file: Path | None, npz_file: Path | None, as_json: bool) -> None:
+    """Show what a recording holds, and write it for other programs."""
+    from edge.cli.meter_record import describe, export
+
+    export(recording, csv_file, npz_file)
+    result = describe(recording)
+    if as_json:
+        print_json(result.to_json())
+        return
+    click.echo(result.text())
+
+
+@command.command()
+@click.argument("meter", metavar="METER")
+@click.option("--shunt-ohm", type=float, help="Resistance of its shunt.")
+@click.option("--reference-amps", type=float, help="Current that flows now, measured with another instrument.")
+@click.option("--seconds", type=click.FloatRange(1, 60), default=5.0, show_default=True,
+              help="How long the current is compared.")  # fmt: skip
+@json_option
+def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None, seconds: float, as_json: bool) -> None:
+    """Store the shunt's resistance in our own meter's EEPROM.
+
+    Either it is known (--shunt-ohm), or it follows from a steady current that another instrument measures at the same
+    time (--reference-amps). What is absurd is refused, and nothing stored.
+    """
+    from devices.meters.calibration import calibrate as calibrate_meter
+
+    if (shunt_ohm is None) == (reference_amps is None):
+        raise click.UsageError("Give --shunt-ohm or --reference-amps.")
+    done = calibrate_meter(meter, shunt_ohm=shunt_ohm, reference_a=reference_amps, seconds=seconds)
+    if as_json:
+        print_json(done.to_json())
+        return
+    if done.measured_a is not None:
+        click.echo(f"the meter showed {done.measured_a:.5g} A, the reference {done.reference_a:.5g} A")
+    click.echo(f"shunt: {done.before_ohm:.6g} ohm before, {done.stored_ohm:.6g} ohm stored in {done.meter}")

@@ -1,0 +1,98 @@
+"""Recording to a file, exports, and what a recording came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices.errors import DeviceError
+from devices.meters.contract import Meter, MeterInfo
+from devices.meters.errors import RecordingWriteError
+from devices.meters.exports import save_csv, save_npz
+from devices.meters.info_json import info_to_json
+from devices.meters.rates import Powers, Rates, Running
+from devices.meters.recorder import gather
+from devices.meters.recording import load_recording
+from devices.meters.trace_file import TraceWriter
+from edge.cli.meter_text import about, counts, result_lines, watts
+from edge.cli.output import say
+from firmware_tools.trace import Trace
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a recording holds."""
+
+    path: Path
+    info: MeterInfo
+    powers: Powers
+    rates: Rates
+    incomplete: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `json.dumps` takes it."""
+        return {"file": str(self.path), "meter": info_to_json(self.info), "power": self.powers.to_json(),
+                "rates": self.rates.to_json(), "incomplete": self.incomplete}  # fmt: skip
+
+    def text(self) -> str:
+        """Return it for people."""
+        ends = [f"INCOMPLETE: {self.incomplete}"] if self.incomplete else []
+        return "\n".join([*about(self.info), *result_lines(self.powers, self.rates), *ends, f"recorded in {self.path}"])
+
+
+def record_to(
+    path: Path, meter: Meter, *, seconds: float, stopped: Callable[[], bool], replace: bool,
+    on_second: Callable[[str], None],
+) -> Recorded:  # fmt: skip
+    """Record a meter to a file until the time is over or `stopped` says so.
+
+    Raises:
+        RecordingWriteError: The file is there already, or could not be written.
+        MeterError: The meter failed; what came before is in the file, and said on stderr.
+    """
+    if path.exists() and not replace:
+        raise RecordingWriteError(f"{path} is there already", hint="choose another name, or --force")
+    running, told_s = Running(), time.monotonic()
+    with meter:
+        info = meter.info()
+        with TraceWriter(path, info, replace=replace) as writer:
+
+            def take(trace: Trace, arrived_s: float) -> None:
+                nonlocal told_s
+                running.add(trace)
+                pairs = [(trace.time_s[-1], arrived_s)] if len(trace) else []
+                writer.add(trace, np.array(pairs, np.float64).reshape(-1, 2))
+                while arrived_s - told_s >= 1:
+                    told_s += 1
+                    on_second(f"{watts(running.powers().mean_w)}, {counts(running.rates(info))}")
+
+            try:
+                gather(meter, take, seconds=seconds, stopped=stopped)
+            except DeviceError:
+                say(f"the {running.rates(info).samples} samples that came before are in {path}")
+                raise
+    return Recorded(path, info, running.powers(), running.rates(info))
+
+
+def export(path: Path, csv_file: Path | None, npz_file: Path | None) -> None:
+    """Write a recording as CSV and as .npz, where asked for."""
+    if csv_file is None and npz_file is None:
+        return
+    recording = load_recording(path)
+    if csv_file is not None:
+        save_csv(csv_file, recording)
+    if npz_file is not None:
+        save_npz(npz_file, recording)
+
+
+def describe(path: Path) -> Recorded:
+    """Read a recording and return what it came to."""
+    recording = load_recording(path)
+    running = Running()
+    running.add(recording.trace)
+    return Recorded(path, recording.info, running.powers(), running.rates(recording.info), recording.incomplete)
