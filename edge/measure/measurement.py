@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from converters.files import write_whole
 from edge.errors import InputError
+from edge.measure.accelerated import Accelerated
 from edge.measure.decode import Count, NonNegative, decode
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.sparse import SparseVerdict
@@ -238,6 +239,7 @@ class Measurement:
     cool_down: CoolDown | None = None
     sustained: Sustained | None = None
     sparse_verdict: SparseVerdict | None = None
+    accelerated: Accelerated | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the value as `json.dumps` takes it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.errors import InputError
+from edge.measure.accelerated import Accelerated
 from edge.measure.artifact_ref import Subject, describe
 from edge.measure.conditions import Sample
 from edge.measure.cooling import DEADLINE
+from edge.measure.cpu_part import accelerated, accelerator_notes
 from edge.measure.emulated import profile_emulated
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
@@ -27,7 +29,8 @@ from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement,
 from edge.measure.plan import Plan
 from edge.measure.sparse_proof import proven
 from edge.measure.validity import joined
-from edge.runtime.errors import RuntimeFault
+from edge.runtime.delegates import crashed_with
+from edge.runtime.errors import CrashedError, RuntimeFault
 
 OnStep = Callable[[str], None]
 _SHORT_DEADLINE_S = 30.0
@@ -74,16 +77,20 @@ def profile(
         cores = _all_cores(plan, facts)
         both = (run,) if cores is None else (run, session.latency(agent, cores))
         view = session.kernels(agent, run)
+        parts = accelerated(path, run, device, facts, plan=plan, timed=lambda model: session.alone(agent, model))
     loaded, note = sustained(device, plan, session.model, session.on_step)
     with AgentClient.on(device) as agent:
         after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
-    return proven(_measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note)), path)
+    return proven(
+        _measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note, parts)), path
+    )
 
 
 def steps(plan: Plan) -> int:
     """Return how many steps `profile` reports at most for one file."""
     stretches = math.ceil(plan.sustain_s / plan.sustain_window_s())
-    return (plan.windows + 1) * (1 + (plan.all_cores and plan.cpus is None)) + plan.kernels + stretches
+    latencies = 1 + (plan.all_cores and plan.cpus is None) + bool(plan.delegates)
+    return (plan.windows + 1) * latencies + plan.kernels + stretches
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,17 @@ class _Session:
     def cpus(self) -> list[int] | None:
         return None if self.plan.cpus is None else list(self.plan.cpus)
 
+    def alone(self, agent: AgentClient, model: str) -> LatencyRun:
+        """Time another model, as this one but without delegates."""
+        return replace(self, model=model, plan=replace(self.plan, delegates=())).latency(agent, self.plan.threads)
+
     def latency(self, agent: AgentClient, threads: int) -> LatencyRun:
+        try:
+            return self._latency(agent, threads)
+        except CrashedError as error:
+            raise crashed_with(error, self.plan.delegates) from error
+
+    def _latency(self, agent: AgentClient, threads: int) -> LatencyRun:
         plan = self.plan
         result = agent.call(
             "latency",
@@ -154,6 +171,7 @@ class _Found:
     waited: CoolDown | None
     loaded: Sustained | None
     note: str | None
+    parts: Accelerated | None = None
 
 
 def _measurement(found: _Found) -> Measurement:
@@ -187,6 +205,7 @@ def _measurement(found: _Found) -> Measurement:
         notes=_notes(found),
         cool_down=found.waited,
         sustained=found.loaded,
+        accelerated=found.parts,
     )
 
 
@@ -203,6 +222,7 @@ def _notes(found: _Found) -> tuple[str, ...]:
             (governor not in (None, "performance"), f"governor {governor}: pinning it to performance lessens noise"),
             (cores is not None and run.threads > cores, f"{run.threads} threads on {cores} usable cores"),
             *_board_notes(found),
+            *accelerator_notes(found.facts, found.plan),
         )
         if wanted
     ) + found.subject.notes  # fmt: skip

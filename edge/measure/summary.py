@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from edge.measure.accelerated_text import accelerated_summary
 from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
 from edge.measure.sparse_proof import sparse_alarm, verdict_on
@@ -19,7 +20,8 @@ def summary(measurement: Measurement, *, alarmed: Callable[[str], str] = str) ->
     `alarmed` marks each line of what must not be overlooked, for example as red.
     """
     parts = (
-        _head, _latency, _instructions, _kernels, lambda found: _sparse(found, alarmed), _memory, _accuracy,
+        _head, _latency, accelerated_summary, _instructions,
+        _kernels, lambda found: _sparse(found, alarmed), _memory, _accuracy,
         _conditions, _endurance, _validity, _notes,
     )  # fmt: skip
     return "\n".join(line for part in parts for line in part(measurement))
