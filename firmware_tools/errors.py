@@ -5,7 +5,11 @@ InstrumentError           exit 10  base: an instrument did not answer, or refuse
 ├── SettingError          exit 3   a setting that the codec does not have, or a value it cannot use
 ├── TraceError            exit 11  samples that cannot be one trace: unequal lengths, time that does not increase
 ├── MetadataError         exit 11  what an instrument said of itself is incomplete or impossible
-└── ReplyError            exit 10  an instrument answered with an error, or with something else than was asked
+├── MissingPartError      exit 8   a package or program that an instrument needs is not installed
+├── ReplyError            exit 10  an instrument answered with an error, or with something else than was asked
+└── LineError             exit 10  a serial line cannot be opened, or broke
+    ├── NoAnswerError     exit 10  nothing answered on it in time
+    └── LoginRefusedError exit 10  a console did not let the user in
 """
 
 from __future__ import annotations
@@ -45,5 +49,23 @@ class MetadataError(InstrumentError):
     exit_code = 11
 
 
+class MissingPartError(InstrumentError):
+    """A package or program that an instrument needs is not installed."""
+
+    exit_code = 8
+
+
 class ReplyError(InstrumentError):
     """An instrument answered with an error, or with something else than was asked."""
+
+
+class LineError(InstrumentError):
+    """A serial line cannot be opened, or broke."""
+
+
+class NoAnswerError(LineError):
+    """Nothing answered on a serial line in time, or not what was expected."""
+
+
+class LoginRefusedError(LineError):
+    """A console did not let the user in, or not as root."""
