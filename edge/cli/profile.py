@@ -11,6 +11,7 @@ import click
 from devices.registry import find_devices
 from edge.cli.advice_option import loss_option
 from edge.cli.delegate_options import chosen_delegates, delegate_options
+from edge.cli.energy_options import chosen_energy, energy_options
 from edge.cli.output import json_option, progress
 from edge.cli.profile_output import end, say_failure, show
 from edge.cli.releases import Names
@@ -72,6 +73,7 @@ def _seconds(context: click.Context, option: click.Parameter, minutes: float | N
     metavar="MINUTES",
     help="Then load the device for so long: latency, temperature and clock over time.",
 )
+@energy_options
 @loss_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the measurements to a file.")
 @click.option("--strict", is_flag=True, help="Exit with status 11 if a measurement is invalid, or ran not as forecast.")
@@ -92,8 +94,8 @@ def command(
     cannot be measured, or a device that does not answer, does not stop the others; the exit status is then that of the
     first failure. Of several measurements the variant to ship is named for each device.
     """
-    asked = _plan(**chosen_delegates(plan))
     devices = find_devices(names)
+    asked = _plan(**chosen_energy(chosen_delegates(plan), len(devices)))
     count = len(files) * len(devices)
     with progress("profiling", total=count * steps(asked)) as advance:
         found = profile_on(

@@ -18,6 +18,7 @@ from edge.errors import InputError
 from edge.measure.accelerated import Accelerated
 from edge.measure.decode import Count, NonNegative, decode
 from edge.measure.endurance import CoolDown, Sustained
+from edge.measure.energy.value import Energy
 from edge.measure.sparse import SparseVerdict
 
 SCHEMA = "edge-measurement/1"
@@ -232,7 +233,7 @@ class Measurement:
     sparse_kernels: SparseKernels | None
     memory: Memory
     accuracy: Accuracy | None
-    energy: Mapping[str, Any] | None
+    energy: Energy | None
     conditions: Conditions
     validity: Validity
     notes: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge.errors import InputError
+from edge.measure.energy.plan import EnergyPlan
 from edge.runtime.delegates import Delegate
 
 # As many windows as the noise rules need to tell a trend or an outlier from chance.
@@ -21,7 +22,7 @@ class Plan:
     are the processors to run on, None leaves them to the kernel; chosen ones leave out the run with all cores.
     `cool_wait_s` is the longest wait for the board to cool below `cool_below_c`, None for the device's own (a board
     is waited for, this machine is not). `sustain_s` is how long to load the board after all else. `delegates` take
-    operators over from the runtime.
+    operators over from the runtime. `energy` also measures energy with a power meter.
     """
 
     warmup_s: float = 0.5
@@ -39,6 +40,7 @@ class Plan:
     cool_wait_s: float | None = None
     sustain_s: float = 0.0
     delegates: tuple[Delegate, ...] = ()
+    energy: EnergyPlan | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

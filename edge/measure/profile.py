@@ -22,6 +22,11 @@ from edge.measure.cooling import DEADLINE
 from edge.measure.cpu_part import accelerated, accelerator_notes
 from edge.measure.emulated import profile_emulated
 from edge.measure.endurance import CoolDown, Sustained
+from edge.measure.energy.analyse import NotMeasured
+from edge.measure.energy.run import check_meter, measured_energy
+from edge.measure.energy.run import steps as energy_steps
+from edge.measure.energy.value import Energy
+from edge.measure.energy.words import energy_verdict
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
 from edge.measure.load import cooled, sustained
@@ -66,8 +71,14 @@ def profile(
                 f"{device.name} is emulated: it has no heat and no clock to watch under sustained load",
                 hint="leave out --sustain, or measure on a real board",
             )
+        if plan.energy is not None:
+            raise InputError(
+                f"{device.name} is emulated: it draws none of the board's power",
+                hint="leave out --energy, or measure on a real board",
+            )
         return profile_emulated(path, device, plan, on_step=on_step or _silent)
     subject = describe(path)
+    check_meter(plan.energy)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     session = _Session(device, plan, device.place(path), on_step or _silent)
     with AgentClient.on(device) as agent:
@@ -78,11 +89,12 @@ def profile(
         both = (run,) if cores is None else (run, session.latency(agent, cores))
         view = session.kernels(agent, run)
         parts = accelerated(path, run, device, facts, plan=plan, timed=lambda model: session.alone(agent, model))
+    energy = measured_energy(device, plan, session.model, machine=facts.cpu.architecture, on_step=session.on_step)
     loaded, note = sustained(device, plan, session.model, session.on_step)
     with AgentClient.on(device) as agent:
         after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
     return proven(
-        _measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note, parts)), path
+        _measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note, energy, parts)), path
     )
 
 
@@ -90,7 +102,7 @@ def steps(plan: Plan) -> int:
     """Return how many steps `profile` reports at most for one file."""
     stretches = math.ceil(plan.sustain_s / plan.sustain_window_s())
     latencies = 1 + (plan.all_cores and plan.cpus is None) + bool(plan.delegates)
-    return (plan.windows + 1) * latencies + plan.kernels + stretches
+    return (plan.windows + 1) * latencies + plan.kernels + stretches + energy_steps(plan.energy)
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,7 @@ class _Found:
     waited: CoolDown | None
     loaded: Sustained | None
     note: str | None
+    energy: Energy | NotMeasured | None = None
     parts: Accelerated | None = None
 
 
@@ -197,11 +210,16 @@ def _measurement(found: _Found) -> Measurement:
         sparse_kernels=view.sparse(subject.pointwise),
         memory=Memory(subject.model_bytes, run.base_rss_bytes, run.peak_rss_bytes),
         accuracy=subject.accuracy,
-        energy=None,
+        energy=found.energy if isinstance(found.energy, Energy) else None,
         conditions=Conditions(
             found.before, found.after, tuple(dict(each) for run in found.runs for each in run.conditions)
         ),
-        validity=joined([each.verdict(found.facts.cpu.architecture, prefix=_prefix(each, run)) for each in found.runs]),
+        validity=joined(
+            [
+                *(each.verdict(found.facts.cpu.architecture, prefix=_prefix(each, run)) for each in found.runs),
+                energy_verdict(found.energy),
+            ]
+        ),
         notes=_notes(found),
         cool_down=found.waited,
         sustained=found.loaded,

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.measure.accelerated_text import accelerated_summary
 from edge.measure.endurance import sustained_in_words
+from edge.measure.energy.words import energy_summary
 from edge.measure.measurement import Kernel, Latency, Measurement
 from edge.measure.sparse_proof import sparse_alarm, verdict_on
 from edge.measure.text import figure, function, megabytes, shortened, table, threads, wrapped
@@ -21,8 +22,8 @@ def summary(measurement: Measurement, *, alarmed: Callable[[str], str] = str) ->
     """
     parts = (
         _head, _latency, accelerated_summary, _instructions,
-        _kernels, lambda found: _sparse(found, alarmed), _memory, _accuracy,
-        _conditions, _endurance, _validity, _notes,
+        _kernels, lambda found: _sparse(found, alarmed), _energy, _memory,
+        _accuracy, _conditions, _endurance, _validity, _notes,
     )  # fmt: skip
     return "\n".join(line for part in parts for line in part(measurement))
 
@@ -88,6 +89,10 @@ def _kernels(measurement: Measurement) -> Iterator[str]:
     if len(kernels) > _KERNELS:
         yield f"and {len(kernels) - _KERNELS} more families, see --json"
     yield ""
+
+
+def _energy(measurement: Measurement) -> Iterator[str]:
+    return energy_summary(measurement.energy)
 
 
 def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator[str]:

@@ -51,11 +51,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of a bar chart."""
+    """One row of a bar chart; `interval` is drawn as a whisker."""
 
     label: str
     figures: str
     segments: tuple[Segment, ...]
+    interval: tuple[float, float] | None = None
+    valid: bool = True
 
 
 def strips_height(rows: int) -> int:
@@ -97,12 +99,14 @@ def strips(rows: Sequence[Strip], *, domain_ms: tuple[float, float]) -> Spec:
 def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], unit: str) -> Spec:
     """Draw one bar per row, cut into parts; `unit` is the axis' title."""
     height = len(rows) * _BAR_ROW_PX
-    longest = max((sum(segment.value for segment in row.segments) for row in rows), default=1.0) or 1.0
+    longest = (
+        max((max(sum(s.value for s in row.segments), *(row.interval or (0.0,))) for row in rows), default=1.0) or 1.0
+    )
     values = [segment for index, row in enumerate(rows) for segment in _segments(row, index)]
     x, y = ratio_axis("from", unit, (0.0, longest)), _pixels("y", height)
     tips = [tip("label", "variant"), tip("part", "part"), tip("value", unit, ".4~g"), tip("share", "share", ".1%")]
     layers = [
-        *_heads([(row.label, row.figures, True) for row in rows], _BAR_ROW_PX, height),
+        *_heads([(row.label, row.figures, row.valid) for row in rows], _BAR_ROW_PX, height),
         {
             "data": {"values": values},
             "mark": {"type": "rect", "stroke": CARD, "strokeWidth": 1.5},
@@ -126,6 +130,7 @@ def bars(rows: Sequence[Bar], *, parts: Sequence[str], colors: Sequence[str], un
                 "tooltip": tips,
             },
         },
+        *_whiskers(rows, x, height),
     ]
     return {**frame(), "height": height + AXIS_PX, "layer": layers, "resolve": {"scale": {"color": "independent"}}}
 
@@ -233,6 +238,21 @@ def _percentile(rows: Sequence[Strip], name: str, look: Spec, place: Spec) -> Sp
         "mark": {"type": "rule", "color": INK, "aria": False, **look},
         "encoding": {**place, "y2": {"field": "y2"}, "tooltip": tips},
     }
+
+
+def _whiskers(rows: Sequence[Bar], x: Spec, height: int) -> list[Spec]:
+    """Draw the intervals, if there are any: a line from end to end with a stroke across each."""
+    values = []
+    for index, row in enumerate(rows):
+        if row.interval is not None:
+            middle, (low, high) = index * _BAR_ROW_PX + _HEAD_PX + _BAR_PX / 2, row.interval
+            for begin, end, half in ((low, high, 0.0), (low, low, 5.0), (high, high, 5.0)):
+                values.append({"from": begin, "to": end, "y": middle - half, "y2": middle + half})
+    if not values:
+        return []
+    encoding = {"x": x, "x2": {"field": "to"}, "y": _pixels("y", height), "y2": {"field": "y2"}}
+    mark = {"type": "rule", "color": INK, "strokeWidth": 1.5, "aria": False}
+    return [{"data": {"values": values}, "mark": mark, "encoding": encoding}]
 
 
 def _segments(row: Bar, index: int) -> list[Spec]:

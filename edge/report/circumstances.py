@@ -1,4 +1,4 @@
-"""The sections on what surrounded the measurements: conditions, validity, energy, notes and what is unknown."""
+"""The sections on what surrounded the measurements: conditions, validity, notes and what is unknown."""
 
 from __future__ import annotations
 
@@ -83,20 +83,6 @@ def validity_section(entries: Sequence[Entry]) -> Section:
         cards="narrow",
     )
     return Section(key="validity-section", title="Validity", paragraphs=tuple(texts), tables=(table,))
-
-
-def energy_section(entries: Sequence[Entry]) -> Section | None:
-    """Return the measured energy field by field, None where none was measured."""
-    rows = [
-        (entry.label, named(str(key)), shown(str(key), value))
-        for entry in entries
-        for key, value in (entry.measurement.energy or {}).items()
-    ]
-    if not rows:
-        return None
-    columns = (Column("Variant"), Column("Quantity"), Column("Value", True))
-    table = Table(caption="Energy", columns=columns, rows=tuple(rows))
-    return Section(key="energy-section", title="Energy", tables=(table,))
 
 
 def unknown_section(entries: Sequence[Entry]) -> Section:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from edge.measure.advice import Terms
 from edge.report.breakdown import breakdown_section
-from edge.report.circumstances import conditions_section, energy_section, unknown_section, validity_section
+from edge.report.circumstances import conditions_section, unknown_section, validity_section
 from edge.report.document import Document
 from edge.report.endurance import endurance_section
+from edge.report.energy import energy_section
 from edge.report.entries import Entry, entries_of
 from edge.report.instructions import instructions_section
 from edge.report.latency import latency_section

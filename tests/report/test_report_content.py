@@ -102,7 +102,6 @@ def test_open_fields_may_hold_anything(odd):
         device=dataclasses.replace(real.device, facts=fields),
         conditions=dataclasses.replace(real.conditions, before=fields, after={}, samples=(fields,)),
         artifact=dataclasses.replace(real.artifact, parity=dict.fromkeys(("samples", "cosine", "accuracy"), odd)),
-        energy=fields,
     )
     material = Material(measurements=(strange,), artifacts=())
     assert "Energy" in render(compose(material), material, form="md")

@@ -44,6 +44,7 @@ class EnergyRun:
     after: tuple[RoundTrip, ...]
     trigger_asked: bool = False
     machine: str | None = None
+    incomplete: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasure
         return NotMeasured((f"the meter gave {len(run.trace)} samples, at least {_FEWEST_SAMPLES} are needed",))
     if not run.schedule.windows:
         return NotMeasured(("the board ran no window",))
-    power = power_of(run.trace, run.info.kind, polled=run.info.clock == "host")
+    power = power_of(run.trace, _kind(run.info), polled=run.info.clock == "host")
     aligned = align(ClockEvidence(
         run.schedule, run.trace, power, run.arrivals, run.before, run.after,
         meter_has_clock=run.info.clock == "meter", has_trigger=run.info.has_trigger,
@@ -212,7 +213,7 @@ class _Found:
             accuracy_source=info.accuracy_source,
             clock=info.clock,
             has_trigger=info.has_trigger,
-            samples_are=samples_are(info.kind),
+            samples_are=samples_are(_kind(info)),
         )
 
     def _evidence(self, windows: tuple[EnergyWindow, ...], idle: Idle | None, alignment_share: float) -> Evidence:
@@ -234,7 +235,13 @@ class _Found:
             trigger_asked=self.run.trigger_asked,
             conditions=schedule.conditions,
             machine=self.run.machine,
+            incomplete=self.run.incomplete,
         )
+
+
+def _kind(info: MeterInfo) -> str:
+    """Return the kind of meter that made the samples: of a replay, the recorded one."""
+    return str(info.settings.get("recorded_kind", info.kind))
 
 
 def digest(trace: Trace) -> str:

@@ -44,6 +44,7 @@ class Evidence:
     trigger_asked: bool
     conditions: tuple[Sample, ...]
     machine: str | None = None
+    incomplete: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,10 @@ def _few_lost(evidence: Evidence, limit: float) -> Answer:
     if evidence.meter.kind not in _COUNTING:
         return Unknown(f"lost samples: {evidence.meter.name} does not number them")
     return None
+
+
+def _whole_recording(evidence: Evidence, limit: float) -> Answer:
+    return None if evidence.incomplete is None else Broken(f"the recording ends early: {evidence.incomplete}")
 
 
 def _few_damaged(evidence: Evidence, limit: float) -> Answer:
@@ -200,6 +205,7 @@ RULES = (
     Rule("inferences", INFERENCES, _enough_inferences),
     Rule("spread", 0.10, _small_spread),
     Rule("lost samples", 0.001, _few_lost),
+    Rule("whole recording", 0, _whole_recording),
     Rule("damaged frames", 0.001, _few_damaged),
     Rule("idle drift", 0.05, _still_idle),
     Rule("more than idle", 0.0, _more_than_idle),

@@ -1,0 +1,74 @@
+"""What to do while a power meter watches, and for how long."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from edge.errors import InputError
+
+# A recording is held in memory, 33 bytes a sample.
+MOST_SAMPLES = 20_000_000
+_SLOWEST_CHIP_S = 4.0
+
+
+@dataclass(frozen=True)
+class EnergyPlan:
+    """One energy run: with a meter, and perhaps a trigger line of the board (CHIP:LINE) wired to it.
+
+    A window ends when `window_s` has passed and `min_runs` inferences were made. `idle_s` is the idle before and after.
+    """
+
+    meter: str
+    trigger: str | None = None
+    windows: int = 5
+    window_s: float = 10.0
+    min_runs: int = 10
+    idle_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        for name, value, least in (("windows", self.windows, 1), ("min_runs", self.min_runs, 1),
+                                   ("window_s", self.window_s, 0.001), ("idle_s", self.idle_s, 0.001)):  # fmt: skip
+            if not value >= least or value == float("inf"):
+                raise InputError(f"the energy plan's {name} is {value}, expected at least {least}")
+        if self.trigger is not None and not re.fullmatch(r"\w+:\d+", self.trigger):
+            raise InputError(f"a trigger line is CHIP:LINE, such as gpiochip0:17, got {self.trigger!r}")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What depends on the meter's rate: the slower it is, the longer."""
+
+    chip_s: float
+    guard_s: float
+    idle_s: float
+
+    @classmethod
+    def for_rate(cls, rate_hz: float | None, plan: EnergyPlan) -> Pace:
+        """Return it for a meter's nominal rate; an unknown one is taken for 4 samples a second.
+
+        A chip of the load code holds at least 4 samples, the inferences around a window 3, an idle stretch 20.
+        """
+        step_s = 1 / rate_hz if rate_hz else 0.25
+        return cls(
+            chip_s=min(max(0.1, 4 * step_s), _SLOWEST_CHIP_S),
+            guard_s=max(0.3, 3 * step_s),
+            idle_s=max(plan.idle_s, 20 * step_s),
+        )
+
+    def seconds(self, plan: EnergyPlan) -> float:
+        """Return how long the run takes about, for a model whose windows end on time."""
+        codes, idle = 2 * 16 * self.chip_s, 2 * (self.idle_s + 1)
+        return codes + idle + plan.windows * (plan.window_s + 2 * self.guard_s + 0.3)
+
+
+def check_size(rate_hz: float | None, pace: Pace, plan: EnergyPlan) -> None:
+    """Refuse a run whose recording would not fit into memory."""
+    samples = (rate_hz or 0) * pace.seconds(plan)
+    if samples > MOST_SAMPLES:
+        raise InputError(
+            f"the run would take {pace.seconds(plan):.0f} s, {samples:.2g} samples of this meter; at most "
+            f"{MOST_SAMPLES:.2g} are held in memory",
+            hint="fewer or shorter windows (--energy-windows, --energy-window-seconds)",
+        )

@@ -1,0 +1,128 @@
+"""An energy run: the meter records in a thread of its own while the board's agent works, then both are put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from devices.contract import Device
+from devices.errors import DeviceError
+from devices.meters.contract import Meter
+from devices.meters.recorder import Recorder
+from devices.meters.registry import find_meter
+from edge.agent.client import AgentClient
+from edge.measure.energy.align_clock import RoundTrip
+from edge.measure.energy.analyse import EnergyRun, NotMeasured, energy_of
+from edge.measure.energy.plan import EnergyPlan, Pace, check_size
+from edge.measure.energy.schedule import Schedule
+from edge.measure.energy.value import Energy
+from edge.measure.plan import Plan
+from edge.runtime.errors import RuntimeFault
+
+OnStep = Callable[[str], None]
+_SHORT_DEADLINE_S = 30.0
+_SLACK_S = 900.0
+_ROUND_TRIPS = 20
+_SETTLE_S = 1.0
+
+
+def check_meter(plan: EnergyPlan | None) -> None:
+    """Open the meter and close it again: what is wrong with it is better known before minutes of measuring.
+
+    Raises:
+        MeterError: There is no such meter, or it does not answer.
+        InputError: The recording would not fit into memory.
+    """
+    if plan is not None:
+        with find_meter(plan.meter) as meter:
+            rate_hz = meter.info().nominal_rate_hz
+            check_size(rate_hz, Pace.for_rate(rate_hz, plan), plan)
+
+
+def measured_energy(
+    device: Device, plan: Plan, model: str, *, machine: str | None, on_step: OnStep
+) -> Energy | NotMeasured | None:
+    """Measure the energy of a model's inferences; None where no meter was named.
+
+    What fails is a reason in the result, since all else is measured by then.
+    """
+    if plan.energy is None:
+        return None
+    try:
+        with find_meter(plan.energy.meter) as meter:
+            run = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
+    except (DeviceError, RuntimeFault) as error:
+        return NotMeasured((str(error),))
+    return energy_of(run)
+
+
+def recorded(
+    device: Device,
+    plan: Plan,
+    energy: EnergyPlan,
+    model: str,
+    *,
+    meter: Meter,
+    machine: str | None,
+    on_step: OnStep,
+) -> EnergyRun:
+    """Let the agent work while an open meter records."""
+    info = meter.info()
+    pace = Pace.for_rate(info.nominal_rate_hz, energy)
+    with AgentClient.on(device) as agent, Recorder(meter) as recorder:
+        recorder.wait_for_samples(_SHORT_DEADLINE_S)
+        before = round_trips(agent)
+        result = agent.call(
+            "energy",
+            deadline_s=_SLACK_S + 4 * pace.seconds(energy),
+            on_progress=lambda event: on_step(str(event.get("stage", ""))),
+            **_job(plan, energy, pace, model),
+        )
+        after = round_trips(agent)
+        time.sleep(3 * pace.chip_s)  # until the last samples have come
+    recording = recorder.recording()
+    return EnergyRun(
+        info=info,
+        trace=recording.trace,
+        arrivals=recording.arrivals,
+        schedule=Schedule.from_result(result),
+        before=before,
+        after=after,
+        trigger_asked=energy.trigger is not None,
+        machine=machine,
+        incomplete=recording.incomplete,
+    )
+
+
+def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
+    """Ask the board for its clock, again and again: the best answer bounds the clocks' difference."""
+    trips = []
+    for _ in range(_ROUND_TRIPS):
+        asked = time.monotonic()
+        answer = agent.call("clock", deadline_s=_SHORT_DEADLINE_S)
+        trips.append(RoundTrip(asked, float(answer["monotonic_s"]), time.monotonic()))
+    return tuple(trips)
+
+
+def steps(plan: EnergyPlan | None) -> int:
+    """Return how many steps a run reports."""
+    return 0 if plan is None else plan.windows + 2
+
+
+def _job(plan: Plan, energy: EnergyPlan, pace: Pace, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "runtime": plan.runtime,
+        "threads": plan.threads,
+        "cpus": None if plan.cpus is None else list(plan.cpus),
+        "delegates": [each.to_json() for each in plan.delegates],
+        "trigger": energy.trigger,
+        "idle_s": pace.idle_s,
+        "settle_s": _SETTLE_S,
+        "chip_s": pace.chip_s,
+        "guard_s": pace.guard_s,
+        "windows": energy.windows,
+        "window_s": energy.window_s,
+        "min_runs": energy.min_runs,
+    }

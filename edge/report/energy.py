@@ -1,0 +1,242 @@
+"""The section on energy: joules per inference with their uncertainty, the power over time, and the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.measure.energy.value import Component, Energy, EnergyWindow, Quantity
+from edge.measure.energy.words import alignment_in_words, meter_in_words
+from edge.measure.text import one_line
+from edge.report.charts import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, bars, bars_height, frame, tip
+from edge.report.charts import ratio_axis as x_axis
+from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.entries import Entry, count_of
+from edge.report.numerals import UNKNOWN, digits, percent
+
+_HEIGHT_PX = 240
+_POINTS = 600
+_NET, _IDLE, _WHOLE = "inference", "idle board", "inference and idle board"
+_COLORS = {_NET: "var(--c1)", _IDLE: OUTSIDE_COLOR, _WHOLE: "var(--c1)"}
+_OPEN_TABLES = 2
+
+
+@dataclass(frozen=True)
+class _Found:
+    entry: Entry
+    energy: Energy
+
+    @property
+    def label(self) -> str:
+        return f"{self.entry.label} (estimate)" if self.energy.is_estimate else self.entry.label
+
+
+def energy_section(entries: Sequence[Entry]) -> Section | None:
+    """Return the section, None where no energy was measured."""
+    found = [_Found(entry, energy) for entry in entries if (energy := entry.measurement.energy) is not None]
+    if not found:
+        return None
+    folded = len(found) > _OPEN_TABLES
+    return Section(
+        key="energy-section",
+        title="Energy",
+        paragraphs=tuple(text for each in found for text in _texts(each)),
+        charts=(_bars(found), *(_trace(each, number) for number, each in enumerate(found))),
+        tables=(_figures(found), *(_budget(each, folded=folded) for each in found)),
+    )
+
+
+def _texts(found: _Found) -> list[str]:
+    energy = found.energy
+    texts = [f"{found.label}: {one_line(meter_in_words(energy))}; {alignment_in_words(energy)} "
+             f"({one_line(energy.alignment.detail)}); accuracy: {one_line(energy.meter.accuracy_source)}."]  # fmt: skip
+    if energy.is_estimate:
+        texts.append(f"{found.entry.label}: this meter computes power from a part of the board. An estimate.")
+    if energy.reasons:
+        texts.append(f"INVALID, {found.entry.label}: {'; '.join(energy.reasons)}.")
+    return texts
+
+
+def _bars(found: Sequence[_Found]) -> Chart:
+    scale, unit = _scale([each.energy.gross_j.value for each in found])
+    rows = [_bar(each, scale, unit) for each in found]
+    parts = [part for part in _COLORS if any(s.part == part for row in rows for s in row.segments)]
+    said = "; ".join(f"{row.label}: {row.figures}" for row in rows)
+    return Chart(
+        key="energy",
+        title="Energy per inference",
+        description=f"Bars with the interval of the expanded uncertainty. {said}.",
+        spec=bars(rows, parts=parts, colors=[_COLORS[part] for part in parts], unit=f"energy per inference ({unit})"),
+        height_px=bars_height(len(rows)),
+        table=_figures(found),
+        legend=(
+            *(Key(_COLORS[part].removeprefix("var(--").removesuffix(")"), part) for part in parts),
+            Key("whisker", "expanded uncertainty (95 %)"),
+        ),
+    )
+
+
+def _bar(found: _Found, scale: float, unit: str) -> Bar:
+    gross, net = found.energy.gross_j, found.energy.net_j
+    whole = gross.value / scale
+    if net is None or not 0 <= net.value <= gross.value:
+        segments: tuple[Segment, ...] = (Segment(_WHOLE, whole, 1.0),)
+    else:
+        share = net.value / gross.value
+        segments = (Segment(_NET, net.value / scale, share), Segment(_IDLE, whole - net.value / scale, 1 - share))
+    spread = gross.expanded_uncertainty
+    interval = None if spread is None else (max(0.0, whole - spread / scale), whole + spread / scale)
+    return Bar(found.label, f"{_with_spread(gross, scale)} {unit}", segments, interval, found.energy.valid)
+
+
+def _trace(found: _Found, number: int) -> Chart:
+    energy = found.energy
+    spans = "; ".join(f"{each.begin_s:.1f} to {each.end_s:.1f} s: {digits(each.mean_w)} W" for each in energy.windows)
+    return Chart(
+        key=f"power-{number}",
+        title=f"Power over time, {found.label}",
+        description=f"Line of power over seconds, the windows shaded. Mean power in the windows: {spans}.",
+        spec=power_chart(energy),
+        height_px=_HEIGHT_PX + 46,
+        table=_windows(found),
+        legend=(
+            Key("c1", "mean of a stretch"),
+            Key("c-other", "lowest to highest"),
+            Key("c-outside", "window"),
+        ),
+    )
+
+
+def power_chart(energy: Energy) -> Spec:
+    """Draw power over time, windows shaded; a stretch's lowest to highest sample lies behind its mean."""
+    points = _points(energy)
+    highest = max((point["high"] for point in points), default=1.0) * 1.05
+    first, last = (points[0]["s"], points[-1]["s"]) if points else (0.0, 1.0)
+    x = x_axis("s", "seconds since the run began", (first, last))
+    scale = {"domain": [0, highest], "nice": False, "zero": True}
+    y = {"field": "w", "type": "quantitative", "axis": axis("power (W)"), "scale": scale}
+    windows = [{"s": each.begin_s, "to": each.end_s, "w": 0.0, "top": highest, "window": index, "mean": each.mean_w,
+                "runs": each.runs} for index, each in enumerate(energy.windows, 1)]  # fmt: skip
+    tips = [tip("window", "window"), tip("mean", "mean (W)", ".4~g"), tip("runs", "inferences", ",")]
+    place = {"x": x, "y": y}
+    layers = [
+        {
+            "data": {"values": windows},
+            "mark": {"type": "rect", "color": OUTSIDE_COLOR, "opacity": 0.35, "aria": False},
+            "encoding": {**place, "x2": {"field": "to"}, "y2": {"field": "top"}, "tooltip": tips},
+        },
+        {
+            "data": {"values": points},
+            "mark": {"type": "area", "color": "var(--c-other)", "opacity": 0.45, "aria": False},
+            "encoding": {**place, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
+        },
+        {
+            "data": {"values": points},
+            "mark": {"type": "line", "color": ACCENT, "strokeWidth": 1.2, "aria": False},
+            "encoding": place,
+        },
+    ]
+    return {**frame(), "height": _HEIGHT_PX, "layer": layers}
+
+
+def _points(energy: Energy) -> list[dict[str, float]]:
+    drawn = energy.trace
+    step = -(-len(drawn.time_s) // _POINTS) or 1
+    return [
+        {
+            "s": drawn.time_s[at],
+            "w": sum(drawn.mean_w[at : at + step]) / len(drawn.mean_w[at : at + step]),
+            "low": min(drawn.min_w[at : at + step]),
+            "high": max(drawn.max_w[at : at + step]),
+        }
+        for at in range(0, len(drawn.time_s), step)
+    ]
+
+
+def _figures(found: Sequence[_Found]) -> Table:
+    scale, unit = _scale([each.energy.gross_j.value for each in found])
+    heads = (f"Energy per inference ({unit})", f"Net of idle ({unit})", "k", "Mean (W)", "Peak (W)", "Idle (W)",
+             "Windows", "Inferences")  # fmt: skip
+    return Table(
+        caption="Energy per inference, with its expanded uncertainty (95 %)",
+        columns=(Column("Variant"), *(Column(head, number=True) for head in heads), Column("Verdict")),
+        rows=tuple(_row(each, scale) for each in found),
+        cards="narrow",
+    )
+
+
+def _row(found: _Found, scale: float) -> tuple[str, ...]:
+    energy = found.energy
+    idle = energy.idle
+    return (
+        found.label,
+        _with_spread(energy.gross_j, scale),
+        UNKNOWN if energy.net_j is None else _with_spread(energy.net_j, scale),
+        UNKNOWN if energy.gross_j.coverage_factor is None else f"{energy.gross_j.coverage_factor:.2f}",
+        digits(energy.mean_w),
+        digits(energy.peak_w),
+        UNKNOWN if idle is None else f"{digits(idle.before_w)} → {digits(idle.after_w)}",
+        str(len(energy.windows)),
+        f"{energy.inferences:,}",
+        "valid" if energy.valid else "INVALID",
+    )
+
+
+def _windows(found: _Found) -> Table:
+    heads = ("Window", "Begin (s)", "Seconds", "Inferences", "Mean (W)", "Peak (W)", "Energy per inference (J)")
+    return Table(
+        caption=f"Windows of {found.label}",
+        columns=tuple(Column(head, number=True) for head in heads),
+        rows=tuple(_window(number, each) for number, each in enumerate(found.energy.windows, 1)),
+    )
+
+
+def _window(number: int, window: EnergyWindow) -> tuple[str, ...]:
+    return (
+        str(number),
+        f"{window.begin_s:.2f}",
+        f"{window.end_s - window.begin_s:.2f}",
+        f"{window.runs:,}",
+        digits(window.mean_w),
+        digits(window.peak_w),
+        f"{window.gross_j / max(1, window.runs):.4g}",
+    )
+
+
+def _budget(found: _Found, *, folded: bool) -> Table:
+    scale, unit = _scale([each.gross_j for each in found.energy.components])
+    total = sum(each.gross_j**2 for each in found.energy.components) or 1.0
+    heads = (f"Gross ({unit})", f"Net ({unit})", "Share of gross variance")
+    return Table(
+        caption=f"Uncertainty budget of {found.label}: standard uncertainties of the energy per inference, over "
+        f"{count_of(len(found.energy.windows), 'window')}",
+        columns=(Column("Component"), Column("Type"), *(Column(h, number=True) for h in heads), Column("What it is")),
+        rows=tuple(_line(each, scale, total) for each in found.energy.components),
+        cards="narrow",
+        folded=folded,
+    )
+
+
+def _line(line: Component, scale: float, total: float) -> tuple[str, ...]:
+    return (
+        line.name,
+        line.evaluation,
+        digits(line.gross_j / scale),
+        UNKNOWN if line.net_j is None else digits(line.net_j / scale),
+        percent(line.gross_j**2 / total),
+        one_line(line.explanation),
+    )
+
+
+def _scale(values_j: Sequence[float]) -> tuple[float, str]:
+    """Return what to divide joules by, and the unit's name, so that the largest has digits before its point."""
+    largest = max((abs(value) for value in values_j), default=0.0)
+    return (1.0, "J") if largest >= 1 else (1e-3, "mJ") if largest >= 1e-3 else (1e-6, "µJ")
+
+
+def _with_spread(quantity: Quantity, scale: float) -> str:
+    if quantity.expanded_uncertainty is None:
+        return f"{digits(quantity.value / scale)} ± {UNKNOWN}"
+    spread = quantity.expanded_uncertainty / scale
+    places = max(0, 1 - int(f"{spread:e}".split("e")[1])) if spread > 0 else 3
+    return f"{quantity.value / scale:,.{places}f} ± {spread:,.{places}f}"
