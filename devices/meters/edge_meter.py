@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from devices.meters.accuracy import CALIBRATED_TOLERANCE, SHUNT_TOLERANCE, of_chip
 from devices.meters.contract import MeterInfo
-from devices.meters.errors import MeterAnswerError, MeterError, MeterSilentError
+from devices.meters.errors import MeterAnswerError, MeterError
+from devices.meters.seam import translated
+from devices.meters.serial_port import opened
 from devices.meters.settings import Setting, checked
-from devices.meters.streamed import ANSWER_S, StreamedMeter, translated
-from firmware_tools.codecs.edge_commands import (
-    Chip,
-    Command,
-    Configuration,
-    Identity,
-    Reply,
-    Status,
-    calibrate,
-    calibrated_shunt_uohm,
-    command,
-    configure,
-)
+from devices.meters.streamed import StreamedMeter
+from firmware_tools.codecs.edge_commands import Chip, Configuration, Identity
+from firmware_tools.power_meter.client import MeterClient
 
-GREETING_S = 5.0  # opening the port may reset an Arduino, whose boot loader then listens for about two seconds
-_AGAIN_S = 0.3
 LEAST_SHUNT_OHM, MOST_SHUNT_OHM = 0.0005, 10.0
 _CODES = ("averaging", "bus_conversion", "shunt_conversion")
 SETTINGS = (
@@ -34,11 +23,29 @@ SETTINGS = (
 )
 
 
+class ClientPort:
+    """The client's stream of bytes, as the other meters' ports have one."""
+
+    def __init__(self, path: str) -> None:
+        self.client = opened(path, MeterClient(path).__enter__)
+
+    def write(self, data: bytes) -> None:
+        """Commands go through the client."""
+        raise NotImplementedError
+
+    def read(self, *, deadline_s: float) -> bytes:
+        """Return what has come, waiting for the first byte at most so long."""
+        return translated(lambda: self.client.read(wait_s=deadline_s))
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self.client.__exit__(None, None, None)
+
+
 class EdgeMeter(StreamedMeter):
     """Our meter at a serial port."""
 
     kind = "edge"
-    baud = 500_000
 
     def __init__(self, name: str, address: str, settings: Mapping[str, Any]) -> None:
         super().__init__(name, address, checked(name, settings, SETTINGS), pace_s=0.005)
@@ -57,39 +64,32 @@ class EdgeMeter(StreamedMeter):
             MeterAnswerError: The meter could not store it.
         """
         asked = round(shunt_ohm * 1e6)
-        stored = translated(lambda: calibrated_shunt_uohm(self._answer(calibrate(asked), Command.CALIBRATE)))
+        stored = translated(lambda: self._client.calibrate(asked))
         if stored != asked:
             raise MeterAnswerError(f"{self.name} stored {stored} micro-ohm instead of {asked}", hint="its EEPROM fails")
         self._info = translated(self._greet)
-        return float(stored) / 1e6
+        return stored / 1e6
+
+    @property
+    def _client(self) -> MeterClient:
+        assert isinstance(self.port, ClientPort)
+        return self.port.client
+
+    def _opened(self) -> ClientPort:
+        return ClientPort(self._address)
 
     def _greet(self) -> MeterInfo:
-        self.use_decoder()
-        self._identity = self._identify()
+        self._identity = self._client.identify()
         if self._identity.streaming:  # somebody left it so
-            self._answer(command(Command.STOP), Command.STOP)
-        codes = [self._settings[each] for each in _CODES]
+            self._client.stop()
         configuration = self._identity.configuration
-        if codes != [None] * len(codes):
+        if any(self._settings[name] is not None for name in _CODES):
             configuration = self._configured(configuration)
         return self._described(self._identity, configuration)
 
-    def _identify(self) -> Identity:
-        until = time.monotonic() + GREETING_S
-        while True:
-            reply = self._asked(command(Command.IDENTIFY), Command.IDENTIFY, min(_AGAIN_S, until - time.monotonic()))
-            if reply is not None:
-                return Identity.parsed(reply)
-            if time.monotonic() >= until:
-                raise MeterSilentError(
-                    f"{self._address} did not answer as a power meter within {GREETING_S:g} s",
-                    hint="is it our meter, with its firmware on it? `edge meter list` shows what is plugged in",
-                )
-
     def _configured(self, now: Configuration) -> Configuration:
-        asked = {name: now_code if self._settings[name] is None else self._settings[name]
-                 for name, now_code in ((name, getattr(now, name)) for name in _CODES)}  # fmt: skip
-        got = Configuration.parsed(self._answer(configure(**asked), Command.CONFIGURE))
+        asked = {name: getattr(now, name) if self._settings[name] is None else self._settings[name] for name in _CODES}
+        got = self._client.configure(**asked)
         if {name: getattr(got, name) for name in _CODES} != asked:
             raise MeterAnswerError(f"{self.name} was set to {asked} and has {got}", hint="its INA chip has other codes")
         return got
@@ -116,34 +116,10 @@ class EdgeMeter(StreamedMeter):
         )  # fmt: skip
 
     def _begin(self) -> None:
-        self.port.discard()
+        self.discard()
         self.use_decoder(identity=self._identity)
-        self._answer(command(Command.START), Command.START)
+        self._client.start()
 
     def _end(self) -> None:
-        self._answer(command(Command.STOP), Command.STOP)
-
-    def _answer(self, frame: bytes, what: Command) -> Reply:
-        """Send a command and return its reply, which says that it was done."""
-        reply = self._asked(frame, what, ANSWER_S)
-        if reply is None:
-            raise MeterSilentError(f"{self.name} did not answer {what.name} within {ANSWER_S:g} s")
-        if reply.status != Status.OK:
-            reply.values(what, "")  # says what the status means
-        return reply
-
-    def _asked(self, frame: bytes, what: Command, deadline_s: float) -> Reply | None:
-        """Send a command; samples that come before its reply are kept for the next `read`."""
-        assert self._decoder is not None
-        until = time.monotonic() + deadline_s
-        self.port.write(frame, deadline_s=ANSWER_S)
-        while (left := until - time.monotonic()) > 0:
-            data = self.port.read(deadline_s=left)
-            if not data:
-                continue
-            self._kept.append(self.decoded(data))
-            for reply in self._decoder.state.replies:
-                if reply.command == what:
-                    found: Reply = reply
-                    return found
-        return None
+        self._client.stop()
+        self.discard()

@@ -1,7 +1,6 @@
 """FNIRSI's USB testers FNB48, FNB48S, FNB58 and C1, through the kernel's hidraw file.
 
-Requests as baryluk/fnirsi-usb-power-data-logger (fnirsi_logger.py) has them: 64 bytes that begin with 0xAA and end with
-the CRC-8 of what stands between. They fall silent unless asked to go on about once in a second.
+The reports are in firmware_tools/codecs/fnirsi.py. They fall silent unless asked to go on about once in a second.
 """
 
 from __future__ import annotations
@@ -20,21 +19,12 @@ from devices.meters.contract import MeterInfo
 from devices.meters.errors import MeterAccessError, MeterGoneError, MeterSilentError, UnknownMeterError
 from devices.meters.settings import ACCURACY, checked
 from devices.meters.streamed import ANSWER_S, StreamedMeter
-from firmware_tools.codecs.framing import crc8
+from firmware_tools.codecs.fnirsi import LENGTH, USB_IDS, request
 from firmware_tools.trace import Trace
 
-# USB ids: FNB48, C1, FNB58, FNB48S.
-IDS = {("0483", "003a"): "FNB48", ("0483", "003b"): "C1", ("2e3c", "5558"): "FNB58", ("2e3c", "0049"): "FNB48S"}
-REPORT_BYTES = 64
 _KEEP_ALIVE_S = 0.9
-_CRC_POLY, _CRC_START = 0x39, 0x42
+_WRITE_S = 2.0
 SETTINGS = (ACCURACY,)
-
-
-def request(code: int) -> bytes:
-    """Return one request: 0x81 and 0x82 wake the tester, 0x83 keeps it talking."""
-    body = bytes([0xAA, code]) + bytes(REPORT_BYTES - 3)
-    return body + bytes([crc8(body[1:], poly=_CRC_POLY, start=_CRC_START)])
 
 
 class HidrawFile:
@@ -52,10 +42,10 @@ class HidrawFile:
             access = access_to(Path(path), shown=path)
             raise MeterAccessError(access.problem or f"{path}: {error.strerror}", hint=access.hint) from error
 
-    def write(self, data: bytes, *, deadline_s: float) -> None:
+    def write(self, data: bytes) -> None:
         """Send one report; its number, 0, goes before it."""
-        if not select.select([], [self._file], [], deadline_s)[1]:
-            raise MeterSilentError(f"{self._path} took no report within {deadline_s:g} s")
+        if not select.select([], [self._file], [], _WRITE_S)[1]:
+            raise MeterSilentError(f"{self._path} took no report within {_WRITE_S:g} s")
         try:
             os.write(self._file, b"\x00" + data)
         except OSError as error:
@@ -67,7 +57,7 @@ class HidrawFile:
             return b""
         data = b""
         try:
-            while len(data) < 16 * REPORT_BYTES and (report := os.read(self._file, REPORT_BYTES)):
+            while len(data) < 16 * LENGTH and (report := os.read(self._file, LENGTH)):
                 data += report
         except BlockingIOError:
             return data
@@ -76,12 +66,6 @@ class HidrawFile:
         if not data:
             raise self._gone()
         return data
-
-    def discard(self, *, deadline_s: float = 0.5) -> None:
-        """Read and forget what is there, at most so long: a tester that talks never pauses."""
-        until = time.monotonic() + min(deadline_s, 0.05)
-        while time.monotonic() < until and self.read(deadline_s=0.005):
-            pass
 
     def close(self) -> None:
         """Let go of the file; may be repeated."""
@@ -121,15 +105,15 @@ class Fnirsi(StreamedMeter):
         self._wake()
 
     def _wake(self) -> None:
-        self.port.discard()
+        self.discard(most_s=0.05)  # a tester that talks never pauses
         self.use_decoder()
         for code in (0x81, 0x82, 0x83):
-            self.port.write(request(code), deadline_s=ANSWER_S)
+            self.port.write(request(code))
         self._alive_s = time.monotonic()
 
     def _next(self, deadline_s: float) -> Trace:
         if time.monotonic() - self._alive_s > _KEEP_ALIVE_S:
-            self.port.write(request(0x83), deadline_s=ANSWER_S)
+            self.port.write(request(0x83))
             self._alive_s = time.monotonic()
         return super()._next(min(deadline_s, _KEEP_ALIVE_S))
 
@@ -143,5 +127,7 @@ def model_of(path: str, root: Path = Path("/sys/class/hidraw")) -> str | None:
     ids = next((line.partition("=")[2].split(":") for line in lines if line.startswith("HID_ID=")), [])
     if len(ids) != 3:
         return None
-    vendor, product = (each[-4:].lower() for each in ids[1:])
-    return IDS.get((vendor, product))
+    try:
+        return USB_IDS.get((int(ids[1], 16), int(ids[2], 16)))
+    except ValueError:
+        return None

@@ -53,7 +53,7 @@ class Ppk2(StreamedMeter):
     def _greet(self) -> MeterInfo:
         is_source, asked_mv = self._settings["mode"] == "source", self._settings["supply_mv"]
         self._send(says.STOP)  # somebody may have left it measuring
-        self.port.discard()
+        self.discard()
         self._calibration = says.parse_metadata(self._metadata())  # a kit that is broken is never switched on
         if is_source:
             self._send(says.supply_command(asked_mv / 1000))
@@ -96,13 +96,13 @@ class Ppk2(StreamedMeter):
         return answer
 
     def _begin(self) -> None:
-        self.port.discard()
+        self.discard()
         self.use_decoder(calibration=self._calibration, supply_v=self._supply_v)
         self._send(says.START)
 
     def _end(self) -> None:
         self._send(says.STOP)
-        self.port.discard()
+        self.discard()
 
     def _close(self) -> None:
         if self._port is not None and self._info is not None and self._settings["mode"] == "source":
@@ -110,4 +110,4 @@ class Ppk2(StreamedMeter):
         super()._close()
 
     def _send(self, data: bytes) -> None:
-        self.port.write(data, deadline_s=ANSWER_S)
+        self.port.write(data)

@@ -11,6 +11,8 @@ import numpy as np
 from devices.meters.contract import MeterInfo
 from firmware_tools.trace import Trace
 
+NUMBERED = ("edge", "ppk2")
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -21,9 +23,9 @@ class Rates:
         duration_s: From the first to the last.
         delivered_hz: Samples per second.
         changed_hz: Samples per second that differ from the one before in any value.
-        effective_hz: New values per second. A meter with a clock of its own stamps each conversion, so each sample is
-            new; one that is asked again and again repeats itself, so only a changed reading is certainly new. On a
-            perfectly steady load this is then less than the meter does.
+        effective_hz: New values per second. A meter that numbers its conversions (NUMBERED) gives a new one with each
+            sample; any other may repeat itself, so only a changed reading is certainly new. On a perfectly steady load
+            this is then less than the meter does.
         lost: Samples known to be lost.
         damaged: Frames that were thrown away.
         lost_share: Lost of all that should have come.
@@ -94,9 +96,9 @@ class Running:
         duration_s, due = self._duration(), self._samples + self._lost
         delivered = (self._samples - 1) / duration_s if duration_s > 0 else None
         changed = self._changed / duration_s if duration_s > 0 else None
-        is_stamped = info.settings.get("recorded_clock", info.clock) == "meter"
+        is_numbered = info.settings.get("recorded_kind", info.kind) in NUMBERED
         return Rates(
-            self._samples, duration_s, delivered, changed, delivered if is_stamped else changed,
+            self._samples, duration_s, delivered, changed, delivered if is_numbered else changed,
             self._lost, self._damaged, self._lost / due if due else 0.0,
         )  # fmt: skip
 

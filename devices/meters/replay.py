@@ -54,7 +54,7 @@ class ReplayMeter:
     def info(self) -> MeterInfo:
         """Return what the recorded meter was; its kind and clock are in the settings."""
         told = self._played().info
-        settings = {**self._settings, "recorded_kind": told.kind, "recorded_name": told.name,
+        settings = {**self._settings, "recorded_kind": told.settings.get("recorded_kind", told.kind), "recorded_name": told.name,
                     "recorded_clock": told.settings.get("recorded_clock", told.clock),
                     "recorded_settings": told.settings}  # fmt: skip
         return replace(told, kind="replay", name=self._name, settings=settings, clock="meter")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
 from devices.meters.accuracy import Accuracy
 from devices.meters.contract import MeterInfo
-from devices.meters.errors import MeterAnswerError, MeterError
-from devices.meters.serial_port import SerialPort
+from devices.meters.errors import MeterError
+from devices.meters.seam import translated
+from devices.meters.serial_port import SerialPort, discard
 from firmware_tools.codecs import Decoder, decoder
-from firmware_tools.errors import InstrumentError
 from firmware_tools.trace import Trace
 
 ANSWER_S = 2.0  # longest wait for a meter's answer
@@ -21,9 +20,8 @@ ANSWER_S = 2.0  # longest wait for a meter's answer
 class Port(Protocol):
     """What bytes come through: a serial port, or a file of the kernel's that behaves like one."""
 
-    def write(self, data: bytes, *, deadline_s: float) -> None: ...
+    def write(self, data: bytes) -> None: ...
     def read(self, *, deadline_s: float) -> bytes: ...
-    def discard(self, *, deadline_s: float = 0.5) -> None: ...
     def close(self) -> None: ...
 
 
@@ -123,9 +121,13 @@ class StreamedMeter:
         assert self._decoder is not None
         return self._decoder.feed(data, time.monotonic())
 
+    def discard(self, *, most_s: float = 0.5) -> None:
+        """Forget what has come, until nothing comes."""
+        discard(lambda wait_s: self.port.read(deadline_s=wait_s), most_s=most_s)
+
     def use_decoder(self, **settings: object) -> None:
         """Make the decoder of this kind."""
-        self._decoder = decoder(self.kind, **settings)
+        self._decoder = translated(lambda: decoder(self.kind, **settings))
 
     def described(
         self, identity: str, accuracy: Accuracy, *, rate_hz: float | None, clock: str, has_trigger: bool = False,
@@ -146,7 +148,7 @@ class StreamedMeter:
 
     def _begin(self) -> None:
         """Tell the meter to send; one that sends always has nothing to be told."""
-        self.port.discard()
+        self.discard()
 
     def _end(self) -> None:
         """Tell the meter to send no more."""
@@ -155,11 +157,3 @@ class StreamedMeter:
         if self._port is not None:
             self._port.close()
             self._port = None
-
-
-def translated(action: Callable[[], Any]) -> Any:  # noqa: ANN401  (what the action returns)
-    """Run it; an error of the codecs becomes one of the meters."""
-    try:
-        return action()
-    except InstrumentError as error:
-        raise MeterAnswerError(str(error), hint=error.hint) from error

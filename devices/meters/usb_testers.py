@@ -14,7 +14,8 @@ from devices.meters.accuracy import assumed
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import MeterSilentError
 from devices.meters.settings import ACCURACY, checked
-from devices.meters.streamed import ANSWER_S, StreamedMeter
+from devices.meters.streamed import StreamedMeter
+from firmware_tools.codecs import tc66c, um25c
 from firmware_tools.trace import Trace
 
 SETTINGS = (ACCURACY,)
@@ -34,10 +35,10 @@ class AskedMeter(StreamedMeter):
         self._due_s = 0.0
 
     def _greet(self) -> MeterInfo:
-        self.use_decoder(**self._codec_settings())
+        self.use_decoder()
         for _ in range(_GREETINGS):
-            self.port.discard()
-            self.port.write(self.request, deadline_s=ANSWER_S)
+            self.discard()
+            self.port.write(self.request)
             if self._wait_for_answer():
                 return self._described()
         raise MeterSilentError(
@@ -54,19 +55,17 @@ class AskedMeter(StreamedMeter):
         return False
 
     def _described(self) -> MeterInfo:
-        model = getattr(self._decoder.state, "model", None) if self._decoder else None
+        state = self._decoder.state if self._decoder else None
+        model = getattr(state, "model", None) or getattr(state, "identity", None)
         accuracy = assumed(self.kind, accuracy=self._settings["accuracy"])
         return self.described(
             str(model or self.kind.upper()), accuracy, rate_hz=1 / self.interval_s, clock="host",
             settings={"accuracy": self._settings["accuracy"], "interval_ms": round(1000 * self.interval_s)},
         )  # fmt: skip
 
-    def _codec_settings(self) -> dict[str, Any]:
-        return {}
-
     def _begin(self) -> None:
         super()._begin()
-        self.use_decoder(**self._codec_settings())
+        self.use_decoder()
         self._asked_s, self._due_s = None, time.monotonic()
 
     def _next(self, deadline_s: float) -> Trace:
@@ -79,7 +78,7 @@ class AskedMeter(StreamedMeter):
             time.sleep(wait_s)
             if time.monotonic() < self._due_s:
                 return Trace.empty()
-            self.port.write(self.request, deadline_s=ANSWER_S)
+            self.port.write(self.request)
             self._asked_s = time.monotonic()
             self._due_s = self._asked_s + self.interval_s
             deadline_s -= wait_s
@@ -93,7 +92,7 @@ class Um25c(AskedMeter):
     """UM24C, UM25C or UM34C on the serial port that Bluetooth makes of it."""
 
     kind = "um25c"
-    request = b"\xf0"
+    request = um25c.REQUEST
     interval_s = 0.3
 
 
@@ -102,5 +101,5 @@ class Tc66c(AskedMeter):
 
     kind = "tc66c"
     baud = 115_200
-    request = b"getva"
+    request = tc66c.REQUEST
     interval_s = 0.1
