@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 NOMINAL_SUPPLY_V = 5.0  # offsets of a current become power at the supply of a Raspberry Pi or Coral board
-SHUNT_TOLERANCE = 0.01  # of the resistor on the usual breakout boards
-CALIBRATED_TOLERANCE = 0.005  # of a shunt compared with a hand-held multimeter; nobody said how good it was
+# Of the resistor on the usual breakout boards; comparing it with a hand-held multimeter proves no better one.
+SHUNT_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from devices.meters.accuracy import CALIBRATED_TOLERANCE, SHUNT_TOLERANCE, of_chip
+from devices.meters.accuracy import SHUNT_TOLERANCE, of_chip
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import MeterAnswerError, MeterError
 from devices.meters.seam import translated
@@ -19,7 +19,7 @@ LEAST_SHUNT_OHM, MOST_SHUNT_OHM = 0.0005, 10.0
 _CODES = ("averaging", "bus_conversion", "shunt_conversion")
 SETTINGS = (
     *(Setting(name, int, f"the INA chip's code for {name.replace('_', ' ')}", low=0, high=7) for name in _CODES),
-    Setting("shunt_tolerance", float, "limit of the shunt's relative error", low=0.0, high=0.2),
+    Setting("shunt_tolerance", float, "limit of the shunt's relative error", SHUNT_TOLERANCE, low=0.0, high=0.2),
 )
 
 
@@ -96,8 +96,6 @@ class EdgeMeter(StreamedMeter):
 
     def _described(self, identity: Identity, configuration: Configuration) -> MeterInfo:
         tolerance = self._settings["shunt_tolerance"]
-        if tolerance is None:
-            tolerance = CALIBRATED_TOLERANCE if identity.calibrated else SHUNT_TOLERANCE
         has_shunt = identity.chip != Chip.INA260
         accuracy = of_chip(
             identity.chip.name.lower(), shunt_ohm=identity.shunt_uohm / 1e6 if has_shunt else None,

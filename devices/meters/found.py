@@ -42,7 +42,7 @@ class PortInfo(Protocol):
     device: str
     vid: int | None
     pid: int | None
-    description: str
+    description: str | None
 
 
 def candidates() -> list[Candidate]:
@@ -98,8 +98,9 @@ def _behind(port: PortInfo) -> tuple[str, str, bool]:
         return "um25c", "Bluetooth serial port: perhaps a UM24C, UM25C or UM34C", False
     maker = _ARDUINO.get(port.vid or 0)
     if maker is not None:
-        return "edge", f"{maker}: perhaps our meter, or one that prints (csv:)", False
-    return "csv", f"{port.description or 'serial port'}: a board that prints, or a TC66C (tc66c:)", False
+        return "edge", f"{maker}: perhaps our meter, or a board that prints (csv:)", False
+    what = port.description if port.description not in (None, "", "n/a") else "serial port"
+    return "csv", f"{what}: perhaps a board that prints, or a TC66C (tc66c:)", False
 
 
 def _ports() -> list[PortInfo]:

@@ -54,8 +54,8 @@ class ReplayMeter:
     def info(self) -> MeterInfo:
         """Return what the recorded meter was; its kind and clock are in the settings."""
         told = self._played().info
-        settings = {**self._settings, "recorded_kind": told.settings.get("recorded_kind", told.kind), "recorded_name": told.name,
-                    "recorded_clock": told.settings.get("recorded_clock", told.clock),
+        kind, clock = told.settings.get("recorded_kind", told.kind), told.settings.get("recorded_clock", told.clock)
+        settings = {**self._settings, "recorded_kind": kind, "recorded_name": told.name, "recorded_clock": clock,
                     "recorded_settings": told.settings}  # fmt: skip
         return replace(told, kind="replay", name=self._name, settings=settings, clock="meter")
 

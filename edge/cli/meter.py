@@ -44,7 +44,7 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_meters(as_json: bool) -> None:
-    """List what is plugged in and could be a meter, by the name to use for it."""
+    """List what could be a meter, by the name to use for it."""
     from devices.meters.found import candidates
 
     found = candidates()
@@ -63,7 +63,7 @@ def list_meters(as_json: bool) -> None:
 @command.command()
 @json_option
 def kinds(as_json: bool) -> None:
-    """List the kinds of meters that can be read, how they are named, and their settings."""
+    """List kinds of meters, their names and settings."""
     from devices.meters.registry import KINDS
     from edge.cli.meter_text import kinds_json, kinds_text
 
@@ -79,7 +79,10 @@ def kinds(as_json: bool) -> None:
 @_set_option
 @json_option
 def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) -> None:
-    """Show power as it comes: drawn on a terminal, else one line per second. Ctrl-C ends it and shows the result."""
+    """Show power as it comes.
+
+    It is drawn on a terminal; elsewhere there is one line per second. Ctrl-C ends it and shows the result.
+    """
     from devices.meters.registry import find_meter
     from edge.cli.meter_live import watch
 
@@ -106,9 +109,9 @@ def record(
     settings: dict[str, str],
     as_json: bool,
 ) -> None:
-    """Record all samples to a file, until --seconds are over or Ctrl-C.
+    """Record all samples to a file.
 
-    The file grows while it is recorded: whatever happens, what has been written can be read.
+    Ends after --seconds or at Ctrl-C. The file grows while it is recorded: whatever happens, what has been written can be read.
     """
     from devices.meters.registry import find_meter
     from edge.cli.meter_live import until_interrupted
@@ -168,3 +171,4 @@ def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None,
     if done.measured_a is not None:
         click.echo(f"the meter showed {done.measured_a:.5g} A, the reference {done.reference_a:.5g} A")
     click.echo(f"shunt: {done.before_ohm:.6g} ohm before, {done.stored_ohm:.6g} ohm stored in {done.meter}")
+    say("results still say that it is within 1 %; where you know better, --set shunt_tolerance=0.002")

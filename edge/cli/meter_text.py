@@ -77,9 +77,16 @@ def kinds_json(kinds: Iterable[Kind]) -> list[dict[str, Any]]:
 
 
 def _default(setting: Setting) -> str:
-    bounds = f" ({setting.low:g} to {setting.high:g})" if setting.low is not None and setting.high is not None else ""
+    low, high = (_plain(each) for each in (setting.low, setting.high))
+    bounds = f" ({low} to {high})" if low and high else ""
     chosen = f" ({' or '.join(setting.choices)})" if setting.choices else ""
     value = (
         {True: "yes", False: "no"}.get(setting.default, setting.default) if setting.type is bool else setting.default
     )
     return f"{bounds}{chosen}" + (f"  [default: {value}]" if value is not None else "")
+
+
+def _plain(bound: float | None) -> str:
+    if bound is None:
+        return ""
+    return f"{bound:,.0f}" if bound >= 1 else f"{bound:.5f}".rstrip("0").rstrip(".")
