@@ -126,6 +126,7 @@ def _now() -> dict[str, Any]:
         "firmware_clock_khz": None if word is None else sysfs.firmware_clock_khz(),
         "temperature_c": sysfs.soc_temperature_c(zones),
         "temperatures_c": zones,
+        "edge_tpus": sysfs.edge_tpus(),
         "throttled": decode_throttled(word),
         "load_1min": sysfs.load_1min(),
         "clock_source": sysfs.read_text(sysfs.CLOCK_SOURCE),

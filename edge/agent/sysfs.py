@@ -70,6 +70,21 @@ def soc_temperature_c(zones: dict[str, float] | None) -> float | None:
     return next(iter(zones.values())) if len(zones) == 1 else None
 
 
+def edge_tpus() -> list[dict[str, float | None]] | None:
+    """Return temperature and first trip point of each Edge TPU on PCIe, in degrees Celsius; None where there is none.
+
+    From the first trip point on the chip's clock is lowered. Source: google/gasket-driver, src/apex_driver.c.
+    """
+    found = sorted(SYS.glob("bus/pci/devices/*/apex/apex_*"))
+    names = {"temperature_c": "temp", "trip_c": "trip_point0_temp"}
+    return [{key: _degrees(folder / name) for key, name in names.items()} for folder in found] or None
+
+
+def _degrees(path: Path) -> float | None:
+    millidegrees = read_number(path)
+    return None if millidegrees is None else millidegrees / 1000
+
+
 def throttled_word() -> int | None:
     """Return the Raspberry Pi firmware's throttle word; None on other machines or where it may not be asked."""
     answer = _vcgencmd("get_throttled", "throttled=")

@@ -12,7 +12,11 @@ _COLDEST_C, _HOTTEST_C = -40.0, 150.0
 
 @dataclass(frozen=True)
 class Sample:
-    """The conditions at one moment and, where `wall_s` is known, the load since the sample before it."""
+    """The conditions at one moment and, where `wall_s` is known, the load since the sample before it.
+
+    `tpu_over_trip_c` is how far the hottest Edge TPU is above its first trip point, where its clock falls; less than 0
+    is below. None where there is none, or it states no temperature.
+    """
 
     governor: str | None
     fastest_khz: float | None
@@ -25,6 +29,7 @@ class Sample:
     steal_share: float | None
     busiest_process: str | None
     busiest_process_share: float | None
+    tpu_over_trip_c: float | None = None
 
     @property
     def clock_khz(self) -> float | None:
@@ -50,7 +55,14 @@ class Sample:
             steal_share=_number(since.get("steal_share")),
             busiest_process=name if isinstance(name := since.get("busiest_process"), str) else None,
             busiest_process_share=_number(since.get("busiest_process_share")),
+            tpu_over_trip_c=_over_trip(_list(value.get("edge_tpus")) or []),
         )
+
+
+def _over_trip(tpus: list[Any]) -> float | None:
+    pairs = [(_number(_mapping(each).get("temperature_c")), _number(_mapping(each).get("trip_c"))) for each in tpus]
+    known = [(degrees, trip) for degrees, trip in pairs if degrees is not None and trip is not None]
+    return max((degrees - trip for degrees, trip in known if _COLDEST_C < degrees < _HOTTEST_C), default=None)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

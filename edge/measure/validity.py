@@ -203,6 +203,13 @@ def _cool(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the processor reached {max(degrees):.1f} C, at most {most:.0f} C is allowed")
 
 
+def _cool_tpu(evidence: Evidence, limit: float) -> Answer:
+    over = [sample.tpu_over_trip_c for sample in evidence.conditions if sample.tpu_over_trip_c is not None]
+    if not over or max(over) < limit:
+        return None
+    return Broken(f"the Edge TPU was {max(over):.1f} C above the temperature from which it lowers its clock")
+
+
 def _fine_timer(evidence: Evidence, limit: float) -> Answer:
     distinct = sorted(set(evidence.samples_ns))
     if len(evidence.samples_ns) < _TIMER_SAMPLES:
@@ -236,5 +243,6 @@ RULES = (
     Rule("clock", 0.10, _steady_clock),
     Rule("throttling", 0, _not_throttled),
     Rule("temperature", 80.0, _cool),
+    Rule("Edge TPU", 0.0, _cool_tpu),
     Rule("timer", 0.01, _fine_timer),
 )

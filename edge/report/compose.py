@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.measure.advice import Terms
+from edge.report.accelerator import accelerator_section
 from edge.report.breakdown import breakdown_section
 from edge.report.circumstances import conditions_section, unknown_section, validity_section
 from edge.report.document import Document
@@ -31,6 +32,7 @@ def compose(material: Material, *, title: str | None = None, terms: Terms | None
         shipping_section(advice),
         sparse_section(entries),
         latency_section(entries, emulated=False),
+        accelerator_section(entries),
         endurance_section(entries),
         breakdown_section(entries, emulated=False),
         tradeoff_section(advice),

@@ -68,6 +68,10 @@ BROKEN = {
         "the firmware reported under-voltage",
     ),
     "temperature": (evidence(conditions=late(sample(temperature_c=84.5))), "reached 84.5 C, at most 80 C"),
+    "Edge TPU": (
+        evidence(conditions=late(sample(edge_tpus=[{"temperature_c": 86.5, "trip_c": 85.0}]))),
+        "the Edge TPU was 1.5 C above the temperature",
+    ),
     "timer": (evidence(samples_ns=[8_000_000, 12_000_000] * 25), "steps by 4000 us, at most 1%"),
 }
 
