@@ -16,6 +16,7 @@ from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.measure.sparse_forecast import forecast
 
 NAMES, INSTRUCTIONS = "kernel names", "instructions"
+_NOTHING_TO_RUN = "the model has no 1x1 convolutions, all that sparse kernels run"
 
 
 def proven(measurement: Measurement, path: Path) -> Measurement:
@@ -68,14 +69,19 @@ class _Proof:
 def _judged(predicted: SparseForecast, measurement: Measurement) -> SparseVerdict:
     proof = _proof(measurement)
     if proof is None:
-        why = measurement.kernels_reason or "no kernel profile"
-        text = f"sparse kernels: whether any ran is unknown ({why}); forecast: {_forecast(predicted)}"
-        return SparseVerdict(predicted, None, None, None, text)
+        return SparseVerdict(predicted, None, None, None, _unproven(predicted, measurement))
     agrees = _agrees(predicted, proof)
     text = f"sparse kernels ran: {_ran(predicted, proof, agrees=agrees)}"
     if agrees is False:
         text += f"; the forecast was {_forecast(predicted)}"
     return SparseVerdict(predicted, agrees, proof.any_ran, proof.by, text)
+
+
+def _unproven(predicted: SparseForecast, measurement: Measurement) -> str:
+    if predicted.of == 0:
+        return f"sparse kernels: none can run, because {_NOTHING_TO_RUN}"
+    why = measurement.kernels_reason or "no kernel profile"
+    return f"sparse kernels: whether any ran is unknown ({why}); forecast: {_forecast(predicted)}"
 
 
 def _proof(measurement: Measurement) -> _Proof | None:
@@ -97,7 +103,7 @@ def _agrees(predicted: SparseForecast, proof: _Proof) -> bool | None:
 
 def _ran(predicted: SparseForecast, proof: _Proof, *, agrees: bool | None) -> str:
     if proof.of == 0:
-        return "none, because the model has no 1x1 convolutions, all that sparse kernels run"
+        return f"none, because {_NOTHING_TO_RUN}"
     why = _why(predicted, agrees=agrees)
     if not proof.any_ran:
         return f"none, {why}"

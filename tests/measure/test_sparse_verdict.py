@@ -72,6 +72,8 @@ def judged(sample_measurement):
          "profiler); forecast: 34 of 34"),
         (OPEN, None, None, None, "sparse kernels: whether any ran is unknown (tflite-runtime 2.14.0 has no kernel "
          "profiler); forecast: not known (ai-edge-litert==9.0 was not measured)"),
+        (dataclasses.replace(NONE, of=0), None, None, None, "sparse kernels: none can run, because the model has no "
+         "1x1 convolutions, all that sparse kernels run"),
         (NONE, (0, 0), None, True, "sparse kernels ran: none, because the model has no 1x1 convolutions, all that "
          "sparse kernels run"),
     ],
