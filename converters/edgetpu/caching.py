@@ -85,7 +85,7 @@ def cache_forecast(models: Sequence[tuple[str, ModelInfo]]) -> CacheForecast:
             )
         found = forecast(model)
         if not found.mapped:
-            said = f": {found.failures[0]}" if found.failures else ""
+            said = f": {found.failures[0].text}" if found.failures else ""
             raise ModelFileError(
                 f"nothing of {name} would run on the Edge TPU{said}", hint=f"see edge inspect {name} --target coral"
             )

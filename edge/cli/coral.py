@@ -94,4 +94,4 @@ def _show_segments(found: Segmented) -> None:
 
 
 def _mib(count: int) -> str:
-    return f"{count / (1 << 20):.2f} MiB"
+    return f"{count / (1 << 20):.2f} MiB" if count >= 1 << 17 or not count else f"{count / (1 << 10):.2f} KiB"

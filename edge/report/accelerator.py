@@ -29,15 +29,20 @@ def accelerator_section(entries: Sequence[Entry]) -> Section | None:
     return Section(
         key="accelerator-section",
         title="Through delegates",
-        paragraphs=(_NOT_HARDWARE, *(_said(entry, parts) for entry, parts in found)),
+        paragraphs=(_NOT_HARDWARE, *_said(found)),
         charts=(_chart(told),) if told else (),
         tables=(_table(found),),
     )
 
 
-def _said(entry: Entry, parts: Accelerated) -> str:
-    attached = "; ".join(parts.attached) or "the system states no Edge TPU"
-    return f"{entry.label}: {one_line(delegates_in_words(parts))}. Attached: {attached}. Parts: {parts.method}."
+def _said(found: Sequence[tuple[Entry, Accelerated]]) -> tuple[str, ...]:
+    """Return what is attached and how the parts were told apart; what holds for several is said once."""
+    told: dict[str, list[str]] = {}
+    for entry, parts in found:
+        attached = "; ".join(parts.attached) or "the system states no Edge TPU"
+        used = one_line(delegates_in_words(parts))
+        told.setdefault(f"{used}. Attached: {attached}. Parts: {parts.method}.", []).append(entry.label)
+    return tuple(f"{', '.join(labels)}: {text}" for text, labels in told.items())
 
 
 def _chart(found: Sequence[tuple[Entry, Accelerated]]) -> Chart:
