@@ -117,6 +117,14 @@ def test_noise_gives_no_samples_and_no_exception(parts):
     assert len(noisy.feed(b"\x00" + steady(0, 4), 0.0)) == 4
 
 
+def test_a_frame_without_an_end_is_dropped_and_counted_once():
+    meter = decoder("edge", identity=IDENTITY)
+    assert fed(meter, [b"\x01" * 300] * 5).damaged == 0
+    assert meter.state.pending == b""
+    trace = meter.feed(b"\x01\x00" + steady(0, 2), 0.0)
+    assert (len(trace), trace.damaged) == (2, 1)
+
+
 def test_every_single_bit_error_in_a_frame_is_found():
     good = steady(0, 16)
     for bit in range(8 * (len(good) - 1)):
