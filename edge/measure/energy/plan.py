@@ -10,13 +10,14 @@ from edge.errors import InputError
 # A recording is held in memory, 33 bytes a sample.
 MOST_SAMPLES = 20_000_000
 _SLOWEST_CHIP_S = 4.0
+_IDLE_S = 5.0
 
 
 @dataclass(frozen=True)
 class EnergyPlan:
     """One energy run: with a meter, and perhaps a trigger line of the board (CHIP:LINE) wired to it.
 
-    A window ends when `window_s` has passed and `min_runs` inferences were made. `idle_s` is the idle before and after.
+    A window ends when `window_s` has passed and `min_runs` inferences were made.
     """
 
     meter: str
@@ -24,12 +25,11 @@ class EnergyPlan:
     windows: int = 5
     window_s: float = 10.0
     min_runs: int = 10
-    idle_s: float = 5.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
         for name, value, least in (("windows", self.windows, 1), ("min_runs", self.min_runs, 1),
-                                   ("window_s", self.window_s, 0.001), ("idle_s", self.idle_s, 0.001)):  # fmt: skip
+                                   ("window_s", self.window_s, 0.001)):  # fmt: skip
             if not value >= least or value == float("inf"):
                 raise InputError(f"the energy plan's {name} is {value}, expected at least {least}")
         if self.trigger is not None and not re.fullmatch(r"\w+:\d+", self.trigger):
@@ -48,13 +48,14 @@ class Pace:
     def for_rate(cls, rate_hz: float | None, plan: EnergyPlan) -> Pace:
         """Return it for a meter's nominal rate; an unknown one is taken for 4 samples a second.
 
-        A chip of the load code holds at least 4 samples, the inferences around a window 3, an idle stretch 20.
+        A chip of the load code holds at least 4 samples, the inferences around a window 3, an idle stretch 20; it is
+        as long as a window, at most 5 s.
         """
         step_s = 1 / rate_hz if rate_hz else 0.25
         return cls(
             chip_s=min(max(0.1, 4 * step_s), _SLOWEST_CHIP_S),
             guard_s=max(0.3, 3 * step_s),
-            idle_s=max(plan.idle_s, 20 * step_s),
+            idle_s=max(min(plan.window_s, _IDLE_S), 20 * step_s),
         )
 
     def seconds(self, plan: EnergyPlan) -> float:

@@ -26,6 +26,7 @@ WINDOWS, WINDOW_S, INFERENCES = 5, 10.0, 10
 _CONDITIONS = ("other processes", "hypervisor", "governor", "clock", "throttling", "temperature")
 _COUNTING = ("edge", "ppk2")  # meters that number their samples
 _FEWEST_VALUES = 20
+_PILED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,15 +184,15 @@ def _within_range(evidence: Evidence, limit: float) -> Answer:
     current = evidence.trace.current_a[evidence.in_windows]
     watts = evidence.trace.power_w[evidence.in_windows]
     values = current if np.isfinite(current).all() else watts
-    if len(np.unique(values)) < _FEWEST_VALUES:
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < _FEWEST_VALUES:
         return Unknown("whether the meter was beyond its range: too few different readings")
-    share = float(np.mean(values == values.max()))
-    return (
-        Broken(
-            f"{share:.0%} of the readings in the windows are the highest of all: the meter was at the end of its range"
-        )
-        if share > limit
-        else None
+    # At the end of a range readings pile up at the highest and nowhere else; a load of few levels piles up at each.
+    highest, next_most = counts[-1] / len(values), counts[:-1].max() / len(values)
+    if highest <= limit or next_most > highest / _PILED:
+        return None
+    return Broken(
+        f"{highest:.0%} of the readings in the windows are the highest of all: the meter was at its range's end"
     )
 
 
