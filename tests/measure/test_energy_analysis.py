@@ -319,7 +319,7 @@ def test_losses_are_counted():
 def test_a_meter_at_its_end_is_said(known):
     limit = np.quantile(known.run.trace.current_a, 0.6)
     found = energy_of(with_trace(known.run, current_a=np.minimum(known.run.trace.current_a, limit)))
-    assert "at the end of its range" in rules_broken(found)
+    assert "at its range's end" in rules_broken(found)
 
 
 def test_damage_is_said(known):
