@@ -24,6 +24,8 @@ _BREAKS = (
     ((6, 8), "eventfd_signal takes one argument"),
     ((6, 4), "class_create takes one argument"),
 )
+# Google's own build of the library crashes with runtimes from here on: google-coral/edgetpu issue 812.
+_STOCK_BEFORE = (2, 12)
 _NO_MODULE = "build the driver from the newest source of google/gasket-driver (debuild, then install gasket-dkms)"
 
 
@@ -116,9 +118,24 @@ class Coral:
         return next((mhz for name, (mhz, _) in CLOCKS.items() if name in self.packages), None)
 
 
-def problems(coral: Coral, *, kernel: str | None, page_size_bytes: int | None) -> tuple[Problem, ...]:
-    """Return what keeps the Edge TPUs from use, and what is known to mend it; nothing where none is attached."""
-    return tuple((*_driver(coral, kernel, page_size_bytes), *_access(coral), *_library(coral), *_heat(coral)))
+def problems(
+    coral: Coral, *, kernel: str | None, page_size_bytes: int | None, runtimes: Mapping[str, str | None] | None = None
+) -> tuple[Problem, ...]:
+    """Return what keeps the Edge TPUs from use, and what is known to mend it; nothing where none is attached.
+
+    Args:
+        coral: What is attached and installed.
+        kernel: The running kernel's release.
+        page_size_bytes: Of that kernel.
+        runtimes: Versions of the installed TFLite runtimes by name.
+    """
+    return tuple((
+        *_driver(coral, kernel, page_size_bytes),
+        *_access(coral),
+        *_library(coral),
+        *_pairing(coral, runtimes or {}),
+        *_heat(coral),
+    ))  # fmt: skip
 
 
 def in_words(coral: Coral) -> list[str]:
@@ -192,6 +209,24 @@ def _access(coral: Coral) -> Iterator[Problem]:
 def _library(coral: Coral) -> Iterator[Problem]:
     if coral.is_attached and coral.library is None:
         yield Problem("libedgetpu.so.1 is not installed", coral.advice or f"install {STANDARD}")
+
+
+def _pairing(coral: Coral, runtimes: Mapping[str, str | None]) -> Iterator[Problem]:
+    """Compare the library's build with the runtime's: they share structures that change between versions."""
+    runtime = _version(runtimes.get("tflite-runtime"))
+    name = next((each for each in CLOCKS if each in coral.packages), None)
+    if not coral.is_attached or name is None or runtime is None:
+        return
+    built = re.search(r"tf(\d+)\.(\d+)", coral.packages[name])
+    said = f"{name} {coral.packages[name]}"
+    wanted = f"install {name} of feranick/libedgetpu, the build for TensorFlow {runtime[0]}.{runtime[1]}"
+    if built is None and runtime >= _STOCK_BEFORE:
+        yield Problem(f"{said}, Google's own build, crashes with tflite-runtime {runtime[0]}.{runtime[1]}", wanted)
+    elif built is not None and (int(built[1]), int(built[2])) != runtime:
+        yield Problem(
+            f"{said} is built for TensorFlow {built[1]}.{built[2]}, tflite-runtime is {runtime[0]}.{runtime[1]}: they "
+            "may crash together", wanted,
+        )  # fmt: skip
 
 
 def _heat(coral: Coral) -> Iterator[Problem]:

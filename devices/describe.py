@@ -63,7 +63,8 @@ def tpu_problems(facts: Facts) -> tuple[Problem, ...]:
     """Return what keeps the device's Edge TPUs from use, with the known cure; nothing where none is attached."""
     if facts.coral is None:
         return ()
-    return problems(facts.coral, kernel=facts.os.kernel, page_size_bytes=facts.page_size_bytes)
+    runtimes = {each.name: each.version for each in facts.runtimes}
+    return problems(facts.coral, kernel=facts.os.kernel, page_size_bytes=facts.page_size_bytes, runtimes=runtimes)
 
 
 def lines(facts: Facts) -> list[str]:

@@ -29,7 +29,7 @@ def _finding(root: Path, device: Path) -> Finding:
     return Finding(
         "coral-pci",
         f"/dev/{name}",
-        about,
+        f"{about}, --tpu pci:{name.removeprefix('apex_')}",
         access=access_to(root / "dev" / name, shown=f"/dev/{name}"),
         note=None if celsius is None else f"{celsius:.1f} °C",
     )

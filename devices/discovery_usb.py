@@ -37,17 +37,19 @@ def serial_ports(root: Path) -> Iterator[Finding]:
 
 def coral_on_usb(root: Path) -> Iterator[Finding]:
     """Find Coral sticks, with and without firmware."""
+    count = 0
     for device in sorted((root / "sys/bus/usb/devices").glob("*")):
         ids = read_text(device / "idVendor"), read_text(device / "idProduct")
         about = CORAL.get((ids[0] or "", ids[1] or ""))
         if about is None:
             continue
+        count += 1
         speed = read_text(device / "speed")
         slow = speed is not None and speed.replace(".", "").isdecimal() and float(speed) < USB3_MBIT_PER_S
         yield Finding(
             "coral-usb",
             f"usb:{device.name}",
-            f"{about} ({ids[0]}:{ids[1]})",
+            f"{about} ({ids[0]}:{ids[1]}), --tpu usb:{count - 1}",
             access=_bus_access(root, device),
             note=f"on USB 2 ({speed} Mbit/s): transfers take longer than on USB 3" if slow else None,
         )

@@ -12,6 +12,7 @@ from typing import Literal
 from devices.coral import CLOCKS, MAXIMUM, Coral, in_words, problems
 from edge.runtime.coral import advice, here
 from edge.runtime.coral_state import coral_state
+from edge.runtime.interpreters import installed
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def _remarks(coral: Coral, kernel: str, page_size_bytes: int) -> Iterator[Remark
             return
     else:
         yield Remark("Edge TPU", "ok", "; ".join(in_words(coral)), why)
-    for each in problems(coral, kernel=kernel, page_size_bytes=page_size_bytes):
+    runtimes = {each.name: each.version for each in installed()}
+    for each in problems(coral, kernel=kernel, page_size_bytes=page_size_bytes, runtimes=runtimes):
         yield Remark("Edge TPU", "problem", each.what, "keeps the Edge TPU from use, or slows it", each.cure)
     if coral.library:
         yield _library(coral)

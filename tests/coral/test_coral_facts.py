@@ -140,6 +140,25 @@ def test_a_stick_without_the_library_gets_the_advice(tmp_path):
     assert said(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("version", "runtime", "words"),
+    [
+        ("16.0", "2.14.0", "Google's own build, crashes with tflite-runtime 2.14"),
+        ("16.0", "2.5.0.post1", None),
+        ("16.0tf2.17.1-1", "2.17.1", None),
+        ("16.0tf2.17.1-1", "2.14.0", "is built for TensorFlow 2.17, tflite-runtime is 2.14"),
+        ("16.0tf2.17.1-1", None, None),
+    ],
+)
+def test_the_library_and_the_runtime_are_built_together(tmp_path, version, runtime, words):
+    stick(tmp_path)
+    library(tmp_path)
+    installed(tmp_path, "libedgetpu1-std", version)
+    runtimes = {"tflite-runtime": runtime, "ai-edge-litert": "2.3.0"}
+    found = problems(seen(tmp_path), kernel="6.1", page_size_bytes=4096, runtimes=runtimes)
+    assert [words in each.what for each in found] == ([True] if words else [])
+
+
 def test_a_chip_in_order(tmp_path):
     chip(tmp_path)
     library(tmp_path)

@@ -51,6 +51,7 @@ def test_a_coral_stick(tmp_path, ids, says):
     (found,) = coral_on_usb(tmp_path)
     assert (found.kind, found.name, found.note) == ("coral-usb", "usb:2-1", None)
     assert says in found.about
+    assert found.about.endswith("--tpu usb:0")
     assert (found.access.path, found.access.allowed) == ("/dev/bus/usb/002/007", True)
 
 
@@ -82,6 +83,7 @@ def test_a_coral_chip_on_pcie(tmp_path):
     write(tmp_path / "dev", apex_0="")
     (found,) = coral_on_pci(tmp_path)
     assert (found.name, found.note, found.access.allowed) == ("/dev/apex_0", "45.3 °C", True)
+    assert found.about.endswith("--tpu pci:0")
     write(chip / "apex/apex_0", temp="-87900")
     assert next(coral_on_pci(tmp_path)).note is None
 

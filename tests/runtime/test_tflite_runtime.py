@@ -133,3 +133,47 @@ def test_what_it_cannot_run_is_an_error_of_ours(old_environment, converted, tmp_
     said, _ = run_there(old_environment, converted["dynamic"], arrays, tmp_path)
     assert said["error"] == "InferenceError"
     assert "tflite-runtime 2.14.0 refuses the model" in said["message"]
+
+
+DELEGATES = """
+import json, sys
+import numpy as np
+from edge.runtime import load
+from edge.runtime.errors import RuntimeFault
+
+model, *delegates = sys.argv[1:]
+said = []
+for delegate in delegates:
+    try:
+        with load(model, runtime="tflite-runtime", delegates=[delegate] if delegate else []) as loaded:
+            inputs = [np.zeros(info.shape, info.dtype) for info in loaded.inputs]
+            said.append(sorted({int(value) for output in loaded.run(*inputs) for value in np.unique(output)}))
+    except RuntimeFault as error:
+        said.append(f"{type(error).__name__}: {error}")
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+def test_external_delegates_load_there_too(old_environment, shared_data, require_part, tmp_path):
+    """The same library through the older runtime: it claims a compiled operator, refuses, and is missed."""
+    if shutil.which("gcc") is None:
+        require_part("a C compiler", "apt install gcc")
+    library = tmp_path / "libstand_in.so"
+    source = ROOT / "tests" / "coral" / "stand_in.c"
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
+    model = shared_data / "edgetpu_pairs" / "split_concat_edgetpu.tflite"
+    delegates = [f"{library};fill=9", f"{library};refuse=no device", f"{library};fail=invoke", "/no/library.so", ""]
+    done = subprocess.run(
+        [old_environment, "-c", DELEGATES, model, *delegates],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    filled, refused, failed, missed, without = json.loads(done.stdout)
+    assert filled == [9]
+    assert refused.startswith("DelegateError: tflite-runtime cannot load the delegate")
+    assert refused.endswith(": no device")
+    assert failed.startswith("InferenceError: tflite-runtime 2.14.0 failed")
+    assert "told to fail" in failed
+    assert missed.startswith("DelegateError: tflite-runtime cannot load the delegate /no/library.so")
+    assert "no runtime has seen the file" in without
