@@ -71,6 +71,8 @@ def test_the_fastest_of_the_accurate_enough(variant):
 
 def test_exactly_the_loss_that_is_allowed_is_allowed(variant):
     assert shipped(variant("fp32", 30, right=170), variant("int8", 10, right=166)) == "int8"
+    # As floating-point numbers 155 / 300 - 0.02 is more than 149 / 300.
+    assert shipped(variant("fp32", 30, right=155, of=300), variant("int8", 10, right=149, of=300)) == "int8"
     assert shipped(variant("fp32", 30, right=170), variant("int8", 10, right=165)) == "fp32"
 
 

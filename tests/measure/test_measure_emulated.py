@@ -207,6 +207,14 @@ def test_the_difference_of_two_lengths_leaves_no_cost_of_a_window():
     assert [(each.family, each.per_inference, each.share) for each in found.kernels] == [("system libraries", 1000, 1)]
 
 
+def test_a_sparse_kernel_is_listed_however_little_it_does():
+    sparse, dense, rest = (Role(f"xnn_f32_{name}_ukernel", name) for name in ("spmm", "gemm", "vadd"))
+    listed = instructions._kernels({dense: 999_000.0, rest: 400.0, sparse: 300.0}, 1e6)
+    assert [(each.family, each.per_inference) for each in listed] == [
+        ("gemm", 999_000), ("spmm", 300), ("other functions", 400),
+    ]  # fmt: skip
+
+
 def test_counts_that_do_not_repeat_are_invalid():
     assert count_of(100_000, 200_000, 100_400).verdict().valid
     verdict = count_of(100_000, 200_000, 101_000).verdict()

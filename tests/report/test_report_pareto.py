@@ -62,7 +62,8 @@ def test_emulated_time_is_on_no_front():
 
 def test_milliseconds_and_instructions_are_on_fronts_of_their_own_whatever_the_device_is_called():
     here = real_measurement()
-    board = dataclasses.replace(emulated(here), device=dataclasses.replace(here.device, facts={"kind": "emulated"}))
+    facts = {**here.device.facts, "kind": "emulated"}
+    board = dataclasses.replace(emulated(here), device=dataclasses.replace(here.device, facts=facts))
     assert board.device.name == here.device.name
     assert [front.speed for front in fronts(entries(here, board))] == ["latency", "instructions"]
 
