@@ -1,0 +1,37 @@
+/* Frames: COBS, ended by a zero byte; inside, a type, a body and a CRC. See PROTOCOL.md. */
+#ifndef FRAME_H
+#define FRAME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PROTOCOL_VERSION 1U
+#define KIND_SAMPLES 1U
+#define KIND_REPLY 2U
+#define KIND_COMMAND 8U
+
+#define FRAME_BODY_MOST 24U /* of a received frame: type, body and CRC */
+
+/* What a frame with this many bytes of body needs at most in the ring: type, CRC, COBS code, end. */
+#define FRAME_NEEDS(body) ((body) + 5U)
+
+/* Begins a frame; the caller has seen that there is room for all of it. */
+void frame_begin(uint8_t kind);
+void frame_u8(uint8_t value);
+void frame_bytes(const void *bytes, uint8_t count);
+void frame_u32(uint32_t value);
+/* Ends the frame and hands it to the serial line. */
+void frame_end(void);
+
+struct received {
+    uint8_t bytes[FRAME_BODY_MOST]; /* type first */
+    uint8_t length;                 /* without the CRC */
+};
+
+/* Takes one byte from the line; true when it has completed a whole frame. */
+bool frame_feed(struct received *frame, uint8_t byte);
+
+uint16_t frame_crc(uint16_t crc, uint8_t byte);
+#define FRAME_CRC_START 0xFFFFU
+
+#endif

@@ -1,0 +1,28 @@
+#include "reset.h"
+
+#include <avr/io.h>
+#include <avr/wdt.h>
+
+static uint8_t cause __attribute__((section(".noinit")));
+
+/* Before everything else: after a watchdog reset the watchdog still runs, at its shortest time.
+ *
+ * A bootloader runs first and clears MCUSR. Optiboot hands its value on in r2 (its README, "MCUSR"); the start-up code
+ * leaves r2 alone. A bootloader that hands nothing on leaves something in r2 that is no single low bits: 0, unknown. */
+void reset_keep_cause(void) __attribute__((naked, used, section(".init3")));
+void reset_keep_cause(void)
+{
+    uint8_t handed;
+
+    __asm__ volatile("mov %0, r2" : "=r"(handed));
+    cause = MCUSR;
+    if (cause == 0 && (handed & 0xF0U) == 0)
+        cause = handed;
+    MCUSR = 0;
+    wdt_disable();
+}
+
+uint8_t reset_cause(void)
+{
+    return cause & 0x0FU;
+}
