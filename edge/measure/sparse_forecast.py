@@ -14,6 +14,7 @@ from converters.targets import TARGETS, Target
 from converters.targets.boards import AVX
 from edge.measure.measurement import DeviceRef, RuntimeRef
 from edge.measure.sparse import SparseForecast
+from edge.measure.text import one_line
 
 _EMULATED = "emulated-"
 
@@ -30,7 +31,8 @@ def forecast(path: Path, device: DeviceRef, runtime: RuntimeRef) -> SparseForeca
         found = targets.predict_sparse(read_model(path), target, spec)
     except ConverterError as error:
         return SparseForecast(target.name, spec, None, None, False, (f"the file could not be judged: {error}",))
-    return SparseForecast(target.name, spec, found.ran, found.of, found.corrupts, tuple(map(str, found.reasons)))
+    reasons = tuple(one_line(str(reason)) for reason in found.reasons)
+    return SparseForecast(target.name, spec, found.ran, found.of, found.corrupts, reasons)
 
 
 def target_of(device: DeviceRef) -> Target | None:

@@ -14,6 +14,7 @@ from edge.measure.measurement import Measurement
 from edge.measure.microkernels import SPARSE
 from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.measure.sparse_forecast import forecast
+from edge.measure.text import one_line
 
 NAMES, INSTRUCTIONS = "kernel names", "instructions"
 _NOTHING_TO_RUN = "the model has no 1x1 convolutions, all that sparse kernels run"
@@ -51,7 +52,7 @@ def sparse_alarm(measurement: Measurement) -> str | None:
 
 def alarms_in(measurements: Sequence[Measurement]) -> tuple[str, ...]:
     """Return the alarms of several measurements, each with what it is about."""
-    return tuple(f"{each.artifact.name} on {each.device.name}: {alarm}"
+    return tuple(f"{one_line(each.artifact.name)} on {one_line(each.device.name)}: {alarm}"
                  for each in measurements if (alarm := sparse_alarm(each)) is not None)  # fmt: skip
 
 
