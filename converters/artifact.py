@@ -50,7 +50,10 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Artifact:
-    """One converted variant with everything known about it; `folder` is where it was published."""
+    """One converted variant with everything known about it; `folder` is where it was published.
+
+    `edgetpu` is the forecast of what the Edge TPU's compiler maps, or for a compiled file what it mapped; else None.
+    """
 
     name: str
     folder: Path
@@ -58,6 +61,7 @@ class Artifact:
     recipe: Recipe
     parity: Parity
     provenance: Provenance
+    edgetpu: Mapping[str, Any] | None = None
 
     @property
     def path(self) -> Path:
@@ -92,6 +96,7 @@ class Artifact:
             "tools": tools(),
             "calibration": shared.calibration if self.recipe.calibrated else None,
             "parity": self.parity.to_json(self.recipe.tolerance),
+            "edgetpu": self.edgetpu,
         }
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from converters.artifact import Artifact, Provenance, publish
 from converters.blame import blame
 from converters.comparing import Outputs, compare, reference_outputs
+from converters.edgetpu.compiler import Compiler
+from converters.edgetpu.forecast import Forecast
+from converters.edgetpu.promise import require_mapped
 from converters.errors import CalibrationError, ConverterError, ParityError
 from converters.frozen import Port, freeze
 from converters.fullinteger import require_kept_promises
@@ -44,6 +48,9 @@ class Conversion:
         folder: where they are published.
         require_sparse: called with the bytes of every variant of a sparse recipe; raises ConversionError to refuse one.
             Rules of a target can take the place of the default, which looks at the zeros alone.
+        require_mapped: called with the bytes of every variant for the Edge TPU; returns the forecast, or raises
+            ConversionError to refuse one.
+        compiler: makes the variants that Google's compiler has to make; needed for those alone.
     """
 
     model: SourceModel
@@ -56,6 +63,8 @@ class Conversion:
     name: str
     folder: Path
     require_sparse: Callable[[bytes], None] = require_sparse_weights
+    require_mapped: Callable[[bytes], Forecast] = field(default_factory=require_mapped)
+    compiler: Compiler = field(default_factory=Compiler)
 
     @property
     def batch(self) -> int:
@@ -85,6 +94,7 @@ def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, not
         WriteError: the artifacts could not be written.
     """
     require_calibration(conversion.recipes, given=conversion.calibration is not None)
+    require_compiler(conversion.recipes, conversion.compiler)
     on_progress(0, "running the Keras model")
     reference = reference_outputs(conversion.model, conversion.check, batch=conversion.batch, on_progress=on_progress)
     on_progress(1, "freezing the graph")
@@ -118,6 +128,16 @@ def require_calibration(recipes: Sequence[Recipe], *, given: bool) -> None:
         )
 
 
+def require_compiler(recipes: Sequence[Recipe], compiler: Compiler) -> None:
+    """Find out before the work begins whether Google's compiler is there, where a recipe needs it.
+
+    Raises:
+        ToolMissingError: it is not.
+    """
+    if any(recipe.compiled for recipe in recipes):
+        compiler.require()
+
+
 def _lowering(conversion: Conversion, on_progress: Progress) -> Lowering:
     model = conversion.model
     with quiet():
@@ -134,14 +154,29 @@ def _variant(
     require_kept_promises(data, recipe)
     if recipe.sparse:
         conversion.require_sparse(data)
+    mapped = conversion.require_mapped(data) if recipe.edgetpu else None
     on_progress(1, f"{recipe.name}: comparing with Keras")
     classes = conversion.classes or looks_like_classes(reference[0])
     check = conversion.check.first(recipe.checked_at_most)
     parity = compare(data, reference, check=check, batch=conversion.batch, classes=classes)
     _require_within(conversion, recipe, data, parity)
+    told = None if mapped is None else mapped.summary()
+    if mapped is not None and recipe.compiled:
+        on_progress(0, f"{recipe.name}: compiling")
+        data, told = _compiled(conversion, data, mapped)
     on_progress(1, "")
     return Artifact(name=f"{conversion.name}-{recipe.name}", folder=conversion.folder, data=data, recipe=recipe,
-                    parity=parity, provenance=conversion.provenance)  # fmt: skip
+                    parity=parity, provenance=conversion.provenance, edgetpu=told)  # fmt: skip
+
+
+def _compiled(conversion: Conversion, data: bytes, mapped: Forecast) -> tuple[bytes, dict[str, Any]]:
+    """Let Google's compiler make the file; return it with what the compiler says of it, beside the forecast."""
+    result = conversion.compiler.compile(data)
+    return result.data, {
+        "forecast": mapped.summary(),
+        **result.log.to_json(),
+        "differences": result.differences(mapped),
+    }
 
 
 def _require_within(conversion: Conversion, recipe: Recipe, data: bytes, parity: Parity) -> None:

@@ -6,6 +6,7 @@ ConverterError            exit 6   base
 ├── CalibrationError      exit 5   the calibration set is empty or does not fit the model's input
 ├── ConversionError       exit 6   TensorFlow Lite could not convert the model
 ├── ParityError           exit 7   a variant differs from the Keras model by more than its stated tolerance
+├── ToolMissingError      exit 8   a program that is no part of the project is needed and not there
 └── WriteError            exit 13  a file could not be written (disk full, no permission)
 """
 
@@ -50,6 +51,12 @@ class ParityError(ConverterError):
     """A variant differs from the Keras model by more than its stated tolerance."""
 
     exit_code = 7
+
+
+class ToolMissingError(ConverterError):
+    """A program that is no part of the project is needed and not there."""
+
+    exit_code = 8
 
 
 class WriteError(ConverterError):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.edgetpu.passes import for_edgetpu
 from converters.errors import ConversionError
 from converters.frozen import FrozenModel
 from converters.modelfile import parse_model
@@ -58,6 +59,8 @@ class Lowering:
             except (TensorFlowError, RuntimeError, ValueError, TypeError) as error:
                 raise _refused(f"{noise.text()}\n{error}") from error
         signed = with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
+        if recipe.edgetpu:
+            return for_edgetpu(signed)
         if not recipe.sparse:
             return signed
         return store_int8(signed) if recipe.weights == "int8" else encode_blocks(signed)
@@ -74,7 +77,7 @@ class Lowering:
         if recipe.activations == "int16":
             return self._sixteen_by_eight()
         if recipe.activations == "int8":
-            return self._eight_bit(recipe.interface)
+            return self._eight_bit(recipe.interface, dense_per_tensor=recipe.edgetpu)
         if recipe.weights == "float32":
             return self.float_model
         return self._convert(optimize=True, half=recipe.weights == "float16")
@@ -113,12 +116,17 @@ class Lowering:
             yield [np.ascontiguousarray(array) for array in arrays]
             self._feeding(f"calibrating: {min((index + 1) * batch, self._samples.count)} of {self._samples.count}")
 
-    def _eight_bit(self, interface: str) -> bytes:
+    def _eight_bit(self, interface: str, *, dense_per_tensor: bool) -> bytes:
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
 
-        dtype = {"int8": tf.int8, "float32": tf.float32}[interface]
-        return bytes(mlir_quantize(self._calibrated, input_data_type=dtype, output_data_type=dtype))
+        dtype = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[interface]
+        return bytes(
+            mlir_quantize(
+                self._calibrated, input_data_type=dtype, output_data_type=dtype,
+                disable_per_channel_for_dense_layers=dense_per_tensor,
+            )
+        )  # fmt: skip
 
     def _sixteen_by_eight(self) -> bytes:
         import tensorflow as tf

@@ -38,12 +38,14 @@ class Recipe:
     Attributes:
         weights: what is stored: float32, float16 or int8 (per output channel).
         activations: what flows between operators: float32, int8 or int16.
-        interface: type of the inputs and outputs: float32 or int8.
+        interface: type of the inputs and outputs: float32, int8 or uint8.
         calibrated: whether ranges are measured on real inputs first.
         sparse: whether zeros of 1x1 kernels are left out of the file, so that runtimes can leave out their work.
         checked_at_most: inputs to compare with Keras at most, None for all: some recipes have only unoptimized kernels
             on the host, a hundred times slower.
         about: one line for people.
+        edgetpu: whether the file is for the Edge TPU's compiler: only what that takes, and its interface can be chosen.
+        compiled: whether that compiler makes the file; what is compared with Keras is what it was given.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Recipe:
     about: str
     sparse: bool = False
     checked_at_most: int | None = None
+    edgetpu: bool = False
+    compiled: bool = False
 
     @property
     def integer_only(self) -> bool:
@@ -112,6 +116,16 @@ _TABLE = (
         name="sparse-int8", weights="int8", activations="float32", interface="float32", calibrated=False, sparse=True,
         tolerance=Tolerance(relative_rms_error=0.2, top1_agreement=0.95, accuracy_drop=0.03),
         about="sparse, 1x1 and dense weights stored as int8, the others as float16; computes in float32",
+    ),
+    Recipe(
+        name="edgetpu", weights="int8", activations="int8", interface="uint8", calibrated=True, edgetpu=True,
+        tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
+        about="integers only, uint8 in and out, for edgetpu_compiler 16.0: one scale per dense layer's weights",
+    ),
+    Recipe(
+        name="edgetpu-compiled", weights="int8", activations="int8", interface="uint8", calibrated=True, edgetpu=True,
+        compiled=True, tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
+        about="the same, compiled by edgetpu_compiler: runs with a Coral board or stick alone",
     ),
 )  # fmt: skip
 RECIPES = MappingProxyType({recipe.name: recipe for recipe in _TABLE})

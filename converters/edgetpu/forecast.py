@@ -61,6 +61,16 @@ class Forecast:
         """Whether every operator runs on the Edge TPU."""
         return bool(self.operators) and not self.on_cpu
 
+    def summary(self) -> dict[str, Any]:
+        """Return the value `edgetpu` of an artifact."""
+        return {
+            "compiler": COMPILER,
+            "mapped": self.mapped,
+            "of": len(self.operators),
+            "on_cpu": [{"index": each.index, "op": each.op, "reason": each.reason} for each in self.on_cpu],
+            "parameters": dataclasses.asdict(self.parameters),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the value `target` of an inspection."""
         return {

@@ -14,6 +14,13 @@ _QUANTIZED = frozenset({"int8", "uint8"})
 _SIZED_BY_VALUES = frozenset({"WHERE", "UNIQUE", "RANGE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"})
 
 
+# What brings the newer version along, where that is the model's own doing.
+_WITHOUT = {
+    "CONV_2D": "use groups=1 in every convolution; else convert again with --to edgetpu",
+    "EXP": "replace the exponential, or leave it to the CPU behind the model",
+}
+
+
 @dataclass(frozen=True)
 class Failure:
     """One reason for which the compiler makes no file; `operators` are those it is about."""
@@ -43,7 +50,7 @@ def _unreadable(model: ModelInfo) -> Iterator[Failure]:
                           "replace the layer", tuple(indices))  # fmt: skip
         else:
             yield Failure(f"{name} is stored in version {version}; the compiler ({COMPILER}) reads up to {newest}",
-                          "convert again with --to edgetpu", tuple(indices))  # fmt: skip
+                          _WITHOUT.get(name, "convert again with --to edgetpu"), tuple(indices))  # fmt: skip
 
 
 def _unloadable(graph: SubgraphInfo) -> Iterator[Failure]:

@@ -1,0 +1,154 @@
+"""Run Google's edgetpu_compiler, from PATH, from a path, or in a container the user names.
+
+The compiler is closed, for x86-64 Debian and its like alone, and no part of this project: nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.edgetpu.forecast import Forecast
+from converters.edgetpu.log import CompilerLog, parse_log
+from converters.errors import ConversionError, ToolMissingError
+from converters.modelfile import parse_model
+
+PROGRAM = "edgetpu_compiler"
+CONTAINER = "docker:"
+# The compiler's own limit is 180 s; the rest is for a container to start.
+DEADLINE_S = 300.0
+_MODEL = "model.tflite"
+_RESULT = "model_edgetpu.tflite"
+_TABLE = "model_edgetpu.log"
+HOW_TO_GET = (
+    "install Google's Debian package edgetpu-compiler (x86-64; the vendor's page 'Edge TPU Compiler' tells the apt "
+    "source), or name it: --compiler PATH, or --compiler docker:IMAGE for an image that has it; without it, "
+    "--to edgetpu gives the file to compile elsewhere"
+)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled file and what the compiler said of it."""
+
+    data: bytes
+    log: CompilerLog
+
+    def differences(self, forecast: Forecast) -> list[str]:
+        """Return where the compiler did otherwise than the forecast, by kind of operator; empty if nowhere."""
+        told, found = _merged(Counter(each.op for each in forecast.on_cpu)), _merged(self.log.on_cpu)
+        names = sorted(op for op in set(told) | set(found) if told[op] != found[op])
+        return [f"{op}: {found[op]} stayed on the CPU, forecast {told[op]}" for op in names]
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Where the compiler is: "edgetpu_compiler" on PATH, a path, or "docker:IMAGE"."""
+
+    where: str = PROGRAM
+    deadline_s: float = DEADLINE_S
+
+    def require(self) -> None:
+        """Check that the compiler, or what runs containers, is there.
+
+        Raises:
+            ToolMissingError: it is not.
+        """
+        program = self._command(Path())[0]
+        if shutil.which(program) is None:
+            what = f"{program}, which is to run it," if self.where.startswith(CONTAINER) else program
+            raise ToolMissingError(f"the Edge TPU compiler is missing: {what} was not found", hint=HOW_TO_GET)
+
+    def compile(self, data: bytes) -> Compiled:
+        """Compile a file.
+
+        Raises:
+            ToolMissingError: the compiler is not there, or cannot be started.
+            ConversionError: it fails, takes longer than the deadline, or leaves no file that can be read.
+        """
+        self.require()
+        with tempfile.TemporaryDirectory(prefix="edgetpu-") as name:
+            folder = Path(name)
+            (folder / _MODEL).write_bytes(data)
+            said = self._run(self._command(folder))
+            table = folder / _TABLE
+            log = parse_log(said, table=table.read_text(errors="replace") if table.is_file() else "")
+            return Compiled(_result(folder / _RESULT, log, said), log)
+
+    def _command(self, folder: Path) -> list[str]:
+        words = ["-s", "-o", str(folder), str(folder / _MODEL)]
+        if not self.where.startswith(CONTAINER):
+            return [self.where, *words]
+        image = self.where.removeprefix(CONTAINER)
+        mount = ["--volume", f"{folder}:{folder}", "--user", f"{os.getuid()}:{os.getgid()}"]
+        return ["docker", "run", "--rm", "--network", "none", *mount, "--entrypoint", PROGRAM, image, *words]
+
+    def _run(self, command: Sequence[str]) -> str:
+        """Return all that was said; an exit status tells less than the file that is or is not there."""
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise ToolMissingError(f"{self.where} cannot be run: {error.strerror or error}", hint=HOW_TO_GET) from error
+        with process:
+            try:
+                said = process.communicate(timeout=self.deadline_s)[0].decode(errors="replace")
+            except subprocess.TimeoutExpired as error:
+                raise ConversionError(
+                    f"{self.where} did not end within {self.deadline_s:g} s; it was stopped",
+                    hint="compile a smaller model, or one with a smaller input",
+                ) from error
+            finally:
+                _stop(process)
+        if process.returncode:
+            raise ConversionError(
+                f"{self.where} failed with status {process.returncode}: {_reason(said)}",
+                hint="edge inspect FILE --target coral says what the compiler is expected to refuse",
+            )
+        return said
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that still runs, with the children that it started: the compiler works in one."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _result(path: Path, log: CompilerLog, said: str) -> bytes:
+    """Return the compiled file, once it is one."""
+    if not path.is_file():
+        raise ConversionError(f"edgetpu_compiler made no file: {_reason(said)}",
+                              hint="edge inspect FILE --target coral says what it is expected to refuse")  # fmt: skip
+    data = path.read_bytes()
+    model = parse_model(data, name="what edgetpu_compiler made")
+    mapped = sum(log.mapped.values())
+    if mapped and not model.is_edgetpu_compiled:
+        raise ConversionError(f"edgetpu_compiler says that it mapped {mapped} operators, but its file has none",
+                              hint="this is no edgetpu_compiler whose files can be trusted")  # fmt: skip
+    return data
+
+
+def _reason(said: str) -> str:
+    errors = parse_log(said).errors
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = "; ".join(dict.fromkeys(errors)) or (lines[-1] if lines else "it said nothing")
+    return "".join(char if char.isprintable() else "?" for char in told)[:400]
+
+
+def _merged(counts: Counter[str]) -> Counter[str]:
+    """Count custom operators as the compiler's table names them: CUSTOM."""
+    merged: Counter[str] = Counter()
+    for name, count in counts.items():
+        merged[name if name.isupper() else "CUSTOM"] += count
+    return merged
