@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from converters.artifact import Artifact, Provenance
-from converters.convert import Conversion, Progress, convert, require_calibration
+from converters.convert import Conversion, Progress, convert, require_calibration, require_compiler
+from converters.edgetpu.compiler import PROGRAM, Compiler
+from converters.edgetpu.promise import require_mapped
 from converters.files import require_folder
 from converters.recipes import Recipe
 from converters.samples import SampleSet
-from converters.targets.promise import require_sparse_on
+from converters.targets.promise import DEFAULT_TARGET, require_sparse_on
+from edge.errors import InputError
 from edge.loading import ConvertRequest, LoadedModel, Say, load_model
 from edge.sampling import read_data
 
@@ -32,7 +35,9 @@ def convert_source(
         WriteError: the folder cannot be written to; known before the work begins where it can be.
         ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
     """
-    require_calibration(request.recipes, given=request.calibrate is not None)
+    recipes = _as_asked(request)
+    require_calibration(recipes, given=request.calibrate is not None)
+    require_compiler(recipes, Compiler(request.compiler or PROGRAM))
     require_folder(request.folder)
     on_progress(0, "loading the model")
     loaded = load_model(request, say)
@@ -40,17 +45,33 @@ def convert_source(
     calibration, check = read_data(request, loaded, say)
     on_progress(1, "")
     conversion = Conversion(
-        model=loaded.model, inputs=loaded.inputs, recipes=_with_tolerance(request), calibration=calibration,
+        model=loaded.model, inputs=loaded.inputs, recipes=recipes, calibration=calibration,
         check=check,        classes=loaded.labels is not None or check.labels is not None,
         provenance=_provenance(loaded, calibration), name=request.name or loaded.model.name, folder=request.folder,
-        require_sparse=require_sparse_on(request.target, anyway=request.anyway),
+        require_sparse=require_sparse_on(_sparse_target(request), anyway=request.anyway),
+        require_mapped=require_mapped(anyway=request.anyway, say=say),
+        compiler=Compiler(request.compiler or PROGRAM),
     )  # fmt: skip
     return convert(conversion, on_progress=on_progress)
 
 
-def _with_tolerance(request: ConvertRequest) -> tuple[Recipe, ...]:
+def _sparse_target(request: ConvertRequest) -> str:
+    """Return the board for sparse recipes; where there are none, "coral" may be named too."""
+    return request.target if any(recipe.sparse for recipe in request.recipes) else DEFAULT_TARGET
+
+
+def _as_asked(request: ConvertRequest) -> tuple[Recipe, ...]:
+    """Return the recipes with the tolerance and the interface asked for."""
+    if request.io and not any(recipe.edgetpu for recipe in request.recipes):
+        raise InputError(f"--io {request.io} was given, but no recipe leaves a choice",
+                         hint="--io goes with --to edgetpu and edgetpu-compiled")  # fmt: skip
     return tuple(
-        replace(recipe, tolerance=replace(recipe.tolerance, **request.tolerance)) for recipe in request.recipes
+        replace(
+            recipe,
+            tolerance=replace(recipe.tolerance, **request.tolerance),
+            interface=request.io if request.io and recipe.edgetpu else recipe.interface,
+        )
+        for recipe in request.recipes
     )
 
 

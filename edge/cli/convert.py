@@ -66,7 +66,8 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     metavar="RECIPES",
     callback=_recipes,
     required=True,
-    help="fp32, fp16, dynamic, int8, int8-float, int16x8, sparse, sparse-fp16, sparse-int8; separated by commas.",
+    help="fp32, fp16, dynamic, int8, int8-float, int16x8, sparse, sparse-fp16, sparse-int8, edgetpu, "
+    "edgetpu-compiled; separated by commas.",
 )
 @click.option(
     "--out",
@@ -103,7 +104,9 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--target", default="pi4", show_default=True, help="Board on which sparse recipes must run sparse kernels."
 )
-@click.option("--anyway", is_flag=True, help="Write files of sparse recipes even if they will run dense there.")
+@click.option("--io", type=click.Choice(["uint8", "int8"]), help="For edgetpu: type in and out.  [default: uint8]")
+@click.option("--compiler", metavar="PATH|docker:IMAGE", help="For edgetpu-compiled: where edgetpu_compiler is.")
+@click.option("--anyway", is_flag=True, help="Write files that will run dense there, or of which nothing is mapped.")
 @json_option
 def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Convert SOURCE to TFLite variants and check each against the Keras model.
@@ -130,8 +133,20 @@ def _show(artifacts: tuple[Artifact, ...], as_json: bool) -> None:
     print_table(("artifact", "bytes", "max error", "mean error", "cosine", "top-1", "correct"), rows, right=range(1, 7))
     parity = artifacts[0].parity
     accuracy = parity.accuracy
+    _show_mapping(artifacts)
     keras = f"; Keras itself: {accuracy.reference_correct} of {accuracy.of} correct" if accuracy else ""
     say(f"compared with Keras on {parity.samples} inputs: {parity.source}{keras}")
+
+
+def _show_mapping(artifacts: tuple[Artifact, ...]) -> None:
+    """Tell what the Edge TPU will run, or of a compiled file what it does, and where the compiler surprised."""
+    for artifact in artifacts:
+        told = artifact.edgetpu
+        if told is not None:
+            how = "compiled: " if artifact.recipe.compiled else "forecast: "
+            say(f"{artifact.name}: {how}{told['mapped']} of {told['of']} operators on the Edge TPU")
+            for line in told.get("differences", ()):
+                say(f"{artifact.name}: other than forecast: {line}")
 
 
 def _row(artifact: Artifact) -> tuple[str, ...]:
