@@ -70,7 +70,8 @@ def align(evidence: ClockEvidence) -> Aligned:
     tried.append(align_code.align_code(evidence.power, schedule.codes, schedule.chip_s, rates))
     tried.append(align_clock(evidence.before, evidence.after, meter))
     found = [each for each in tried if isinstance(each, Alignment)]
-    found.sort(key=lambda each: of_power_s(each, evidence.power))
+    # Of those about as certain, the one tried first: a wire is a fact, a code is found, delays are assumed.
+    found.sort(key=lambda each: float(f"{of_power_s(each, evidence.power):.0e}"))
     return Aligned(tuple(found), tuple(each for each in tried if isinstance(each, Refused)))
 
 
