@@ -53,11 +53,12 @@ def _speed(point: Point) -> str:
 
 
 def _sentences(found: Sequence[Advice]) -> list[str]:
-    """Return the sentences of all boards, what several say alike once; sentences that name no board get theirs."""
+    """Return first what to ship on each board, then the rest, what several boards share once and with their names."""
     said: dict[str, list[str]] = {}
-    for advice in found:
-        for text in advice.sentences:
-            said.setdefault(text, []).append(advice.front.device)
+    for part in (slice(0, 1), slice(1, None)):
+        for advice in found:
+            for text in advice.sentences[part]:
+                said.setdefault(text, []).append(advice.front.device)
     several = len({each.front.device for each in found}) > 1
     return [
         f"{', '.join(dict.fromkeys(boards))}: {text}" if several and boards[0] not in text else text

@@ -70,6 +70,10 @@ def test_each_board_has_charts_of_its_own_and_one_variant_to_ship():
     assert [row[0] for row in table.rows] == ["emulated-pi4", "emulated-pi5"]
     assert columns(table, 0)["Variant to ship"] == "net-sparse-int8"
     assert columns(table, 0)["Speed"] == "52.2 million instructions"
+    first, second, both = found["shipping"].bullets
+    assert first.startswith("Ship net-sparse-int8 on emulated-pi4: ")
+    assert second.startswith("Ship net-sparse-int8 on emulated-pi5: ")
+    assert both.startswith("emulated-pi4, emulated-pi5: Instructions are not time")
 
 
 def test_milliseconds_and_instructions_share_neither_chart_nor_table():
