@@ -1,0 +1,107 @@
+"""`edge devices console`: a fresh board over its serial console."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli.output import json_option, print_json, say
+from edge.errors import InputError
+
+if TYPE_CHECKING:
+    from firmware_tools.console.provision import Provisioned
+
+_SSH_PORT = 22
+
+
+@click.command("console")
+@click.option("--port", required=True, metavar="PORT", help="Serial port, such as /dev/ttyUSB0; `edge devices scan`.")
+@click.option("--baud", type=click.IntRange(1), default=115200, show_default=True, help="Bits per second.")
+@click.option("--user", default="pi", show_default=True, help="Who logs in on the board.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it.")
+@click.option("--ssh-key", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.pub",
+              help="Public key that the user's account shall accept.")  # fmt: skip
+@click.option("--hostname", help="The board's new name.")
+@click.option("--enable-ssh", is_flag=True, help="Start the board's SSH server, now and at each start.")
+@click.option("--bridge", is_flag=True, help="Leave a way to the board's SSH server on the line.")
+@click.option("--ssh-port", type=click.IntRange(1, 65535), default=_SSH_PORT, show_default=True,
+              help="Where the bridge finds the SSH server on the board.")  # fmt: skip
+@json_option
+def command(
+    port: str,
+    baud: int,
+    user: str,
+    password_stdin: bool,
+    ssh_key: Path | None,
+    hostname: str | None,
+    enable_ssh: bool,
+    bridge: bool,
+    ssh_port: int,
+    as_json: bool,
+) -> None:
+    """Log in on a board's serial console, show its addresses, and make it ready.
+
+    Passwords are asked for without showing them, and never typed where the board would echo them. At the end the user
+    is logged out.
+
+    With --bridge a small program takes the shell's place on the line and passes it on to the board's SSH server, with
+    check sums: `edge devices add NAME USER@localhost --serial PORT` then makes the board a device like any other, slow
+    but whole. It ends with the board's restart, or when this command is used again.
+    """
+    from firmware_tools.console.provision import Wishes, provision
+    from firmware_tools.line import Line
+
+    wishes = Wishes(_key(ssh_key), hostname, enable_ssh, ssh_port if bridge else None)
+    with Line(port, baud=baud) as line:
+        found = provision(line, user, wishes, _password(user, from_stdin=password_stdin), on_step=say)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+    else:
+        _show(found, port, ssh_key)
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the key {file} cannot be read: {error}", hint="a file such as ~/.ssh/id_ed25519.pub"
+        ) from error
+
+
+def _password(user: str, *, from_stdin: bool) -> Callable[[str], str]:
+    """Return what gives the password, asked for once; it goes nowhere else."""
+    known: list[str] = []
+
+    def ask(what: str) -> str:
+        if not known:
+            if from_stdin:
+                known.append(sys.stdin.readline().rstrip("\n"))
+            elif sys.stdin.isatty():
+                known.append(click.prompt(f"Password of {user} on the board", hide_input=True, err=True))
+            else:
+                raise InputError(
+                    "the board wants a password", hint="--password-stdin reads it where there is no terminal"
+                )
+        return known[0]
+
+    return ask
+
+
+def _show(found: Provisioned, port: str, ssh_key: Path | None) -> None:
+    click.echo(f"{found.hostname}, logged in as {found.user}")
+    for each in found.addresses:
+        click.echo(f"  {each.interface:<10} {each.address}")
+    if not found.addresses:
+        click.echo("  no address: it has no network")
+    if found.key is not None:
+        click.echo(f"key {ssh_key}: {'added' if found.key == 'added' else 'was there already'}")
+    if found.bridge:
+        click.echo(f"bridge on {port}: `edge devices add NAME {found.user}@localhost --serial {port}` uses it")

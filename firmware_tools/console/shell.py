@@ -1,0 +1,204 @@
+"""A login on a console, and commands run there, each result with its check sum."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Callable
+from types import TracebackType
+
+from firmware_tools.console.terminal import Terminal
+from firmware_tools.errors import InstrumentError, LoginRefusedError, NoAnswerError
+
+LOGIN_S, WAKE_S = 20.0, 2.0  # a password that was wrong is answered after seconds
+_WAKE = b"\x11\x15\r"
+PROMPTS = {
+    "refused": r"(?i)login incorrect|authentication failure|permission denied",
+    "expired": r"(?i)(current password|new password|password has expired)[^\n]*\Z",
+    "password": r"(?i)password[^\n]*:\s*\Z",
+    "login": r"(?i)login:\s*\Z",
+    "shell": r"[$#%>]\s*\Z",
+}
+PIECE = 48
+TRIES = 40
+ASK_AGAIN_S = 5.0
+_BEGIN = r"^(?:\$ )*"  # prompts stand before what a command prints
+Ask = Callable[[str], str]
+
+
+class Shell:
+    """A user logged in on a terminal, as a context manager: at its end the user is logged out.
+
+    Args:
+        terminal: What stands on the line.
+        folder: A folder of this session's own on the board.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self._mark = secrets.token_hex(3)
+        self.folder = f"/tmp/e{self._mark}"
+        self._ended = False
+
+    def __enter__(self) -> Shell:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._ended:
+            with contextlib.suppress(InstrumentError):
+                self.terminal.type_line(f"rm -rf {self.folder}; exit")
+
+    def start(self) -> None:
+        """Make the session plain: a shell that edits nothing, and a folder of its own."""
+        self.terminal.type_line("exec sh")
+        for line in ("PS1='$ '; stty -ixon", f"umask 077; mkdir -p {self.folder}", f"cd {self.folder}"):
+            self.terminal.type_line(line)
+
+    def upload(self, content: bytes, name: str) -> None:
+        """Write a file into the session's folder by typing it, and compare its check sum.
+
+        Raises:
+            NoAnswerError: It never arrived whole.
+        """
+        text = base64.b64encode(content).decode()
+        pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
+        for number, piece in enumerate(pieces):
+            self.terminal.type_line(f"echo {piece}>p{number:03d}")
+        self.terminal.type_line(f"cat p???|base64 -d>{name}")
+        self._confirm(f"cksum<{name}", f"{posix_cksum(content)} {len(content)}")
+        self.terminal.type_line("rm p???")
+
+    def run(self, script: str, *, deadline_s: float) -> tuple[int, str]:
+        """Run a script; return its status and what it printed, unharmed by the line.
+
+        Raises:
+            NoAnswerError: It did not end in time, or what it printed never arrived whole.
+        """
+        self.upload(script.encode(), "s")
+        return self._result("sh s 2>&1", deadline_s, None)
+
+    def run_as_root(self, script: str, ask: Ask, *, deadline_s: float) -> tuple[int, str]:
+        """Run a script as root, through sudo where the user is not root. `ask` gives the password if sudo wants it.
+
+        Raises:
+            LoginRefusedError: The board does not let this user become root.
+            NoAnswerError: See `run`.
+        """
+        self.upload(script.encode(), "s")
+        root = self._result("id -u", deadline_s, None)[1].strip() == "0"
+        become = "" if root else "sudo -p 'sudo password: ' "
+        return self._result(f"{become}sh s", deadline_s, None if root else ask)
+
+    def become(self, command: str) -> None:
+        """Let a program take the shell's place; nothing more can be run."""
+        self.terminal.type_line(command)
+        self._ended = True
+
+    def _result(self, command: str, deadline_s: float, ask: Ask | None) -> tuple[int, str]:
+        begin, end = self._mark[:3], self._mark[3:]  # apart when typed, so that an echo is no answer
+        wanted = {"done": rf"{_BEGIN}{self._mark}=(\d+)$"}
+        asking = {"password": r"sudo password: \Z", "no": r"Sorry, try again|not in the sudoers"} if ask else {}
+        self.terminal.type_line(f"({command})>o;r=$?;echo {begin}''{end}=$r")
+        until = time.monotonic() + deadline_s
+        while True:
+            try:
+                seen, found = self.terminal.expect(
+                    {**wanted, **asking}, deadline_s=min(ASK_AGAIN_S, until - time.monotonic()), what=f"`{command}` end"
+                )
+            except NoAnswerError:
+                if time.monotonic() >= until:
+                    raise
+                if not asking:  # the answer may have been damaged
+                    self.terminal.type_line(f"echo {begin}''{end}=$r")
+                continue
+            if seen == "done":
+                return int(found[1]), self._output()
+            if seen == "no" or ask is None:
+                self.terminal.press(b"\x03")
+                raise LoginRefusedError("sudo did not let this user become root", hint="is the password right?")
+            self.terminal.type_secret(ask("sudo"))
+            asking = {"no": asking["no"]}
+
+    def _output(self) -> str:
+        """Return the file that a command wrote, asked for until it arrives whole."""
+        for _ in range(TRIES):
+            self.terminal.type_line("base64 -w0 o;echo :`cksum<o`")
+            with contextlib.suppress(NoAnswerError, binascii.Error):
+                found = self.terminal.expect(
+                    {"all": rf"{_BEGIN}([\w+/=]*):(\d+) (\d+)$"}, deadline_s=2, what="its output"
+                )[1]
+                content = base64.b64decode(found[1], validate=True)
+                if (posix_cksum(content), len(content)) == (int(found[2]), int(found[3])):
+                    return content.decode("utf-8", "replace")
+        raise NoAnswerError(f"the output of a command never arrived whole over {self.terminal.line.name}")
+
+    def _confirm(self, command: str, wanted: str) -> None:
+        for _ in range(TRIES):
+            self.terminal.type_line(command)
+            with contextlib.suppress(NoAnswerError):
+                self.terminal.expect({"right": f"{_BEGIN}{re.escape(wanted)}$"}, deadline_s=1, what="the check sum")
+                return
+        raise NoAnswerError(
+            f"what was typed over {self.terminal.line.name} never arrived whole", hint="a better cable?"
+        )
+
+
+def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
+    """Log in, or use the login that is there; return a plain shell.
+
+    Args:
+        terminal: What stands on the line.
+        user: Who logs in.
+        ask: Called with "login" when the board wants the password.
+
+    Raises:
+        LoginRefusedError: The password is wrong or has expired.
+        NoAnswerError: No login and no shell shows itself.
+    """
+    said = asked = False
+    until = time.monotonic() + 2 * LOGIN_S
+    terminal.press(_WAKE)
+    while (left_s := until - time.monotonic()) > 0:
+        text = terminal.after_a_pause(deadline_s=min(LOGIN_S if asked else WAKE_S, left_s))
+        seen = next((name for name, pattern in PROMPTS.items() if re.search(pattern, text)), None)
+        if seen == "refused" and asked:
+            raise LoginRefusedError(f"{user} was not let in at {terminal.line.name}", hint="is the password right?")
+        if seen == "expired":
+            raise LoginRefusedError(
+                f"the board wants {user} to choose a new password first", hint="log in there once with a terminal"
+            )
+        if seen == "shell":
+            shell = Shell(terminal)
+            shell.start()
+            return shell
+        if seen == "login":
+            terminal.type_line(user)
+            said, asked = True, False
+        elif seen == "password" and said and not asked:
+            terminal.type_secret(ask("login"))
+            asked = True
+        else:  # nothing, news, or somebody else's half-finished login
+            terminal.press(_WAKE)
+    raise terminal.nothing(f"a login or a shell within {2 * LOGIN_S:g} s")
+
+
+def posix_cksum(data: bytes) -> int:
+    """Return what POSIX `cksum` prints: the CRC-32 of polynomial 0x04C11DB7, unreflected, the length appended."""
+    length = len(data)
+    tail = bytearray()
+    while length:
+        tail.append(length & 0xFF)
+        length >>= 8
+    reflected = (bytes(data) + bytes(tail)).translate(_MIRROR)
+    # zlib's CRC is the reflected one, begins with and ends by inverting; undo both, and mirror bits.
+    return int(f"{zlib.crc32(reflected, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2) ^ 0xFFFFFFFF
+
+
+_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

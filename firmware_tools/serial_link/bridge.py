@@ -1,0 +1,166 @@
+"""The board's end: passes a session on the line to a TCP port of the board itself, its SSH server's.
+
+    python3 bridge.pyz PORT [FOLDER]
+
+It stands in the place of the login shell, so that its end logs out. Whoever reaches it gets no further than to a server
+that asks for a key. The folder it was started from is removed. Only the standard library, in the words of Python 3.7.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import termios
+import time
+import tty
+from typing import Any
+
+from firmware_tools.serial_link.frames import BYE, PING, PONG, RESET, SYN, SYN_ACK, Frames, frame
+from firmware_tools.serial_link.reliable import Link
+
+VERSION = 1
+CONNECT_S = 5.0
+LAST_WORDS_S = 1.0
+CHUNK_BYTES = 1 << 12
+INTERRUPTS = b"\x03\x03\x03"  # three times Ctrl-C from a person at a terminal
+REPEATED = 3  # of what nobody answers: one of these gets through
+
+
+class Bridge:
+    """One line, at most one session at a time; a new one ends the old."""
+
+    def __init__(self, line: int, port: int) -> None:
+        self._line, self._port = line, port
+        self._frames = Frames()
+        self._link: Link | None = None
+        self._socket: socket.socket | None = None
+        self._out = bytearray()
+        self._over = self._told_end = False
+
+    def run(self) -> None:
+        """Serve until BYE, three times Ctrl-C, or the end of the line."""
+        while not self._over:
+            reads, writes = self._waits()
+            wait_s = self._link.wait_s(time.monotonic()) if self._link else None
+            ready, writable, _ = select.select(reads, writes, [], wait_s)
+            if self._line in ready and not self._heard():
+                return
+            if self._socket in ready:
+                self._fetch()
+            self._deliver()
+            if self._link:
+                self._out += self._link.frames(time.monotonic())
+                if self._link.done and self._link.over:
+                    self._drop()
+            if self._line in writable:
+                self._write()
+        while self._out and select.select([], [self._line], [], LAST_WORDS_S)[1]:
+            self._write()
+
+    def _write(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            del self._out[: os.write(self._line, self._out[:CHUNK_BYTES])]
+
+    def _waits(self) -> tuple[list[Any], list[Any]]:
+        reads: list[Any] = [self._line]
+        if self._socket and self._link and self._link.room and not self._out:
+            reads.append(self._socket)
+        return reads, [self._line] if self._out else []
+
+    def _heard(self) -> bool:
+        """Take what came over the line; False at its end."""
+        try:
+            data = os.read(self._line, CHUNK_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._over = self._over or (INTERRUPTS in data and not self._link)
+        for kind, session, body in self._frames.feed(data):
+            if kind == SYN:
+                self._open(session)
+            elif kind == PING:
+                self._out += frame(PONG, session, bytes([VERSION]))
+            elif kind == BYE:
+                self._out += REPEATED * frame(BYE, session)
+                self._over = True
+            elif self._link and session == self._link.session:
+                if kind == RESET:
+                    self._drop()
+                else:
+                    self._link.receive(kind, body, time.monotonic())
+            elif kind != RESET:
+                self._out += frame(RESET, session)
+        return bool(data)
+
+    def _open(self, session: int) -> None:
+        if not self._link or self._link.session != session:
+            self._drop()
+            try:
+                self._socket = socket.create_connection(("127.0.0.1", self._port), CONNECT_S)
+            except OSError as error:
+                self._out += frame(SYN_ACK, session, b"\1" + (error.strerror or str(error)).encode()[:80])
+                return
+            self._link, self._told_end = Link(session), False
+        self._out += frame(SYN_ACK, session, b"\0")
+
+    def _fetch(self) -> None:
+        assert self._socket
+        assert self._link
+        try:
+            data = self._socket.recv(min(self._link.room, CHUNK_BYTES))
+        except OSError:
+            data = b""
+        if data:
+            self._link.send(data)
+        else:
+            self._link.end()
+            self._socket.close()
+            self._socket = None
+
+    def _deliver(self) -> None:
+        if not self._link:
+            return
+        data = self._link.take()
+        if self._socket:
+            try:
+                if data:
+                    self._socket.sendall(data)
+                if self._link.over and not self._told_end:
+                    self._told_end = True
+                    self._socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._link.end()
+                self._socket.close()
+                self._socket = None
+
+    def _drop(self) -> None:
+        if self._socket:
+            self._socket.close()
+        self._socket = self._link = None
+
+
+def main() -> None:
+    """Serve the line of standard input and output, as it is while this runs: raw."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    line = sys.stdin.fileno()
+    os.set_blocking(line, False)
+    os.chdir("/")
+    if len(sys.argv) > 2:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
+    before = termios.tcgetattr(line)
+    tty.setraw(line)
+    try:
+        Bridge(line, int(sys.argv[1])).run()
+    finally:
+        os.set_blocking(line, True)
+        termios.tcsetattr(line, termios.TCSANOW, before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""This machine's end: a socket whose other end is the board's SSH server, over the serial line."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from firmware_tools.errors import LineError, NoAnswerError
+from firmware_tools.line import Line
+from firmware_tools.serial_link.frames import ACK, BYE, DATA, FIN, PING, PONG, RESET, SYN, SYN_ACK, Frames, frame
+from firmware_tools.serial_link.reliable import Link
+
+ASK_EVERY_S = 0.1
+CHUNK_BYTES = 1 << 12
+LAST_WORDS_S = 2.0
+Answered = Callable[[int, int, bytes], bytes | None]  # kind, session and body of a frame: the answer, or None
+
+
+class Tunnel:
+    """A session with a bridge; `socket` is this side's end of the stream. A context manager.
+
+    Args:
+        line: The open serial line; closed with the tunnel.
+        deadline_s: Longest wait for the bridge.
+
+    Raises:
+        NoAnswerError: No bridge answers, or it reaches no server.
+        LineError: The line broke.
+    """
+
+    def __init__(self, line: Line, *, deadline_s: float) -> None:
+        self._line, self._frames = line, Frames()
+        self._ended = self._told_end = False  # that this side sends no more, that the other does not
+        self._link = Link(secrets.randbelow(1 << 16))
+        try:
+            self._connect(deadline_s)
+        except BaseException:
+            line.close()
+            raise
+        self.socket, self._inner = socket.socketpair()
+        self._waker, self._wake = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="serial tunnel", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Tunnel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def resent(self) -> int:
+        """How many frames were sent again so far."""
+        return self._link.resent
+
+    def close(self) -> None:
+        """End the session, at once; may be repeated."""
+        with contextlib.suppress(OSError):
+            self._wake.send(b"x")
+        self._thread.join(LAST_WORDS_S + 1)
+        for each in (self.socket, self._wake, self._waker):
+            each.close()
+
+    def _connect(self, deadline_s: float) -> None:
+        session = self._link.session
+
+        def answered(kind: int, whose: int, body: bytes) -> bytes | None:
+            return body if (kind, whose) == (SYN_ACK, session) and body else None
+
+        body = ask(self._line, self._frames, frame(SYN, session), answered, deadline_s=deadline_s)
+        if body[0]:
+            raise NoAnswerError(
+                f"the board at {self._line.name} answers, its SSH server does not: {body[1:].decode()}",
+                hint="edge devices console --enable-ssh starts it",
+            )
+
+    def _run(self) -> None:
+        self._inner.setblocking(False)
+        with contextlib.suppress(LineError), selectors.DefaultSelector() as selector:
+            selector.register(self._line.fileno(), selectors.EVENT_READ)
+            selector.register(self._waker, selectors.EVENT_READ)
+            self._pump(selector)
+        with contextlib.suppress(LineError):
+            self._line.write(frame(RESET, self._link.session))
+        self._inner.close()
+        self._line.close()
+
+    def _pump(self, selector: selectors.BaseSelector) -> None:
+        until = float("inf")
+        while time.monotonic() < until:
+            self._watch(selector)
+            ready = {key.fileobj for key, _ in selector.select(self._link.wait_s(time.monotonic()))}
+            if self._waker in ready:
+                return
+            known = self._line.fileno() not in ready or self._heard()
+            if self._inner in ready:
+                self._fetch(selector)
+            if not (self._deliver() and known):
+                return
+            self._line.write(self._link.frames(time.monotonic()))
+            if self._link.over and self._link.done:
+                return
+
+    def _watch(self, selector: selectors.BaseSelector) -> None:
+        """Take more from this side only while there is room for it."""
+        watched = self._inner in {key.fileobj for key in selector.get_map().values()}
+        wanted = bool(self._link.room) and not self._ended
+        if wanted and not watched:
+            selector.register(self._inner, selectors.EVENT_READ)
+        elif watched and not wanted:
+            selector.unregister(self._inner)
+
+    def _fetch(self, selector: selectors.BaseSelector) -> None:
+        try:
+            data = self._inner.recv(min(self._link.room, CHUNK_BYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._link.send(data)
+        else:
+            self._ended = True
+            self._link.end()
+
+    def _heard(self) -> bool:
+        """Take what came over the line; False if the bridge does not know this session any more."""
+        frames = [found for found in self._frames.feed(self._line.read()) if found[1] == self._link.session]
+        for kind, _, body in frames:
+            if kind in (DATA, ACK, FIN):
+                self._link.receive(kind, body, time.monotonic())
+        return RESET not in {kind for kind, _, _ in frames}
+
+    def _deliver(self) -> bool:
+        """Pass on what has arrived; False if nobody takes it any more."""
+        data = self._link.take()
+        try:
+            if data:
+                self._inner.setblocking(True)
+                self._inner.sendall(data)
+                self._inner.setblocking(False)
+            if self._link.over and not self._told_end:
+                self._told_end = True
+                self._inner.shutdown(socket.SHUT_WR)
+        except OSError:
+            return self._ended
+        return True
+
+
+def is_bridge(line: Line, *, deadline_s: float) -> bool:
+    """Whether a bridge answers on a line."""
+    mark = secrets.randbelow(1 << 16)
+
+    def answered(kind: int, whose: int, body: bytes) -> bytes | None:
+        return b"yes" if (kind, whose) == (PONG, mark) else None
+
+    try:
+        ask(line, Frames(), frame(PING, mark), answered, deadline_s=deadline_s)
+    except NoAnswerError:
+        return False
+    return True
+
+
+def dismiss(line: Line, *, deadline_s: float) -> None:
+    """End a bridge; the board then asks for a login again.
+
+    Raises:
+        NoAnswerError: None answers.
+    """
+    mark = secrets.randbelow(1 << 16)
+
+    def answered(kind: int, whose: int, body: bytes) -> bytes | None:
+        return b"yes" if (kind, whose) == (BYE, mark) else None
+
+    ask(line, Frames(), frame(BYE, mark), answered, deadline_s=deadline_s)
+
+
+def ask(
+    line: Line,
+    frames: Frames,
+    question: bytes,
+    answered: Callable[[int, int, bytes], bytes | None],
+    *,
+    deadline_s: float,
+) -> bytes:
+    """Send a question again and again until something answers it.
+
+    Raises:
+        NoAnswerError: Nothing does.
+    """
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until:
+        line.write(b"\0" + question)
+        asked = time.monotonic()
+        while (left_s := min(asked + ASK_EVERY_S, until) - time.monotonic()) > 0:
+            for found in frames.feed(line.read(left_s)):
+                if (answer := answered(*found)) is not None:
+                    return answer
+    raise NoAnswerError(
+        f"nothing at {line.name} speaks the toolkit's protocol",
+        hint="after a restart of the board, `edge devices console --port PORT --bridge` starts it again",
+    )

@@ -1,0 +1,144 @@
+"""A fresh board's console: Debian's getty, login, bash and sudo on a pseudo-terminal, the machine itself untouched."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from getty import AGETTY, PASSWORD, SUDO, UNSHARE, Getty
+from noise import NoisyLine
+
+from firmware_tools.console.provision import Wishes, provision
+from firmware_tools.console.terminal import Terminal
+from firmware_tools.errors import LoginRefusedError, NoAnswerError, SettingError
+from firmware_tools.line import Line
+from firmware_tools.serial_link.tunnel import is_bridge
+
+EDGE = str(Path(sys.executable).with_name("edge"))
+BLOB = struct.pack(">I11sI", 11, b"ssh-ed25519", 32) + bytes(range(32))
+KEY = f"ssh-ed25519 {base64.b64encode(BLOB).decode()} me@here"
+
+
+@pytest.fixture(scope="module")
+def board(require_part):
+    """A login at the far end of a line."""
+    if AGETTY is None or UNSHARE is None or os.geteuid() != 0:
+        require_part("a login on a port of one's own", "run as root, with util-linux")
+    if SUDO is None:
+        require_part("sudo", "apt install sudo")
+    # Not in pytest's folders, which are closed to other users.
+    with (
+        tempfile.TemporaryDirectory(prefix="getty") as folder,
+        NoisyLine() as line,
+        Getty(line.far, Path(folder)) as getty,
+    ):
+        yield line, getty
+
+
+def console(line: NoisyLine, *options: str, password: str = PASSWORD) -> subprocess.CompletedProcess[str]:
+    """Run `edge devices console`."""
+    argv = [EDGE, "devices", "console", "--port", line.near, "--user", "pi", "--password-stdin", *options]
+    return subprocess.run(argv, input=f"{password}\n", capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_fresh_board_gets_a_key_and_a_name(board, tmp_path):
+    line, getty = board
+    (tmp_path / "id.pub").write_text(KEY + "\n")
+    for way in line.carried.values():
+        way.clear()
+    outside = os.uname().nodename
+    done = console(line, "--ssh-key", str(tmp_path / "id.pub"), "--hostname", "kitchen-pi", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["user"], told["hostname"], told["key"], told["bridge"]) == ("pi", "kitchen-pi", "added", False)
+    assert (getty.home / ".ssh/authorized_keys").read_text() == KEY + "\n"
+    assert (getty.home / ".ssh/authorized_keys").stat().st_mode & 0o777 == 0o600
+    assert (getty.home / ".ssh").stat().st_mode & 0o777 == 0o700
+    assert "127.0.1.1\tkitchen-pi\n" in (getty.folder / "hosts").read_text()
+    assert "raspberrypi" not in (getty.folder / "hosts").read_text()
+    assert os.uname().nodename == outside
+    # The password went there, for the login and for sudo; it never came back, and no message has it.
+    assert line.carried["down"].count(PASSWORD.encode()) == 2
+    assert PASSWORD.encode() not in line.carried["up"]
+    assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_a_key_that_is_there_is_not_added_again_and_others_stay(board, tmp_path):
+    line, getty = board
+    keys = getty.home / ".ssh/authorized_keys"
+    keys.parent.mkdir(exist_ok=True)
+    keys.write_text("ssh-ed25519 AAAA somebody@else")  # its last line not ended
+    os.chown(keys.parent, 7311, 7311)
+    os.chown(keys, 7311, 7311)
+    (tmp_path / "id.pub").write_text(KEY + "\n")
+    for expected in ("added", "present"):
+        done = console(line, "--ssh-key", str(tmp_path / "id.pub"), "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["key"] == expected
+    assert keys.read_text() == f"ssh-ed25519 AAAA somebody@else\n{KEY}\n"
+
+
+def test_addresses_are_shown_and_the_user_is_logged_out(board):
+    line, _ = board
+    done = console(line)
+    assert done.returncode == 0, done.stderr
+    assert "logged in as pi" in done.stdout
+    shown = subprocess.run(["ip", "-o", "addr", "show", "scope", "global"], capture_output=True, text=True, check=True)
+    for row in shown.stdout.splitlines():
+        assert row.split()[3] in done.stdout
+    wrong = console(line, password="guess")  # asked again: nobody is logged in any more
+    assert wrong.returncode == 10
+    assert "was not let in" in wrong.stderr
+    assert "guess" not in wrong.stderr
+
+
+def test_sudo_that_refuses(board):
+    line, _ = board
+    answers = iter([PASSWORD, "wrong"])
+    with Line(line.near) as port, pytest.raises(LoginRefusedError, match="sudo"):
+        provision(port, "pi", Wishes(hostname="x"), lambda what: next(answers), on_step=lambda text: None)
+    assert console(line).returncode == 0  # the console is usable again
+
+
+def test_the_bridge_takes_the_shell_s_place_and_gives_it_back(board):
+    line, _ = board
+    done = console(line, "--bridge", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bridge"] is True
+    with Line(line.near) as port:
+        assert is_bridge(port, deadline_s=10)
+    assert not list(Path("/tmp").glob("e??????/b.pyz"))
+    again = console(line)
+    assert again.returncode == 0, again.stderr
+    assert "ending the bridge" in again.stderr
+
+
+def test_a_console_that_says_nothing():
+    with NoisyLine() as line, Line(line.near) as port:
+        terminal = Terminal(port)
+        with pytest.raises(NoAnswerError, match="nothing came at all"):
+            terminal.expect({"login": "login:"}, deadline_s=0.1, what="a login")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"hostname": "a b"}, "no name for a host"),
+        ({"hostname": "x'; reboot #"}, "no name for a host"),
+        ({"key": "-----BEGIN OPENSSH PRIVATE KEY-----\nsecret"}, "private key"),
+        ({"key": "ssh-ed25519 !!!"}, "damaged"),
+        ({"key": KEY + "\nssh-ed25519 more"}, "one line"),
+        ({"key": KEY.replace("ssh-ed25519", "ssh-rsa", 1)}, "holds another kind"),
+    ],
+)
+def test_wishes_that_no_board_could_take(wishes, said):
+    with pytest.raises(SettingError, match=said) as caught:
+        Wishes(**wishes)
+    assert "secret" not in str(caught.value)

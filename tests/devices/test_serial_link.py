@@ -1,0 +1,185 @@
+"""A stream over a serial line that flips bytes: whole, in order, its end told; and what stands on the line, told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import threading
+
+import pytest
+from bridged import bridge
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from noise import NoisyLine
+
+from firmware_tools.errors import LineError, NoAnswerError
+from firmware_tools.line import Line
+from firmware_tools.serial_link.frames import ACK, DATA, Frames, frame
+from firmware_tools.serial_link.reliable import Link, Weather
+from firmware_tools.serial_link.tunnel import Tunnel, dismiss, is_bridge
+
+DEADLINE_S = 10.0
+
+
+@pytest.fixture
+def echo():
+    """The port of a server that says what it hears, until the other end says no more."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while data := connection.recv(1 << 16):
+                connection.sendall(data)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+def there_and_back(tunnel: Tunnel, data: bytes) -> bytes:
+    def send() -> None:
+        tunnel.socket.sendall(data)
+        tunnel.socket.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    tunnel.socket.settimeout(60)
+    got = bytearray()
+    while piece := tunnel.socket.recv(1 << 16):
+        got += piece
+    sender.join(10)
+    return bytes(got)
+
+
+@pytest.mark.parametrize("flips", [0.0, 0.01, 0.02])
+def test_everything_arrives_though_bytes_are_flipped(echo, tmp_path, flips, record_property):
+    data = random.Random(1).randbytes(40_000)
+    with NoisyLine(flips=flips, seed=2) as line, bridge(line, echo, tmp_path):
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            assert there_and_back(tunnel, data) == data
+            assert (tunnel.resent > 0) == (flips > 0)
+        assert (line.flipped > 500) == (flips > 0)
+        record_property("counted", f"{line.flipped} of {line.passed} bytes flipped, {tunnel.resent} frames sent again")
+
+
+def test_one_session_after_another_and_the_end_of_the_bridge(echo, tmp_path):
+    with NoisyLine() as line, bridge(line, echo, tmp_path) as process:
+        for number in range(3):
+            with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+                assert there_and_back(tunnel, bytes([number]) * 1000) == bytes([number]) * 1000
+        with Line(line.near) as port:
+            assert is_bridge(port, deadline_s=DEADLINE_S)
+            dismiss(port, deadline_s=DEADLINE_S)
+        assert process.wait(10) == 0
+
+
+def test_a_session_that_was_abandoned_gives_way_to_a_new_one(echo, tmp_path):
+    with NoisyLine() as line, bridge(line, echo, tmp_path):
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            tunnel.socket.sendall(b"half a sen")
+            line.cut_after = line.passed  # the cable is pulled: not even a farewell arrives
+        line.cut_after = None
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            assert there_and_back(tunnel, b"whole") == b"whole"
+
+
+def test_three_interrupts_of_a_person_end_the_bridge(echo, tmp_path):
+    with NoisyLine() as line, bridge(line, echo, tmp_path) as process, Line(line.near) as port:
+        assert is_bridge(port, deadline_s=DEADLINE_S)
+        port.write(b"\x03\x03\x03")
+        assert process.wait(10) == 0
+
+
+def test_no_server_behind_the_bridge(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with NoisyLine() as line, bridge(line, port, tmp_path), pytest.raises(NoAnswerError, match="Connection refused"):
+        Tunnel(Line(line.near), deadline_s=DEADLINE_S)
+
+
+def test_no_bridge_on_the_line():
+    with NoisyLine() as line:
+        with Line(line.near) as port:
+            assert not is_bridge(port, deadline_s=0.2)
+        with pytest.raises(NoAnswerError, match="nothing at") as caught:
+            Tunnel(Line(line.near), deadline_s=0.2)
+    assert "--bridge" in caught.value.hint
+
+
+def test_ports_that_cannot_be_opened(tmp_path):
+    with pytest.raises(LineError, match="No such file") as caught:
+        Line(str(tmp_path / "ttyUSB0"))
+    assert "plugged in" in caught.value.hint
+    with NoisyLine() as line, Line(line.near), pytest.raises(LineError, match="another program has it"):
+        Line(line.near)
+
+
+def test_the_other_end_of_a_line_goes_away():
+    master, slave = os.openpty()
+    with Line(os.ttyname(slave)) as line:
+        os.close(slave)
+        os.close(master)
+        with pytest.raises(LineError, match="broke"):
+            line.read(1.0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=600), st.lists(st.integers(0, 600), max_size=5))
+def test_frames_come_out_as_they_went_in_however_they_are_cut(body, cuts):
+    stream = b"\0garbage\0" + frame(DATA, 7, body) + frame(ACK, 9, b"\0\0")
+    found, frames = [], Frames()
+    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(stream)], strict=True):
+        found += frames.feed(stream[begin:end])
+    assert found == [(DATA, 7, body), (ACK, 9, b"\0\0")]
+    assert frames.damaged == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=9000))
+def test_no_noise_makes_a_frame_or_takes_much_memory(noise):
+    frames = Frames()
+    assert frames.feed(noise) == []
+    assert len(frames._pending) <= 4096
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(min_size=1, max_size=20_000), st.integers(0, 2**32), st.floats(0, 0.5))
+def test_two_ends_whose_frames_get_lost_at_random(data, seed, loss):
+    chance, here, there = random.Random(seed), Link(1), Link(1)
+    now, unsent, got = 0.0, data, b""
+    for _ in range(20_000):
+        now += 0.05
+        room = here.room
+        here.send(unsent[:room])
+        unsent = unsent[room:]
+        for source, goal in ((here, there), (there, here)):
+            for kind, _, body in Frames().feed(source.frames(now)):
+                if chance.random() >= loss:
+                    goal.receive(kind, body, now)
+        got += there.take()
+        if len(got) >= len(data):
+            break
+    assert got == data
+
+
+def test_frames_grow_on_a_quiet_line_and_shrink_on_a_noisy_one():
+    quiet, noisy = Weather(), Weather()
+    for _ in range(500):
+        quiet.saw(200, lost=False)
+    chance = random.Random(0)
+    for _ in range(500):
+        length = noisy.payload + 13
+        noisy.saw(length, lost=chance.random() > 0.99**length)
+    assert quiet.payload == 1024
+    assert 20 <= noisy.payload <= 45
+    assert noisy.damage == pytest.approx(0.01, rel=0.5)
