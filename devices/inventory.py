@@ -6,11 +6,14 @@ user = "pi"                  # this and what follows may be left out
 port = 22
 identity = "~/.ssh/id_pi"
 jump = "gate.example.org"
+serial = "/dev/ttyUSB0"      # instead of a network, see `edge devices console --bridge`
+baud = 115200
 groups = ["lab"]
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 from devices.errors import InventoryError, UnknownDeviceError
 from devices.files import write_whole
 from devices.places import config_dir
-from devices.ssh.address import MOST_PORT, Address, parse_destination, parse_jumps
+from devices.ssh.address import MOST_BAUD, MOST_PORT, Address, parse_destination, parse_jumps
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_TEXTS = ("host", "user", "identity", "jump")
-_KEYS = (*_TEXTS, "port", "groups")
+_TEXTS = ("host", "user", "identity", "jump", "serial")
+_NUMBERS = {"port": MOST_PORT, "baud": MOST_BAUD}
+_KEYS = (*_TEXTS, *_NUMBERS, "groups")
 _TABLE = "devices"
 
 
@@ -159,9 +163,7 @@ def remove_board(name: str) -> Board:
 
 
 def _settings(board: Board) -> dict[str, Any]:
-    address = board.address
-    named = {"host": address.host, "user": address.user, "port": address.port, "identity": address.identity,
-             "jump": address.jump, "groups": list(board.groups) or None}  # fmt: skip
+    named = {**dataclasses.asdict(board.address), "groups": list(board.groups) or None}
     return {key: value for key, value in named.items() if value is not None}
 
 
@@ -194,14 +196,16 @@ def _board(name: str, raw: object) -> Board:
             raise _wrong(f"{where} has {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if key in _TEXTS and not isinstance(value, str):
             raise _wrong(f"{where}: {key} is no text")
-    port, groups = raw.get("port"), raw.get("groups", [])
-    if port is not None and (type(port) is not int or not 0 < port <= MOST_PORT):
-        raise _wrong(f"{where}: port is no number from 1 to {MOST_PORT}")
+        if key in _NUMBERS and (type(value) is not int or not 0 < value <= _NUMBERS[key]):
+            raise _wrong(f"{where}: {key} is no number from 1 to {_NUMBERS[key]}")
+    groups = raw.get("groups", [])
     if not isinstance(groups, list) or not all(isinstance(each, str) for each in groups):
         raise _wrong(f"{where}: groups is no list of texts")
-    address = Address(raw["host"], raw.get("user"), port, raw.get("identity"), raw.get("jump"))
+    address = Address(**{key: value for key, value in raw.items() if key != "groups"})
     parse_destination(address.host)
     parse_jumps(address.jump or "")
+    if address.jump and address.serial:
+        raise _wrong(f"{where} has both jump and serial")
     return Board(name, address, tuple(groups))
 
 

@@ -14,7 +14,7 @@ from devices.releases.package import Content
 from devices.releases.values import Golden, Status, UnitState
 
 OnStep = Callable[[str, int, int], None]  # what is done, bytes or steps done, and in all
-FIRST_PIECE_BYTES, MOST_PIECE_BYTES = 1 << 18, 1 << 22
+FIRST_PIECE_BYTES, MOST_PIECE_BYTES = 1 << 15, 1 << 22
 QUICK_S = 0.5  # a piece that took less is followed by a larger one
 ATTEMPTS = 2  # what arrived wrong is sent once more
 

@@ -11,6 +11,7 @@ _DESTINATION = re.compile(
     r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^@\s:/\[\]]+|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*)"
 )
 MOST_PORT = 65535
+MOST_BAUD = 12_000_000
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Address:
     port: int | None = None
     identity: str | None = None  # a private key's file on this machine
     jump: str | None = None  # [user@]host[:port], several joined by commas, as in ssh -J
+    serial: str | None = None  # the port of a serial line with a bridge at its other end: no network is needed
+    baud: int | None = None
 
     @property
     def destination(self) -> str:
@@ -30,7 +33,8 @@ class Address:
 
     def __str__(self) -> str:
         port = f" port {self.port}" if self.port else ""
-        return f"{self.destination}{port}{f' through {self.jump}' if self.jump else ''}"
+        way = f" through {self.jump}" if self.jump else f" over {self.serial}" if self.serial else ""
+        return f"{self.destination}{port}{way}"
 
 
 def parse_destination(text: str) -> tuple[str | None, str]:

@@ -9,13 +9,17 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 
 from devices.errors import DeviceError, LoginError, UnreachableError
 from devices.ssh.address import Address, Jump, parse_jumps
 from devices.ssh.keys import HostKey, Pins, UntrustedKey, algorithms, known_to_ssh
+from devices.ssh.serial_line import open_tunnel
+
+if TYPE_CHECKING:
+    from firmware_tools.serial_link.tunnel import Tunnel
 
 KEEPALIVE_S, KEEPALIVES = 10, 3
 MOST_HOPS = 8
@@ -52,6 +56,14 @@ class Links:
 
     def __init__(self) -> None:
         self._open: list[asyncssh.SSHClientConnection] = []
+        self._tunnel: Tunnel | None = None
+
+    async def over(self, address: Address) -> socket.socket | None:
+        """Open the serial line that an address names and return the end of it to log in through; None without one."""
+        if address.serial is None:
+            return None
+        self._tunnel = await asyncio.to_thread(open_tunnel, address.serial, address.baud)
+        return self._tunnel.socket
 
     def add(self, link: asyncssh.SSHClientConnection) -> None:
         """Keep a connection, to be closed before those it goes through."""
@@ -73,6 +85,9 @@ class Links:
             link = self._open.pop()
             link.close()
             await link.wait_closed()
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            await asyncio.to_thread(tunnel.close)
 
 
 async def reach(name: str, address: Address, pins: Pins) -> Links:
@@ -90,9 +105,11 @@ async def reach(name: str, address: Address, pins: Pins) -> Links:
     """
     links = Links()
     try:
-        hop = _hop(_arguments(address.host, address.user, address.port, address.identity), address.jump)
+        jump = address.jump if address.serial is None else "none"
+        hop = _hop(_arguments(address.host, address.user, address.port, address.identity), jump)
         link = await _through(hop.jumps, links, pins, depth=0)
-        links.add(await _log_in(hop, name, pins.get(name, ()), (), link))
+        line = await links.over(address)
+        links.add(await _log_in(hop, name, pins.get(name, ()), (), link, line))
     except BaseException:
         await links.close()
         raise
@@ -160,6 +177,7 @@ async def _log_in(
     pinned: Sequence[HostKey],
     vouched: Sequence[asyncssh.SSHKey],
     through: asyncssh.SSHClientConnection | None,
+    line: socket.socket | None = None,
 ) -> asyncssh.SSHClientConnection:
     client = _Client()
     trusted = [*(each.key for each in pinned), *vouched]
@@ -167,7 +185,7 @@ async def _log_in(
         return await asyncssh.connect(
             **hop.arguments,
             **_ONLY_KEYS,
-            tunnel=through,
+            **({"tunnel": through} if line is None else {"sock": line}),
             client_factory=lambda: client,
             known_hosts=(trusted, [], []),
             server_host_key_algs=algorithms(trusted),

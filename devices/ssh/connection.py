@@ -39,7 +39,7 @@ class Connection:
     """
 
     def __init__(self, name: str, address: Address, *, pins: Pins | None = None) -> None:
-        self._name, self._address, self._pins = name, address, pins
+        self._name, self.address, self._pins = name, address, pins
         self._thread = LoopThread()
         self._lock = threading.Lock()
         self._links: Links | None = None
@@ -74,7 +74,7 @@ class Connection:
             if self._links is None or not self._links.alive:
                 self._drop()
                 pins = read_pins() if self._pins is None else self._pins
-                self._links = self._do(reach(self._name, self._address, pins), deadline_s, "could not be reached")
+                self._links = self._do(reach(self._name, self.address, pins), deadline_s, "could not be reached")
                 self._number += 1
         return deadline_s - (time.monotonic() - begin)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ASK_S = 30.0  # for what the board answers at once, unless it is very busy
 ATTEMPTS = 3
-SLOWEST_BYTES_PER_S = 50_000
+SLOWEST_BYTES_PER_S, SLOWEST_SERIAL_BYTES_PER_S = 50_000, 2_000
 # In one go, as each question is a round trip: the home folder, whether the private Python is there, a file's size and
 # sum. $1 and $2 are below the home folder.
 _LOOK = (
@@ -76,6 +76,8 @@ class Placer:
 
     def __init__(self, device: SSHDevice) -> None:
         self._device = device
+        over_serial = device.connection.address.serial is not None
+        self._slowest_bytes_per_s = SLOWEST_SERIAL_BYTES_PER_S if over_serial else SLOWEST_BYTES_PER_S
         self._seen: dict[str, Look] = {}
         self._connected = -1
 
@@ -143,7 +145,7 @@ class Placer:
 
     def _fill(self, content: Content, draft: str) -> tuple[int, Look]:
         """Send what a draft lacks; return where that began, and what the board then has."""
-        deadline_s = ASK_S + content.size / SLOWEST_BYTES_PER_S
+        deadline_s = ASK_S + content.size / self._slowest_bytes_per_s
         begin = self._device.connection.resume(content.local, draft, deadline_s=deadline_s, on_transfer=None)
         return begin, self._look(content.draft, content.size)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edge.cli import devices_scan, devices_setup
+from edge.cli import devices_console, devices_scan, devices_setup
 from edge.cli.output import json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 command.add_command(devices_scan.command)
 command.add_command(devices_setup.command)
+command.add_command(devices_console.command)
 
 
 @command.command("list")
@@ -82,6 +83,8 @@ def info(name: str, deadline_s: float, as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of its SSH server.  [default: as ssh]")
 @click.option("--identity", type=click.Path(), metavar="FILE", help="Private key to log in with.  [default: as ssh]")
 @click.option("--jump", metavar="[USER@]HOST[:PORT],...", help="Machines to go through.  [default: as ssh]")
+@click.option("--serial", metavar="PORT", help="Serial port that leads to it, see `edge devices console --bridge`.")
+@click.option("--baud", type=click.IntRange(1), help="Of the serial port.  [default: 115200]")
 @click.option("--group", "groups", multiple=True, metavar="NAME", help="A group it belongs to (repeatable).")
 @click.option("--fingerprint", "fingerprints", multiple=True, metavar="SHA256:...",
               help="The host key it must show, for scripts; one for each new machine on the way.")  # fmt: skip
@@ -93,6 +96,8 @@ def add(
     port: int | None,
     identity: str | None,
     jump: str | None,
+    serial: str | None,
+    baud: int | None,
     groups: tuple[str, ...],
     fingerprints: tuple[str, ...],
     deadline_s: float,
@@ -102,7 +107,8 @@ def add(
 
     Connects, shows the fingerprint of the board's host key and asks; the key is pinned from then on. HOST may be an
     alias of ~/.ssh/config, whose settings count where nothing is given here. Only keys log in: those of ~/.ssh, of
-    --identity, or of the SSH agent.
+    --identity, or of the SSH agent. A board without a network is reached over a serial line: --serial PORT, HOST being
+    localhost.
     """
     from devices.inventory import Board
     from devices.ssh.address import Address, parse_destination
@@ -110,7 +116,9 @@ def add(
 
     user, host = parse_destination(destination)
     key = str(Path(identity).expanduser().absolute()) if identity else None
-    board = Board(name, Address(host, user, port, key, jump), groups)
+    if jump and serial:
+        raise click.UsageError("--jump and --serial are two ways to one board: give one")
+    board = Board(name, Address(host, user, port, key, jump, serial, baud), groups)
     keys = enroll(board, _among(fingerprints) if fingerprints else _asked, deadline_s=deadline_s)
     if as_json:
         pinned = [{"label": each.label, "type": each.kind, "fingerprint": each.fingerprint} for each in keys]

@@ -1,0 +1,79 @@
+"""A board without a network: deployed to over a serial line of which every hundredth byte is flipped."""
+
+from __future__ import annotations
+
+import pytest
+from bridged import bridge
+from noise import NoisyLine
+
+from devices.errors import DeviceError, UnreachableError
+from devices.inventory import Board, add_board, find_board, remove_board
+from devices.ssh.address import Address
+from devices.ssh.device import SSHDevice, inventory_device
+from devices.ssh.keys import HostKey, write_pins
+from edge.deploy import Deployment, DeployRequest, release_status
+
+MODEL = "mobilenet_v1_0.25_128_quant"
+PIECE_BYTES = 1 << 15
+
+
+@pytest.fixture
+def model(shared_data):
+    return shared_data / "edgetpu_pairs" / f"{MODEL}.tflite"
+
+
+def board_over(line: NoisyLine, server) -> SSHDevice:
+    address = Address("localhost", server.user, None, str(server.identity), serial=line.near)
+    return SSHDevice("board", address, pins={"board": (HostKey.of("board", server.host_key),)})
+
+
+@pytest.mark.slow
+def test_a_model_is_deployed_and_proven_though_bytes_are_flipped(openssh, shared_data, tmp_path, record_property):
+    model = shared_data / "edgetpu_pairs" / "keras_lstm_mnist_ptq.tflite"
+    with NoisyLine(flips=0.01, seed=3) as line, bridge(line, openssh.port, tmp_path):
+        with board_over(line, openssh) as device:
+            done = Deployment(DeployRequest(model=model)).to(device)
+            assert done.golden.passed
+            assert done.sent_bytes > model.stat().st_size
+            status = release_status(device)
+            assert (status.damaged, status.current) == ((), done.release)
+        record_property("counted", f"{line.flipped} of {line.passed} bytes flipped while {done.sent_bytes} were sent")
+        assert line.flipped > 0.005 * line.passed
+
+
+def test_a_pulled_cable_in_the_middle_and_the_rest_later(own_places, model, tmp_path, require_part, monkeypatch):
+    from sshd import SSHD, OpenSSH
+
+    if SSHD is None:
+        require_part("OpenSSH's server", "apt install openssh-server")
+    monkeypatch.setattr("devices.ssh.connect.KEEPALIVE_S", 1)
+    with OpenSSH(tmp_path / "sshd") as server, NoisyLine() as line, bridge(line, server.port, tmp_path):
+        with board_over(line, server) as device:
+            device.agent_argv()  # the agent is there, so that what follows is the model
+            line.cut_after = line.passed + model.stat().st_size // 2
+            with pytest.raises(DeviceError):
+                Deployment(DeployRequest(model=model, golden="none")).to(device)
+        line.cut_after = None
+        with board_over(line, server) as device:
+            done = Deployment(DeployRequest(model=model, golden="none")).to(device)
+        assert done.sent_bytes < model.stat().st_size // 2 + 4 * PIECE_BYTES
+        assert done.release
+
+
+def test_an_inventory_remembers_the_line(openssh, tmp_path):
+    with NoisyLine() as line, bridge(line, openssh.port, tmp_path):
+        write_pins({"wired": (HostKey.of("wired", openssh.host_key),)})
+        add_board(Board("wired", Address("localhost", openssh.user, None, str(openssh.identity), serial=line.near)))
+        try:
+            assert find_board("wired").address.serial == line.near
+            with inventory_device("wired") as device:
+                assert device.run(["echo", "here"], deadline_s=20).checked().stdout == b"here\n"
+        finally:
+            remove_board("wired")
+
+
+def test_a_line_without_a_bridge_says_what_to_do(openssh, monkeypatch):
+    monkeypatch.setattr("devices.ssh.serial_line.BRIDGE_S", 0.3)
+    with NoisyLine() as line, board_over(line, openssh) as device, pytest.raises(UnreachableError) as caught:
+        device.run(["true"], deadline_s=20)
+    assert "edge devices console" in caught.value.hint
