@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge.runtime.artifact import Artifact, artifact_of
+    from edge.runtime.chain import Chain, load_chain
     from edge.runtime.delegates import Delegate
     from edge.runtime.model import Guess, Model
     from edge.runtime.preprocessing import Preprocessing
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "Artifact": "artifact",
+    "Chain": "chain",
     "Delegate": "delegates",
     "Guess": "model",
     "Model": "model",
@@ -32,10 +34,12 @@ _EXPORTS = {
     "TensorInfo": "tensor_info",
     "VerifiedModel": "verify",
     "artifact_of": "artifact",
+    "load_chain": "chain",
     "verify_file": "verify",
 }
 __all__ = [
     "Artifact",
+    "Chain",
     "Delegate",
     "Guess",
     "Model",
@@ -44,6 +48,7 @@ __all__ = [
     "VerifiedModel",
     "artifact_of",
     "load",
+    "load_chain",
     "verify_file",
 ]
 

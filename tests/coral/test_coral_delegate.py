@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,8 @@ def test_the_least_runtime_is_read_from_the_compiled_operator(pairs):
 
 def test_damaged_options_state_no_runtime():
     rng = np.random.default_rng(0)
+    assert least_runtime(struct.pack("<I4sHHi", 12, b"DWN1", 4, 4, 4) + 8 * b"7") is None  # its table has no field
+    assert least_runtime(struct.pack("<I4sHHi", 12, b"DWN1", 6, 8, 4) + 8 * b"7") is not None
     assert least_runtime(b"") is None
     assert least_runtime(b"DWN1") is None
     for _ in range(500):

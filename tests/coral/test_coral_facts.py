@@ -105,6 +105,12 @@ def test_a_stick_before_and_after_its_firmware(tmp_path, ready, words):
     assert "USB sticks state no temperature" in in_words(coral)[0]
 
 
+def test_other_devices_are_no_edge_tpus(tmp_path):
+    write(tmp_path / "sys/bus/usb/devices/1-4", idVendor="18d1", idProduct="4ee7", busnum="1", devnum="4", speed="480")
+    write(tmp_path / "sys/bus/pci/devices/0000:02:00.0", vendor="0x1ac1", device="0x0001")
+    assert not seen(tmp_path).is_attached
+
+
 def test_several_sticks_have_numbers(tmp_path):
     stick(tmp_path, "1-1", speed="480", number="3")
     stick(tmp_path, "2-1")

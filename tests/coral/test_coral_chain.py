@@ -1,0 +1,125 @@
+"""The pieces of a model run as a chain: the same bits, each piece through its own delegate, all at once in a stream."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from edge.runtime import Chain, load, load_chain
+from edge.runtime.chain import read_manifest
+from edge.runtime.errors import InferenceError, ModelInputError, ModelInvalidError
+from edge.segmenting import segment_file
+
+
+@pytest.fixture(scope="module")
+def cut(pairs, tmp_path_factory):
+    """A model, and the manifest of its three pieces."""
+    path = pairs / "mobilenet_v1_0.25_128_quant.tflite"
+    return path, segment_file(path, 3, tmp_path_factory.mktemp("cut"), check=False).manifest
+
+
+@pytest.fixture
+def pictures():
+    return [np.random.default_rng(seed).integers(0, 256, (1, 128, 128, 3), np.uint8) for seed in range(7)]
+
+
+def test_a_chain_gives_what_the_model_gives_one_by_one_and_as_a_stream(cut, pictures):
+    path, manifest = cut
+    with load(path) as whole, load_chain(manifest) as chain:
+        assert isinstance(chain, Chain)
+        right = [whole.run(picture)[0].tobytes() for picture in pictures]
+        assert [chain.run(picture)[0].tobytes() for picture in pictures] == right
+        assert [outputs[0].tobytes() for outputs in chain.stream([each] for each in pictures)] == right
+        assert list(chain.stream([])) == []
+
+
+def test_several_inputs_and_outputs_keep_their_order(pairs, tmp_path):
+    path = pairs / "split_concat.tflite"
+    manifest = segment_file(path, 3, tmp_path, check=False).manifest
+    with load(path) as whole, load_chain(manifest) as chain:
+        arrays = [np.random.default_rng(3).integers(0, 256, each.shape, np.uint8) for each in whole.inputs]
+        assert [each.tobytes() for each in chain.run(*arrays)] == [each.tobytes() for each in whole.run(*arrays)]
+
+
+def test_each_piece_has_its_own_delegate(cut, pictures, stand_in):
+    delegates = [[f"{stand_in};claim=all;fill=20;device=usb:{index}"] for index in range(3)]
+    with load_chain(cut[1], delegates=delegates) as chain:
+        seen = [model.run(*(np.zeros(each.shape, each.dtype) for each in model.inputs)) for model in chain.models]
+        assert [int(outputs[0].max()) for outputs in seen] == [20, 21, 22]
+        assert (chain.run(pictures[0])[0] == 22).all()
+
+
+def test_a_stream_reads_no_further_ahead_than_there_are_pieces(cut, pictures):
+    read = itertools.count()
+    with load_chain(cut[1]) as chain:
+        stream = chain.stream([pictures[0]] for _ in iter(lambda: next(read), 1000))
+        for _ in range(5):
+            next(stream)
+        stream.close()
+    assert next(read) <= 5 + 3 + 1
+
+
+def test_what_fails_in_a_piece_comes_out_and_ends_the_stream(cut, pictures, stand_in):
+    with load_chain(cut[1], delegates=[[], [f"{stand_in};claim=all;fail=invoke"], []]) as chain:
+        with pytest.raises(InferenceError, match="told to fail"):
+            chain.run(pictures[0])
+        with pytest.raises(InferenceError, match="told to fail"):
+            list(chain.stream([each] for each in pictures))
+
+
+def test_a_piece_that_is_late_is_an_error(cut, pictures, stand_in):
+    slow = [[f"{stand_in};claim=all;first=100000000"], [], []]
+    with load_chain(cut[1], delegates=slow) as chain, pytest.raises(InferenceError, match=r"not done within 0\.001 s"):
+        list(chain.stream([[pictures[0]]], deadline_s=0.001))
+
+
+def test_wrong_numbers_of_arrays_and_delegates(cut, pictures):
+    with pytest.raises(ModelInputError, match="for 1 pieces, there are 3"):
+        load_chain(cut[1], delegates=[["edgetpu"]])
+    with load_chain(cut[1]) as chain:
+        with pytest.raises(ModelInputError, match=r"has 1 inputs \(input\), got 2"):
+            chain.run(pictures[0], pictures[1])
+        with pytest.raises(ModelInputError, match="got 0"):
+            list(chain.stream([[]]))
+
+
+def changed(cut, folder, change):
+    for file in cut[1].parent.iterdir():
+        shutil.copy(file, folder)
+    manifest = folder / cut[1].name
+    value = json.loads(manifest.read_text())
+    change(value)
+    manifest.write_text(json.dumps(value))
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.update(schema="other/1"), "its schema is 'other/1'"),
+        (lambda value: value.pop("segments"), "lacks 'segments'"),
+        (lambda value: value.update(segments=[]), "no piece writes"),
+        (lambda value: value.update(segments=3), "not iterable"),
+        (lambda value: value["segments"].reverse(), "which no piece before it writes"),
+        (lambda value: value.update(outputs=["other"]), "no piece writes its outputs"),
+        (lambda value: value["segments"][0].update(file="../x.tflite"), "no file beside it"),
+    ],
+)
+def test_a_manifest_that_is_none(cut, tmp_path, change, words):
+    with pytest.raises(ModelInvalidError, match=words):
+        read_manifest(changed(cut, tmp_path, change))
+
+
+def test_a_piece_that_is_another(cut, tmp_path):
+    manifest = changed(cut, tmp_path, lambda value: value["segments"][1].update(sha256="0" * 64))
+    with pytest.raises(ModelInvalidError, match="is not the piece that the manifest names"):
+        load_chain(manifest)
+
+
+def test_a_manifest_that_is_not_there(tmp_path):
+    with pytest.raises(ModelInvalidError, match="no manifest of segments"):
+        read_manifest(tmp_path / "none.json")
