@@ -1,0 +1,240 @@
+"""`edge meter` as a process: in a pipe, on a terminal of 80 columns, interrupted, killed, unplugged."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from meter_peers import CsvPeer, Ppk2Peer
+
+from devices.meters.contract import MeterInfo
+from devices.meters.recording import Recording, load_recording, save_recording
+from firmware_tools.trace import Trace
+
+EDGE = [str(Path(sys.executable).with_name("edge")), "meter"]
+DEADLINE_S = 60.0
+
+
+def edge(*arguments):
+    return subprocess.run(
+        [*EDGE, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A recording of two seconds, and what it holds."""
+    count = 2000
+    power = np.where(np.arange(count) < count // 2, 2.0, 4.0)
+    info = MeterInfo("edge", "bench", "INA226", {}, 1000.0, 0.01, 0.001, "sheet", "meter", has_trigger=True,
+                     is_estimate=False)  # fmt: skip
+    trace = Trace(np.arange(count) * 1e-3, power, 5 + 0 * power, power / 5, np.zeros(count, np.uint8), 2, 1)
+    save_recording(tmp_path / "a.edgetrace", Recording(info, trace, np.empty((0, 2)), "then", {}))
+    return tmp_path / "a.edgetrace", trace
+
+
+def test_kinds_and_list():
+    told = json.loads(edge("kinds", "--json").stdout)
+    assert [each["kind"] for each in told][:2] == ["edge", "ppk2"]
+    assert "supply_mv" in edge("kinds").stdout
+    assert isinstance(json.loads(edge("list", "--json").stdout), list)
+    assert edge("list").returncode == 0
+
+
+def test_read_in_a_pipe(recorded):
+    path, _ = recorded
+    done = edge("read", f"replay:{path}", "--set", "realtime=yes")
+    assert done.returncode == 0, done.stderr
+    assert "peak 4 W, least 2 W" in done.stdout
+    assert "2000 samples, 2 lost" in done.stdout
+    assert "1 kHz effective" in done.stdout
+    assert "uncertainty 1.00%" in done.stderr
+    assert any("effective" in line for line in done.stderr.splitlines())
+
+
+def test_read_as_json(recorded):
+    path, trace = recorded
+    told = json.loads(edge("read", f"replay:{path}", "--json").stdout)
+    assert told["power"]["mean_w"] == pytest.approx(np.trapezoid(trace.power_w, trace.time_s) / 1.999)
+    assert told["rates"] == {
+        "samples": 2000, "duration_s": pytest.approx(1.999), "delivered_hz": pytest.approx(1000),
+        "changed_hz": pytest.approx(1 / 1.999), "effective_hz": pytest.approx(1000), "lost": 2, "damaged": 1,
+        "lost_share": pytest.approx(2 / 2002),
+    }  # fmt: skip
+
+
+def on_a_terminal(arguments, columns, until_shown=None):
+    """Run on a pseudo-terminal, interrupt it once `until_shown` was shown; return the status and all that was shown."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(
+        [*EDGE, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    shown, deadline, interrupted = b"", time.monotonic() + DEADLINE_S, False
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.05)[0]:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+        if until_shown is not None and until_shown in shown and not interrupted:
+            process.send_signal(signal.SIGINT)
+            interrupted = True
+    os.close(ours)
+    return process.wait(DEADLINE_S), shown.decode()
+
+
+def test_read_on_a_terminal_of_80_columns(recorded):
+    path, _ = recorded
+    status, shown = on_a_terminal(["read", f"replay:{path}", "--set", "realtime=yes", "--seconds", "2"], 80)
+    assert status == 0, shown
+    assert "\u2588" in shown
+    assert "4 W" in shown
+    lines = [line for part in shown.split("\x1b[") for line in part.replace("\r", "").split("\n")]
+    pictures = [line for line in lines if "\u2588" in line]
+    assert max(len(line.partition("m")[2] or line) for line in pictures) <= 80
+    assert "peak 4 W, least 2 W" in shown.splitlines()[-2]
+    assert "2000 samples, 2 lost" in shown.splitlines()[-1]
+
+
+def test_ctrl_c_ends_reading_with_the_result(recorded):
+    with Ppk2Peer() as peer:
+        status, shown = on_a_terminal(["read", f"ppk2:{peer.port}"], 80, until_shown=b"Ctrl-C ends")
+        assert b"\x07" in peer.heard[-2:]  # stopped
+    assert status == 0, shown
+    assert "kHz effective" in shown.splitlines()[-1]
+
+
+def test_record_until_the_time_is_over(recorded, tmp_path):
+    path, trace = recorded
+    out, as_csv, as_npz = (tmp_path / name for name in ("b.edgetrace", "b.csv", "b.npz"))
+    done = edge("record", f"replay:{path}", "--out", out, "--csv", as_csv, "--npz", as_npz, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rates"]["samples"] == 2000
+    assert np.array_equal(load_recording(out).trace.power_w, trace.power_w)
+    assert as_csv.read_text().count("\n") == 2001
+    with np.load(as_npz, allow_pickle=False) as read:
+        assert len(read["time_s"]) == 2000
+    again = edge("record", f"replay:{path}", "--out", out)
+    assert again.returncode == 13
+    assert "--force" in again.stderr
+    assert edge("record", f"replay:{path}", "--out", out, "--force").returncode == 0
+
+
+@contextlib.contextmanager
+def recording(meter, out):
+    """A process that records, and has written something."""
+    process = subprocess.Popen(
+        [*EDGE, "record", meter, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while not (out.exists() and out.stat().st_size > 2000):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_record_ends_cleanly_at_an_interrupt(tmp_path):
+    out = tmp_path / "a.edgetrace"
+    with Ppk2Peer() as peer, recording(f"ppk2:{peer.port}", out) as process:
+        process.send_signal(signal.SIGINT)
+        told, talk = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0, talk
+    back = load_recording(out)
+    assert f"{len(back.trace)} samples" in told
+    assert back.incomplete is None
+    assert len(back.arrivals)
+
+
+def test_record_that_is_killed_keeps_what_was_written(tmp_path):
+    out = tmp_path / "a.edgetrace"
+    with Ppk2Peer() as peer, recording(f"ppk2:{peer.port}", out) as process:
+        process.kill()
+        process.wait(DEADLINE_S)
+    back = load_recording(out)
+    assert len(back.trace) > 1000
+    assert back.incomplete
+    told = edge("export", out, "--csv", tmp_path / "a.csv")
+    assert told.returncode == 0
+    assert "INCOMPLETE" in told.stdout
+    assert (tmp_path / "a.csv").exists()
+
+
+def test_record_of_a_meter_that_is_unplugged(tmp_path):
+    out = tmp_path / "a.edgetrace"
+    with Ppk2Peer() as peer, recording(f"ppk2:{peer.port}", out) as process:
+        peer.unplug()
+        told, talk = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 10
+    assert told == ""
+    assert "hint:" in talk
+    back = load_recording(out)
+    assert f"the {len(back.trace)} samples that came before are in {out}" in talk
+    assert back.incomplete
+
+
+def test_read_of_a_meter_that_is_unplugged_shows_what_came():
+    with CsvPeer() as peer:
+        process = subprocess.Popen(
+            [*EDGE, "read", f"csv:{peer.port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        lines = iter(process.stderr.readline, "")
+        assert any("effective" in line for line in lines)
+        peer.unplug()
+        told, talk = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 10
+    assert "until then:" in talk
+    assert "mean 2.00" in told
+
+
+def test_record_on_a_full_disk(recorded):
+    done = edge("record", f"replay:{recorded[0]}", "--out", "/dev/full", "--force")
+    assert done.returncode == 13
+    assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("read", "nothing"), 3, "KIND:ADDRESS"),
+        (("read", "ppk2:/dev/nothing"), 3, "edge meter list"),
+        (("read", "ppk2:/dev/null", "--set", "mode=source"), 3, "supply_mv"),
+        (("read", "ppk2:/dev/null", "--set", "mode"), 2, "NAME=VALUE"),
+        (("read", "ppk2:/dev/null", "--set", "modes=x"), 3, "did you mean mode"),
+        (("calibrate", "ppk2:/dev/null", "--shunt-ohm", "0.1"), 3, "only our own meter"),
+        (("calibrate", "edge:/dev/null"), 2, "--reference-amps"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "0.1", "--reference-amps", "1"), 2, "Give"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "99"), 3, "absurd"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "nan"), 3, "absurd"),
+        (("calibrate", "edge:/dev/null", "--reference-amps", "0"), 3, "no use"),
+        (("export", "/dev/null"), 3, "no file"),
+        (("reed", "x"), 2, "Did you mean read"),
+    ],
+)
+def test_what_goes_wrong_is_a_message(arguments, status, said):
+    done = edge(*arguments)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert "internal error" not in done.stderr

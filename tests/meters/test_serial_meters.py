@@ -1,0 +1,304 @@
+"""Meters on serial ports and hidraw, against stand-ins at pseudo-terminals (meter_peers.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from meter_peers import PPK2_AMPS, PPK2_METADATA, CsvPeer, FnirsiPeer, Peer, Ppk2Peer, Tc66cPeer, Um25cPeer
+
+from devices.meters import edge_meter, fnirsi, ppk2, usb_testers
+from devices.meters.errors import (
+    MeterAccessError,
+    MeterAnswerError,
+    MeterError,
+    MeterGoneError,
+    MeterSettingError,
+    MeterSilentError,
+    UnknownMeterError,
+)
+from devices.meters.named import meters_path
+from devices.meters.rates import rates
+from devices.meters.recorder import Recorder, gather
+from devices.meters.recording import load_recording
+from devices.meters.registry import KINDS, find_meter, settings_of
+from firmware_tools.trace import Trace
+
+
+def read_for(meter, seconds):
+    parts = []
+    gather(meter, lambda trace, _: parts.append(trace), seconds=seconds)
+    return Trace.joined(parts)
+
+
+def test_ppk2_measures_without_driving_anything():
+    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}", {"supply_mv": "4900"}) as meter:
+        trace = read_for(meter, 0.3)
+        info = meter.info()
+        found = rates(trace, info)
+        assert peer.mode == 1
+        assert peer.millivolts == 0
+        assert peer.powered
+    assert b"\x0d" not in peer.heard
+    assert b"\x0c\x00" not in peer.heard
+    assert trace.current_a == pytest.approx(PPK2_AMPS)
+    assert trace.power_w == pytest.approx(PPK2_AMPS * 4.9)
+    assert np.isnan(trace.supply_v).all()
+    assert found.delivered_hz == pytest.approx(100_000)
+    assert found.effective_hz == found.delivered_hz
+    assert set(trace.inputs) == {0, 1}
+    assert (info.identity, info.clock, info.has_trigger) == ("PPK2 HW 9173", "meter", True)
+    assert info.settings["supply"] == "given by the user"
+    assert info.settings["reported"]["mode"] == "1"
+
+
+def test_ppk2_that_assumes_the_supply_says_so_and_is_less_sure():
+    with Ppk2Peer() as peer:
+        with find_meter(f"ppk2:{peer.port}", {"accuracy": 0.01}) as meter:
+            unsure = meter.info()
+        with find_meter(f"ppk2:{peer.port}", {"accuracy": 0.01, "supply_mv": 5000}) as meter:
+            sure = meter.info()
+    assert unsure.settings["supply"] == "assumed"
+    assert unsure.gain_uncertainty > 2 * sure.gain_uncertainty
+    assert "supply not measured" in unsure.accuracy_source
+
+
+def test_ppk2_as_a_source_keeps_its_output_over_starts_and_stops_and_ends_it_at_the_end():
+    with Ppk2Peer() as peer:
+        with find_meter(f"ppk2:{peer.port}", {"mode": "source", "supply_mv": 3300}) as meter:
+            read_for(meter, 0.05)
+            read_for(meter, 0.05)
+            assert (peer.mode, peer.millivolts, peer.powered) == (2, 3300, True)
+            assert meter.info().settings["reported"]["VDD"] == "3300"
+            assert b"\x0c\x00" not in peer.heard
+        wait_until(lambda: peer.powered is False)
+    assert peer.heard.index(b"\x0d\x0c\xe4") < peer.heard.index(b"\x0c\x01")  # the voltage is set before power is on
+
+
+def wait_until(condition):
+    for _ in range(400):
+        if condition():
+            return
+        Peer.pause()
+    raise AssertionError("it did not come about")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mode": "source"},
+        {"mode": "source", "supply_mv": 799},
+        {"mode": "source", "supply_mv": 5001},
+        {"mode": "source", "supply_mv": "5 V"},
+        {"mode": "feed"},
+        {"supply_mv": float("nan")},
+    ],
+)
+def test_ppk2_hears_nothing_of_settings_that_are_wrong(settings):
+    with Ppk2Peer() as peer:
+        with pytest.raises(MeterSettingError):
+            find_meter(f"ppk2:{peer.port}", settings)
+        assert peer.heard == b""
+
+
+def test_ppk2_with_broken_constants_is_never_switched_on():
+    with Ppk2Peer(metadata=PPK2_METADATA.replace("R4: 0.05", "R4: 0.0")) as peer:
+        with (
+            pytest.raises(MeterAnswerError, match="R4"),
+            find_meter(f"ppk2:{peer.port}", {"mode": "source", "supply_mv": 5000}),
+        ):
+            pass
+        assert b"\x0d" not in peer.heard
+        assert b"\x0c\x01" not in peer.heard
+
+
+def test_ppk2_losses_are_counted():
+    with Ppk2Peer(skip_at=5000) as peer, find_meter(f"ppk2:{peer.port}") as meter:
+        trace = read_for(meter, 0.3)
+    assert trace.lost == 5
+    assert trace.damaged == 1
+
+
+def test_a_silent_ppk2(monkeypatch):
+    monkeypatch.setattr(ppk2, "ANSWER_S", 0.1)
+    with (
+        Ppk2Peer(silent=True) as peer,
+        pytest.raises(MeterSilentError, match="did not answer as a PPK2"),
+        find_meter(f"ppk2:{peer.port}"),
+    ):
+        pass
+
+
+def test_um25c_counts_new_values():
+    with Um25cPeer() as peer, find_meter(f"um25c:{peer.port}") as meter:
+        trace = read_for(meter, 1.3)
+        info = meter.info()
+        found = rates(trace, info)
+    assert info.identity == "UM25C"
+    assert 2 <= found.samples <= 6
+    assert found.effective_hz < found.delivered_hz
+    assert trace.supply_v == pytest.approx(5.1)
+
+
+def test_tc66c_says_who_it_is():
+    with Tc66cPeer() as peer, find_meter(f"tc66c:{peer.port}") as meter:
+        trace = read_for(meter, 0.4)
+        info = meter.info()
+    assert info.identity == "TC66 1.14 serial 4711"
+    assert trace.power_w == pytest.approx(2.55)
+    assert len(trace) >= 2
+
+
+def test_fnirsi_is_kept_awake():
+    with FnirsiPeer() as peer, find_meter(f"fnirsi:{peer.port}") as meter:
+        trace = read_for(meter, 1.2)
+    assert trace.power_w == pytest.approx(5.12 * 0.4)
+    assert rates(trace, meter.info()).delivered_hz == pytest.approx(100, rel=0.5)
+    asked = peer.heard.count(b"\x00\xaa\x83")
+    assert asked >= 3  # when entered, when started, and at least once since
+    assert all(peer.heard[at] == 0 for at in range(0, len(peer.heard), 65))
+
+
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_csv_of_a_sketch(is_timed):
+    header = ("time_ms," if is_timed else "") + "millivolts,milliamps"
+    with CsvPeer(header, is_timed) as peer, find_meter(f"csv:{peer.port}", {"baud": 9600}) as meter:
+        trace = read_for(meter, 0.3)
+        assert meter.info().clock == ("meter" if is_timed else "host")
+    assert set(np.round(trace.power_w, 6)) == {2.0, 2.005}
+    assert len(trace) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "what"),
+    [
+        ("um25c", usb_testers, "_PATIENCE_S"),
+        ("tc66c", usb_testers, "_PATIENCE_S"),
+        ("fnirsi", fnirsi, "ANSWER_S"),
+    ],
+)
+def test_a_port_with_nothing_behind_it(monkeypatch, name, where, what):
+    monkeypatch.setattr(where, what, 0.05)
+    with Peer() as peer, pytest.raises(MeterSilentError), find_meter(f"{name}:{peer.port}"):
+        pass
+
+
+def test_a_port_that_prints_nothing(monkeypatch):
+    monkeypatch.setattr("devices.meters.csv_meter._GREETING_S", 0.05)
+    with Peer() as peer, pytest.raises(MeterSilentError, match="printed no reading"), find_meter(f"csv:{peer.port}"):
+        pass
+
+
+def test_a_port_without_our_meter(monkeypatch):
+    monkeypatch.setattr("firmware_tools.power_meter.client.MeterClient.identify.__kwdefaults__", {"deadline_s": 0.1})
+    with Peer() as peer, pytest.raises(MeterSilentError, match="did not answer"), find_meter(f"edge:{peer.port}"):
+        pass
+    assert edge_meter.EdgeMeter.kind == "edge"
+
+
+def test_a_meter_that_falls_silent():
+    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}") as meter:
+        heard = []
+
+        def take(trace, _):
+            heard.append(trace)
+            peer.silent, peer._streaming = True, False
+
+        with pytest.raises(MeterSilentError, match="no sample for"):
+            gather(meter, take, silence_s=0.2)
+    assert heard
+
+
+@pytest.mark.parametrize("peer_class", [Ppk2Peer, Um25cPeer, Tc66cPeer, FnirsiPeer, CsvPeer])
+def test_unplugged_while_reading_keeps_what_came(peer_class, tmp_path):
+    kind = peer_class.__name__.removesuffix("Peer").lower()
+    with peer_class() as peer, find_meter(f"{kind}:{peer.port}") as meter:
+        with Recorder(meter, path=tmp_path / "a.edgetrace") as recorder:
+            recorder.wait_for_samples(5.0)
+            peer.unplug()
+            recorder._thread.join(10)
+        recording = recorder.recording()
+    assert isinstance(recorder.error, MeterGoneError), recorder.error
+    assert len(recording.trace)
+    assert recording.incomplete
+    kept = load_recording(tmp_path / "a.edgetrace")
+    assert np.array_equal(kept.trace.time_s, recording.trace.time_s)
+    assert kept.incomplete == recording.incomplete
+    assert np.array_equal(kept.arrivals, recording.arrivals)
+
+
+def test_a_recorder_beside_other_work(tmp_path):
+    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}") as meter:
+        with Recorder(meter, notes={"what": "idle"}) as recorder:
+            recorder.wait_for_samples(5.0)
+            for _ in range(20):
+                Peer.pause()
+        recording = recorder.recording()
+    assert recorder.error is None
+    assert recording.incomplete is None
+    assert recording.notes == {"what": "idle"}
+    offsets = recording.arrivals[:, 1] - recording.arrivals[:, 0]
+    assert (offsets[1:] - offsets[0]).max() < 0.5
+    assert np.isin(recording.arrivals[:, 0], recording.trace.time_s).all()
+
+
+def test_a_port_is_for_one_at_a_time():
+    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}"):
+        with pytest.raises(MeterAccessError, match="another program") as caught, find_meter(f"ppk2:{peer.port}"):
+            pass
+        assert caught.value.hint
+
+
+def test_what_is_no_port(tmp_path):
+    with pytest.raises(UnknownMeterError, match="there is no"), find_meter(f"ppk2:{tmp_path}/nothing"):
+        pass
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(MeterAccessError), find_meter(f"ppk2:{tmp_path}/file"):
+        pass
+    with pytest.raises(UnknownMeterError), find_meter(f"fnirsi:{tmp_path}/nothing"):
+        pass
+
+
+def test_only_started_meters_are_read():
+    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}") as meter, pytest.raises(MeterError, match="not started"):
+        meter.read(0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("bench", "KIND:ADDRESS"),
+        ("ppk:/dev/ttyACM0", "did you mean ppk2"),
+        ("ppk2:", "such as ppk2:/dev/ttyACM0"),
+        (":x", "kinds are"),
+    ],
+)
+def test_names_that_are_none(name, hint):
+    with pytest.raises(UnknownMeterError) as caught:
+        find_meter(name)
+    assert hint in caught.value.hint
+
+
+def test_named_meters():
+    with Ppk2Peer() as peer:
+        meters_path().write_text(f'[meters.bench]\nkind = "ppk2"\naddress = "{peer.port}"\nsupply_mv = 4800\n')
+        with find_meter("bench") as meter:
+            assert meter.info().name == "bench"
+            assert meter.info().settings["supply_mv"] == 4800
+        with find_meter("bench", {"supply_mv": "4900"}) as meter:
+            assert meter.info().settings["supply_mv"] == 4900
+
+
+@pytest.mark.parametrize(
+    "text", ["[meters", "meters = 1", "[meters.a]\nkind = 1", '[meters."a:b"]\nkind="csv"\naddress="x"']
+)
+def test_a_file_of_meters_that_is_wrong(text):
+    meters_path().write_text(text)
+    with pytest.raises(UnknownMeterError, match="cannot be used"):
+        find_meter("a")
+
+
+def test_every_kind_can_be_made_and_has_settings_with_bounds():
+    for kind in KINDS.values():
+        assert find_meter(kind.example).name == kind.example
+        for setting in settings_of(kind.name):
+            assert setting.type is str or setting.type is bool or (setting.low is not None and setting.high is not None)
