@@ -11,7 +11,7 @@ BENCH ?=
 # CIFAR-10 as an image folder with train/ and test/, or the .tar.gz of one.
 CIFAR10 ?= ../shared/data/cifar10.tar.gz
 # What some tests want from the system; installed by `make test` where it runs as root on Debian.
-SYSTEM_PACKAGES := chromium gcc libc6-dev mmdebstrap openssh-server qemu-user sudo
+SYSTEM_PACKAGES := avr-libc avrdude chromium gcc gcc-avr libc6-dev libsimavr-dev mmdebstrap openssh-server qemu-user sudo
 
 .PHONY: demo test lint bench evidence setup system clean
 .DELETE_ON_ERROR:

@@ -29,6 +29,7 @@ COMMANDS = {
     "devices": ("edge.cli.devices", "List the devices and what they are."),
     "meter": ("edge.cli.meter", "Find power meters, watch one, record what it says, calibrate our own."),
     "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
+    "firmware": ("edge.cli.firmware", "Build, flash and ask the firmware of our own power meter."),
 }
 INTERRUPTED = 130
 

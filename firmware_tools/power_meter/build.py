@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -108,6 +109,7 @@ def _placed(path: Path, out: Path) -> Path:
         shutil.copyfile(path, part)
         part.replace(goal)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise PlaceError(f"{goal} cannot be written: {error.strerror}") from error
     return goal

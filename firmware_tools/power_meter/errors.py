@@ -4,6 +4,7 @@ InstrumentError          exit 10
 ├── ToolMissingError     exit 8   a compiler or programmer is not installed
 ├── BuildError           exit 1   the compiler refused the firmware's sources
 ├── PlaceError           exit 13  a built file could not be written
+├── PortMissingError     exit 3   there is no such port
 ├── WrongBoardError      exit 3   another processor answered than the one that the firmware is for
 ├── NotFlashedError      exit 13  what the processor holds now is not what was sent
 └── BootloaderError      exit 10  the boot loader did not answer, or the line broke
@@ -30,6 +31,12 @@ class PlaceError(InstrumentError):
     """A built file could not be written."""
 
     exit_code = 13
+
+
+class PortMissingError(InstrumentError):
+    """There is no such port."""
+
+    exit_code = 3
 
 
 class WrongBoardError(InstrumentError):

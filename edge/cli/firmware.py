@@ -1,0 +1,88 @@
+"""`edge firmware`: the power meter's firmware: build it, flash it, ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from edge.cli.output import json_option, print_json, say
+
+CHIPS = ("ina226", "ina219", "ina260")
+BOARDS = ("nano", "nano-old", "uno")
+
+chip_option = click.option("--chip", type=click.Choice(CHIPS), default=CHIPS[0], show_default=True,
+                           help="The chip that measures.")  # fmt: skip
+port_option = click.option("--port", required=True, metavar="PORT",
+                           help="Serial port, such as /dev/ttyUSB0; `edge devices scan` lists them.")  # fmt: skip
+
+
+@click.group("firmware")
+def command() -> None:
+    """Firmware of the power meter: an Arduino Nano or Uno with an INA226, INA219 or INA260."""
+
+
+@command.command("build")
+@chip_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True,
+              help="Folder for the .elf and .hex.")  # fmt: skip
+@json_option
+def build_command(chip: str, out: Path, as_json: bool) -> None:
+    """Compile it with avr-gcc."""
+    from firmware_tools.power_meter.build import FLASH_BYTES, RAM_BYTES, build
+
+    built = build(chip, out=out)
+    if as_json:
+        print_json(built.to_json())
+        return
+    click.echo(f"{built.hex}")
+    click.echo(
+        f"  flash {built.flash_bytes:,} of {FLASH_BYTES:,} bytes, RAM {built.ram_bytes:,} of {RAM_BYTES:,} bytes"
+    )
+    click.echo(f"  {built.compiler}")
+
+
+@command.command("flash")
+@port_option
+@chip_option
+@click.option("--board", type=click.Choice(BOARDS), default=BOARDS[0], show_default=True,
+              help="nano-old: a Nano with the boot loader of before 2018.")  # fmt: skip
+@json_option
+def flash_command(port: str, chip: str, board: str, as_json: bool) -> None:
+    """Build it, write it to a board with avrdude, and read it back.
+
+    The processor's signature is asked for first; any other than an ATmega328P's is refused before a byte is written.
+    """
+    from firmware_tools.power_meter.build import build
+    from firmware_tools.power_meter.flash import flash
+
+    with TemporaryDirectory() as folder:
+        flashed = flash(build(chip, out=Path(folder)), port=port, board=board, on_step=say)
+    if as_json:
+        print_json(flashed.to_json())
+    else:
+        click.echo(f"{port}: {flashed.flash_bytes:,} bytes for the {chip} written and verified")
+
+
+@command.command("info")
+@port_option
+@json_option
+def info_command(port: str, as_json: bool) -> None:
+    """Ask a meter what it is and let it test itself."""
+    from firmware_tools.power_meter.info import info
+
+    found = info(port)
+    if as_json:
+        print_json(found.to_json())
+        return
+    identity, test = found.identity, found.self_test
+    shunt = f"shunt {identity.shunt_uohm / 1000:g} mOhm, {'calibrated' if identity.calibrated else 'not calibrated'}"
+    click.echo(f"{port}: power meter with an {identity.chip.name}, firmware {'.'.join(map(str, identity.firmware))}")
+    click.echo(f"  {1e6 / identity.configuration.period_us:,.0f} samples a second, measured "
+               f"{1e6 / test.period_us if test.period_us else 0:,.0f}; {shunt}")  # fmt: skip
+    click.echo(f"  last reset: {found.reset_cause}")
+    for problem in found.problems:
+        click.echo(f"  problem: {problem}")
+    if not found.problems:
+        click.echo("  self-test passed")

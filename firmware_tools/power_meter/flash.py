@@ -1,0 +1,172 @@
+"""From a built firmware to the board: `edge firmware flash`, with avrdude over the board's own boot loader.
+
+The signature is read in a run of avrdude of its own, in which nothing can be written; only then comes the run that
+writes and reads back. Baud rates are those of the boot loaders: Optiboot on the Uno and on Nanos since 2018 (115200),
+ATmegaBOOT on older Nanos (57600); see "boards.txt" of the Arduino AVR core.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from firmware_tools.errors import InstrumentError, SettingError
+from firmware_tools.power_meter.build import PROCESSOR, Firmware, find_tool
+from firmware_tools.power_meter.errors import (
+    BootloaderError,
+    NotFlashedError,
+    PortMissingError,
+    WrongBoardError,
+)
+
+BOARDS = {"nano": 115_200, "nano-old": 57_600, "uno": 115_200}
+SIGNATURE = "1e950f"
+# Signatures that are met on such boards, from the data sheets' "Signature Bytes".
+KNOWN = {
+    "1e950f": "ATmega328P", "1e9514": "ATmega328", "1e9516": "ATmega328PB", "1e9406": "ATmega168",
+    "1e940b": "ATmega168P", "1e9801": "ATmega2560", "1e9587": "ATmega32U4",
+}  # fmt: skip
+ANSWER_S = 15.0
+WRITE_S = 90.0
+_LOOK_S = 0.05
+_GONE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Flashed:
+    """What was written and read back."""
+
+    port: str
+    board: str
+    chip: str
+    signature: str
+    flash_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `edge firmware flash --json` prints."""
+        return {
+            "port": self.port, "board": self.board, "chip": self.chip, "signature": self.signature,
+            "processor": KNOWN[self.signature], "flash_bytes": self.flash_bytes, "verified": True,
+        }  # fmt: skip
+
+
+def flash(
+    firmware: Firmware,
+    *,
+    port: str,
+    board: str = "nano",
+    answer_s: float = ANSWER_S,
+    on_step: Callable[[str], None] = lambda what: None,
+) -> Flashed:
+    """Write a firmware to the board at a port, and read it back.
+
+    Args:
+        firmware: As `build` gives it.
+        port: Such as /dev/ttyUSB0.
+        board: One of BOARDS.
+        answer_s: Time in which the boot loader has to answer.
+        on_step: Told what is being done.
+
+    Raises:
+        SettingError: The board is none of BOARDS.
+        PortMissingError: There is no such port.
+        ToolMissingError: avrdude is not installed.
+        WrongBoardError: Another processor answered; nothing was written.
+        BootloaderError: None answered, or the line broke.
+        NotFlashedError: The flash does not hold what was sent.
+    """
+    if board not in BOARDS:
+        raise SettingError(f"there is no board {board!r}", hint=f"there are {', '.join(BOARDS)}")
+    if not Path(port).exists():
+        raise PortMissingError(f"there is no port {port}", hint="`edge devices scan` lists the serial ports")
+    line = (find_tool("avrdude", packages="avrdude"), "-p", PROCESSOR, "-c", "arduino", "-P", port,
+            "-b", str(BOARDS[board]))  # fmt: skip
+    on_step("asking the processor for its signature")
+    signature = _signature(line, port, board, answer_s)
+    on_step(f"writing {firmware.flash_bytes:,} bytes and reading them back")
+    _write(line, port, firmware)
+    return Flashed(port, board, firmware.chip, signature, firmware.flash_bytes)
+
+
+def _signature(line: tuple[str, ...], port: str, board: str, answer_s: float) -> str:
+    """Return the processor's signature if it is the right one; -F keeps avrdude from judging, nothing is written."""
+    code, out, err = _avrdude(*line, "-F", "-qq", "-U", "signature:r:-:h", port=port, deadline_s=answer_s)
+    found = re.fullmatch(r"0x(\w+),0x(\w+),0x(\w+)", out.strip())
+    if code or not found:
+        raise _no_answer(port, board, err)
+    signature = "".join(byte.zfill(2) for byte in found.groups())
+    if signature != SIGNATURE:
+        name = KNOWN.get(signature, "an unknown processor")
+        raise WrongBoardError(
+            f"the processor at {port} is {name} (signature {signature}), the firmware is for {KNOWN[SIGNATURE]} "
+            f"({SIGNATURE}): nothing was written",
+            hint="use an Arduino Nano or Uno with an ATmega328P",
+        )
+    return signature
+
+
+def _write(line: tuple[str, ...], port: str, firmware: Firmware) -> None:
+    """Write; avrdude reads back what it has written."""
+    code, _, err = _avrdude(*line, "-q", "-D", "-U", f"flash:w:{firmware.hex}:i", port=port, deadline_s=WRITE_S)
+    if "mismatch" in err:
+        raise NotFlashedError(
+            f"what the processor at {port} holds now is not what was sent: {_complaint(err, 'mismatch')}",
+            hint="write it again; if it fails again, the processor's flash is worn out or the line is disturbed",
+        )
+    if code or "flash verified" not in err:
+        raise BootloaderError(
+            f"the firmware was not written whole: {_complaint(err, 'error')}",
+            hint="the boot loader is still there: plug the board in again and repeat",
+        )
+
+
+def _avrdude(*command: str, port: str, deadline_s: float) -> tuple[int, str, str]:
+    """Run avrdude; it would wait for ever for a port that was pulled, so that is watched for here."""
+    until = time.monotonic() + deadline_s
+    gone_since: float | None = None
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        with out.open("w") as out_file, err.open("w") as err_file:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out_file, stderr=err_file)
+            try:
+                while process.poll() is None:
+                    gone_since = None if Path(port).exists() else gone_since or time.monotonic()
+                    if gone_since is not None and time.monotonic() > gone_since + _GONE_S:
+                        raise BootloaderError(
+                            f"the port {port} went away: what was to be written is not whole",
+                            hint="the boot loader is still there: plug the board in again and repeat",
+                        )
+                    if time.monotonic() > until:
+                        break
+                    time.sleep(_LOOK_S)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
+        return process.returncode, out.read_text(), err.read_text(errors="replace")
+
+
+def _complaint(text: str, word: str) -> str:
+    """Return avrdude's first line with that word, without those on lines that have no modem signals."""
+    lines = [line.strip() for line in text.splitlines() if word in line.lower() and "TIOCM" not in line]
+    return re.sub(r"^avrdude\w*( OS)? (error|warning):? *", "", lines[0]) if lines else "avrdude ended early"
+
+
+def _no_answer(port: str, board: str, text: str) -> InstrumentError:
+    busy = re.search(r"(?i)permission denied|resource busy", text)
+    if busy:
+        return BootloaderError(
+            f"{port} cannot be opened: {busy[0].lower()}",
+            hint="close other programs that use it; membership in the group dialout gives access to serial ports",
+        )
+    others = " or ".join(name for name, baud in BOARDS.items() if baud != BOARDS[board])
+    return BootloaderError(
+        f"no boot loader answered at {port} as a {board} does ({BOARDS[board]} baud)",
+        hint=f"try --board {others}; press the board's reset button just before; is it an Arduino at all?",
+    )
