@@ -68,6 +68,14 @@ def test_junk_is_damaged_and_gives_nothing(junk):
     assert trace.damaged == 1
 
 
+def test_a_line_without_an_end_is_dropped_and_counted_once():
+    text = decoder("csv")
+    assert fed(text, [b"\n", *[b"9" * 300] * 4]).damaged == 0
+    assert text.state.pending == b""
+    trace = text.feed(b",1\n5.0,0.1\n", 1.0)
+    assert (rows_of(trace), trace.damaged) == ([(5000, 100)], 1)
+
+
 def test_what_precedes_the_first_end_of_a_line_may_be_cut_and_is_thrown_away():
     trace = decoder("csv").feed(b"5.0,0.1\n15.0,0.1\n", 1.0)
     assert (rows_of(trace), trace.damaged) == ([(15000, 100)], 0)

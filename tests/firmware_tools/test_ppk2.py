@@ -207,7 +207,8 @@ def test_means_reach_back_over_long_stays():
     ranges = np.repeat([3, 1, 4, 2], [5000, 3000, 2000, 500])
     stream = words(np.random.default_rng(1).integers(0, 1 << 14, len(ranges)), ranges)
     wanted = one_by_one(stream[4:], settle=True)
-    for size in (1000, 4001, 1 << 20):
+    # 20008 bytes: the first piece, without a switch, ends three samples before one.
+    for size in (1000, 4001, 20008, 1 << 20):
         trace = fed(ppk2(), [stream.tobytes()[at : at + size] for at in range(0, 4 * len(stream), size)])
         np.testing.assert_allclose(trace.current_a, wanted[: len(trace)], rtol=1e-9)
 

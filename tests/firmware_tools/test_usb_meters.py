@@ -135,6 +135,14 @@ def test_every_wrong_bit_is_found_where_there_is_a_sum(kind):
     assert passed == 0 or not kind.checked
 
 
+@pytest.mark.parametrize(("model", "place"), [(0x0963, 128), (0x09C9, 129), (0x0D4C, 129), (0x0D4C, 109)])
+def test_a_wrong_end_or_sum_is_damaged(model, place):
+    answer = bytearray(um_answer(model, 500, 0, 0))
+    answer[place] ^= 1
+    trace = decoder("um25c").feed(bytes(answer), 1.0)
+    assert (len(trace), trace.damaged) == (0, 1)
+
+
 def test_um_fields_and_models():
     meter = decoder("um25c")
     trace = meter.feed(um_answer(0x09C9, 5123, 12345, 6324, energy_mwh=77), 2.5)
