@@ -136,4 +136,4 @@ def test_the_page_draws_power_bars_and_whiskers(browser, tmp_path, width, dark):
     assert marks("energy", "mark-rect") == 4
     assert page.value("document.querySelectorAll('[data-chart=energy] .mark-rule.role-mark line').length") == 6
     assert marks("power-0", "mark-rect") == 5
-    assert page.value("document.querySelectorAll('#energy-section td.bad').length") == 1
+    assert page.value("document.querySelectorAll('#energy-section > .scroll td.bad').length") == 1
