@@ -68,7 +68,6 @@ REFUSED = [
     ("RESIZE_BILINEAR", [(1, 1, 1, 256)], (1, 33, 33, 256), [[33, 33]], None, LIMIT, "TILE"),
     ("STRIDED_SLICE", [MAP], (1, 4, 4, 16), [[0] * 4, [1, 8, 8, 16], [1, 2, 2, 1]], (CUT, {}), LIMIT, "strides"),
     ("STRIDED_SLICE", [MAP], MAP, [[0] * 4, [1, 8, 8, 16], [1] * 4], (CUT, {"newAxisMask": 1}), LIMIT, "slice"),
-    ("SQUEEZE", [(1, 5, 1, 10)], (1, 5, 10), [], (SQUEEZE, {"squeezeDims": np.array([2])}), LIMIT, "reshape"),
     ("CONCATENATION", [MAP, MAP], (1, 8, 8, 32), [], (JOIN, {"axis": 3} | RELU), LIMIT, "edgetpu"),
     ("CONCATENATION", [(1, 8400, 64), (1, 8400, 1)], (1, 8400, 65), [], (JOIN, {"axis": 2}), LIMIT, "anchors"),
     ("MAX_POOL_2D", [MAP], (1, 4, 4, 16), [], (POOL, RELU), LIMIT, "edgetpu"),
@@ -93,6 +92,21 @@ def test_what_the_compiler_was_seen_to_refuse(row):
     (placement,) = found.operators
     assert (placement.runs_on, placement.status) == ("cpu", status)
     assert change in found.advice[0].change
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "result", "options"),
+    [
+        ("SQUEEZE", (1, 1917, 1, 4), (1, 1917, 4), (SQUEEZE, {"squeezeDims": np.array([2])})),
+        ("SOFTMAX", (1, 4, 1029, 16), (1, 4, 1029, 16), None),
+        ("RESIZE_BILINEAR", (1, 8, 8, 16), (1, 64, 64, 16), None),
+    ],
+)
+def test_where_logs_say_other_than_the_table_the_operator_is_mapped_with_a_doubt(name, shape, result, options):
+    constants = [[64, 64]] if name == "RESIZE_BILINEAR" else []
+    (found,) = single(name, [shape], result, constants=constants, options=options).operators
+    assert (found.runs_on, found.certain) == ("edgetpu", False)
+    assert found.reason.startswith("not certain: ")
 
 
 def test_dense_layers_give_one_row():
