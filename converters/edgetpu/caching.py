@@ -38,6 +38,11 @@ class Cached:
         """Whether nothing is streamed."""
         return self.streamed_bytes == 0
 
+    @property
+    def pieces(self) -> int:
+        """On how many Edge TPUs of its own the model would stay, cut into as many pieces."""
+        return max(1, -(-self.parameter_bytes // USABLE_BYTES))
+
 
 @dataclass(frozen=True)
 class CacheForecast:
@@ -66,7 +71,7 @@ class CacheForecast:
             "usable_range_bytes": [LEAST_BYTES, MOST_BYTES],
             "left_bytes": self.left_bytes,
             "fits": self.fits,
-            "models": [{**dataclasses.asdict(each), "fits": each.fits} for each in self.models],
+            "models": [{**dataclasses.asdict(each), "fits": each.fits, "pieces": each.pieces} for each in self.models],
             "apart_bytes": list(self.apart_bytes),
         }
 

@@ -72,6 +72,10 @@ def _show_cache(found: CacheForecast) -> None:
         click.echo(f"all stay on the chip together, about {_mib(found.left_bytes)} of {_mib(found.usable_bytes)} left")
     else:
         click.echo("not all fit: put the model that runs most often first, or use one Edge TPU for each")
+    for each in found.models:
+        if each.pieces > 1:
+            click.echo(f"{each.name} alone needs {each.pieces} Edge TPUs: edge coral segment {each.name} --count "
+                       f"{each.pieces} --out pieces")  # fmt: skip
     if len(found.models) > 1:
         loads = ", ".join(map(_mib, found.apart_bytes))
         click.echo(f"compiled apart, each change of model would load its parameters anew: {loads}")

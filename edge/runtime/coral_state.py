@@ -6,7 +6,6 @@ feranick/libedgetpu (debian/edgetpu-accelerator.rules). What the system does not
 
 from __future__ import annotations
 
-import grp
 import os
 import platform
 from collections.abc import Iterator
@@ -121,6 +120,8 @@ def _own_groups() -> list[str]:
 
 
 def _group(number: int) -> str:
+    import grp  # of POSIX systems only, and this module is imported on others
+
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:

@@ -62,6 +62,11 @@ def test_what_each_change_of_model_costs_when_compiled_apart():
     assert share_out([("a", 3 * MIB), ("b", 20 * MIB)]).apart_bytes == (3 * MIB, USABLE_BYTES)
 
 
+@pytest.mark.parametrize(("size", "pieces"), [(0, 1), (USABLE_BYTES, 1), (USABLE_BYTES + 1, 2), (20 * MIB, 3)])
+def test_on_how_many_edge_tpus_a_model_would_stay(size, pieces):
+    assert share_out([("a", size)]).models[0].pieces == pieces
+
+
 def test_nothing_to_share():
     found = share_out([])
     assert (found.models, found.fits, found.left_bytes) == ((), True, USABLE_BYTES)

@@ -163,6 +163,23 @@ def test_the_edge_tpu_s_library_is_advised_by_system():
 
 
 @pytest.mark.parametrize(
+    ("usb", "words"),
+    [
+        ([], "no Edge TPU is attached"),
+        ([{"is_open": False, "node": "/dev/bus/usb/001/002", "group": "plugdev"}], "may not be opened (group plugdev)"),
+        ([{"is_open": None, "node": None, "group": None, "name": "1-1"}], "no driver serves it"),
+        ([{"is_open": True, "node": "/dev/bus/usb/001/002", "group": "plugdev"}], "is another process using it"),
+    ],
+)
+def test_google_s_library_gives_no_reason_so_the_system_is_asked(build_delegate, monkeypatch, usb, words):
+    library = build_delegate(name="edgetpu_stand_in")
+    monkeypatch.setattr("edge.runtime.delegates.coral_state", lambda: {"usb": usb, "pci": [], "nodes": []})
+    with pytest.raises(DelegateError, match="it gave no reason") as caught:
+        load_delegates("ai-edge-litert", [Delegate(str(library), {"refuse": ""})])
+    assert words in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("system", "words"),
     [
         (System("debian", "11", (3, 9), 64), ["bullseye", "2.5.0.post1"]),
