@@ -1,0 +1,111 @@
+"""`edge prune`: a trained model and some pictures in, a sparse .keras file out; no labels, no training."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.cli.output import json_option, print_json, print_table, progress, say
+from edge.cli.train_sparse import tell_pruning
+
+if TYPE_CHECKING:
+    from edge.training.oneshot.job import PruneResult
+
+_SHAPE_OPTIONS = ("image_size", "classes", "alpha", "padding")
+_MANNER_OPTIONS = ("method", "damping", "restore")
+_PRUNING_OPTIONS = ("sparsity", "block", "budget", "overrides")
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+_MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
+
+
+def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Turn LAYERS=SPARSITY:BLOCK into the manner of `edge train --prune-layer`, which is taken as well."""
+    return tuple(re.sub(r":(?=[^=]*$)", "b", value) for value in values)
+
+
+@click.command("prune")
+@click.argument("model")
+@click.option("--sparsity", type=_SHARE, required=True,
+              help="Share of zeros in the 1x1 convolutions (of multiply-adds saved, with --budget instructions)."
+              )  # fmt: skip
+@click.option("--block", help="Output channels pruned together, 1, 2 or 4; or for some blocks of the network, "
+                              "11-16b2.  [default: 1, or the budget's choice]")  # fmt: skip
+@click.option("--calibrate", required=True, metavar="DATA",
+              help="Pictures to correct weights with, labels not needed: folder, .npy, .npz or 'digits'.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), default=256, show_default=True,
+              help="Correct with so many pictures at most.")  # fmt: skip
+@click.option("--evaluate", metavar="DATA",
+              help="Compare with the dense model on these pictures (1000 at most).  [default: some of --calibrate]"
+              )  # fmt: skip
+@click.option("--held-out", type=_SHARE, default=0.25, show_default=True,
+              help="Share of --calibrate that is only compared on, unless something else is.")  # fmt: skip
+@click.option("--layer", "overrides", multiple=True, metavar="LAYERS=SPARSITY:BLOCK", callback=_overrides,
+              help="Otherwise for layers of these names: 'block_16_*=0.9:4', 'Conv_1=:2', 'block_1_*=0'.")  # fmt: skip
+@click.option("--budget", type=click.Choice(["uniform", "global", "instructions"]), default="uniform",
+              show_default=True,
+              help="Which layer loses how much: all the same, the smallest weights anywhere, or by predicted "
+                   "instructions.")  # fmt: skip
+@click.option("--method", type=click.Choice(["obc", "magnitude"]), default="obc", show_default=True,
+              help="Remove what costs least and correct what is left, or only remove the smallest.")  # fmt: skip
+@click.option("--damping", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True,
+              help="How much weights stay near what they were; more for few pictures.")  # fmt: skip
+@click.option("--restore/--no-restore", default=True, show_default=True,
+              help="Bring batch normalization to the dense model's means and variances.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of pictures.")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at a time.")
+@click.option("--weights", help="For a registry name: a .keras, .weights.h5 or .tflite file, or 'imagenet'.")
+@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="For a registry name: width.")
+@click.option("--image-size", type=click.IntRange(min=1), help="For a registry name: height and width, pixels.")
+@click.option("--classes", type=click.IntRange(min=1), help="For a registry name: number of classes.")
+@click.option("--padding", type=click.Choice(["same", "symmetric"]), help="For a registry name: padding of stride 2.")
+@click.option("--preprocess", type=_MODES, help="How pixels were scaled in training.  [default: what is known]")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
+              help="The .keras file to write.  [default: NAME-pruned.keras in the current folder]")  # fmt: skip
+@json_option
+def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per field of PruneRequest)
+    """Prune MODEL once, without labels and without training.
+
+    MODEL is a .keras or .h5 file, or a name of `edge models` with --weights. Its 1x1 convolutions lose weights layer by
+    layer; what is left is corrected so that each layer gives what the dense one gives. The first convolution, depthwise
+    ones and the classifier stay dense. Beside the .keras file comes NAME.json.
+    """
+    from converters.quiet import quiet
+    from edge.training.oneshot.job import prune
+    from edge.training.oneshot.request import Manner, PruneRequest
+    from edge.training.pruning_plan import Pruning
+    from edge.training.settings import default_out
+
+    options["out"] = options["out"] or default_out(options["model"], pruned=True)
+    options["arguments"] = {name: value for name in _SHAPE_OPTIONS if (value := options.pop(name)) is not None}
+    options["manner"] = Manner(**{name: options.pop(name) for name in _MANNER_OPTIONS})
+    options["pruning"] = Pruning(**{name: options.pop(name) for name in _PRUNING_OPTIONS})
+    request = PruneRequest(**options)
+    with quiet(), progress("pruning") as advance:
+        result = prune(request, say=say, advance=advance)
+    print_json(result.to_json()) if as_json else _tell(result)
+
+
+def _tell(result: PruneResult) -> None:
+    rows = [(row["name"], str(row["block"]), f"{row['zeros']:,}/{row['parameters']:,}", f"{row['sparsity']:.2%}",
+             _error(row["error_before"]), _error(row["error_after"])) for row in result.pruning["layers"]]  # fmt: skip
+    print_table(("layer", "block", "zeros", "share", "error removed", "corrected"), rows, right=range(1, 6))
+    tell_pruning(result.pruning)
+    agreement = result.agreement
+    if agreement["top1_agreement"] is not None:
+        click.echo(f"same class as the dense model on {agreement['same_top1']} of {agreement['pictures']} pictures "
+                   f"({agreement['top1_agreement']:.1%})")  # fmt: skip
+    if agreement["output_sqnr_db"] is not None:
+        click.echo(f"outputs {agreement['output_sqnr_db']:.1f} dB above their difference from the dense model's")
+    if agreement["dense"] is not None:
+        dense, pruned = agreement["dense"], agreement["pruned"]
+        click.echo(f"right: dense {dense['correct']} of {dense['of']} ({dense['accuracy']:.1%}), pruned "
+                   f"{pruned['correct']} ({pruned['accuracy']:.1%})")  # fmt: skip
+    click.echo(f"compared on {agreement['measured_on']} (on {result.corrected_with} others)")
+    click.echo(f"{result.file}")
+
+
+def _error(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

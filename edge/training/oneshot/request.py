@@ -1,0 +1,91 @@
+"""What one-shot pruning is asked to do, as one value: checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge.errors import DataError, InputError
+from edge.training.pruning_plan import Pruning
+from edge.training.settings import SUFFIX
+
+METHODS = ("obc", "magnitude")
+DAMPING = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How layers are pruned.
+
+    Attributes:
+        method: "obc": what costs least goes, and what is left is corrected; or "magnitude": the smallest weights go,
+            the others stay what they are.
+        damping: weight of staying near the dense weights, in mean squares of an input channel.
+        restore: bring batch normalization and biases to the dense network's means and variances.
+    """
+
+    method: str = METHODS[0]
+    damping: float = DAMPING
+    restore: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.method not in METHODS:
+            raise InputError(f"methods are {', '.join(METHODS)}, got {self.method!r}")
+        if not 0 < self.damping < float("inf"):
+            raise InputError(f"the damping must be above 0, got {self.damping}", hint="0.01 is the default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRequest:
+    """One model to prune.
+
+    Attributes:
+        model: a .keras or .h5 file, or a registry name with `weights`.
+        calibrate: pictures to correct the weights with; labels are not looked at.
+        out: the .keras file to write; a sidecar JSON goes beside it.
+        pruning: how much of which layer, in which blocks.
+        manner: how.
+        evaluate: pictures to compare the two networks on; None: what `held_out` keeps back of `calibrate`.
+        limit: correct with so many pictures at most.
+        held_out: share of `calibrate` that is only compared on, where `evaluate` is not given.
+        arguments, weights, preprocess: as `edge convert` takes them.
+    """
+
+    model: str
+    calibrate: str
+    out: Path
+    pruning: Pruning
+    manner: Manner = field(default_factory=Manner)
+    evaluate: str | None = None
+    limit: int = 256
+    held_out: float = 0.25
+    seed: int = 0
+    batch: int = 16
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    preprocess: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be pruned or written."""
+        if self.out.suffix != SUFFIX:
+            raise InputError(
+                f"the pruned model is written as {SUFFIX}, got --out {self.out}",
+                hint=f"--out {self.out.with_suffix(SUFFIX)}",
+            )
+        if self.model.endswith(".tflite"):
+            raise InputError(
+                f"{self.model} is already converted: its layers cannot be pruned",
+                hint=f"give its architecture by name and the file as weights: edge prune NAME --weights {self.model}",
+            )
+        if Path(self.model).exists() and self.out.exists() and self.out.samefile(self.model):
+            raise InputError(f"--out {self.out} is the model itself", hint="write the pruned model to another file")
+        if not 0 < self.held_out < 1 or self.limit < 1 or self.batch < 1 or self.seed < 0:
+            raise DataError("the share to hold out lies between 0 and 1, limit and batch are at least 1, the seed 0")
+
+    @property
+    def sidecar_file(self) -> Path:
+        """Where the description of the model is written."""
+        return self.out.with_suffix(".json")
