@@ -17,6 +17,7 @@ from edge import __version__
 COMMANDS = {
     "models": ("edge.cli.models", "List the models that can be built by name."),
     "train": ("edge.cli.train", "Train a model on a folder of pictures or an array file."),
+    "prune": ("edge.cli.prune", "Prune a trained model once, with pictures and without labels."),
     "convert": ("edge.cli.convert", "Convert a Keras model to checked TFLite variants."),
     "inspect": ("edge.cli.inspect", "Show what is inside a .tflite file."),
     "run": ("edge.cli.run", "Classify pictures with a .tflite file."),
