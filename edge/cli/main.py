@@ -29,8 +29,8 @@ COMMANDS = {
     "coral": ("edge.cli.coral", "Say how models share Edge TPUs; cut a model for several."),
     "devices": ("edge.cli.devices", "List the devices and what they are."),
     "meter": ("edge.cli.meter", "Find power meters, watch one, record what it says, calibrate our own."),
-    "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
     "firmware": ("edge.cli.firmware", "Build, flash and ask the firmware of our own power meter."),
+    "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
 }
 INTERRUPTED = 130
 
