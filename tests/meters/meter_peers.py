@@ -203,14 +203,14 @@ class FnirsiPeer(Peer):
 
 
 class CsvPeer(Peer):
-    """A sketch that prints `time_ms,millivolts,milliamps`, its header only once."""
+    """A sketch that prints `time_ms,millivolts,milliamps`, with its header again and again."""
 
     def __init__(self, header="time_ms,millivolts,milliamps", is_timed=True):
         super().__init__()
         self._begin, self._lines, self._header, self._is_timed = time.monotonic(), 0, header, is_timed
 
     def tick(self):
-        if self._lines == 0:
+        if self._lines % 20 == 0:
             self.send(f"hello\n{self._header}\n".encode())
         self._lines += 1
         milliseconds = round((time.monotonic() - self._begin) * 1000)

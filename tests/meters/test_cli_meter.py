@@ -139,21 +139,26 @@ def test_record_until_the_time_is_over(recorded, tmp_path):
 
 
 @contextlib.contextmanager
+def running(*arguments):
+    """A process that is gone in the end."""
+    process = subprocess.Popen([*EDGE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
 def recording(meter, out):
     """A process that records, and has written something."""
-    process = subprocess.Popen(
-        [*EDGE, "record", meter, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    with running("record", meter, "--out", str(out)) as process:
         deadline = time.monotonic() + DEADLINE_S
         while not (out.exists() and out.stat().st_size > 2000):
             assert time.monotonic() < deadline
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_record_ends_cleanly_at_an_interrupt(tmp_path):
@@ -196,15 +201,16 @@ def test_record_of_a_meter_that_is_unplugged(tmp_path):
 
 
 def test_read_of_a_meter_that_is_unplugged_shows_what_came():
-    with CsvPeer() as peer:
-        process = subprocess.Popen(
-            [*EDGE, "read", f"csv:{peer.port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        lines = iter(process.stderr.readline, "")
-        assert any("effective" in line for line in lines)
+    with CsvPeer() as peer, running("read", f"csv:{peer.port}") as process:
+        shown = []
+        for line in iter(process.stderr.readline, ""):
+            shown.append(line)
+            if "effective" in line:
+                break
+        assert process.poll() is None, shown
         peer.unplug()
-        told, talk = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 10
+        talk, told = process.stderr.read(), process.stdout.read()
+        assert process.wait(DEADLINE_S) == 10
     assert "until then:" in talk
     assert "mean 2.00" in told
 
