@@ -79,7 +79,7 @@ class Case:
     def axes(self, place: int, rank: int) -> tuple[int, ...]:
         """Return constant axes counted from 0, sorted."""
         values = self.values(place)
-        return () if values is None else tuple(sorted({int(axis) % max(rank, 1) for axis in np.ravel(values)}))
+        return () if values is None or not rank else tuple(sorted({int(axis) % rank for axis in np.ravel(values)}))
 
     def field(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """Return an option by the schema's name."""

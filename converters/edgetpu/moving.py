@@ -146,7 +146,7 @@ def resize(case: Case) -> Verdict:
                        "keep the small result and resize it on the CPU, or use a smaller input")  # fmt: skip
     if case.name == "RESIZE_BILINEAR" and before[:2] == (1, 1) and after[:2] != (1, 1):
         return Refusal(LIMIT, f"enlarges one pixel to {by(after)}", "repeat it: TILE, or broadcast by ADD")
-    growth = max(after[0] / before[0], after[1] / before[1])
+    growth = max(after[0] / max(before[0], 1), after[1] / max(before[1], 1))
     if growth > _ENLARGEMENT_SEEN:
         return Doubt(f"an enlargement by {growth:g}; the compiler refuses some to keep precision")
     return None

@@ -85,6 +85,8 @@ def judge(case: Case) -> Verdict:
     rule = RULES.get(case.name)
     if rule is None:
         return _unsupported(case)
+    if not case.operator.outputs or not case.data_inputs:
+        return Refusal(LIMIT, "reads or writes nothing")
     return _type(case) or _rank(case) or _parameters(case) or rule(case)
 
 

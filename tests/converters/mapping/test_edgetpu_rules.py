@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from sketch import Sketch
@@ -9,6 +11,8 @@ from sketch import Sketch
 from converters.edgetpu import forecast
 from converters.edgetpu.verdict import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
 from converters.edgetpu.versions import NEWEST
+from converters.errors import ModelFileError
+from converters.modelfile import parse_model
 
 MAP = (1, 8, 8, 16)
 
@@ -256,3 +260,23 @@ def test_parameters_beyond_the_chip_are_streamed():
     sizes = forecast(sketch.model(x)).parameters
     assert sizes.fits is False
     assert 24e6 < sizes.streamed_bytes < 2 * 4096 * 4096 < sizes.estimated_bytes
+
+
+def test_a_damaged_file_is_forecast_or_refused_never_a_fault():
+    generator = random.Random(11)
+    judged = 0
+    rows = [*MAPPED, *(row[:5] for row in REFUSED)]
+    for _ in range(400):
+        name, shapes, result, constants, options = generator.choice(rows)
+        sketch = Sketch()
+        inputs = [sketch.input(shape) for shape in shapes] + [sketch.constant(values) for values in constants]
+        data = bytearray(sketch.data(sketch.add(name, inputs, result, options=options)))
+        for _ in range(generator.choice([1, 2, 5])):
+            data[generator.randrange(8, len(data))] = generator.choice([0, 1, 127, 128, 255])
+        try:
+            model = parse_model(bytes(data))
+            forecast(model).to_json()
+            judged += 1
+        except ModelFileError:
+            continue
+    assert judged > 40
