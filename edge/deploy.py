@@ -20,8 +20,10 @@ from devices.releases.release import Terms, release, roll_back
 from devices.releases.values import Released, Status
 from edge.agent.client import AgentClient
 from edge.errors import InputError
-from edge.golden import GoldenMaker
+from edge.golden import GoldenMaker, Through
 from edge.runtime.artifact import Artifact, artifact_of
+from edge.runtime.coral import OPERATOR
+from edge.runtime.delegates import Delegate
 from edge.runtime.errors import RuntimeFault
 from edge.runtime.verify import VerifiedModel, verify_file
 
@@ -39,6 +41,8 @@ class DeployRequest:
         golden: A picture, an array file or a folder of them to check the model with on the board; None draws inputs,
             "none" checks nothing.
         program: The user's program on the board that a systemd unit shall run.
+        delegates: What the board runs the model through, in the check.
+        reference: For a model compiled for the Edge TPU: the one it was compiled from, which runs here.
     """
 
     model: Path
@@ -46,6 +50,8 @@ class DeployRequest:
     keep: int = KEEP
     golden: str | None = None
     program: str | None = None
+    delegates: tuple[Delegate, ...] = ()
+    reference: Path | None = None
     patience: Patience = field(default_factory=Patience)
 
 
@@ -53,7 +59,7 @@ class Deployment:
     """One model file, read and verified once, to be deployed to any number of boards.
 
     Raises:
-        InputError: There is no such file.
+        InputError: There is no such file, or it is compiled and nothing says what it should answer.
         ModelInvalidError: It is no sound model, or its description is another file's.
     """
 
@@ -66,7 +72,10 @@ class Deployment:
             raise InputError(
                 f"there is no {source} to take golden inputs from", hint="check the path, or leave it away"
             )
-        self._golden = None if request.golden == NO_GOLDEN else GoldenMaker(self._verified, self._artifact, source)
+        self._golden = None
+        if request.golden != NO_GOLDEN:
+            through = _through(request, self._verified)
+            self._golden = GoldenMaker(self._verified, self._artifact, source, through)
 
     def to(self, device: Device, *, on_step: OnStep | None = None) -> Released:
         """Deploy to one board.
@@ -142,6 +151,16 @@ def _agent(device: Device) -> Iterator[AgentClient]:
         raise
     finally:
         close()
+
+
+def _through(request: DeployRequest, model: VerifiedModel) -> Through:
+    if OPERATOR in model.custom and request.reference is None:
+        raise InputError(
+            f"{request.model} was compiled for the Edge TPU and does not run here: what it should answer is not known",
+            hint="--reference FILE.tflite, the model it was compiled from, with --tpu or --delegate for the board; "
+            "--golden none deploys without a check",
+        )
+    return Through(request.delegates, None if request.reference is None else _verified(request.reference))
 
 
 def _verified(path: Path) -> VerifiedModel:

@@ -1,9 +1,10 @@
 """The job `golden`: run a model here on inputs whose right outputs are known, and compare.
 
 Golden vectors are one .npz archive: `input.RUN.INDEX` and `output.RUN.INDEX` for each run, and `about`, JSON as bytes:
-{"outputs": [{"name", "unit": "steps" | "relative" | "share", "limit", "stride"}], ...}. Of a large output only every
-stride-th value is kept. In steps, a difference is that of the stored integers; relative, it is divided by the largest
-magnitude of the right output; as a share, it counts the values that differ.
+{"outputs": [{"name", "unit": "steps" | "relative" | "share", "limit", "stride"}], ...}, with "delegates" if the model
+runs through some here. Of a large output only every stride-th value is kept. In steps, a difference is that of the
+stored integers; relative, it is divided by the largest magnitude of the right output; as a share, it counts the values
+that differ.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from edge.runtime import Model
 
+    Vectors = tuple[dict[str, Any], list[tuple[list[NDArray[generic]], ...]]]
+
 
 def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
     """Answer with the largest difference of each output over all runs, and whether all are within their limits.
@@ -32,11 +35,13 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN4
     """
     with working() as root:
         model, golden = ((root or Path()) / field(request, name, str) for name in ("model", "golden"))
-        return _run(loaded({**request, "model": str(model)}), golden, progress)
+        vectors = read(golden)
+        delegates = vectors[0].get("delegates") or []
+        return _run(loaded({**request, "model": str(model), "delegates": delegates}), vectors, progress)
 
 
-def _run(model: Model, golden: Path, progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    about, runs = read(golden)
+def _run(model: Model, vectors: Vectors, progress: Any) -> dict[str, Any]:  # noqa: ANN401
+    about, runs = vectors
     worst: list[dict[str, Any]] = [{**each, "largest": 0.0, "run": 0} for each in about["outputs"]]
     for number, (inputs, right) in enumerate(runs):
         _compare(model, inputs, right, worst, number)
@@ -53,7 +58,7 @@ def _run(model: Model, golden: Path, progress: Any) -> dict[str, Any]:  # noqa: 
     }
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[tuple[list[NDArray[generic]], ...]]]:
+def read(path: Path) -> Vectors:
     """Return what an archive says of itself, and inputs and right outputs of each run.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from devices.releases.board import OnStep
 from devices.releases.errors import DamagedError
 from devices.releases.layout import KEEP
 from devices.releases.values import Release, Status
+from edge.cli.delegate_options import chosen_delegates, delegate_options
 from edge.cli.output import json_option, print_table
 from edge.cli.releases import Names, on_devices, root_option, show_released
 
@@ -24,6 +26,9 @@ from edge.cli.releases import Names, on_devices, root_option, show_released
               help="How many releases stay there, the one that serves included.")  # fmt: skip
 @click.option("--golden", metavar="SRC|none",
               help="Picture, array file or folder to check the model with there.  [default: drawn inputs]")  # fmt: skip
+@click.option("--reference", type=click.Path(path_type=Path), metavar="FILE.tflite",
+              help="For a model compiled for the Edge TPU: the one it was compiled from, to check it by.")  # fmt: skip
+@delegate_options
 @click.option("--unit", "program", metavar="PROGRAM",
               help="Program on the device to run with the model, as a systemd unit of the user; it is restarted after "
               "each switch and finds the model's path in EDGE_MODEL.")  # fmt: skip
@@ -39,6 +44,8 @@ def command(
     program: str | None,
     is_status: bool,
     as_json: bool,
+    reference: Path | None,
+    **delegates: Any,  # noqa: ANN401  (the options that name delegates)
 ) -> None:
     """Put a .tflite file on devices, check it there, and make it the one that serves.
 
@@ -53,7 +60,11 @@ def command(
         raise click.UsageError("Missing argument 'FILE.tflite'; only --status goes without.")
     from edge.deploy import Deployment, DeployRequest
 
-    deployment = Deployment(DeployRequest(model=model, root=root, keep=keep, golden=golden, program=program))
+    chosen = chosen_delegates(delegates)["delegates"]
+    request = DeployRequest(
+        model=model, root=root, keep=keep, golden=golden, program=program, delegates=chosen, reference=reference
+    )
+    deployment = Deployment(request)
     on_devices(names, lambda device, step: deployment.to(device, on_step=step), show_released, as_json=as_json)
 
 
