@@ -111,7 +111,8 @@ def record(
 ) -> None:
     """Record all samples to a file.
 
-    Ends after --seconds or at Ctrl-C. The file grows while it is recorded: whatever happens, what has been written can be read.
+    Ends after --seconds or at Ctrl-C. The file grows while it is recorded: whatever happens, what has been written can
+    be read.
     """
     from devices.meters.registry import find_meter
     from edge.cli.meter_live import until_interrupted

@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import subprocess
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +224,33 @@ def test_a_head_with_a_field_of_the_wrong_type_is_refused(tmp_path, field):
         load_recording(tmp_path / "hostile")
 
 
+def test_a_block_with_one_sample_too_many_is_refused(tmp_path):
+    count = columns.MOST_SAMPLES + 1
+    trace = Trace(np.arange(count) * 1.0, np.ones(count), np.ones(count), np.ones(count), np.zeros(count, np.uint8))
+    with pytest.raises(RecordingError, match="impossible counts"):
+        columns.unpack(columns.pack(trace, np.empty((0, 2))))
+
+
+def test_a_bomb_never_unfolds(tmp_path):
+    content = block(count=1, body=bytes(100_000_000))
+    tracemalloc.start()
+    with pytest.raises(RecordingError, match="longer than it says"):
+        columns.unpack(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_time_that_goes_back_between_chunks_is_refused(tmp_path):
+    path = tmp_path / "back"
+    with TraceWriter(path, INFO) as writer:
+        for first_s in (1.0, 0.5):
+            writer.add(a_trace(first_s=first_s), np.empty((0, 2)))
+            writer.flush()
+    with pytest.raises(RecordingError, match="goes back"):
+        load_recording(path)
+
+
 def test_chunks_that_follow_the_end_or_repeat_the_head_are_refused(tmp_path):
     written(tmp_path / "whole")
     whole = (tmp_path / "whole").read_bytes()
@@ -298,7 +326,7 @@ def test_a_disk_that_fills_up_keeps_what_was_written(small_disk):
     assert f"{len(kept) * 500} samples" in caught.value.hint
     back = load_recording(path)
     assert_same(Trace.joined(kept), back.trace)
-    assert back.incomplete
+    assert "ends early" in back.incomplete  # after a whole chunk, not inside one
 
 
 def fill(path, info, noise, kept):
