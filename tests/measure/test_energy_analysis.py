@@ -263,6 +263,7 @@ def test_effective_freedom_is_that_of_what_dominates():
     assert effective_freedom([(1.0, 4)]) == pytest.approx(4)
     assert effective_freedom([(1.0, 4), (10.0, None)]) is None
     assert effective_freedom([(1.0, 4), (1.0, None)]) == pytest.approx(16)
+    assert effective_freedom([(2.0, 4), (1.0, None)]) == pytest.approx(6.25)
 
 
 def test_components_add_in_squares(energy):
@@ -285,6 +286,20 @@ def test_guards_make_alignment_harmless():
                      for guard_s in (0.3, 0.0))  # fmt: skip
     shares = [next(c.gross_j for c in e.components if c.name == "alignment") / e.gross_j.value for e in (guarded, bare)]
     assert shares[1] > 3 * shares[0]
+
+
+def test_energy_is_power_over_the_boards_seconds():
+    known = run_of(various(5, **SHORT, meter_drift=0.03, gain_limit=0.0, offset_limit_a=0.0, lost_share=0.0))
+    assert abs(known.drift) > 0.002
+    assert energy_of(known.run).gross_j.value == pytest.approx(known.gross_j, rel=0.001)
+
+
+def test_idle_is_taken_where_it_was_at_each_window():
+    found = energy_of(run_of(various(3, **SHORT, drift=0.04, noise=0.002)).run)
+    taken = [(each.gross_j - each.net_j) / (each.end_s - each.begin_s) for each in found.windows]
+    assert taken == sorted(taken)
+    share = (found.windows[-1].begin_s - found.windows[0].begin_s) / found.windows[-1].end_s
+    assert taken[-1] - taken[0] > 0.5 * share * (found.idle.after_w - found.idle.before_w)
 
 
 def test_one_window_has_no_uncertainty():
@@ -314,6 +329,24 @@ def test_losses_are_counted():
     found = energy_of(run_of(various(3, **SHORT, lost_share=0.004)).run)
     assert "samples were lost" in rules_broken(found)
     assert found.lost > 0.001 * found.samples
+
+
+def test_a_recording_that_ends_early_is_said(known):
+    found = energy_of(dataclasses.replace(known.run, incomplete="the meter was unplugged"))
+    assert "the recording ends early: the meter was unplugged" in rules_broken(found)
+
+
+def test_windows_that_differ_are_said(known, energy):
+    first = energy.windows[0]
+    begin, end = (energy.alignment.meter_s(moment) for moment in (first.begin_s, first.end_s))
+    inside = (known.run.trace.time_s > begin) & (known.run.trace.time_s < end)
+    found = energy_of(with_trace(known.run, power_w=known.run.trace.power_w * (1 + 0.2 * inside)))
+    assert "the windows' energies differ by" in rules_broken(found)
+
+
+def test_clocks_aligned_too_badly_for_the_windows_are_said():
+    known = polled_run_of(various(4, chip_s=1.6, windows=2, window_s=1.0, guard_s=0.0), 2.5)
+    assert "of the energy open, at most 1% is allowed" in rules_broken(energy_of(known.run, only="round trips"))
 
 
 def test_a_meter_at_its_end_is_said(known):
