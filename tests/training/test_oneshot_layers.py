@@ -130,7 +130,7 @@ def test_a_bias_makes_up_for_the_mean_where_there_is_no_normalization():
     for manner in (Manner(), MAGNITUDE):
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
-        _, dense = pruned(copy, 0.5, 1, manner)
+        pruned(copy, 0.5, 1, manner)
         means = [each(pictures(0, 200)).numpy().mean(axis=(0, 1, 2)) for each in (model, copy)]
         assert means[1] == pytest.approx(means[0], abs=1e-4)
 

@@ -78,20 +78,20 @@ def test_one_output_is_pruned_as_the_textbook_does_it(seed):
     assert refit(problem, kept, 1)[:, 0] == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_choice_is_near_the_best_of_all_choices():
-    ratios = []
-    for seed in range(20):
+def test_the_choice_is_among_the_best_of_all_choices():
+    better = []
+    for seed in range(8):
         pruned, dense, weights = layer(9, 1, seed=seed, noise=0.0)
         problem = quadratic(pruned, dense, weights)
         errors = []
         for rows in combinations(range(9), 4):
-            kept = np.zeros((9, 1), bool)
-            kept[list(rows)] = True
-            errors.append(problem.squared_error(refit(problem, kept, 1))[0])
-        found = select(problem, np.ones(1), sparsity=5 / 9, block=1)
-        ratios.append(problem.squared_error(refit(problem, found, 1))[0] / min(errors))
-    assert min(ratios) == pytest.approx(1.0)
-    assert np.median(ratios) < 1.2, "greedy, so not always the best"
+            best, *_ = np.linalg.lstsq(pruned[:, rows], dense @ weights, rcond=None)
+            errors.append(np.square(pruned[:, rows] @ best - dense @ weights).mean())
+        kept = select(problem, np.ones(1), sparsity=5 / 9, block=1)
+        found = problem.squared_error(refit(problem, kept, 1))[0]
+        better.append(int((np.array(errors) < found * (1 - 1e-6)).sum()))
+    assert np.median(better) <= 5, f"choices of 126 that are better than the greedy one: {better}"
+    assert min(better) == 0
 
 
 def test_groups_of_removals_lose_nothing_to_single_ones():
@@ -105,7 +105,7 @@ def test_groups_of_removals_lose_nothing_to_single_ones():
     assert errors[1] == pytest.approx(errors[2], rel=0.02)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     inputs=st.integers(1, 9), outputs=st.integers(1, 13), sparsity=st.floats(0, 1), block=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 99),
