@@ -43,7 +43,7 @@ class Accelerated:
     Attributes:
         delegates: In the order they were loaded.
         compiled_operators: How many operators Google's compiler made; 0 where the file is not compiled.
-        first_ms: The first inference, in which parameters are loaded.
+        first_ms: The first inference, in which parameters are loaded; None where it was not timed.
         steady_ms: The median of the later ones.
         once_ms: What the first takes more than a later one; None where it takes less.
         cpu: What is left to the CPU; None where nothing is, or it is not known.
@@ -55,7 +55,7 @@ class Accelerated:
 
     delegates: tuple[DelegateUsed, ...]
     compiled_operators: Count
-    first_ms: NonNegative
+    first_ms: NonNegative | None
     steady_ms: NonNegative
     once_ms: NonNegative | None
     cpu: CpuPart | None
@@ -69,7 +69,7 @@ class Accelerated:
 class Times:
     """What was timed of a model through delegates."""
 
-    first_ms: float
+    first_ms: float | None
     steady_ms: float
 
 
@@ -88,13 +88,19 @@ def accelerated_of(
         compiled_operators=compiled_operators,
         first_ms=times.first_ms,
         steady_ms=times.steady_ms,
-        once_ms=times.first_ms - times.steady_ms if times.first_ms >= times.steady_ms else None,
+        once_ms=_once_ms(times),
         cpu=cpu,
         delegate_ms=delegate_ms,
         delegate_share=None if delegate_ms is None or not times.steady_ms else delegate_ms / times.steady_ms,
         method=method,
         attached=attached,
     )
+
+
+def _once_ms(times: Times) -> float | None:
+    if times.first_ms is None or times.first_ms < times.steady_ms:
+        return None
+    return times.first_ms - times.steady_ms
 
 
 def _delegate_ms(steady_ms: float, cpu: CpuPart | None, compiled_operators: int) -> tuple[float | None, str]:

@@ -63,7 +63,7 @@ def accelerated(
     latency = run.latency()
     left = left_to_the_cpu(path)
     return accelerated_of(
-        Times(run.first_ms or 0.0, latency.median),
+        Times(run.first_ms, latency.median),
         _timed(left, path, device, timed),
         delegates=tuple(
             DelegateUsed(each.library, ";".join(f"{key}={text}" for key, text in each.options.items()))

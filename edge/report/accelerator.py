@@ -88,7 +88,7 @@ def _row(entry: Entry, parts: Accelerated) -> tuple[str, ...]:
     cpu = parts.cpu
     return (
         entry.label,
-        digits(parts.first_ms),
+        UNKNOWN if parts.first_ms is None else digits(parts.first_ms),
         UNKNOWN if parts.once_ms is None else digits(parts.once_ms),
         digits(parts.steady_ms),
         UNKNOWN if parts.delegate_ms is None else digits(parts.delegate_ms),
