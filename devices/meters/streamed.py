@@ -41,7 +41,6 @@ class StreamedMeter:
         self._port: Port | None = None
         self._info: MeterInfo | None = None
         self._decoder: Decoder[Any] | None = None
-        self._kept: list[Trace] = []
         self._is_started = False
         self._read_s = 0.0
 
@@ -78,7 +77,6 @@ class StreamedMeter:
 
     def start(self) -> None:
         """Let samples come."""
-        self._kept = []
         translated(self._begin)
         self._is_started = True
 
@@ -94,8 +92,7 @@ class StreamedMeter:
             raise MeterError(f"{self._name} was not started")
         until = time.monotonic() + deadline_s
         time.sleep(max(0.0, min(self._read_s + self._pace_s - time.monotonic(), deadline_s)))
-        kept, self._kept = self._kept, []
-        trace = Trace.joined(kept)
+        trace = Trace.empty()
         while not len(trace):
             left = until - time.monotonic()
             trace = Trace.joined([trace, self._next(max(0.0, left))])
@@ -119,7 +116,8 @@ class StreamedMeter:
     def decoded(self, data: bytes) -> Trace:
         """Give bytes that have just come to the decoder."""
         assert self._decoder is not None
-        return self._decoder.feed(data, time.monotonic())
+        feed, arrived_s = self._decoder.feed, time.monotonic()
+        return translated(lambda: feed(data, arrived_s))
 
     def discard(self, *, most_s: float = 0.5) -> None:
         """Forget what has come, until nothing comes."""

@@ -73,6 +73,8 @@ def record_to(
 
             try:
                 gather(meter, take, seconds=seconds, stopped=stopped)
+            except RecordingWriteError:  # says itself what the file has
+                raise
             except DeviceError:
                 say(f"the {running.rates(info).samples} samples that came before are in {path}")
                 raise

@@ -27,7 +27,7 @@ def hertz(value: float | None) -> str:
     """Return a rate for people."""
     if value is None:
         return "-"
-    return f"{value / 1000:.4g} kHz" if value >= 1000 else f"{value:.3g} Hz"
+    return f"{value / 1000:.4g} kHz" if value >= 999.5 else f"{value:.4g} Hz"
 
 
 def counts(rates: Rates) -> str:

@@ -216,6 +216,17 @@ def test_read_of_a_meter_that_is_unplugged_shows_what_came():
     assert "mean 2.00" in told
 
 
+def test_record_on_a_disk_that_fills_up(tmp_path, small_disk):
+    noise = np.random.default_rng(1).normal(size=50_000)
+    lines = "".join(f"{at / 1000},{power}\n" for at, power in enumerate(noise))
+    (tmp_path / "noise.csv").write_text(f"time_s,power_w\n{lines}")
+    done = edge("record", f"replay:{tmp_path}/noise.csv", "--set", "piece=1000", "--out", small_disk / "a.edgetrace")
+    assert done.returncode == 13
+    assert "No space left" in done.stderr
+    kept = len(load_recording(small_disk / "a.edgetrace").trace)
+    assert f"the {kept} samples written before are good" in done.stderr
+
+
 def test_record_on_a_full_disk(recorded):
     done = edge("record", f"replay:{recorded[0]}", "--out", "/dev/full", "--force")
     assert done.returncode == 13

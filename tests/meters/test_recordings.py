@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import struct
-import subprocess
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -304,18 +303,6 @@ def test_an_error_while_recording_is_in_the_file(tmp_path):
 def test_a_disk_that_is_full_from_the_beginning():
     with pytest.raises(RecordingWriteError, match="No space left"):
         TraceWriter(Path("/dev/full"), INFO, replace=True).__enter__()
-
-
-@pytest.fixture
-def small_disk(tmp_path, require_part):
-    """A file system of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("needs root rights to mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_disk_that_fills_up_keeps_what_was_written(small_disk):
