@@ -22,7 +22,7 @@ def convolution(case: Case) -> Verdict:
         return Refusal(LIMIT, f"is dilated by {rows}x{columns}", "use the same dilation in both directions")
     kernel = case.input(1)
     if case.name == "CONV_2D" and kernel is not None and kernel.shape[-1] != case.data.shape[-1]:
-        return Refusal(LIMIT, "is a grouped convolution", "use groups=1, or one convolution per group", certain=False)
+        return Refusal(LIMIT, "is a grouped convolution", "use groups=1", certain=False)
     return None
 
 

@@ -25,7 +25,7 @@ _NOTHING = 0
 
 
 def for_edgetpu(data: bytes) -> bytes:
-    """Return the model with activations that compiler 16.0 cannot take as operators of their own, in versions it reads.
+    """Return the model with operators, and in versions, that compiler 16.0 takes; its results are the same.
 
     Args:
         data: a model in 8-bit integers; returned as it is where nothing has to change.

@@ -97,7 +97,7 @@ def test_the_forecast_of_a_compiled_file_is_the_file(pair):
     assert not found.advice
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no identifier", "wild offset", "random"])
+@pytest.mark.parametrize("damage", ["truncated", "no identifier", "wild offset", "too long", "random"])
 def test_a_damaged_package_is_told_not_raised(pair, damage):
     import dataclasses
     import random
@@ -109,6 +109,9 @@ def test_a_damaged_package_is_told_not_raised(pair, damage):
         del options[len(options) // 2 :]
     elif damage == "no identifier":
         options[at : at + 4] = b"NONE"
+    elif damage == "too long":
+        # Wherever the bytes say 53248, the length of the programs within: one more than there can be.
+        options = bytearray(bytes(options).replace((53248).to_bytes(4, "little"), (60000).to_bytes(4, "little")))
     elif damage == "wild offset":
         options[at - 4 : at] = b"\xff\xff\xff\x7f"
     else:

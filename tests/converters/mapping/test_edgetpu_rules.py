@@ -191,11 +191,12 @@ def test_all_that_depends_on_a_refused_operator_stays_and_the_rest_does_not():
     side = sketch.convolution(x, MAP)
     behind = sketch.convolution(refused, MAP)
     later = sketch.convolution(side, MAP)
-    out = sketch.add("ADD", [behind, later], MAP)
+    joined = sketch.add("ADD", [behind, later], MAP)
+    out = sketch.add("ELU", [joined], MAP)
     found = forecast(sketch.model(out))
-    assert [each.runs_on for each in found.operators] == ["edgetpu", "cpu", "edgetpu", "cpu", "edgetpu", "cpu"]
-    assert [each.status for each in found.on_cpu] == [UNSUPPORTED, SUBGRAPH, SUBGRAPH]
-    assert (found.advice[0].operators, found.advice[0].strands) == ((1,), 2)
+    assert [each.runs_on for each in found.operators] == ["edgetpu", "cpu", "edgetpu", "cpu", "edgetpu", "cpu", "cpu"]
+    assert [each.status for each in found.on_cpu] == [UNSUPPORTED, SUBGRAPH, SUBGRAPH, UNSUPPORTED]
+    assert [(each.operators, each.strands) for each in found.advice] == [((1,), 2), ((6,), 0)]
 
 
 def test_the_first_piece_is_mapped_even_if_a_later_one_is_larger():
