@@ -41,6 +41,7 @@ class Board:
     idle_w: float = 2.4
     busy_w: float = 2.1  # on top of idle
     drift: float = 0.01  # of idle power, over the run
+    wander: float = 0.01  # of the power of inference, slowly up and down
     noise: float = 0.02
     inference_s: float = 0.037
     period_s: float = 4.7e-3
@@ -182,7 +183,7 @@ def _watts(board: Board, schedule: Schedule, draw: np.random.Generator):
     course = (time - time[0]) / (time[-1] - time[0])
     idle_w = board.idle_w * (1 + board.drift * course)
     ripple = 1 + 0.15 * np.sign(np.sin(2 * np.pi * time / board.inference_s))
-    busy_w = board.busy_w * ripple * (1 + 0.01 * np.sin(2 * np.pi * course * 2.3 + draw.uniform(0, 6)))
+    busy_w = board.busy_w * ripple * (1 + board.wander * np.sin(2 * np.pi * course * 2.3 + draw.uniform(0, 6)))
     rise_s = draw.uniform(0.5e-3, 2e-3)
     kernel = np.exp(-np.arange(0, 5 * rise_s, GRID_S) / rise_s)
     watts = np.convolve(busy_w * busy, kernel / kernel.sum())[: len(time)]

@@ -92,7 +92,9 @@ def edges(marks, seen_s, period_s=0.005, **kwargs):
     """A trace of a line that changed at moments of the meter's clock."""
     time = np.arange(0, 100, period_s)
     levels = (np.searchsorted(np.asarray(seen_s), time, side="right") % 2).astype(np.uint8)
-    return align_edges(trace_of(time, np.ones(len(time)), inputs=levels), marks, kwargs.get("rates", np.zeros(1)))
+    return align_edges(
+        trace_of(time, np.ones(len(time)), inputs=levels), marks, kwargs.get("rates", np.zeros(1)), lag_s=0.0
+    )
 
 
 def marks_at(times) -> list[Mark]:
@@ -212,7 +214,7 @@ def test_the_pattern_is_a_barker_code():
 
 def test_the_best_round_trip_bounds_the_offset():
     trips = [RoundTrip(100 - a, 40.0, 100 + b) for a, b in ((0.03, 0.001), (0.002, 0.003), (0.2, 0.2))]
-    found = align_clock(trips, (), clock_of_host(0.01))
+    found = align_clock(trips, (), clock_of_host(0.01), lag_s=0.0)
     assert found.meter_s(40.0) == pytest.approx(100.0005, abs=1e-9)
     assert found.uncertainty_s == pytest.approx(math.hypot(0.0025 / 3**0.5, 0.01 / 3**0.5))
 
@@ -451,3 +453,21 @@ def test_power_knows_its_delay():
 def test_boards_differ():
     assert various(1) != various(2)
     assert Board(1).seed == 1
+
+
+def test_a_fast_meter_is_aligned_as_well_and_as_quickly():
+    known = polled_run_of(various(6, **SHORT), 20_000.0)
+    run = dataclasses.replace(known.run, info=dataclasses.replace(known.run.info, kind="ppk2", clock="meter"))
+    found = energy_of(run, only="load code")
+    assert len(run.trace) > 300_000
+    assert found.alignment.power_uncertainty_s < 1e-3
+    assert found.gross_j.value == pytest.approx(known.gross_j, rel=0.005)
+
+
+def test_coarser_power_has_the_same_joules():
+    draw = np.random.default_rng(1)
+    power = power_of(trace_of(np.arange(1, 10001) * 1e-4, draw.normal(3, 1, 10000)), "edge", polled=False)
+    coarse = power.coarser(0.01)
+    assert len(coarse.samples_w) == pytest.approx(100, abs=1)
+    assert coarse.mean_w(0.1, 0.9) == pytest.approx(power.mean_w(0.1, 0.9), rel=1e-9)
+    assert power.coarser(1e-5) is power

@@ -1,4 +1,4 @@
-"""The best of three alignments: trigger edges, load code, round trips; the others are kept to check it."""
+"""The best of three alignments: trigger edges, else the surer of load code and round trips; the others check it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClockEvidence:
 
 @dataclass(frozen=True)
 class Aligned:
-    """All that could be had, the most certain first, and what was refused."""
+    """All that could be had, the one to use first, and what was refused."""
 
     found: tuple[Alignment, ...]
     refused: tuple[Refused, ...]
@@ -61,27 +61,19 @@ def align(evidence: ClockEvidence) -> Aligned:
     meter = clock_of_meter(evidence.arrivals) if evidence.meter_has_clock else clock_of_host(evidence.power.step_s)
     schedule, rates = evidence.schedule, _rates(evidence.schedule, meter)
     tried: list[Alignment | Refused] = []
+    lag_s = evidence.power.lag_s
     if not evidence.has_trigger:
         tried.append(Refused(align_edges.METHOD, "the meter has no trigger input"))
     elif not schedule.marks:
         tried.append(Refused(align_edges.METHOD, "no trigger line was named"))
     else:
-        tried.append(align_edges.align_edges(evidence.trace, schedule.marks, rates))
+        tried.append(align_edges.align_edges(evidence.trace, schedule.marks, rates, lag_s=lag_s))
     tried.append(align_code.align_code(evidence.power, schedule.codes, schedule.chip_s, rates))
-    tried.append(align_clock(evidence.before, evidence.after, meter))
+    tried.append(align_clock(evidence.before, evidence.after, meter, lag_s=lag_s))
     found = [each for each in tried if isinstance(each, Alignment)]
-    # Of those about as certain, the one tried first: a wire is a fact, a code is found, delays are assumed.
-    found.sort(key=lambda each: float(f"{of_power_s(each, evidence.power):.0e}"))
+    # A trigger line was wired and named on purpose: where it can be used, it is.
+    found.sort(key=lambda each: (each.method != align_edges.METHOD, each.power_uncertainty_s))
     return Aligned(tuple(found), tuple(each for each in tried if isinstance(each, Refused)))
-
-
-def of_power_s(alignment: Alignment, power: Power) -> float:
-    """Return the standard uncertainty of where a moment of the load shows in the power.
-
-    A load code is found in the power itself, its delay included; what aligns clocks knows nothing of that delay.
-    """
-    delay_s = 0.0 if alignment.method == align_code.METHOD else power.lag_s
-    return float(np.hypot(alignment.uncertainty_s, delay_s))
 
 
 def _rates(schedule: Schedule, meter: MeterClock | Refused) -> Array:

@@ -58,9 +58,12 @@ class MeterClock:
 
 
 def align_clock(
-    before: Sequence[RoundTrip], after: Sequence[RoundTrip], meter: MeterClock | Refused
+    before: Sequence[RoundTrip], after: Sequence[RoundTrip], meter: MeterClock | Refused, *, lag_s: float
 ) -> Alignment | Refused:
-    """Chain board to host to meter; `before` and `after` are the round trips on either side of the run."""
+    """Chain board to host to meter; `before` and `after` are the round trips on either side of the run.
+
+    `lag_s` is the standard uncertainty of the delay of power against load.
+    """
     if isinstance(meter, Refused):
         return meter
     batches = [min(batch, key=lambda trip: trip.half_s) for batch in (before, after) if batch]
@@ -75,13 +78,15 @@ def align_clock(
     of_drift = float(np.hypot(first.half_s, last.half_s)) / 3**0.5 / apart if apart > 0 else _QUARTZ / 3**0.5
     # host = board + between + drift * (board - reference), and the meter's clock of that.
     there = reference + between
+    uncertainty_s = float(np.hypot(worst / 3**0.5, meter.uncertainty_s))
     return Alignment(
         method=METHOD,
         offset_s=between + meter.offset_s + meter.drift * (there - meter.reference_s),
         drift=(1 + drift) * (1 + meter.drift) - 1,
         reference_s=reference,
-        uncertainty_s=float(np.hypot(worst / 3**0.5, meter.uncertainty_s)),
+        uncertainty_s=uncertainty_s,
         drift_uncertainty=float(np.hypot(of_drift, meter.drift_uncertainty)),
+        power_uncertainty_s=float(np.hypot(uncertainty_s, lag_s)),
         detail=f"best round trip {2e3 * worst:.3g} ms, half of it the bound; {meter.detail}",
     )
 

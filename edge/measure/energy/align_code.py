@@ -24,6 +24,7 @@ METHOD = "load code"
 _CORRELATED = 0.7
 _RUNNER_UP = 0.9
 _PER_CHIP = 6  # points of the coarse search per chip
+_FINEST = 100  # samples per chip that the fit looks at: more do not make it surer
 _FEWEST_SAMPLES = 13  # of a code: one per chip
 _QUARTZ = 5e-4  # how far the clocks may differ from the rates tried
 
@@ -52,15 +53,16 @@ def align_code(power: Power, codes: Sequence[Code], chip_s: float, rates: Array)
     if power.step_s > chip_s:
         return Refused(METHOD, f"a chip of {chip_s:.3g} s is shorter than the distance of two samples, "
                        f"{power.step_s:.3g} s")  # fmt: skip
+    seen = power.coarser(chip_s / _FINEST)
     reference = (codes[0].stretch.begin_s + codes[1].stretch.end_s) / 2
-    coarse = _coarse(power, codes, chip_s, rates, reference)
+    coarse = _coarse(seen, codes, chip_s, rates, reference)
     if isinstance(coarse, Refused):
         return coarse
     shift, rate, grid_s = coarse
     places = []
     for code in codes:
         middle = (code.stretch.begin_s + code.stretch.end_s) / 2
-        place = _fine(power, code, shift + rate * (middle - reference), max(grid_s, 0.4 * chip_s))
+        place = _fine(seen, code, shift + rate * (middle - reference), max(grid_s, 0.4 * chip_s))
         if isinstance(place, Refused):
             return place
         places.append(place)
@@ -82,9 +84,10 @@ def _joined(places: Sequence[_Place], rates: Array, reference: float, lag_s: flo
         offset_s=first.shift_s + weight * (last.shift_s - first.shift_s),
         drift=drift,
         reference_s=reference,
-        # Against the board's clock, the power may be late at both codes alike.
+        # Against the board's clock, the power may be late at both codes alike; and at the windows just so.
         uncertainty_s=float(np.hypot(max(first.uncertainty_s, last.uncertainty_s), lag_s)),
         drift_uncertainty=of_drift,
+        power_uncertainty_s=max(first.uncertainty_s, last.uncertainty_s),
         detail=f"correlation {first.correlation:.3f} before and {last.correlation:.3f} after the windows",
     )
 

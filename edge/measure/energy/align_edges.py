@@ -41,13 +41,14 @@ class _Guess:
     matched: int
 
 
-def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array) -> Alignment | Refused:
+def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: float) -> Alignment | Refused:
     """Fit offset and drift to the changes of the trigger line.
 
     Args:
         trace: Bit 0 of its inputs is the line.
         marks: What the board did to it.
         rates: Rates of the meter's clock against the board's, less 1, to try: closely spaced, ascending.
+        lag_s: Standard uncertainty of the delay of power against load.
     """
     if len(marks) < _FEWEST:
         return Refused(
@@ -68,7 +69,7 @@ def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array) -> Alignment 
                        "the meter saw")  # fmt: skip
     if second >= _RUNNER_UP * best.matched:
         return Refused(METHOD, f"the changes of the trigger line fit at two places ({best.matched} and {second})")
-    return _fitted(made, seen, best, tolerance, reference)
+    return _fitted(made, seen, best, tolerance, reference, lag_s)
 
 
 def _seen(trace: Trace) -> _Edges:
@@ -130,7 +131,9 @@ def _nearest(times: Array, wanted: Array) -> Array:
     return nearest
 
 
-def _fitted(made: _Edges, seen: _Edges, guess: _Guess, tolerance: float, reference: float) -> Alignment | Refused:
+def _fitted(
+    made: _Edges, seen: _Edges, guess: _Guess, tolerance: float, reference: float, lag_s: float
+) -> Alignment | Refused:
     offset, drift = guess.offset_s, guess.rate
     pairs: list[tuple[int, int]] = []
     covariance = np.zeros((2, 2))
@@ -143,13 +146,15 @@ def _fitted(made: _Edges, seen: _Edges, guess: _Guess, tolerance: float, referen
     variances = [np.array([1, x]) @ covariance @ np.array([1, x]) for x in ends]
     of_the_board = float(made.width_s.mean()) / 12**0.5
     possible = _possible_s(made, seen, pairs, offset + drift * (made.time_s - reference))
+    uncertainty_s = float(np.sqrt(max(*variances, possible**2 / 12) + of_the_board**2))
     return Alignment(
         method=METHOD,
         offset_s=offset,
         drift=drift,
         reference_s=reference,
-        uncertainty_s=float(np.sqrt(max(*variances, possible**2 / 12) + of_the_board**2)),
+        uncertainty_s=uncertainty_s,
         drift_uncertainty=float(np.sqrt(covariance[1, 1])),
+        power_uncertainty_s=float(np.hypot(uncertainty_s, lag_s)),
         detail=f"{len(pairs)} of {len(made.time_s)} changes matched, each seen within "
         f"{1e3 * float(np.median(seen.width_s)):.3g} ms",
     )

@@ -9,6 +9,7 @@ where they are unevenly spaced (exo-explore/exo#2038).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class Power:
 
     def joules_until(self, moments_s: Array) -> Array:
         """Return the integral from the begin to each moment; moments outside are moved to the nearest end."""
-        return _integral(self.nodes_s, self.left_w, self.right_w, moments_s)
+        return _integral(self.nodes_s, self.left_w, self.right_w, self._joules, moments_s)
 
     def mean_w(self, begin_s: float, end_s: float) -> float:
         """Return the mean power between two moments, weighted by time."""
@@ -82,8 +83,23 @@ class Power:
 
     def missing_s(self, begin_s: float, end_s: float) -> float:
         """Return for how long there was no sample."""
-        low, high = _integral(self.nodes_s, self.missing, self.missing, np.array([begin_s, end_s]))
+        none = np.concatenate([[0.0], np.cumsum(np.diff(self.nodes_s) * self.missing)])
+        low, high = _integral(self.nodes_s, self.missing, self.missing, none, np.array([begin_s, end_s]))
         return float(high - low)
+
+    @cached_property
+    def _joules(self) -> Array:
+        """The integral from the begin to each node."""
+        pieces = np.diff(self.nodes_s) * (self.left_w + self.right_w) / 2
+        return np.concatenate([[0.0], np.cumsum(pieces)])
+
+    def coarser(self, step_s: float) -> Power:
+        """Return means over stretches of a length, as samples; the same power where it is not sampled finer."""
+        if self.step_s >= step_s:
+            return self
+        grid = np.arange(self.begin_s, self.end_s, step_s)
+        means = np.diff(self.joules_until(grid)) / step_s
+        return Power(grid, means, means, np.zeros(len(means)), step_s, grid[1:], means)
 
     def gaps(self, begin_s: float, end_s: float) -> int:
         """Return how many gaps reach into a stretch."""
@@ -131,12 +147,11 @@ def _joined(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> P
     return Power(time, watts[:-1], watts[1:], gap.astype(np.float64), step, time, watts)
 
 
-def _integral(nodes: Array, left: Array, right: Array, moments: Array) -> Array:
-    lengths = np.diff(nodes)
-    whole = np.concatenate([[0.0], np.cumsum(lengths * (left + right) / 2)])
+def _integral(nodes: Array, left: Array, right: Array, whole: Array, moments: Array) -> Array:
+    """Integrate straight pieces up to each moment; `whole` is the integral up to each node."""
     inside = np.clip(moments, nodes[0], nodes[-1])
-    at = np.clip(np.searchsorted(nodes, inside, side="right") - 1, 0, len(lengths) - 1)
+    at = np.clip(np.searchsorted(nodes, inside, side="right") - 1, 0, len(left) - 1)
     since = inside - nodes[at]
-    slope = (right - left)[at] / lengths[at]
+    slope = (right[at] - left[at]) / (nodes[at + 1] - nodes[at])
     done: Array = whole[at] + since * (left[at] + slope * since / 2)
     return done

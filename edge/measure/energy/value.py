@@ -66,8 +66,8 @@ class MeterRef:
 class Alignment:
     """The board's clock on the meter's: meter = board + offset_s + drift * (board - reference_s).
 
-    `uncertainty_s` is the standard uncertainty of a moment of the run on the meter's clock; `drift_uncertainty` that
-    of `drift`.
+    `uncertainty_s` is the standard uncertainty of a moment of the run on the meter's clock, `drift_uncertainty` that of
+    `drift`, and `power_uncertainty_s` that of where the load of a moment shows in the power, which follows it late.
     """
 
     method: str
@@ -76,6 +76,7 @@ class Alignment:
     reference_s: float
     uncertainty_s: NonNegative
     drift_uncertainty: NonNegative
+    power_uncertainty_s: NonNegative
     detail: str
 
     def meter_s(self, board_s: float) -> float:
