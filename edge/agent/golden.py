@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.agent.infer import loaded
+from edge.agent.model import model_path
 from edge.agent.request import field
 from edge.agent.store_lock import working
 from edge.runtime.errors import ModelInputError
@@ -35,6 +36,7 @@ def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN4
     """
     with working() as root:
         model, golden = ((root or Path()) / field(request, name, str) for name in ("model", "golden"))
+        model_path({**request, "model": str(model)})  # a model that is not there is said before anything else
         vectors = read(golden)
         delegates = vectors[0].get("delegates") or []
         return _run(loaded({**request, "model": str(model), "delegates": delegates}), vectors, progress)

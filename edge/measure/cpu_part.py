@@ -85,7 +85,7 @@ def accelerator_notes(facts: Facts, plan: Plan) -> tuple[tuple[bool, str], ...]:
          "the device states no Edge TPU: what ran through the delegate says nothing about one"),
         (used and bool(slow), f"a Coral stick is on USB 2 ({speeds}): on USB 3, parameters and tensors move about ten "
                               "times as fast"),
-        (used and bool(sticks), "a Coral stick states neither temperature nor clock: whether it throttled is not known"),
+        (used and bool(sticks), "a Coral stick states no temperature and no clock: whether it throttled is not known"),
     )  # fmt: skip
 
 

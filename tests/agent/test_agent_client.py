@@ -104,7 +104,7 @@ def test_errors_come_back_as_their_classes_and_the_agent_lives_on(agent, small_m
 
 
 def test_a_model_the_runtime_refuses_is_an_inference_error(agent, shared_data):
-    model = shared_data / "edgetpu_pairs" / "split_concat_edgetpu.tflite"
+    model = shared_data / "edgetpu_pairs" / "bodypix_mobilenet_v1_075_512_512_16_quant_decoder.tflite"
     with pytest.raises(InferenceError):
         agent.call("latency", deadline_s=DEADLINE_S, model=str(model))
 

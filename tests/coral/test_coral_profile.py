@@ -169,7 +169,7 @@ def test_the_speed_of_the_link_is_a_note(stand_in, link, slow):
     facts = replace(LocalDevice().facts(), coral=coral_of(link))
     notes = [note for wanted, note in accelerator_notes(facts, through(stand_in)) if wanted]
     assert any("on USB 2 (480 Mbit/s)" in note for note in notes) is slow
-    assert any("states neither temperature nor clock" in note for note in notes)
+    assert any("states no temperature and no clock" in note for note in notes)
     assert not any("states no Edge TPU" in note for note in notes)
     assert not any(wanted for wanted, _ in accelerator_notes(facts, TINY))
 
