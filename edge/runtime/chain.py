@@ -28,6 +28,7 @@ from edge.runtime.tensor_info import Array
 
 SCHEMA = "edge-segments/1"
 DEADLINE_S = 120.0
+_AGAIN = "load the chain again"
 Delegates = Sequence[str | Delegate | Mapping[str, Any]]
 
 
@@ -116,6 +117,7 @@ class Chain:
     def __init__(self, manifest: Manifest, models: Sequence[Model]) -> None:
         self.manifest = manifest
         self.models = tuple(models)
+        self._stuck = False
 
     def __enter__(self) -> Chain:
         return self
@@ -144,21 +146,20 @@ class Chain:
 
         Raises:
             ModelInputError: An input does not fit.
-            InferenceError: A piece failed, or was not done in time.
+            InferenceError: A piece failed, or was not done in time; then the chain is of no more use.
         """
-        with ExitStack() as pools:
-            workers = [pools.enter_context(ThreadPoolExecutor(1)) for _ in self.models]
-            waiting: deque[Future[dict[str, Array]]] = deque()
-            try:
-                for arrays in inputs:
-                    waiting.append(self._submit(workers, self._given(arrays)))
-                    if len(waiting) > len(self.models):
-                        yield self._results(_result(waiting.popleft(), deadline_s))
-                while waiting:
-                    yield self._results(_result(waiting.popleft(), deadline_s))
-            finally:
-                for worker in workers:
-                    worker.shutdown(wait=False, cancel_futures=True)
+        workers = [ThreadPoolExecutor(1) for _ in self.models]
+        waiting: deque[Future[dict[str, Array]]] = deque()
+        try:
+            for arrays in inputs:
+                waiting.append(self._submit(workers, self._given(arrays)))
+                if len(waiting) > len(self.models):
+                    yield self._results(self._result(waiting.popleft(), deadline_s))
+            while waiting:
+                yield self._results(self._result(waiting.popleft(), deadline_s))
+        finally:
+            for worker in workers:  # one that is stuck in native code is not waited for
+                worker.shutdown(wait=not self._stuck, cancel_futures=True)
 
     def _submit(self, workers: Sequence[ThreadPoolExecutor], values: dict[str, Array]) -> Future[dict[str, Array]]:
         before: Future[dict[str, Array]] = Future()
@@ -171,6 +172,8 @@ class Chain:
         return self._step(index, before.result())
 
     def _given(self, arrays: Sequence[npt.ArrayLike]) -> dict[str, Any]:
+        if self._stuck:
+            raise InferenceError("a piece of the chain was not done in time and may still be at work", hint=_AGAIN)
         names = self.manifest.inputs
         if len(arrays) != len(names):
             raise ModelInputError(f"the model has {len(names)} inputs ({', '.join(names)}), got {len(arrays)} arrays")
@@ -181,15 +184,15 @@ class Chain:
         outputs = self.models[index].run(*(values[name] for name in piece.inputs))
         return {**values, **dict(zip(piece.outputs, outputs, strict=True))}
 
+    def _result(self, future: Future[dict[str, Array]], deadline_s: float) -> dict[str, Array]:
+        try:
+            return future.result(timeout=deadline_s)
+        except FutureTimeoutError as error:
+            self._stuck = True
+            raise InferenceError(f"a piece was not done within {deadline_s:g} s", hint=_AGAIN) from error
+
     def _results(self, values: Mapping[str, Array]) -> tuple[Array, ...]:
         return tuple(values[name] for name in self.manifest.outputs)
-
-
-def _result(future: Future[dict[str, Array]], deadline_s: float) -> dict[str, Array]:
-    try:
-        return future.result(timeout=deadline_s)
-    except FutureTimeoutError as error:
-        raise InferenceError(f"a piece was not done within {deadline_s:g} s") from error
 
 
 def _piece(folder: Path, value: Mapping[str, Any]) -> Piece:

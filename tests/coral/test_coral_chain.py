@@ -71,10 +71,14 @@ def test_what_fails_in_a_piece_comes_out_and_ends_the_stream(cut, pictures, stan
             list(chain.stream([each] for each in pictures))
 
 
-def test_a_piece_that_is_late_is_an_error(cut, pictures, stand_in):
+def test_a_piece_that_is_late_is_an_error_and_the_chain_of_no_more_use(cut, pictures, stand_in):
     slow = [[f"{stand_in};claim=all;first=100000000"], [], []]
-    with load_chain(cut[1], delegates=slow) as chain, pytest.raises(InferenceError, match=r"not done within 0\.001 s"):
-        list(chain.stream([[pictures[0]]], deadline_s=0.001))
+    with load_chain(cut[1], delegates=slow) as chain:
+        with pytest.raises(InferenceError, match=r"not done within 0\.001 s"):
+            list(chain.stream([[pictures[0]]], deadline_s=0.001))
+        for use in (lambda: chain.run(pictures[0]), lambda: list(chain.stream([[pictures[0]]]))):
+            with pytest.raises(InferenceError, match="may still be at work"):
+                use()
 
 
 def test_wrong_numbers_of_arrays_and_delegates(cut, pictures):
