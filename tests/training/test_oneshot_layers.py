@@ -143,17 +143,17 @@ def test_nested_models_shared_layers_operators_and_fixed_training_are_run_as_ker
     inputs = layers.Input((8, 8, 1))
     x = layers.Conv2D(8, 3)(inputs)
     y = inner(x, training=False)
-    z = layers.Dropout(0.5)(keras.ops.relu(y * 2.0 + x), training=False)
+    z = layers.Dropout(0.5)(keras.ops.relu(y * 2.0 + x), training=True)
     a, b = keras.ops.split(layers.Conv2D(4, 1, name="last")(inner(z)), 2, axis=-1)
     model = keras.Sequential([layers.Input((8, 8, 1)), keras.Model(inputs, layers.Subtract()([a, b]))])
     program, some = program_of(model), pictures(0, 5)
-    before = model(some).numpy()
+    before = model(some, training=False).numpy()
     assert answers(program, some) == pytest.approx(before, abs=1e-5)
     outcome, dense = pruned(model, 0.5, 2)
     assert [each.name for each in outcome] == ["shared", "last"], "a layer of several calls comes first"
     assert (np.asarray(shared.kernel) == 0).sum() == 32
     assert answers(dense, some) == pytest.approx(before, abs=1e-5)
-    assert np.abs(model(some).numpy() - before).max() > 1e-3
+    assert np.abs(model(some, training=False).numpy() - before).max() > 1e-3
 
 
 def test_dead_channels_and_one_picture(trained):
