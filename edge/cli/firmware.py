@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
@@ -12,8 +13,24 @@ from edge.cli.output import json_option, print_json, say
 CHIPS = ("ina226", "ina219", "ina260")
 BOARDS = ("nano", "nano-old", "uno")
 
+
+class Address(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """A number, as 0x40 or 64."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """Read the number."""
+        try:
+            return int(str(value), 0)
+        except ValueError:
+            self.fail(f"{value!r} is no number", param, ctx)
+
+
 chip_option = click.option("--chip", type=click.Choice(CHIPS), default=CHIPS[0], show_default=True,
                            help="The chip that measures.")  # fmt: skip
+address_option = click.option("--address", type=Address(), default="0x40", show_default=True,
+                              help="Its address on the bus, 0x40 to 0x4f by its pins A0 and A1.")  # fmt: skip
 port_option = click.option("--port", required=True, metavar="PORT",
                            help="Serial port, such as /dev/ttyUSB0; `edge devices scan` lists them.")  # fmt: skip
 
@@ -25,14 +42,15 @@ def command() -> None:
 
 @command.command("build")
 @chip_option
+@address_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True,
               help="Folder for the .elf and .hex.")  # fmt: skip
 @json_option
-def build_command(chip: str, out: Path, as_json: bool) -> None:
+def build_command(chip: str, address: int, out: Path, as_json: bool) -> None:
     """Compile it with avr-gcc."""
     from firmware_tools.power_meter.build import FLASH_BYTES, RAM_BYTES, build
 
-    built = build(chip, out=out)
+    built = build(chip, out=out, address=address)
     if as_json:
         print_json(built.to_json())
         return
@@ -46,10 +64,11 @@ def build_command(chip: str, out: Path, as_json: bool) -> None:
 @command.command("flash")
 @port_option
 @chip_option
+@address_option
 @click.option("--board", type=click.Choice(BOARDS), default=BOARDS[0], show_default=True,
               help="nano-old: a Nano with the boot loader of before 2018.")  # fmt: skip
 @json_option
-def flash_command(port: str, chip: str, board: str, as_json: bool) -> None:
+def flash_command(port: str, chip: str, address: int, board: str, as_json: bool) -> None:
     """Build it, write it to a board with avrdude, and read it back.
 
     The processor's signature is asked for first; any other than an ATmega328P's is refused before a byte is written.
@@ -58,7 +77,7 @@ def flash_command(port: str, chip: str, board: str, as_json: bool) -> None:
     from firmware_tools.power_meter.flash import flash
 
     with TemporaryDirectory() as folder:
-        flashed = flash(build(chip, out=Path(folder)), port=port, board=board, on_step=say)
+        flashed = flash(build(chip, out=Path(folder), address=address), port=port, board=board, on_step=say)
     if as_json:
         print_json(flashed.to_json())
     else:

@@ -19,7 +19,7 @@ def meter_parts(tmp_path_factory, require_part):
 
     @functools.cache
     def elf(chip):
-        return build(chip, out=folder).elf
+        return build(chip, out=folder, strict=True).elf
 
     return bench_program(folder), elf
 

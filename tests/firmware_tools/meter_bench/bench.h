@@ -62,6 +62,7 @@ void bus_after_reset(void);
 void bus_nack(int count);   /* the chip does not acknowledge the next addresses; -1: for ever */
 void bus_stick(int clocks); /* SDA is held low until so many clocks; -1: for ever, 0: let go */
 void bus_alert(bool low);
+void bus_glitch(void); /* a short pulse on ALERT that means nothing */
 uint64_t bus_clocks_seen(void);
 
 /* line.c */

@@ -181,6 +181,12 @@ void bus_alert(bool low)
     avr_raise_irq(avr_io_getirq(avr, AVR_IOCTL_DEF('i', 'o', 'g', 'B'), 0), !low);
 }
 
+void bus_glitch(void)
+{
+    bus_alert(true);
+    bus_alert(chip_alert_low());
+}
+
 void bus_nack(int count)
 {
     nacks = count;
