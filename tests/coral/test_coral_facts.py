@@ -275,7 +275,7 @@ def test_who_may_open_it_is_asked_of_the_kernel(tmp_path):
         if folder.owner() == "root" and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
     code = (
-        "import json, os, sys; sys.path[:0] = [sys.argv[2]]\nfrom pathlib import Path\n"
+        "import grp, json, os, sys; sys.path[:0] = [sys.argv[2]]\nfrom pathlib import Path\n"
         "from edge.runtime.coral_state import coral_state\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "print(json.dumps(coral_state(Path(sys.argv[1]))['usb'][0]))"
