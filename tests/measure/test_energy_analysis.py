@@ -13,8 +13,9 @@ from synthetic_board import BARKER, Board, polled_run_of, run_of, various
 from edge.measure.decode import decode
 from edge.measure.energy.align_clock import RoundTrip, align_clock, clock_of_host, clock_of_meter
 from edge.measure.energy.align_edges import align_edges
-from edge.measure.energy.analyse import NotMeasured, digest, energy_of
+from edge.measure.energy.analyse import NotMeasured, energy_of
 from edge.measure.energy.coverage import coverage_factor, effective_freedom
+from edge.measure.energy.drawing import digest
 from edge.measure.energy.power import Power, effective_rate_hz, power_of
 from edge.measure.energy.schedule import Mark, Schedule, Stretch
 from edge.measure.energy.value import Energy, Refused

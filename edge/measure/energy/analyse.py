@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,22 +11,23 @@ from devices.meters.contract import MeterInfo
 from edge.measure.energy import budget
 from edge.measure.energy.align import Aligned, ClockEvidence, align
 from edge.measure.energy.align_clock import RoundTrip
+from edge.measure.energy.drawing import digest, drawing
 from edge.measure.energy.power import Power, effective_rate_hz, power_of, samples_are
 from edge.measure.energy.rules import Evidence, judge
 from edge.measure.energy.schedule import Runs, Schedule, Stretch
 from edge.measure.energy.value import (
     Alignment,
-    Drawing,
+    Component,
     Energy,
     EnergyWindow,
     Idle,
     MeterRef,
+    Quantity,
 )
 from edge.measure.statistics import median
 from firmware_tools.trace import Trace
 
 Array = NDArray[np.float64]
-DRAWN_POINTS = 2000
 _FEWEST_SAMPLES = 20
 _IDLE_BLOCKS = 10
 
@@ -102,23 +102,12 @@ class _Found:
             self.run.trace, self.power, self.alignment, self.run.schedule.windows, windows,
             self.run.info.gain_uncertainty, self.run.info.offset_uncertainty_w, idle_uncertainty_w,
         ))  # fmt: skip
-        repeated, freedom = len(windows) > 1, [line.degrees_of_freedom for line in lines]
-        net = [each.net_j / each.runs for each in windows if each.net_j is not None]
-        open_j = next(line.gross_j for line in lines if line.name == "alignment")
-        gross_j = median([each.gross_j / each.runs for each in windows])
-        verdict = judge(self._evidence(windows, idle, open_j / gross_j if gross_j > 0 else 1.0))
+        gross_j, net_j = self._quantities(windows, lines)
+        verdict = judge(self._evidence(windows, idle, _share(lines, gross_j)))
         moved = self._from_begin(self.alignment)
         return Energy(
-            gross_j=budget.quantity(
-                gross_j,
-                list(zip([line.gross_j for line in lines], freedom, strict=True)),
-                repeated=repeated,
-            ),
-            net_j=budget.quantity(
-                median(net), list(zip([line.net_j or 0.0 for line in lines], freedom, strict=True)), repeated=repeated
-            )
-            if net
-            else None,
+            gross_j=gross_j,
+            net_j=net_j,
             mean_w=sum(each.gross_j for each in windows) / sum(each.seconds for each in self.run.schedule.windows),
             peak_w=max(each.peak_w for each in windows),
             inferences=sum(each.runs for each in windows),
@@ -136,6 +125,20 @@ class _Found:
             is_estimate=self.run.info.is_estimate,
             reasons=verdict.reasons,
             unknown=verdict.unknown,
+        )
+
+    def _quantities(
+        self, windows: tuple[EnergyWindow, ...], lines: tuple[Component, ...]
+    ) -> tuple[Quantity, Quantity | None]:
+        """Return the medians over the windows, gross and net, with their uncertainties."""
+        gross = [each.gross_j / each.runs for each in windows]
+        net = [each.net_j / each.runs for each in windows if each.net_j is not None]
+        of_gross = [(line.gross_j, line.degrees_of_freedom) for line in lines]
+        of_net = [(line.net_j or 0.0, line.degrees_of_freedom) for line in lines]
+        repeated = len(windows) > 1
+        return (
+            budget.quantity(median(gross), of_gross, repeated=repeated),
+            budget.quantity(median(net), of_net, repeated=repeated) if net else None,
         )
 
     @property
@@ -239,34 +242,12 @@ class _Found:
         )
 
 
+def _share(lines: tuple[Component, ...], gross: Quantity) -> float:
+    """Return how much of the energy the alignment leaves open."""
+    open_j = next(line.gross_j for line in lines if line.name == "alignment")
+    return open_j / gross.value if gross.value > 0 else 1.0
+
+
 def _kind(info: MeterInfo) -> str:
     """Return the kind of meter that made the samples: of a replay, the recorded one."""
     return str(info.settings.get("recorded_kind", info.kind))
-
-
-def digest(trace: Trace) -> str:
-    """Return the SHA-256 of a trace: its times, powers and inputs as little-endian bytes."""
-    sha = hashlib.sha256()
-    for column in (trace.time_s.astype("<f8"), trace.power_w.astype("<f8"), trace.inputs):
-        sha.update(np.ascontiguousarray(column).tobytes())
-    return sha.hexdigest()
-
-
-def drawing(power: Power, alignment: Alignment, points: int = DRAWN_POINTS) -> Drawing:
-    """Return the trace for drawing: every sample where they are few, else stretches of equal length."""
-    edges = np.linspace(power.samples_s[0], power.samples_s[-1], min(points, len(power.samples_s)) + 1)
-    at = np.clip(np.searchsorted(power.samples_s, edges[:-1]), 0, len(power.samples_s) - 1)
-    at = np.unique(at)
-    counts = np.diff(np.append(at, len(power.samples_s)))
-    middle = np.add.reduceat(power.samples_s, at) / counts
-    board = (middle - alignment.offset_s) / (1 + alignment.drift)
-    return Drawing(
-        time_s=_rounded(board, 4),
-        min_w=_rounded(np.minimum.reduceat(power.samples_w, at), 5),
-        max_w=_rounded(np.maximum.reduceat(power.samples_w, at), 5),
-        mean_w=_rounded(np.add.reduceat(power.samples_w, at) / counts, 5),
-    )
-
-
-def _rounded(values: Array, places: int) -> tuple[float, ...]:
-    return tuple(round(float(each), places) for each in values)
