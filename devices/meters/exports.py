@@ -23,12 +23,13 @@ from devices.meters.accuracy import assumed
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_to_json
-from devices.meters.recording import MOST_SAMPLES, Recording
+from devices.meters.recording import Recording
 from firmware_tools.errors import TraceError
 from firmware_tools.trace import Trace
 
 COLUMNS = ("time_s", "power_w", "supply_v", "current_a", "inputs")
 _MOST_LINE = 4096
+_MOST_ROWS = 5_000_000  # a list of texts takes far more room than the samples
 
 
 def save_csv(path: Path, recording: Recording) -> None:
@@ -112,8 +113,8 @@ def _read(path: Path, file: io.TextIOBase) -> Trace:
             values.append([float(cell) if cell.strip() else math.nan for cell in row])
         except ValueError as error:
             raise RecordingError(f"{path}, line {rows.line_num}: {error}") from error
-        if len(values) > MOST_SAMPLES:
-            raise RecordingError(f"{path} has more than {MOST_SAMPLES} samples")
+        if len(values) > _MOST_ROWS:
+            raise RecordingError(f"{path} has more than {_MOST_ROWS:,} samples", hint="an .edgetrace may have more")
     return _trace(path, dict(zip(names, np.array(values, np.float64).reshape(-1, len(names)).T.copy(), strict=True)))
 
 

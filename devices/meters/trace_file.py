@@ -107,6 +107,8 @@ class TraceWriter:
                 totals = {"samples": self._samples, "lost": self._lost, "damaged": self._damaged,
                           "incomplete": self._incomplete or failed}  # fmt: skip
                 self._write(_framed(DONE, _json(totals)))
+                with contextlib.suppress(OSError):  # not every file system has it
+                    os.fsync(self._file)
         except RecordingWriteError:
             if kind is None:  # else the first error says more
                 raise

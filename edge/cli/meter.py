@@ -75,7 +75,13 @@ def kinds(as_json: bool) -> None:
 
 @command.command()
 @click.argument("meter", metavar="METER")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=math.inf, help="[default: until Ctrl-C]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=math.inf,
+    metavar="S",
+    help="How long.  [default: until Ctrl-C]",
+)
 @_set_option
 @json_option
 def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) -> None:
@@ -93,7 +99,13 @@ def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) ->
 @command.command()
 @click.argument("meter", metavar="METER")
 @click.option("--out", type=_FILE, required=True, help="The recording, an .edgetrace file.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=math.inf, help="[default: until Ctrl-C]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=math.inf,
+    metavar="S",
+    help="How long.  [default: until Ctrl-C]",
+)
 @_csv_option
 @_npz_option
 @click.option("--force", is_flag=True, help="Replace an existing recording.")

@@ -155,7 +155,7 @@ def test_fnirsi_is_kept_awake():
     assert rates(trace, meter.info()).delivered_hz == pytest.approx(100, rel=0.5)
     asked = peer.heard.count(b"\x00\xaa\x83")
     assert asked >= 3  # when entered, when started, and at least once since
-    assert all(peer.heard[at] == 0 for at in range(0, len(peer.heard), 65))
+    assert all(peer.heard[at] == 0 for at in range(0, len(peer.heard), 65)), peer.heard
 
 
 @pytest.mark.parametrize("is_timed", [True, False])
