@@ -244,3 +244,19 @@ def test_the_command_answers_a_missing_compiler_before_it_loads_anything(tmp_pat
     )  # fmt: skip
     assert done.returncode == 8
     assert "the Edge TPU compiler is missing: /nowhere/compiler" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--to", "int8", "--io", "uint8"), "no recipe leaves a choice"),
+        (("--to", "sparse", "--target", "coral"), "runs none of XNNPACK's sparse kernels"),
+    ],
+)
+def test_the_command_answers_what_does_not_go_together(tmp_path, words, told):
+    command = [sys.executable, "-m", "edge", "convert", "simplenetv1_5m_m1", "--out", str(tmp_path), *words]
+    done = subprocess.run(
+        [*command, "--calibrate", "digits", "--samples", "2"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 3
+    assert told in done.stderr
