@@ -153,6 +153,15 @@ def test_the_largest_piece_is_as_small_as_it_can_be(whole, name, count):
     assert least <= found.largest_bytes == largest(found.places) <= 1.02 * least
 
 
+def test_the_other_pieces_are_even_beside_one_that_cannot_be_smaller(whole):
+    """The last layer alone is the largest piece; what is left is not one large piece and a few bytes."""
+    chain = Chain(parse_model(whole[WHOLE[0]][0]))
+    places = (0, *balanced(chain, 4).places, len(chain.operators))
+    sizes = [chain.bytes_of(begin, end) for begin, end in itertools.pairwise(places)]
+    assert max(sizes) == sizes[-1]
+    assert max(sizes[:-1]) < 1.25 * min(sizes[:-1])
+
+
 def rebuilt(data, change):
     import flatbuffers
 
