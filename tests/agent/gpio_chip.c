@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 static int chip = -1, handle = -1;
@@ -20,6 +21,18 @@ static void told(const char *format, ...)
     va_start(values, format);
     vfprintf(file, format, values);
     va_end(values);
+    fclose(file);
+}
+
+/* For a meter that has this line as its input: when it was set, on the monotonic clock, and to what. */
+static void wired(unsigned long long level)
+{
+    struct timespec now;
+    FILE *file = getenv("GPIO_WIRE") ? fopen(getenv("GPIO_WIRE"), "a") : NULL;
+    if (!file)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    fprintf(file, "%ld.%09ld %llu\n", (long)now.tv_sec, now.tv_nsec, level);
     fclose(file);
 }
 
@@ -73,6 +86,7 @@ int ioctl(int fd, unsigned long number, ...)
     }
     if (fd == handle && number == GPIO_V2_LINE_SET_VALUES_IOCTL) {
         struct gpio_v2_line_values *values = argument;
+        wired(values->bits);
         told("set %llu of %llu\n", (unsigned long long)values->bits, (unsigned long long)values->mask);
         return 0;
     }

@@ -29,9 +29,14 @@ WRAP_S = 4294.967296  # where 32 bits of microseconds begin anew
 
 
 class PtyMeter:
-    """The meter; a context manager. `path` is its port, `watch` the program to look at (its children too)."""
+    """The meter; a context manager. `path` is its port, `watch` the program to look at (its children too).
 
-    def __init__(self) -> None:
+    Args:
+        wire: A file of "seconds level" lines: when, on the monotonic clock, the trigger input was set, and to what.
+    """
+
+    def __init__(self, wire: Path | None = None) -> None:
+        self._wire = wire
         self._watched: int | None = None
         self._stop = threading.Event()
         self._streaming = False
@@ -79,8 +84,10 @@ class PtyMeter:
             joules += watts * (now - tick) * PERIOD_S
             self._known.append((now * PERIOD_S, joules))
             # A converter makes samples on its own, however late this thread is.
+            wire = self._wired() if self._streaming else []
             for made in range(tick + 1, now + 1) if self._streaming else ():
-                self._send_sample(watts, made * PERIOD_S)
+                level = next((level for moment_s, level in reversed(wire) if moment_s <= made * PERIOD_S), 0)
+                self._send_sample(watts, made * PERIOD_S, level)
             tick = now
 
     def _computed(self) -> float:
@@ -94,11 +101,17 @@ class PtyMeter:
                 self._ran_s[thread] = ran_s
         return total
 
-    def _send_sample(self, watts: float, now_s: float) -> None:
+    def _wired(self) -> list[tuple[float, int]]:
+        if self._wire is None or not self._wire.exists():
+            return []
+        return [(float(moment), int(level)) for moment, level in map(str.split, self._wire.read_text().splitlines())]
+
+    def _send_sample(self, watts: float, now_s: float, level: int) -> None:
         record = np.zeros(1, SAMPLE)
         record["time_us"] = int(now_s * FAST * 1e6) % (1 << 32)
         record["bus"] = round(SUPPLY_V / 1.25e-3)
         record["shunt"] = min(32767, round(watts / SUPPLY_V * SHUNT_OHM / 2.5e-6))
+        record["inputs"] = level
         self._send(KIND_SAMPLES, self._sequence.to_bytes(4, "little") + record.tobytes())
         self._sequence += 1
 

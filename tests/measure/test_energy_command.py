@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from pty_meter import FAST, IDLE_W, WRAP_S, PtyMeter
+from pty_meter import FAST, IDLE_W, PERIOD_S, WRAP_S, PtyMeter
 
 from devices.errors import DeviceError
 from devices.local import LocalDevice
@@ -22,9 +25,10 @@ EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
 DEADLINE_S = 300
 
 
-def command(meter, *words):
+def command(meter, *words, **environment):
     """Run the command with a meter that watches it; return its status, output and messages."""
-    process = subprocess.Popen([*EDGE, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*EDGE, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, **environment})  # fmt: skip
     meter.watch(process.pid)
     out, err = process.communicate(timeout=DEADLINE_S)
     return process.returncode, out, err
@@ -106,6 +110,29 @@ def test_a_trigger_line_that_is_not_there_loses_nothing_else(model, tmp_path):
     assert measurement.latency_ms is not None
     assert any("energy: not measured: trigger line nochip9:17: there is no /dev/nochip9" in reason
                for reason in measurement.validity.reasons)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_trigger_line_aligns_the_clocks_where_it_is_wired(model, tmp_path, require_part):
+    compiler = shutil.which("gcc")
+    if compiler is None or not Path("/usr/include/linux/gpio.h").exists():
+        require_part("gcc and linux/gpio.h", "apt-get install gcc linux-libc-dev")
+    library = tmp_path / "chip.so"
+    source = Path(__file__).parents[1] / "agent" / "gpio_chip.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"], check=True)
+    path, wire = tmp_path / "result.json", tmp_path / "wire"
+    with PtyMeter(wire) as meter:
+        status, _, err = command(
+            meter, "profile", model, "--quick", "--no-kernels", "--no-all-cores", "--energy", f"edge:{meter.path}",
+            "--energy-trigger", "gpiochip0:17", "--energy-windows", 2, "--energy-window-seconds", 0.5, "--out", path,
+            LD_PRELOAD=str(library), GPIO_LOG=str(tmp_path / "log"), GPIO_WIRE=str(wire),
+        )  # fmt: skip
+    assert status == 0, err
+    energy = load_measurements(path)[0].energy
+    assert energy.alignment.method == "trigger edges"
+    assert energy.alignment.detail.startswith("20 of 20 changes matched")
+    assert energy.alignment.drift == pytest.approx(FAST - 1, abs=1e-3)
+    assert energy.alignment.uncertainty_s < PERIOD_S
 
 
 def test_a_meter_that_is_not_there_is_said_before_measuring(model):
