@@ -34,6 +34,8 @@ KNOWN = {
 }  # fmt: skip
 ANSWER_S = 15.0
 WRITE_S = 90.0
+_WRITES = 2
+_CLOSED = r"(?i)permission denied|resource busy"
 _LOOK_S = 0.05
 _GONE_S = 0.5
 
@@ -96,9 +98,14 @@ def flash(
 
 def _signature(line: tuple[str, ...], port: str, board: str, answer_s: float) -> str:
     """Return the processor's signature if it is the right one; -F keeps avrdude from judging, nothing is written."""
-    code, out, err = _avrdude(*line, "-F", "-qq", "-U", "signature:r:-:h", port=port, deadline_s=answer_s)
-    found = re.fullmatch(r"0x(\w+),0x(\w+),0x(\w+)", out.strip())
-    if code or not found:
+    until = time.monotonic() + answer_s
+    found, err = None, ""
+    while found is None and (left := until - time.monotonic()) > 0:
+        _, out, err = _avrdude(*line, "-F", "-qq", "-U", "signature:r:-:h", port=port, deadline_s=left)
+        found = re.fullmatch(r"0x(\w+),0x(\w+),0x(\w+)", out.strip())
+        if re.search(_CLOSED, err):
+            break
+    if found is None:
         raise _no_answer(port, board, err)
     signature = "".join(byte.zfill(2) for byte in found.groups())
     if signature != SIGNATURE:
@@ -112,18 +119,20 @@ def _signature(line: tuple[str, ...], port: str, board: str, answer_s: float) ->
 
 
 def _write(line: tuple[str, ...], port: str, firmware: Firmware) -> None:
-    """Write; avrdude reads back what it has written."""
-    code, _, err = _avrdude(*line, "-q", "-D", "-U", f"flash:w:{firmware.hex}:i", port=port, deadline_s=WRITE_S)
-    if "mismatch" in err:
-        raise NotFlashedError(
-            f"what the processor at {port} holds now is not what was sent: {_complaint(err, 'mismatch')}",
-            hint="write it again; if it fails again, the processor's flash is worn out or the line is disturbed",
-        )
-    if code or "flash verified" not in err:
-        raise BootloaderError(
-            f"the firmware was not written whole: {_complaint(err, 'error')}",
-            hint="the boot loader is still there: plug the board in again and repeat",
-        )
+    """Write, and once more if the line got out of step; avrdude reads back what it has written."""
+    for _ in range(_WRITES):
+        code, _, err = _avrdude(*line, "-q", "-D", "-U", f"flash:w:{firmware.hex}:i", port=port, deadline_s=WRITE_S)
+        if "mismatch" in err:
+            raise NotFlashedError(
+                f"what the processor at {port} holds now is not what was sent: {_complaint(err, 'mismatch')}",
+                hint="write it again; if it fails again, the processor's flash is worn out or the line is disturbed",
+            )
+        if code == 0 and "flash verified" in err:
+            return
+    raise BootloaderError(
+        f"the firmware was not written whole: {_complaint(err, 'error')}",
+        hint="the boot loader is still there: plug the board in again and repeat",
+    )
 
 
 def _avrdude(*command: str, port: str, deadline_s: float) -> tuple[int, str, str]:
@@ -159,7 +168,7 @@ def _complaint(text: str, word: str) -> str:
 
 
 def _no_answer(port: str, board: str, text: str) -> InstrumentError:
-    busy = re.search(r"(?i)permission denied|resource busy", text)
+    busy = re.search(_CLOSED, text)
     if busy:
         return BootloaderError(
             f"{port} cannot be opened: {busy[0].lower()}",

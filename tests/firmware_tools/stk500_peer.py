@@ -19,7 +19,7 @@ FLASH_BYTES = 32 * 1024
 _IN_SYNC, _OK, _END = b"\x14", b"\x10", 0x20
 # Command: bytes that follow it, its end mark included. PROG_PAGE says its own length.
 _FOLLOWS = {0x30: 1, 0x31: 1, 0x41: 2, 0x40: 3, 0x42: 21, 0x45: 6, 0x50: 1, 0x51: 1, 0x55: 3, 0x56: 5, 0x74: 4, 0x75: 1}
-_PROG_PAGE = 0x64
+_PROG_PAGE, _GET_SYNC = 0x64, 0x30
 
 
 class BootloaderPeer:
@@ -31,6 +31,7 @@ class BootloaderPeer:
         spoils: Flash addresses whose lowest bit does not take.
         silent: It never answers.
         unplugs_after: So many pages written, and the cable is pulled.
+        stutters: In these sessions (0 is the first) the answer to the device's name comes twice, and nothing fits then.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class BootloaderPeer:
         spoils: frozenset[int] = frozenset(),
         silent: bool = False,
         unplugs_after: int | None = None,
+        stutters: tuple[int, ...] = (),
     ) -> None:
         self.port, self.flash = port, bytearray(b"\xff" * FLASH_BYTES)
         self.pages_written = 0
         self.sessions = 0
         self._signature, self._spoils, self._silent, self._unplugs_after = signature, spoils, silent, unplugs_after
         self._address = 0
+        self._stutters, self.named = stutters, 0
         self._stop_reader, self._stop_writer = -1, -1
         self._host, self._slave = -1, -1
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -84,10 +87,14 @@ class BootloaderPeer:
                 rest = self._take(_FOLLOWS[command[0]])
                 if rest is None:
                     return
-                if rest[-1] == _END:
+                if rest[-1] == _END and not (command[0] == _GET_SYNC and self._more()):
                     self._answer(command[0], rest[:-1])
             if self._host < 0:
                 return
+
+    def _more(self) -> bool:
+        """Tell whether another call for synchronisation is waiting: several are answered once, however late we are."""
+        return bool(select.select([self._host], [], [], 0)[0])
 
     def _take(self, count: int) -> bytes | None:
         """Return so many bytes; None when it is time to end."""
@@ -103,6 +110,10 @@ class BootloaderPeer:
         body = b""
         if command == 0x41:  # a parameter: version 1.16, the rest as an STK500 says
             body = {0x81: b"\x01", 0x82: b"\x10"}.get(rest[0], b"\x03")
+        elif command == 0x42:
+            self.named += 1
+            if self.named - 1 in self._stutters:
+                os.write(self._host, _IN_SYNC + _OK)
         elif command == 0x50:
             self.sessions += 1
         elif command == 0x55:

@@ -147,6 +147,14 @@ def test_unplugged_in_the_middle(avrdude, firmware, tmp_path):
     assert "plug the board in again" in caught.value.hint
 
 
+def test_a_line_that_gets_out_of_step_once_is_tried_again(avrdude, firmware, tmp_path):
+    with BootloaderPeer(tmp_path / "tty", stutters=(0, 2)) as peer:
+        flash(firmware, port=str(peer.port), answer_s=60)
+        assert peer.named == 4
+    image = image_of(firmware.hex)
+    assert bytes(peer.flash[: len(image)]) == image
+
+
 def test_no_answer(avrdude, firmware, tmp_path):
     failure = pytest.raises(BootloaderError, match=r"no boot loader answered.*as a uno does")
     with BootloaderPeer(tmp_path / "tty", silent=True) as peer, failure as caught:
