@@ -156,6 +156,21 @@ def test_nested_models_shared_layers_operators_and_fixed_training_are_run_as_ker
     assert np.abs(model(some, training=False).numpy() - before).max() > 1e-3
 
 
+def test_layers_of_one_name_in_two_nested_models_are_all_pruned():
+    keras.utils.set_random_seed(4)
+
+    def tower():
+        inputs = layers.Input((6, 6, 8))
+        return keras.Model(inputs, layers.Conv2D(8, 1, name="same")(inputs))
+
+    inputs, towers = layers.Input((8, 8, 1)), (tower(), tower())
+    x = layers.Conv2D(8, 3)(inputs)
+    model = keras.Model(inputs, layers.Add()([each(x) for each in towers]))
+    outcome, _ = pruned(model, 0.5, 2)
+    assert len(outcome) == 2
+    assert [int((np.asarray(each.get_layer("same").kernel) == 0).sum()) for each in towers] == [32, 32]
+
+
 def test_dead_channels_and_one_picture(trained):
     model = network(trained)
     kernel = np.asarray(model.get_layer("stem").kernel).copy()

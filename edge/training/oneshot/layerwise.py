@@ -115,8 +115,8 @@ class _Walk:
     def run(self) -> list[LayerOutcome]:
         """Do the layers that are called several times, then all others in order."""
         steps = self._program.steps
-        calls = {step.layer.name: self._program.calls_of(step.layer) for step in steps
-                 if step.layer.name in self._wanted}  # fmt: skip
+        calls = {id(step.layer): self._program.calls_of(step.layer) for step in steps
+                 if step.layer.name in self._wanted and hasattr(step.layer, "kernel")}  # fmt: skip
         outcomes = [self._called_often(places) for places in calls.values() if len(places) > 1]
         once = {places[0] for places in calls.values() if len(places) == 1}
         first = min((place for places in calls.values() for place in places), default=len(steps))

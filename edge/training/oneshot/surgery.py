@@ -11,12 +11,14 @@ order is free).
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from edge.training.oneshot.moments import Array, Quadratic
+from edge.training.packages import require_package
 
 CANDIDATES = 64
 _TINY = float(np.finfo(np.float64).tiny)
@@ -37,7 +39,7 @@ def select(
         candidates: removals are looked for among so many blocks of least cost before all costs are worked out anew;
             as many as the layer has inputs, or more, makes the path exact.
     """
-    with threadpool_limits(1, "blas"):  # many small products: threads would only wait for each other
+    with _one_thread():
         return _selected(quadratic, importance, sparsity, block, candidates)
 
 
@@ -63,12 +65,20 @@ def _selected(quadratic: Quadratic, importance: Array, sparsity: float, block: i
 def refit(quadratic: Quadratic, kept: Kept, block: int) -> Array:
     """Return the weights of least error among those that are zero where `kept`, of whole blocks, is false."""
     weights = np.zeros_like(quadratic.dense)
-    with threadpool_limits(1, "blas"):
+    with _one_thread():
         for place in _places(kept.shape[1], block):
             rows = np.flatnonzero(kept[:, place.start])
             hessian = quadratic.hessian[np.ix_(rows, rows)]
             weights[rows, place] = np.linalg.solve(hessian, quadratic.target[rows, place])
     return weights
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keep linear algebra in one thread: of many small products, most of the time goes into waiting for the others."""
+    limits: AbstractContextManager[Any] = require_package(
+        "threadpoolctl", "threadpoolctl", "pruning"
+    ).threadpool_limits(1, "blas")
+    return limits
 
 
 def _places(outputs: int, block: int) -> list[slice]:
