@@ -26,7 +26,7 @@ from edge.measure.energy.analyse import NotMeasured
 from edge.measure.energy.run import check_meter, measured_energy
 from edge.measure.energy.run import steps as energy_steps
 from edge.measure.energy.value import Energy
-from edge.measure.energy.words import energy_verdict
+from edge.measure.energy.verdict import energy_verdict
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
 from edge.measure.load import cooled, sustained
@@ -217,7 +217,7 @@ def _measurement(found: _Found) -> Measurement:
         validity=joined(
             [
                 *(each.verdict(found.facts.cpu.architecture, prefix=_prefix(each, run)) for each in found.runs),
-                energy_verdict(found.energy),
+                energy_verdict(found.energy, run.windows()),
             ]
         ),
         notes=_notes(found),

@@ -18,7 +18,10 @@ from edge.measure.energy.coverage import coverage_factor, effective_freedom
 from edge.measure.energy.drawing import digest
 from edge.measure.energy.power import Power, effective_rate_hz, power_of
 from edge.measure.energy.schedule import Mark, Schedule, Stretch
-from edge.measure.energy.value import Energy, Refused
+from edge.measure.energy.value import Energy, Quantity, Refused
+from edge.measure.energy.verdict import energy_verdict
+from edge.measure.energy.words import energy_summary, in_joules
+from edge.measure.measurement import Window
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -472,3 +475,43 @@ def test_coarser_power_has_the_same_joules():
     assert len(coarse.samples_w) == pytest.approx(100, abs=1)
     assert coarse.mean_w(0.1, 0.9) == pytest.approx(power.mean_w(0.1, 0.9), rel=1e-9)
     assert power.coarser(1e-5) is power
+
+
+# --- verdict and words
+
+
+def test_the_verdict_is_a_part_of_the_measurements(energy):
+    seconds = (energy.windows[0].end_s - energy.windows[0].begin_s) / energy.windows[0].runs
+    alike = [Window(1e3 * seconds, 100, 100 * seconds)] * 5
+    found = energy_verdict(energy, alike)
+    assert found.reasons == tuple(f"energy: {reason}" for reason in energy.reasons)
+    assert energy_verdict(None, alike).valid
+    missing = energy_verdict(NotMeasured(("the meter gave 0 samples",)), alike)
+    assert missing.reasons == ("energy: not measured: the meter gave 0 samples",)
+
+
+def test_inferences_that_took_another_time_are_said(energy):
+    seconds = (energy.windows[0].end_s - energy.windows[0].begin_s) / energy.windows[0].runs
+    faster = [Window(800 * seconds, 100, 80 * seconds)] * 5
+    assert "%), at most 10% is allowed: heat, or" in energy_verdict(energy, faster).reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "expanded", "said"),
+    [
+        (0.12341, 0.0041, "123.4 mJ +- 4.1 mJ (k=2)"),
+        (1.2345, 0.041, "1.234 J +- 0.041 J (k=2)"),
+        (5.6e-5, 1.2e-6, "56.0 uJ +- 1.2 uJ (k=2)"),
+        (250.4, 12.0, "250 J +- 12 J (k=2)"),
+    ],
+)
+def test_joules_have_the_digits_of_their_uncertainty(value, expanded, said):
+    assert in_joules(Quantity(value, expanded / 2, expanded, 2.0, None)) == said
+
+
+def test_what_is_unknown_or_an_estimate_is_said(energy):
+    assert in_joules(Quantity(0.5, None, None, None, None)) == "500 mJ +- unknown"
+    text = "\n".join(energy_summary(dataclasses.replace(energy, is_estimate=True)))
+    assert "(ESTIMATE)" in text
+    assert "aligned by trigger edges" in text
+    assert list(energy_summary(None)) == []

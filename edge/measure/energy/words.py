@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge.measure.energy.analyse import NotMeasured
 from edge.measure.energy.value import Energy, Quantity
-from edge.measure.measurement import Validity
 from edge.measure.text import wrapped
 
 _SCALES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
@@ -52,13 +50,3 @@ def alignment_in_words(energy: Energy) -> str:
     """Return how the clocks were aligned, and how well."""
     found = energy.alignment
     return f"aligned by {found.method}, standard uncertainty {1e3 * found.uncertainty_s:.2g} ms"
-
-
-def energy_verdict(found: Energy | NotMeasured | None) -> Validity:
-    """Return the verdict on the energy as a part of the measurement's."""
-    if found is None:
-        return Validity(valid=True, reasons=(), unknown=())
-    if isinstance(found, NotMeasured):
-        reasons = tuple(f"energy: not measured: {reason}" for reason in found.reasons)
-        return Validity(valid=False, reasons=reasons, unknown=())
-    return Validity(found.valid, tuple(f"energy: {reason}" for reason in found.reasons), found.unknown)
