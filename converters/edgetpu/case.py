@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.modelvalues import ABSENT, ModelInfo, OperatorInfo, TensorInfo
+from converters.modelvalues import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 from converters.tensordata import dense_values
 
 # Positions of inputs that are parameters: they must be constants, and their types are their own affair.
@@ -87,6 +88,12 @@ class Case:
 
     def _tensor(self, index: int) -> TensorInfo:
         return self.model.main.tensors[index]
+
+
+@lru_cache(maxsize=4)
+def computed(graph: SubgraphInfo) -> frozenset[int]:
+    """Return the tensors that are not there before the graph runs; constants without elements are."""
+    return frozenset(graph.inputs).union(*(operator.outputs for operator in graph.operators))
 
 
 def by(sizes: tuple[int, ...]) -> str:

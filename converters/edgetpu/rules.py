@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from converters.edgetpu import computing, moving
-from converters.edgetpu.case import Case, by
+from converters.edgetpu.case import Case, by, computed
 from converters.edgetpu.verdict import CONSTANT, LIMIT, RANK, TYPE, UNSUPPORTED, Refusal, Verdict
 from converters.edgetpu.versions import KNOWN_CUSTOM
 from converters.modelvalues import EDGE_TPU_OPERATOR, FLOATS
@@ -125,10 +125,10 @@ def _rank(case: Case) -> Verdict:
 
 def _parameters(case: Case) -> Verdict:
     """Refuse computed weights, shapes and axes (google-coral/edgetpu#25)."""
-    computed = [tensor for tensor in case.parameters if not tensor.is_constant and not tensor.is_variable]
-    if not computed:
+    late = [tensor for tensor in case.parameters if tensor.index in computed(case.model.main)]
+    if not late:
         return None
-    return Refusal(CONSTANT, f"reads '{_short(computed[0].name)}', which is computed, as a parameter",
+    return Refusal(CONSTANT, f"reads '{_short(late[0].name)}', which is computed, as a parameter",
                    "make weights, shapes and axes constants")  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converters.edgetpu.case import PARAMETERS
+from converters.edgetpu.case import PARAMETERS, computed
 from converters.edgetpu.versions import COMPILER, KNOWN_CUSTOM, NEWEST
 from converters.modelvalues import EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, SubgraphInfo
 
@@ -77,7 +77,7 @@ def _computes_its_size(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
         return True
     places = PARAMETERS.get(operator.name, ()) if operator.name in _SHAPED else ()
     sizes = [operator.input(place) for place in places]
-    return any(index is not None and not graph.tensors[index].is_constant for index in sizes)
+    return any(index in computed(graph) for index in sizes)
 
 
 _SHAPED = frozenset({"RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "PAD", "MEAN", "SUM", "REDUCE_MAX",

@@ -244,6 +244,15 @@ def test_a_model_in_floating_point_is_not_quantized():
     assert found.mapped == 0
 
 
+def test_a_shape_without_dimensions_is_no_computed_one():
+    sketch = Sketch()
+    x = sketch.convolution(sketch.input((1, 1, 1, 4)), (1, 1, 1, 1))
+    out = sketch.add("RESHAPE", [x, sketch.constant(np.zeros(0))], ())
+    found = forecast(sketch.model(out))
+    assert not found.failures
+    assert found.fully_mapped
+
+
 def test_a_computed_shape_stops_the_compiler():
     sketch = Sketch()
     x = sketch.convolution(sketch.input(MAP), MAP)
