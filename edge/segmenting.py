@@ -14,15 +14,12 @@ import numpy as np
 
 from converters.errors import ParityError
 from converters.files import require_folder, write_whole
-from converters.segments.errors import NotCuttable
 from converters.segments.split import SCHEMA, Segmentation, segment
 from edge.inference import InferenceRequest, InferenceSession
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError, RuntimeFault
 from edge.runtime.plausible import plausible_array
 from edge.runtime.tensor_info import Array
 from edge.runtime.verify import VerifiedModel, verify_bytes, verify_file
-
-MOST = 64
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,6 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
         ParityError: The chain computes something else.
         WriteError: The files cannot be written; nothing half-written is left.
     """
-    if not 2 <= count <= MOST:
-        raise NotCuttable(f"cannot cut into {count} parts", hint=f"2 to {MOST} parts can be asked for")
     whole = verify_file(path)
     require_folder(out)
     found = segment(whole.data, count, name=str(path))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.errors import ModelFileError, WriteError
+from converters.errors import ModelFileError, ParityError, WriteError
 from converters.modelfile import parse_model
 from converters.schema import generated
 from converters.segments.cuts import Chain, balanced
@@ -317,6 +317,20 @@ def test_a_model_that_does_not_run_here_is_cut_and_the_chain_not_claimed(shared_
     found = segment_file(path, 2, tmp_path)
     assert found.checked is None
     assert "does not run here" in found.unchecked
+
+
+def test_a_chain_that_computes_something_else_is_refused_and_nothing_written(whole, shared_data, tmp_path, monkeypatch):
+    """One weight is changed in the pieces only: the check must see it."""
+
+    def other(model):
+        weights = next(each for each in model.buffers if each.data is not None and len(each.data) > 1000)
+        weights.data = np.asarray(weights.data) ^ 64
+
+    spoilt = rebuilt(whole[WHOLE[2]][0], other)
+    monkeypatch.setattr("edge.segmenting.segment", lambda data, count, name: segment(spoilt, count))
+    with pytest.raises(ParityError, match=r"differs from the whole model: \d+ of 1001 values"):
+        segment_file(shared_data / f"{WHOLE[2]}.tflite", 2, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written(shared_data, tmp_path):
