@@ -104,7 +104,11 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--target", default="pi4", show_default=True, help="Board on which sparse recipes must run sparse kernels."
 )
-@click.option("--io", type=click.Choice(["uint8", "int8"]), help="For edgetpu: type in and out.  [default: uint8]")
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "int8"]),
+    help="For edgetpu: type in and out.  [default: uint8, pixels as they are]",
+)
 @click.option("--compiler", metavar="PATH|docker:IMAGE", help="For edgetpu-compiled: where edgetpu_compiler is.")
 @click.option("--anyway", is_flag=True, help="Write files that will run dense there, or of which nothing is mapped.")
 @json_option
