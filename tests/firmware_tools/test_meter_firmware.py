@@ -193,6 +193,14 @@ def test_other_settings(simulated, averaging, bus, shunt, period_us):
     assert np.diff(trace.time_s) * 1e6 == pytest.approx(period_us, rel=0.01)
 
 
+def test_slow_settings_do_not_let_the_host_wait(simulated):
+    with simulated() as meter, Host(meter) as host:
+        assert host.client.configure(averaging=5, bus_conversion=7, shunt_conversion=7).period_us > 4_000_000
+        host.start()
+        assert host.client.identify(deadline_s=2).streaming
+        assert host.client.stop().samples_sent == 0
+
+
 @pytest.mark.parametrize("bus", [0, 1])
 def test_settings_too_fast_for_the_bus_lose_samples_and_say_so(simulated, bus):
     with simulated(count=True) as meter, Host(meter) as host:

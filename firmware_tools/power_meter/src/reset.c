@@ -7,8 +7,8 @@ static uint8_t cause __attribute__((section(".noinit")));
 
 /* Before everything else: after a watchdog reset the watchdog still runs, at its shortest time.
  *
- * A bootloader runs first and clears MCUSR. Optiboot hands its value on in r2 (its README, "MCUSR"); the start-up code
- * leaves r2 alone. A bootloader that hands nothing on leaves something in r2 that is no single low bits: 0, unknown. */
+ * A bootloader runs first and clears MCUSR. Newer Optiboots hand its value on in r2, which the start-up code leaves
+ * alone; others leave anything there, so what cannot be a value of MCUSR is not taken for one. */
 void reset_keep_cause(void) __attribute__((naked, used, section(".init3")));
 void reset_keep_cause(void)
 {

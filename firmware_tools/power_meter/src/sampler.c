@@ -11,6 +11,7 @@
 /* A sample waits at most this long for its frame to fill. */
 #define FRAME_AGE_US 20000UL
 #define RETRY_US 5000UL
+#define SOON_US 2000UL
 
 static struct chip_settings settings;
 static uint32_t period_us;
@@ -56,6 +57,7 @@ bool sampler_start(void)
     have_last = false;
     chip_stands = false;
     streams = true;
+    taken_us = clock_now_us();
     LAMP_PORT |= _BV(LAMP_BIT);
     return true;
 }
@@ -162,6 +164,14 @@ static bool take(void)
     }
 }
 
+/* The chip gives something soon: other work has to wait. Where it gives nothing at all, the host must not wait for it. */
+static bool soon(void)
+{
+    uint32_t since_us = clock_now_us() - taken_us;
+
+    return since_us + SOON_US > period_us && since_us <= period_us;
+}
+
 bool sampler_step(void)
 {
     bool quiet = true;
@@ -173,7 +183,7 @@ bool sampler_step(void)
     } else if (take()) {
         taken_us = clock_now_us();
     } else {
-        quiet = clock_now_us() - taken_us > period_us; /* nothing comes: do not let the host wait for it */
+        quiet = !soon();
     }
     if (records != 0 && clock_now_us() - frame_us >= FRAME_AGE_US)
         sampler_flush();

@@ -12,7 +12,7 @@ static volatile uint16_t send_head; /* next byte to send: moved by the interrupt
 static volatile uint16_t send_tail; /* end of what may be sent */
 uint16_t uart_written;              /* end of what is written; used by the main loop only */
 
-static uint8_t receive_ring[RECEIVE_SIZE];
+static volatile uint8_t receive_ring[RECEIVE_SIZE];
 static volatile uint8_t receive_head;
 static volatile uint8_t receive_tail;
 
