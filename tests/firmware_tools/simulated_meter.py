@@ -217,6 +217,10 @@ class SimulatedMeter:
         """Hold SDA low until SCL has been clocked so often; -1 for ever, 0 lets go."""
         self._ask(f"stick {clocks}")
 
+    def set_clock(self, rounds: int) -> None:
+        """Move the meter's clock to so many overflows of its timer, 32.768 ms each; `zero_s` is wrong then."""
+        self._ask(f"clock {rounds}")
+
     def glitch(self) -> None:
         """Put a short pulse on the ALERT wire that means nothing."""
         self._ask("glitch")

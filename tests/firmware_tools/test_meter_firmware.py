@@ -158,3 +158,14 @@ def test_settings_too_fast_for_the_bus_lose_samples_and_say_so(simulated, bus):
     # The count is from time stamps: within a hundredth of what the chip converted.
     assert trace.lost + len(trace) == pytest.approx(numbers[-1] - numbers[0] + 1, rel=0.01)
     assert stopped.overruns >= trace.lost + rest.lost
+
+
+@pytest.mark.parametrize("rounds", [1 << 16, 1 << 17])
+def test_the_clock_goes_on_over_its_middle_and_its_end(simulated, rounds):
+    with simulated() as meter, Host(meter) as host:
+        meter.set_clock(rounds - 10)
+        host.start()
+        trace = host.take(1000)
+    assert trace.time_s[0] < rounds * 0.032768 < trace.time_s[-1]
+    assert np.diff(trace.time_s) * 1e6 == pytest.approx(664, abs=3)
+    assert trace.damaged == trace.lost == 0

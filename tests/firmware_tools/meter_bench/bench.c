@@ -23,6 +23,7 @@ struct options options = {
     .chip = "ina226", .supply_v = 5.0, .shunt_ohm = 0.01, .chip_clock = 1.0, .boot_s = 0.02, .link = "meter"};
 avr_t *avr;
 
+static elf_firmware_t firmware;
 static bool running = true;
 static bool powered = true;
 static unsigned variables_end; /* first address after the program's variables */
@@ -115,6 +116,14 @@ static void hang(void)
     fprintf(stderr, "no endless loop in the program\n");
 }
 
+/* Moves the firmware's clock: `rounds` overflows of timer 1, 32.768 ms each, have been. */
+static void set_clock(uint32_t rounds)
+{
+    for (unsigned i = 0; i < firmware.symbolcount; i++)
+        if (!strcmp(firmware.symbol[i]->symbol, "overflows"))
+            memcpy(avr->data + (firmware.symbol[i]->addr & 0xFFFF), &rounds, sizeof rounds);
+}
+
 static void timer_started(struct avr_t *mcu, avr_io_addr_t addr, uint8_t value, void *param)
 {
     (void)param;
@@ -187,6 +196,8 @@ static void command(char *line)
         chip_supply(first);
     else if (!strcmp(name, "eeprom"))
         eeprom()[(unsigned)first % EEPROM_SIZE] = (uint8_t)second;
+    else if (!strcmp(name, "clock"))
+        set_clock((uint32_t)first);
     else if (!strcmp(name, "quit"))
         running = false;
     else if (strcmp(name, "status"))
@@ -291,8 +302,6 @@ static void quiet(struct avr_t *mcu, const int level, const char *format, va_lis
 
 static void load(void)
 {
-    static elf_firmware_t firmware;
-
     if (elf_read_firmware(options.elf, &firmware) != 0) {
         fprintf(stderr, "%s cannot be read\n", options.elf);
         exit(1);
