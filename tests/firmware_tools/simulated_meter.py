@@ -205,6 +205,10 @@ class SimulatedMeter:
         """Reset by a brown-out: memory is lost, the EEPROM is not."""
         self._reset_by(lambda: self._ask("brownout"))
 
+    def cut_write(self, count: int) -> None:
+        """Let a brown-out come as soon as so many more bytes have been written to the EEPROM."""
+        self._ask(f"cutwrite {count}")
+
     def hang(self) -> None:
         """Let the program run astray into an endless loop; the watchdog has to find it."""
         self._reset_by(lambda: self._ask("hang"))

@@ -10,7 +10,7 @@ from meter_host import PERIOD_US, Host, conversions
 from simulated_meter import BROWN_OUT, POWER_ON, RESET_PIN, WATCHDOG
 
 from firmware_tools.codecs import edge_meter
-from firmware_tools.codecs.edge_commands import KIND_COMMAND, Chip, frame
+from firmware_tools.codecs.edge_commands import KIND_COMMAND, Chip, calibrate, frame
 from firmware_tools.errors import InstrumentError, LineError, NoAnswerError, ReplyError
 from firmware_tools.line import Line
 from firmware_tools.power_meter.client import MeterClient
@@ -263,6 +263,21 @@ def test_one_spoiled_copy_is_mended_by_the_other_both_are_found_out(simulated, o
         found = host.client.identify()
         assert (found.shunt_uohm, found.calibrated) == (10_000, False)
         assert host.client.self_test().eeprom_ok is False
+
+
+@pytest.mark.parametrize("count", range(1, 9))  # four bytes of each copy change
+def test_a_brown_out_while_it_stores_leaves_the_old_calibration_or_the_new(simulated, count):
+    with simulated(reset_on_open=False) as meter, Host(meter) as host:
+        host.client.calibrate(8_000)
+        meter.cut_write(count)
+        before = len(meter.events("reset"))
+        host.client._open_line().write(calibrate(9_123))
+        meter.wait_for("reset", count=before + 1)
+        found = host.client.identify()
+        assert found.reset_cause == BROWN_OUT
+        assert (found.shunt_uohm, found.calibrated) == (8_000 if count < 4 else 9_123, True)
+        host.client.calibrate(9_500)
+        assert host.client.self_test().eeprom_ok
 
 
 def test_the_ina260_has_its_shunt_inside(simulated):

@@ -16,6 +16,8 @@
 enum { PORF_ = 1, EXTRF_ = 2, BORF_ = 4 };
 #define MCUSR_ 0x54
 #define TCCR1B_ 0x81
+#define EECR_ 0x3F
+#define EEPE_ 0x02
 #define EEPROM_SIZE 1024
 #define SLICE (HZ / 1000)
 
@@ -32,7 +34,8 @@ static uint64_t boot_until;   /* the boot loader runs until this cycle: no progr
 static struct {
     avr_io_write_t c;
     void *param;
-} timer_below;
+} timer_below, eeprom_below;
+static int writes_left; /* bytes that reach the EEPROM before the supply fails; 0: it does not */
 
 void event(const char *format, ...)
 {
@@ -131,6 +134,21 @@ static void timer_started(struct avr_t *mcu, avr_io_addr_t addr, uint8_t value, 
     event("clock %llu", (unsigned long long)avr->cycle); /* the meter's microseconds begin here */
 }
 
+static void eeprom_written(struct avr_t *mcu, avr_io_addr_t addr, uint8_t value, void *param)
+{
+    (void)param;
+    eeprom_below.c(mcu, addr, value, eeprom_below.param);
+    if ((value & EEPE_) && writes_left > 0 && --writes_left == 0)
+        pending_reset = BORF_;
+}
+
+static void listen(avr_io_addr_t addr, avr_io_write_t ours, avr_io_write_t *below, void **param)
+{
+    *below = avr->io[AVR_DATA_TO_IO(addr)].w.c;
+    *param = avr->io[AVR_DATA_TO_IO(addr)].w.param;
+    avr->io[AVR_DATA_TO_IO(addr)].w.c = ours;
+}
+
 /* ---- Commands on the standard input. ---- */
 
 /* Bytes between the variables and the deepest that the stack has been since power on: still as they were filled. */
@@ -157,6 +175,8 @@ static void fault(const char *name, double value)
 {
     if (!strcmp(name, "brownout"))
         pending_reset = BORF_;
+    else if (!strcmp(name, "cutwrite"))
+        writes_left = (int)value;
     else if (!strcmp(name, "reset"))
         pending_reset = EXTRF_;
     else if (!strcmp(name, "hang"))
@@ -267,7 +287,7 @@ static void run_slice(void)
         avr->cycle = until;
         line_after_reset();
     }
-    while (running && avr->cycle < until) {
+    while (running && !pending_reset && avr->cycle < until) {
         int state = avr_run(avr);
 
         if (state == cpu_Done || state == cpu_Crashed) {
@@ -360,9 +380,8 @@ int main(int argc, char **argv)
     line_init();
     load_eeprom();
     world_init();
-    timer_below.c = avr->io[AVR_DATA_TO_IO(TCCR1B_)].w.c;
-    timer_below.param = avr->io[AVR_DATA_TO_IO(TCCR1B_)].w.param;
-    avr->io[AVR_DATA_TO_IO(TCCR1B_)].w.c = timer_started;
+    listen(TCCR1B_, timer_started, &timer_below.c, &timer_below.param);
+    listen(EECR_, eeprom_written, &eeprom_below.c, &eeprom_below.param);
     line_plug();
     reset(PORF_);
     run();
