@@ -13,6 +13,7 @@ from typing import Any
 from devices.contract import Device
 from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
+from devices.meters.contract import Meter
 from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.measure.accelerated import Accelerated
@@ -23,7 +24,7 @@ from edge.measure.cpu_part import accelerated, accelerator_notes
 from edge.measure.emulated import profile_emulated
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.analyse import NotMeasured
-from edge.measure.energy.run import check_meter, measured_energy
+from edge.measure.energy.run import measured_energy, opened
 from edge.measure.energy.run import steps as energy_steps
 from edge.measure.energy.value import Energy
 from edge.measure.energy.verdict import energy_verdict
@@ -78,24 +79,32 @@ def profile(
             )
         return profile_emulated(path, device, plan, on_step=on_step or _silent)
     subject = describe(path)
-    check_meter(plan.energy)
+    with opened(plan.energy) as meter:
+        found = _found(path, subject, device, plan, meter=meter, on_step=on_step or _silent, on_wait=on_wait or _silent)
+    return proven(_measurement(found), path)
+
+
+def _found(
+    path: Path, subject: Subject, device: Device, plan: Plan, *, meter: Meter | None, on_step: OnStep, on_wait: OnStep
+) -> _Found:
+    """Find out all there is, part after part."""
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
-    session = _Session(device, plan, device.place(path), on_step or _silent)
+    session = _Session(device, plan, device.place(path), on_step)
     with AgentClient.on(device) as agent:
-        waited = cooled(agent, plan, device.kind, on_wait or _silent)
+        waited = cooled(agent, plan, device.kind, on_wait)
         before = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
         run = session.latency(agent, plan.threads)
         cores = _all_cores(plan, facts)
         both = (run,) if cores is None else (run, session.latency(agent, cores))
         view = session.kernels(agent, run)
         parts = accelerated(path, run, device, facts, plan=plan, timed=lambda model: session.alone(agent, model))
-    energy = measured_energy(device, plan, session.model, machine=facts.cpu.architecture, on_step=session.on_step)
+    energy = measured_energy(
+        device, plan, session.model, meter=meter, machine=facts.cpu.architecture, on_step=session.on_step
+    )
     loaded, note = sustained(device, plan, session.model, session.on_step)
     with AgentClient.on(device) as agent:
         after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
-    return proven(
-        _measurement(_Found(subject, facts, plan, both, view, before, after, waited, loaded, note, energy, parts)), path
-    )
+    return _Found(subject, facts, plan, both, view, before, after, waited, loaded, note, energy, parts)
 
 
 def steps(plan: Plan) -> int:

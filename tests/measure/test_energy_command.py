@@ -15,7 +15,7 @@ from devices.errors import DeviceError
 from devices.local import LocalDevice
 from edge.errors import InputError
 from edge.measure.energy.plan import EnergyPlan, Pace, check_size
-from edge.measure.energy.run import check_meter
+from edge.measure.energy.run import opened
 from edge.measure.measurement import load_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
@@ -138,7 +138,8 @@ def test_the_trigger_line_aligns_the_clocks_where_it_is_wired(model, tmp_path, r
 def test_a_meter_that_is_not_there_is_said_before_measuring(model):
     with pytest.raises(DeviceError):
         profile(model, LocalDevice(), Plan(energy=EnergyPlan("edge:/dev/no-such-port")))
-    check_meter(None)
+    with opened(None) as meter:
+        assert meter is None
 
 
 @pytest.mark.parametrize(

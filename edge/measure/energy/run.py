@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from devices.contract import Device
 from devices.errors import DeviceError
 from devices.meters.contract import Meter
+from devices.meters.errors import MeterError
 from devices.meters.recorder import Recorder
 from devices.meters.registry import find_meter
 from edge.agent.client import AgentClient
@@ -27,31 +29,41 @@ _ROUND_TRIPS = 20
 _SETTLE_S = 1.0
 
 
-def check_meter(plan: EnergyPlan | None) -> None:
-    """Open the meter and close it again: what is wrong with it is better known before minutes of measuring.
+@contextmanager
+def opened(plan: EnergyPlan | None) -> Iterator[Meter | None]:
+    """Open the plan's meter, if there is one, and keep it open: what is wrong with it is known before all measuring.
+
+    A meter that supplies the board would switch it off if it were closed in between. What goes wrong in closing it
+    says nothing of what was measured.
 
     Raises:
         MeterError: There is no such meter, or it does not answer.
         InputError: The recording would not fit into memory.
     """
-    if plan is not None:
-        with find_meter(plan.meter) as meter:
-            rate_hz = meter.info().nominal_rate_hz
-            check_size(rate_hz, Pace.for_rate(rate_hz, plan), plan)
+    if plan is None:
+        yield None
+        return
+    meter = find_meter(plan.meter).__enter__()
+    try:
+        rate_hz = meter.info().nominal_rate_hz
+        check_size(rate_hz, Pace.for_rate(rate_hz, plan), plan)
+        yield meter
+    finally:
+        with suppress(MeterError):
+            meter.__exit__(None, None, None)
 
 
 def measured_energy(
-    device: Device, plan: Plan, model: str, *, machine: str | None, on_step: OnStep
+    device: Device, plan: Plan, model: str, *, meter: Meter | None, machine: str | None, on_step: OnStep
 ) -> Energy | NotMeasured | None:
-    """Measure the energy of a model's inferences; None where no meter was named.
+    """Measure the energy of a model's inferences with an open meter; None where no meter was named.
 
     What fails is a reason in the result, since all else is measured by then.
     """
-    if plan.energy is None:
+    if plan.energy is None or meter is None:
         return None
     try:
-        with find_meter(plan.energy.meter) as meter:
-            run = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
+        run = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
     except (DeviceError, RuntimeFault) as error:
         return NotMeasured((str(error),))
     return energy_of(run)
