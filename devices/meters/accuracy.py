@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-NOMINAL_SUPPLY_V = 5.0  # offsets of a current become power at the supply of a Raspberry Pi or Coral board
+NOMINAL_SUPPLY_V = 5.0  # of a Raspberry Pi or Coral board, where the supply has not been measured
+DEFAULT_SHUNT_OHM = 0.01  # Linux' driver ina2xx, where nobody states another
 # Of the resistor on the usual breakout boards; comparing it with a hand-held multimeter proves no better one.
 SHUNT_TOLERANCE = 0.01
 
@@ -68,25 +69,33 @@ ASSUMED: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 
 
-def of_chip(chip: str, *, shunt_ohm: float | None, shunt_tolerance: float = SHUNT_TOLERANCE) -> Accuracy:
+def of_chip(
+    chip: str, *, shunt_ohm: float | None, shunt_tolerance: float = SHUNT_TOLERANCE, is_calibrated: bool = True,
+    supply_v: float | None = None,
+) -> Accuracy:  # fmt: skip
     """Return the accuracy of a current sensor of Texas Instruments with its shunt.
 
     Args:
         chip: As Linux names it, such as ina226; for one that is not in CHIPS the figures are assumed.
-        shunt_ohm: Resistance of the shunt; None where the sensor has it inside.
+        shunt_ohm: Resistance of the shunt; None where the sensor has it inside, or where nobody states it.
         shunt_tolerance: Limit of its relative error.
+        is_calibrated: Somebody has stated that resistance; otherwise the source says that it is assumed.
+        supply_v: Measured supply, at which an offset of the current becomes power.
     """
     known = CHIPS.get(chip)
     if known is None:
         return assumed("hwmon")
     tolerance = 0.0 if known.current_offset_a is not None else shunt_tolerance
-    gains = (known.current_gain, known.bus_gain, tolerance, known.bus_offset_v / NOMINAL_SUPPLY_V)
-    offset_a = known.current_offset_a
+    at_v = supply_v or NOMINAL_SUPPLY_V
+    gains = (known.current_gain, known.bus_gain, tolerance, known.bus_offset_v / at_v)
+    offset_a, shunt = known.current_offset_a, ""
     if offset_a is None:
-        offset_a = known.shunt_offset_v / (shunt_ohm or 0.1)
-    shunt = f", shunt within {tolerance:.2%}" if tolerance else ""
-    source = f"{chip.upper()} limits at 25 C ({known.source}){shunt}, offset at {NOMINAL_SUPPLY_V:g} V"
-    return Accuracy(math.hypot(*gains) / math.sqrt(3), offset_a * NOMINAL_SUPPLY_V / math.sqrt(3), source)
+        ohm = shunt_ohm or DEFAULT_SHUNT_OHM
+        offset_a = known.shunt_offset_v / ohm
+        is_stated = is_calibrated and shunt_ohm is not None
+        shunt = f", shunt {'' if is_stated else f'NOT calibrated, assumed {1000 * ohm:g} mOhm '}within {tolerance:.2%}"
+    source = f"{chip.upper()} limits at 25 C ({known.source}){shunt}, offset at {at_v:.3g} V"
+    return Accuracy(math.hypot(*gains) / math.sqrt(3), offset_a * at_v / math.sqrt(3), source)
 
 
 def assumed(kind: str, *, accuracy: float | None = None) -> Accuracy:

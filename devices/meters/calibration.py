@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from devices.meters.accuracy import CHIPS
 from devices.meters.edge_meter import LEAST_SHUNT_OHM, MOST_SHUNT_OHM, EdgeMeter
 from devices.meters.errors import MeterAnswerError, MeterSettingError, UnknownMeterError
 from devices.meters.recorder import gather
@@ -14,7 +15,8 @@ from devices.meters.registry import find_meter
 from firmware_tools.codecs.edge_commands import Chip
 from firmware_tools.trace import Trace
 
-LEAST_REFERENCE_A = 0.01
+MOST_REFERENCE_A = 100.0
+OFFSETS = 200  # a reference is so many times what the chip's own offset may look like: 0.5 % in the shunt at most
 MOST_CHANGE = 0.25  # resistors and solder are not off by more; a larger one is a mistake in what was compared
 STEADY_WITHIN = 0.02  # standard deviation of the current, relative
 
@@ -53,10 +55,8 @@ def calibrate(
         raise MeterSettingError("a calibration takes the shunt's resistance, or a reference current")
     if shunt_ohm is not None:
         _check_shunt(shunt_ohm)
-    if reference_a is not None and not LEAST_REFERENCE_A <= reference_a <= 100:
-        raise MeterSettingError(
-            f"a reference of {reference_a:g} A is no use", hint=f"between {LEAST_REFERENCE_A:g} and 100 A"
-        )
+    if reference_a is not None and not 0 < reference_a <= MOST_REFERENCE_A:
+        raise MeterSettingError(f"a reference of {reference_a:g} A is no use", hint=f"at most {MOST_REFERENCE_A:g} A")
     meter = find_meter(name)
     if not isinstance(meter, EdgeMeter):
         raise UnknownMeterError(f"{name} cannot be calibrated", hint="only our own meter can (kind edge)")
@@ -67,11 +67,25 @@ def calibrate(
         if reference_a is None:
             assert shunt_ohm is not None
             return Calibration(name, before, meter.calibrate_shunt(shunt_ohm))
+        _check_reference(reference_a, least_reference_a(meter.identity().chip, before))
         measured_a = _current(meter, seconds)
         _check_change(measured_a, reference_a)
         wanted = before * measured_a / reference_a
         _check_shunt(wanted)
         return Calibration(name, before, meter.calibrate_shunt(wanted), measured_a, reference_a)
+
+
+def least_reference_a(chip: Chip, shunt_ohm: float) -> float:
+    """Return the least current that a shunt can be calibrated with."""
+    return OFFSETS * CHIPS[chip.name.lower()].shunt_offset_v / shunt_ohm
+
+
+def _check_reference(reference_a: float, least_a: float) -> None:
+    if reference_a < 0.99 * least_a:  # the hint rounds
+        raise MeterSettingError(
+            f"a reference of {reference_a:g} A is no use: the chip's own offset would spoil it",
+            hint=f"let at least {least_a:.3g} A flow, or give --shunt-ohm",
+        )
 
 
 def _check_shunt(ohm: float) -> None:

@@ -99,7 +99,7 @@ class EdgeMeter(StreamedMeter):
         has_shunt = identity.chip != Chip.INA260
         accuracy = of_chip(
             identity.chip.name.lower(), shunt_ohm=identity.shunt_uohm / 1e6 if has_shunt else None,
-            shunt_tolerance=tolerance,
+            shunt_tolerance=tolerance, is_calibrated=identity.calibrated,
         )  # fmt: skip
         version = ".".join(map(str, identity.firmware))
         settings = {

@@ -61,12 +61,13 @@ class HwmonMeter(PolledMeter):
         shunt_uohm = _number(folder / "shunt_resistor")
         self._new_s = max(interval_ms / 1000, _FASTEST_S) if interval_ms else _CONVERSION_S
         self._poll_s = max(self._new_s / 2, _FASTEST_S)
-        self._ask()
+        supply_v = self._ask()[2]
         acknowledged = {"interval_ms": interval_ms, "shunt_uohm": shunt_uohm,
                         "shunt_tolerance": self._settings["shunt_tolerance"]}  # fmt: skip
         accuracy = of_chip(
-            chip, shunt_ohm=shunt_uohm / 1e6 if shunt_uohm else None, shunt_tolerance=self._settings["shunt_tolerance"]
-        )
+            chip, shunt_ohm=shunt_uohm / 1e6 if shunt_uohm else None, shunt_tolerance=self._settings["shunt_tolerance"],
+            supply_v=supply_v if supply_v > 0 else None,
+        )  # fmt: skip
         return MeterInfo(
             "hwmon", self.name, f"{chip} ({folder.name})", acknowledged, 1 / self._new_s,
             accuracy.gain_uncertainty, accuracy.offset_uncertainty_w, accuracy.accuracy_source,

@@ -34,6 +34,7 @@ def test_read_record_and_calibrate(simulated, tmp_path):
         name = f"edge:{board.port}"
         done = edge("record", name, "--seconds", "1.2", "--out", out)
         assert done.returncode == 0, done.stderr
+        assert "shunt NOT calibrated, assumed 10 mOhm" in done.stdout
         trace = load_recording(out).trace
         begin_s, end_s = trace.time_s[0], trace.time_s[-1]
         true_j = board.true_energy_j(begin_s, end_s, on="meter")
@@ -46,12 +47,16 @@ def test_read_record_and_calibrate(simulated, tmp_path):
         assert (stored["before_ohm"], stored["stored_ohm"]) == (0.01, 0.0105)
         told = json.loads(edge("read", name, "--seconds", "0.3", "--json").stdout)
         assert told["meter"]["settings"]["calibrated"]
+        assert "NOT calibrated" not in told["meter"]["accuracy_source"]
         assert told["power"]["mean_w"] == pytest.approx(2.5 * 0.01 / 0.0105, rel=1e-3)
 
         back = json.loads(edge("calibrate", name, "--reference-amps", "0.5", "--seconds", "1", "--json").stdout)
         assert back["measured_a"] == pytest.approx(0.5 * 0.01 / 0.0105, rel=1e-3)
         assert back["stored_ohm"] == pytest.approx(0.01, rel=1e-3)
 
+        small = edge("calibrate", name, "--reference-amps", "0.19", "--seconds", "1")
+        assert small.returncode == 3
+        assert "at least 0.2 A" in small.stderr
         absurd = edge("calibrate", name, "--reference-amps", "3", "--seconds", "1")
         assert absurd.returncode == 3
         assert "too much" in absurd.stderr

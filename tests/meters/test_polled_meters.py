@@ -13,6 +13,7 @@ import pytest
 
 from devices.local import LocalDevice
 from devices.meters.accuracy import assumed, of_chip
+from devices.meters.calibration import least_reference_a
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import (
     EndOfReplayError,
@@ -31,6 +32,7 @@ from devices.meters.rates import rates
 from devices.meters.recorder import gather
 from devices.meters.recording import Recording, save_recording
 from devices.meters.replay import ReplayMeter
+from firmware_tools.codecs.edge_commands import Chip
 from firmware_tools.trace import Trace
 
 
@@ -151,6 +153,28 @@ def test_a_meter_that_was_not_started_says_so(hwmon_root):
         meter.read(0.1)
     with pytest.raises(MeterError, match="not open"):
         HwmonMeter("ina", "hwmon3", {}, root=hwmon_root).info()
+
+
+def test_a_shunt_that_nobody_stated_is_called_so():
+    told = of_chip("ina226", shunt_ohm=0.01, is_calibrated=False).accuracy_source
+    assert "shunt NOT calibrated, assumed 10 mOhm" in told
+    unstated = of_chip("ina226", shunt_ohm=None)  # Linux' driver assumes 10 mOhm as well
+    assert unstated.offset_uncertainty_w == pytest.approx(of_chip("ina226", shunt_ohm=0.01).offset_uncertainty_w)
+    assert "NOT calibrated" in unstated.accuracy_source
+    assert "NOT" not in of_chip("ina226", shunt_ohm=0.01).accuracy_source
+
+
+def test_the_least_reference_keeps_the_offset_of_the_chip_small():
+    assert least_reference_a(Chip.INA226, 0.01) == pytest.approx(0.2)
+    assert least_reference_a(Chip.INA219, 0.1) == pytest.approx(0.4)
+
+
+def test_an_offset_is_power_at_the_measured_supply(hwmon_root):
+    (hwmon_root / "hwmon3" / "in1_input").write_text("12000\n")
+    with HwmonMeter("bench", "hwmon3", {}, root=hwmon_root) as meter:
+        info = meter.info()
+    assert info.offset_uncertainty_w == pytest.approx(10e-6 / 0.01 * 12 / 3**0.5)
+    assert "offset at 12 V" in info.accuracy_source
 
 
 def test_accuracy_follows_from_the_data_sheet():
