@@ -23,6 +23,7 @@ from converters.quiet import quiet
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.signature import with_signature
+from converters.sparse.padding import spell_out_padding
 from converters.sparse.storing import encode_blocks, store_int8
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
@@ -63,7 +64,8 @@ class Lowering:
             return for_edgetpu(signed)
         if not recipe.sparse:
             return signed
-        return store_int8(signed) if recipe.weights == "int8" else encode_blocks(signed)
+        explicit = spell_out_padding(signed)
+        return store_int8(explicit) if recipe.weights == "int8" else encode_blocks(explicit)
 
     @cached_property
     def float_model(self) -> bytes:

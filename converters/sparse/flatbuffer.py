@@ -13,7 +13,7 @@ from converters.sparse.quantizing import Int8Rows
 
 Table = Any  # an object of the schema's unpacked classes
 _IDENTIFIER = b"TFL3"
-_TYPES = {"int8": "INT8", "float16": "FLOAT16", "float32": "FLOAT32"}
+_TYPES = {"int8": "INT8", "float16": "FLOAT16", "float32": "FLOAT32", "int32": "INT32"}
 _NOTHING = 0  # by convention the first buffer is empty
 
 
@@ -27,6 +27,7 @@ class Unpacked:
         self._zeros: dict[int, int] = {}
         self._before: list[Table] = []
         self._behind: dict[int, list[Table]] = {}
+        self._ahead: dict[int, list[Table]] = {}
 
     def set_values(self, tensor: int, values: NDArray[Any]) -> None:
         """Make a tensor a constant of these values and their type; its buffer is new, the old one may be shared."""
@@ -80,15 +81,36 @@ class Unpacked:
         operator.inputs, operator.outputs = np.array([source], np.int32), np.array([target], np.int32)
         (self._before if behind is None else self._behind.setdefault(behind, [])).append(operator)
 
+    def pad_before(self, operator: int, source: int, paddings: NDArray[np.int32]) -> None:
+        """Let a convolution that pads by itself (SAME) read its input through a PAD by `paddings`, of shape (4, 2)."""
+        schema, options = generated(), self._graph.operators[operator].builtinOptions
+        constant = self.add_like(source, suffix="_paddings", dtype="int32")
+        self._graph.tensors[constant].shape = np.array(paddings.shape, np.int32)
+        self.set_values(constant, paddings)
+        padded = self.add_like(source, suffix="_padded", dtype="float32")
+        shape = np.array(self._graph.tensors[source].shape, np.int32) + paddings.sum(axis=1)
+        self._graph.tensors[padded].shape = shape.astype(np.int32)
+        pad = schema.OperatorT()
+        pad.opcodeIndex = self._code("PAD", 1)
+        pad.inputs, pad.outputs = np.array([source, constant], np.int32), np.array([padded], np.int32)
+        pad.builtinOptionsType, pad.builtinOptions = schema.BuiltinOptions.PadOptions, schema.PadOptionsT()
+        self._ahead[operator] = [pad]
+        options.padding = schema.Padding.VALID
+        self.set_input(operator, 0, padded)
+
     def packed(self) -> bytes:
         """Return the changed file; called once."""
         import flatbuffers
 
         self._graph.operators = [
             *self._before,
-            *(each for place, old in enumerate(self._graph.operators) for each in (old, *self._behind.get(place, ()))),
+            *(
+                each
+                for place, old in enumerate(self._graph.operators)
+                for each in (*self._ahead.get(place, ()), old, *self._behind.get(place, ()))
+            ),
         ]
-        self._before, self._behind = [], {}
+        self._before, self._behind, self._ahead = [], {}, {}
         self._empty_unused_buffers()
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(self._file.Pack(builder), _IDENTIFIER)
