@@ -3,7 +3,8 @@
     python tests/evidence cifar10/ [--epochs 10] [--alpha 0.35] [--image-size 48] [--out out/evidence]
 
 DATA is a folder with train/ and test/, or the .tar.gz of one. Everything is done by the commands that users have; a run
-that was stopped goes on where it was (about an hour on two cores). The table goes to stdout, what it was made from to OUT/evidence.json.
+that was stopped goes on where it was (about an hour on two cores). The table goes to stdout, what it was made from to
+OUT/evidence.json.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ def main() -> None:
     dense = _trained("mobilenet_v2", data, options, "dense", [
         "--padding", "symmetric", "--alpha", options.alpha, "--image-size", options.image_size,
     ])  # fmt: skip
-    sparse = _trained(dense["file"], data, options, "sparse", [
+    sparse = _trained(dense["file"], data, options, "pruned", [
         "--sparsity", options.sparsity, "--block", options.block, "--distill", dense["file"], "--lr", 1e-3,
     ])  # fmt: skip
     artifacts = [
         *_converted(dense["file"], DENSE_RECIPES, data, options.out),
         *_converted(sparse["file"], SPARSE_RECIPES, data, options.out),
     ]
-    measured = {board: _profiled(artifacts, board) for board in BOARDS}
+    measured = _profiled(artifacts)
     rows = [_row(Path(file), dense, sparse, measured) for file in artifacts]
     told = {"options": {name: str(value) for name, value in vars(options).items()}, "dense": dense, "sparse": sparse,
             "rows": rows, "measurements": measured}  # fmt: skip
@@ -84,9 +85,9 @@ def _converted(model: str, recipes: str, data: Path, out: Path) -> list[str]:
     return [str(out / f"{Path(model).stem}-{recipe}.tflite") for recipe in recipes.split(",")]
 
 
-def _profiled(files: list[str], board: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _edge("profile", *files, "--on", board, "--quick")
-    return found
+def _profiled(files: list[str]) -> dict[str, list[dict[str, Any]]]:
+    found = _edge("profile", *files, "--on", ",".join(BOARDS), "--quick", "--strict")
+    return {board: [each for each in found if each["device"]["name"] == board] for board in BOARDS}
 
 
 def _edge(*arguments: Any) -> Any:
@@ -95,7 +96,7 @@ def _edge(*arguments: Any) -> Any:
 
 
 def _row(file: Path, dense: dict[str, Any], sparse: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
-    trained = sparse if file.stem.startswith("sparse") else dense
+    trained = sparse if file.stem.startswith("pruned") else dense
     sidecar = json.loads(file.with_suffix(".json").read_text())
     on = {board: next(each for each in found if Path(each["artifact"]["path"]).name == file.name)
           for board, found in measured.items()}  # fmt: skip
@@ -112,26 +113,27 @@ def _row(file: Path, dense: dict[str, Any], sparse: dict[str, Any], measured: di
 def _table(
     rows: list[dict[str, Any]], dense: dict[str, Any], sparse: dict[str, Any], options: argparse.Namespace
 ) -> list[str]:
-    said = (f"MobileNetV2 {options.alpha:g} at {options.image_size} px, {options.epochs} epochs dense, then "
-            f"{options.epochs} with pruning to {sparse['pruning']['sparsity']:.1%} in blocks of {options.block}, "
-            f"taught by the dense model. Accuracy: {dense['metrics']['test']['measured_on']}.")  # fmt: skip
-    head = ["variant", "accuracy in Keras", "accuracy of the file", "size, kB",
-            *(f"instructions on {board}, million" for board in BOARDS),
-            *(f"sparse kernels on {board}" for board in BOARDS)]  # fmt: skip
+    pictures = dense["metrics"]["test"]["of"]
+    share, epochs = sparse["pruning"]["sparsity"], options.epochs
+    said = (f"MobileNetV2 {options.alpha:g} at {options.image_size} px on CIFAR-10: {epochs} epochs dense, then {epochs} "
+            f"more with pruning to {share:.1%} of the 1x1 weights in blocks of {options.block}, taught by the dense model. "
+            f"Accuracy in Keras is on the {pictures:,} test pictures, that of the files on 1,000 of them.")  # fmt: skip
+    head = ["variant", "accuracy, Keras", "file", "kB", *(f"{board}, M instructions" for board in BOARDS),
+            "sparse kernels"]  # fmt: skip
     return [said, "", _line(head), _line(["---"] * len(head)), *(_line(_cells(row)) for row in rows)]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     counts = [row["instructions"][board] for board in BOARDS]
-    kernels = [row["sparse_kernels"][board] for board in BOARDS]
+    kernels = {"-" if found is None else f"{found['ran']} of {found['of']}" for found in row["sparse_kernels"].values()}
     own = (row["parity"] or {}).get("accuracy")
     return [
-        row["file"],
+        row["file"].removesuffix(".tflite"),
         f"{row['keras_accuracy']:.2%}",
-        "-" if own is None else f"{own['correct']} of {own['of']} (Keras {own['reference_correct']})",
+        "-" if own is None else f"{own['correct'] / own['of']:.1%}",
         f"{row['bytes'] / 1000:.0f}",
-        *("-" if count is None else f"{count['per_inference'] / 1e6:.1f}" for count in counts),
-        *("-" if found is None else f"{found['ran']} of {found['of']}" for found in kernels),
+        *("-" if count is None else f"{count['per_inference'] / 1e6:.2f}" for count in counts),
+        " / ".join(sorted(kernels)),
     ]
 
 
