@@ -64,7 +64,11 @@ class MeterAnswerError(MeterError):
 
 
 class EndOfReplayError(MeterError):
-    """A replayed recording has no more samples."""
+    """A replayed recording has no more samples; `incomplete` is why it ended before it should, or None."""
+
+    def __init__(self, message: str, *, incomplete: str | None = None) -> None:
+        super().__init__(message)
+        self.incomplete = incomplete
 
 
 class RecordingWriteError(MeterError):

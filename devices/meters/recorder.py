@@ -31,10 +31,13 @@ OnTrace = Callable[[Trace, float], None]  # samples, the host's monotonic time b
 def gather(
     meter: Meter, on_trace: OnTrace, *, seconds: float = math.inf, stopped: Callable[[], bool] | None = None,
     silence_s: float = SILENCE_S,
-) -> None:  # fmt: skip
+) -> str | None:  # fmt: skip
     """Start an open meter, hand over what it reads until the time is over, and stop it.
 
     A replay ends at its own end.
+
+    Returns:
+        Why the samples end before they should, where a replayed recording was incomplete; otherwise None.
 
     Raises:
         MeterSilentError: No sample came for `silence_s`.
@@ -42,11 +45,13 @@ def gather(
     """
     meter.start()
     until, heard_s = time.monotonic() + seconds, time.monotonic()
+    incomplete: str | None = None
     try:
         while (left := until - time.monotonic()) > 0 and not (stopped and stopped()):
             try:
                 trace = meter.read(min(_READ_S, left))
-            except EndOfReplayError:
+            except EndOfReplayError as end:
+                incomplete = end.incomplete
                 break
             arrived_s = time.monotonic()
             if len(trace):
@@ -61,6 +66,7 @@ def gather(
         _stop_after_error(meter)
         raise
     meter.stop()
+    return incomplete
 
 
 class Recorder:
@@ -87,6 +93,7 @@ class Recorder:
         self._stop = threading.Event()
         self._first = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"meter {meter.name}", daemon=True)
+        self._incomplete: str | None = None
         self.error: Exception | None = None
 
     def __enter__(self) -> Recorder:
@@ -126,16 +133,17 @@ class Recorder:
         """Return what has been read so far; all of it once stopped."""
         with self._lock:
             parts, arrivals = list(self._parts), np.array(self._arrivals, np.float64).reshape(-1, 2)
-        incomplete = str(self.error) if self.error is not None else None
+        incomplete = str(self.error) if self.error is not None else self._incomplete
         return Recording(self._meter.info(), Trace.joined(parts), arrivals, self._created, self._notes, incomplete)
 
     def _run(self) -> None:
         try:
             if self._writer is None:
-                gather(self._meter, self._take, stopped=self._stop.is_set)
+                self._incomplete = gather(self._meter, self._take, stopped=self._stop.is_set)
             else:
-                with self._writer:
-                    gather(self._meter, self._take, stopped=self._stop.is_set)
+                with self._writer as writer:
+                    self._incomplete = gather(self._meter, self._take, stopped=self._stop.is_set)
+                    writer.incomplete = self._incomplete
         except DeviceError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001  (a thread has nobody above it: `error` carries it)

@@ -77,7 +77,7 @@ class ReplayMeter:
             raise MeterError(f"{self._name} was not started")
         trace = self._played().trace
         if self._at >= len(trace):
-            raise EndOfReplayError(f"{self._path} is at its end")
+            raise EndOfReplayError(f"{self._path} is at its end", incomplete=self._played().incomplete)
         end = min(self._at + int(self._settings["piece"]), len(trace))
         if self._settings["realtime"]:
             due_s = self._begin_s + float(trace.time_s[self._at] - trace.time_s[0])

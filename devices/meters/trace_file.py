@@ -53,14 +53,14 @@ class TraceWriter:
     Args:
         path: A new file, unless `replace`.
         notes: JSON values that are kept with the recording.
-        incomplete: Why the recording ends before it should.
+        incomplete: Why the recording ends before it should; may be set until it is left.
     """
 
     def __init__(
         self, path: Path, info: MeterInfo, *, notes: Mapping[str, Any] | None = None, created: str | None = None,
         incomplete: str | None = None, replace: bool = False,
     ) -> None:  # fmt: skip
-        self._incomplete = incomplete
+        self.incomplete = incomplete
         self._path, self._info, self._replace = path, info, replace
         self._notes, self._created = dict(notes or {}), created or now()
         self._file: int | None = None
@@ -105,7 +105,7 @@ class TraceWriter:
                 self.flush()
                 failed = (str(error) or kind.__name__) if kind else None
                 totals = {"samples": self._samples, "lost": self._lost, "damaged": self._damaged,
-                          "incomplete": self._incomplete or failed}  # fmt: skip
+                          "incomplete": self.incomplete or failed}  # fmt: skip
                 self._write(_framed(DONE, _json(totals)))
                 with contextlib.suppress(OSError):  # not every file system has it
                     os.fsync(self._file)

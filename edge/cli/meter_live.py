@@ -44,15 +44,16 @@ def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
     running, info = Running(), meter.info()
     if not as_json:
         say("\n".join(about(info)))
+    incomplete: str | None = None
     shown = _drawn(running, info, seconds) if sys.stdout.isatty() and not as_json else _lines(running, info)
     try:
         with until_interrupted() as interrupted, shown as show:
-            gather(meter, show, seconds=seconds, stopped=interrupted)
+            incomplete = gather(meter, show, seconds=seconds, stopped=interrupted)
     except DeviceError:
         say("reading ended early; until then:")
         raise
     finally:
-        _show_result(running, info, as_json=as_json)
+        _show_result(running, info, incomplete, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -130,9 +131,10 @@ def _draw(live: Live, picture: list[str], running: Running, info: MeterInfo) -> 
     live.update(text, refresh=True)
 
 
-def _show_result(running: Running, info: MeterInfo, *, as_json: bool) -> None:
+def _show_result(running: Running, info: MeterInfo, incomplete: str | None, *, as_json: bool) -> None:
     powers, rates = running.powers(), running.rates(info)
     if as_json:
-        print_json({"meter": info_to_json(info), "power": powers.to_json(), "rates": rates.to_json()})
+        print_json({"meter": info_to_json(info), "power": powers.to_json(), "rates": rates.to_json(),
+                    "incomplete": incomplete})  # fmt: skip
         return
-    click.echo("\n".join(result_lines(powers, rates)))
+    click.echo("\n".join(result_lines(powers, rates, incomplete)))

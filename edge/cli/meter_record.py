@@ -41,8 +41,8 @@ class Recorded:
 
     def text(self) -> str:
         """Return it for people."""
-        ends = [f"INCOMPLETE: {self.incomplete}"] if self.incomplete else []
-        return "\n".join([*about(self.info), *result_lines(self.powers, self.rates), *ends, f"recorded in {self.path}"])
+        result = result_lines(self.powers, self.rates, self.incomplete)
+        return "\n".join([*about(self.info), *result, f"recorded in {self.path}"])
 
 
 def record_to(
@@ -72,19 +72,37 @@ def record_to(
                     on_second(f"{watts(running.powers().mean_w)}, {counts(running.rates(info))}")
 
             try:
-                gather(meter, take, seconds=seconds, stopped=stopped)
+                writer.incomplete = gather(meter, take, seconds=seconds, stopped=stopped)
             except RecordingWriteError:  # says itself what the file has
                 raise
             except DeviceError:
                 say(f"the {running.rates(info).samples} samples that came before are in {path}")
                 raise
-    return Recorded(path, info, running.powers(), running.rates(info))
+    return Recorded(path, info, running.powers(), running.rates(info), writer.incomplete)
+
+
+def check_outputs(path: Path, *others: Path | None) -> None:
+    """Refuse outputs of which one would replace the recording, or another output.
+
+    Raises:
+        RecordingWriteError: Two paths lead to the same file.
+    """
+    taken = {path.resolve()}
+    for other in others:
+        if other is None:
+            continue
+        if other.resolve() in taken:
+            raise RecordingWriteError(
+                f"{other} would be written over itself", hint="give the recording and each output another name"
+            )
+        taken.add(other.resolve())
 
 
 def export(path: Path, csv_file: Path | None, npz_file: Path | None) -> None:
     """Write a recording as CSV and as .npz, where asked for."""
     if csv_file is None and npz_file is None:
         return
+    check_outputs(path, csv_file, npz_file)
     recording = load_recording(path)
     if csv_file is not None:
         save_csv(csv_file, recording)

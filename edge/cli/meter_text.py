@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from devices.meters.registry import Kind, settings_of
+from edge.measure.text import one_line
 
 if TYPE_CHECKING:
     from devices.meters.contract import MeterInfo
@@ -41,18 +42,20 @@ def about(info: MeterInfo) -> list[str]:
     label = "ESTIMATE, not a measurement at the supply; " if info.is_estimate else ""
     nominal = f", {hertz(info.nominal_rate_hz)} nominal" if info.nominal_rate_hz else ""
     return [
-        f"{info.name}: {info.identity}{nominal}",
+        f"{one_line(info.name)}: {one_line(info.identity)}{nominal}",
         f"{label}standard uncertainty {info.gain_uncertainty:.2%} and {watts(info.offset_uncertainty_w)} "
-        f"({info.accuracy_source})",
+        f"({one_line(info.accuracy_source)})",
     ]
 
 
-def result_lines(powers: Powers, rates: Rates) -> list[str]:
-    """Return lines with the result of reading for a while."""
+def result_lines(powers: Powers, rates: Rates, incomplete: str | None = None) -> list[str]:
+    """Return lines with the result of reading for a while; `incomplete` says why the samples end too early."""
+    ends = [f"INCOMPLETE: {one_line(incomplete)}"] if incomplete else []
     return [
         f"mean {watts(powers.mean_w)}, peak {watts(powers.peak_w)}, least {watts(powers.least_w)} "
         f"over {rates.duration_s:.4g} s",
         f"{counts(rates)}; {hertz(rates.delivered_hz)} delivered, {hertz(rates.effective_hz)} effective",
+        *ends,
     ]
 
 

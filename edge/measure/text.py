@@ -58,7 +58,7 @@ def function(name: str) -> str:
 
 def one_line(text: str) -> str:
     """Return a text without line breaks and control characters: names come from files and may hold anything."""
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip() or "unnamed"
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip() or "unnamed"
 
 
 def numbered(labels: Sequence[str]) -> list[str]:
