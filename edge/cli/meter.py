@@ -24,6 +24,18 @@ def _settings(context: click.Context, option: click.Parameter, given: tuple[str,
     return {name: value for name, _, value in pairs}
 
 
+def _finite(context: click.Context, option: click.Parameter, given: float | None) -> float:
+    if given is None:
+        return math.inf
+    if not math.isfinite(given):
+        raise click.BadParameter(f"{given} is no length of time")
+    return given
+
+
+_seconds_option: Callable[[F], F] = click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), metavar="S", callback=_finite,
+    help="How long.  [default: until Ctrl-C]",
+)  # fmt: skip
 _set_option: Callable[[F], F] = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", callback=_settings,
     help="A setting of the meter, see `edge meter kinds` (repeatable).",
@@ -75,13 +87,7 @@ def kinds(as_json: bool) -> None:
 
 @command.command()
 @click.argument("meter", metavar="METER")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=math.inf,
-    metavar="S",
-    help="How long.  [default: until Ctrl-C]",
-)
+@_seconds_option
 @_set_option
 @json_option
 def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) -> None:
@@ -99,13 +105,7 @@ def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) ->
 @command.command()
 @click.argument("meter", metavar="METER")
 @click.option("--out", type=_FILE, required=True, help="The recording, an .edgetrace file.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=math.inf,
-    metavar="S",
-    help="How long.  [default: until Ctrl-C]",
-)
+@_seconds_option
 @_csv_option
 @_npz_option
 @click.option("--force", is_flag=True, help="Replace an existing recording.")
@@ -128,8 +128,9 @@ def record(
     """
     from devices.meters.registry import find_meter
     from edge.cli.meter_live import until_interrupted
-    from edge.cli.meter_record import export, record_to
+    from edge.cli.meter_record import check_outputs, export, record_to
 
+    check_outputs(out, csv_file, npz_file)
     total = None if math.isinf(seconds) else math.ceil(seconds)
     with progress("recording", total) as advance, until_interrupted() as interrupted:
         result = record_to(
@@ -164,7 +165,7 @@ def export_recording(recording: Path, csv_file: Path | None, npz_file: Path | No
 @click.argument("meter", metavar="METER")
 @click.option("--shunt-ohm", type=float, help="Resistance of its shunt.")
 @click.option("--reference-amps", type=float, help="Current that flows now, measured with another instrument.")
-@click.option("--seconds", type=click.FloatRange(1, 60), default=5.0, show_default=True,
+@click.option("--seconds", type=click.FloatRange(1, 60), default=5.0, show_default=True, callback=_finite,
               help="How long the current is compared.")  # fmt: skip
 @json_option
 def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None, seconds: float, as_json: bool) -> None:
@@ -184,4 +185,4 @@ def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None,
     if done.measured_a is not None:
         click.echo(f"the meter showed {done.measured_a:.5g} A, the reference {done.reference_a:.5g} A")
     click.echo(f"shunt: {done.before_ohm:.6g} ohm before, {done.stored_ohm:.6g} ohm stored in {done.meter}")
-    say("results still say that it is within 1 %; where you know better, --set shunt_tolerance=0.002")
+    say("results still say that it is within 1 %; where you know better, shunt_tolerance = 0.002 in meters.toml")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ import pytest
 from meter_peers import CsvPeer, Ppk2Peer
 
 from devices.meters.contract import MeterInfo
+from devices.meters.recorder import Recorder
 from devices.meters.recording import Recording, load_recording, save_recording
+from devices.meters.registry import find_meter
 from firmware_tools.trace import Trace
 
 EDGE = [str(Path(sys.executable).with_name("edge")), "meter"]
@@ -139,6 +142,45 @@ def test_record_until_the_time_is_over(recorded, tmp_path):
     assert edge("record", f"replay:{path}", "--out", out, "--force").returncode == 0
 
 
+def test_a_recording_that_was_cut_stays_so_when_it_is_replayed(recorded, tmp_path):
+    path, _ = recorded
+    cut, again = tmp_path / "cut.edgetrace", tmp_path / "again.edgetrace"
+    save_recording(cut, replace(load_recording(path), incomplete="the meter was unplugged"))
+    assert "INCOMPLETE: the meter was unplugged" in edge("read", f"replay:{cut}").stdout
+    told = json.loads(edge("record", f"replay:{cut}", "--out", again, "--json").stdout)
+    assert told["incomplete"] == "the meter was unplugged"
+    assert load_recording(again).incomplete == "the meter was unplugged"
+    with find_meter(f"replay:{cut}") as meter:
+        recorder = Recorder(meter, path=tmp_path / "third.edgetrace")
+        with recorder:
+            recorder._thread.join(DEADLINE_S)
+        assert recorder.recording().incomplete == "the meter was unplugged"
+    assert load_recording(tmp_path / "third.edgetrace").incomplete == "the meter was unplugged"
+
+
+def test_an_export_never_replaces_the_recording(recorded, tmp_path):
+    path, _ = recorded
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for arguments in (("--csv", path), ("--npz", tmp_path / "link"), ("--csv", "x", "--npz", "x")):
+        done = edge("export", path, *arguments)
+        assert done.returncode == 13
+        assert "over itself" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_control_characters_of_a_recording_never_reach_the_terminal(recorded):
+    path, _ = recorded
+    hostile = load_recording(path)
+    info = replace(hostile.info, name="a\rb", identity="x\x1b[2Jfake\nmean 9 W", accuracy_source="\x9b31m\x07")
+    save_recording(path, replace(hostile, info=info, incomplete="\x1b]0;pwn\x07"))
+    for arguments in (("export", path), ("read", f"replay:{path}")):
+        done = edge(*arguments)
+        assert done.returncode == 0
+        assert not set("\x1b\x07\x9b\r") & set(done.stdout + done.stderr)
+        assert not any(line.startswith("mean 9 W") for line in (done.stdout + done.stderr).splitlines())
+
+
 @contextlib.contextmanager
 def running(*arguments):
     """A process that is gone in the end."""
@@ -248,6 +290,10 @@ def test_record_on_a_full_disk(recorded):
         (("calibrate", "edge:/dev/null", "--shunt-ohm", "nan"), 3, "absurd"),
         (("calibrate", "edge:/dev/null", "--reference-amps", "0"), 3, "no use"),
         (("export", "/dev/null"), 3, "no file"),
+        (("read", "ppk2:/dev/null", "--seconds", "nan"), 2, "no length of time"),
+        (("record", "ppk2:/dev/null", "--out", "a", "--seconds", "inf"), 2, "no length of time"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "0.1", "--seconds", "nan"), 2, "no length of time"),
+        (("record", "ppk2:/dev/null", "--out", "a", "--csv", "./a"), 13, "written over itself"),
         (("reed", "x"), 2, "Did you mean read"),
     ],
 )
