@@ -35,6 +35,7 @@ class ClockEvidence:
     after: tuple[RoundTrip, ...]
     meter_has_clock: bool
     has_trigger: bool
+    most_drift: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ class Aligned:
 
 def align(evidence: ClockEvidence) -> Aligned:
     """Try all three ways."""
-    meter = clock_of_meter(evidence.arrivals) if evidence.meter_has_clock else clock_of_host(evidence.power.step_s)
+    meter = (
+        clock_of_meter(evidence.arrivals, evidence.most_drift)
+        if evidence.meter_has_clock
+        else clock_of_host(evidence.power.step_s)
+    )
     schedule, rates = evidence.schedule, _rates(evidence.schedule, meter)
     tried: list[Alignment | Refused] = []
     lag_s = evidence.power.lag_s

@@ -22,6 +22,9 @@ _SHORTEST_S = 5.0
 # The least delay from the last sample of a frame to its arrival: the frame's own time on the wire (3 ms for 16 samples
 # at 500000 baud) and the USB bridge's latency timer. Somewhere from 0 to 8 ms: an assumption, rectangular.
 _LEAST_DELAY_S = 0.008
+# How far the clock of a meter may be from the board's: a ceramic resonator's 0.5 % and its temperature, a quartz'
+# 100 ppm with much to spare. Beyond that, samples are missing, or the arrivals are not those of live samples.
+_MOST_DRIFT, _MOST_DRIFT_OF = 0.02, {"ppk2": 0.001}
 # How far two quartz clocks differ: +-100 ppm, where one batch of round trips cannot show it.
 _QUARTZ = 1e-4
 
@@ -55,6 +58,11 @@ class MeterClock:
     uncertainty_s: float
     drift_uncertainty: float
     detail: str
+
+
+def most_drift(kind: str) -> float:
+    """Return by how much the clock of a kind of meter may differ from the board's, relative."""
+    return _MOST_DRIFT_OF.get(kind, _MOST_DRIFT)
 
 
 def align_clock(
@@ -101,7 +109,7 @@ def clock_of_host(step_s: float) -> MeterClock:
     )
 
 
-def clock_of_meter(arrivals: Array) -> MeterClock | Refused:
+def clock_of_meter(arrivals: Array, most: float = _MOST_DRIFT) -> MeterClock | Refused:
     """Fit the line below all arrivals that lies closest to them.
 
     It is the edge of the lower convex hull over the mean of the meter's times: no other line below all points has a
@@ -109,6 +117,7 @@ def clock_of_meter(arrivals: Array) -> MeterClock | Refused:
 
     Args:
         arrivals: (m, 2): the time of the newest sample on the meter's clock, and the host's clock when it arrived.
+        most: How far the clocks may differ, relative.
     """
     span = float(np.ptp(arrivals[:, 0])) if len(arrivals) else 0.0
     if len(arrivals) < _FEWEST_ARRIVALS or span < _SHORTEST_S:
@@ -116,6 +125,9 @@ def clock_of_meter(arrivals: Array) -> MeterClock | Refused:
     x, y = arrivals[:, 0] - arrivals[0, 0], arrivals[:, 1] - arrivals[0, 1]
     left, right = _support(x, y)
     slope = float((y[right] - y[left]) / (x[right] - x[left]))
+    if not slope > 0 or abs(1 / slope - 1) > most:
+        said = f"{span:.4g} s of the meter's clock would be {slope * span:.4g} s of the host's"
+        return Refused(METHOD, f"{said}: samples are missing that it does not count, or they are not live")
     late = y - y[left] - slope * (x - x[left])
     typical = float(np.quantile(late, 0.05))  # how far below the earliest twentieth the envelope lies
     least = _LEAST_DELAY_S / 2

@@ -114,11 +114,12 @@ def _coarse(
     height, shift, rate = max(found)
     if height < _CORRELATED:
         return Refused(METHOD, f"the load code does not show in the power: correlation {height:.2f}, at least "
-                       f"{_CORRELATED} is needed")  # fmt: skip
+                       f"{_CORRELATED} is needed", load_unseen=True)  # fmt: skip
     away = np.abs(np.arange(len(best_curve)) - int(best_curve.argmax())) * step > 1.5 * chip_s
     second = float(best_curve[away].max()) if away.any() else 0.0
     if second >= _RUNNER_UP * height:
-        return Refused(METHOD, f"the load code fits the power at two places, correlation {height:.2f} and {second:.2f}")
+        said = f"the load code fits the power at two places, correlation {height:.2f} and {second:.2f}"
+        return Refused(METHOD, said, load_unseen=True)
     return shift, rate, step
 
 
@@ -220,7 +221,7 @@ class _Fit:
         correlation = float(np.sqrt(max(0.0, 1 - float(left @ left) / max(float(power @ power), 1e-30))))
         if height <= 0 or correlation < _CORRELATED:
             return Refused(METHOD, f"a load code does not show in the power: correlation {correlation:.2f}, at least "
-                           f"{_CORRELATED} is needed")  # fmt: skip
+                           f"{_CORRELATED} is needed", load_unseen=True)  # fmt: skip
         slope = height * (after - before) / step
         variance = float(left @ left) / max(1, len(left) - 4) * _inflation(left) / max(float(slope @ slope), 1e-30)
         return _Place(board_s, shift, float(np.sqrt(variance + blur_s**2 / 12)), correlation)

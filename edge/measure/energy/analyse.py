@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from devices.meters.contract import MeterInfo
 from edge.measure.energy import budget
 from edge.measure.energy.align import Aligned, ClockEvidence, align
-from edge.measure.energy.align_clock import RoundTrip
+from edge.measure.energy.align_clock import RoundTrip, most_drift
 from edge.measure.energy.drawing import digest, drawing
-from edge.measure.energy.power import Power, effective_rate_hz, power_of, samples_are
-from edge.measure.energy.rules import Evidence, judge
+from edge.measure.energy.evidence import Evidence
+from edge.measure.energy.power import Power, changes, effective_rate_hz, power_of, samples_are
+from edge.measure.energy.rules import judge
 from edge.measure.energy.schedule import Runs, Schedule, Stretch
 from edge.measure.energy.value import (
     Alignment,
@@ -61,14 +62,22 @@ def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasure
         run: What was recorded.
         only: Use this method of alignment alone; by default the most certain one.
     """
+    found = _energy_of(run, only)
+    if isinstance(found, NotMeasured) and run.incomplete is not None:
+        return NotMeasured((*found.reasons, f"the recording ends early: {run.incomplete}"))
+    return found
+
+
+def _energy_of(run: EnergyRun, only: str | None) -> Energy | NotMeasured:
     if len(run.trace) < _FEWEST_SAMPLES:
         return NotMeasured((f"the meter gave {len(run.trace)} samples, at least {_FEWEST_SAMPLES} are needed",))
     if not run.schedule.windows:
         return NotMeasured(("the board ran no window",))
-    power = power_of(run.trace, _kind(run.info), polled=run.info.clock == "host")
+    power = power_of(run.trace, _kind(run.info), polled=_clock(run.info) == "host")
     aligned = align(ClockEvidence(
         run.schedule, run.trace, power, run.arrivals, run.before, run.after,
-        meter_has_clock=run.info.clock == "meter", has_trigger=run.info.has_trigger,
+        meter_has_clock=_clock(run.info) == "meter", has_trigger=run.info.has_trigger,
+        most_drift=most_drift(_kind(run.info)),
     ))  # fmt: skip
     chosen = next((each for each in aligned.found if only in (None, each.method)), None)
     if chosen is None:
@@ -103,7 +112,7 @@ class _Found:
             self.run.info.gain_uncertainty, self.run.info.offset_uncertainty_w, idle_uncertainty_w,
         ))  # fmt: skip
         gross_j, net_j = self._quantities(windows, lines)
-        verdict = judge(self._evidence(windows, idle, _share(lines, gross_j)))
+        verdict = judge(self._evidence(windows, idle, _share(lines, gross_j), net_j))
         moved = self._from_begin(self.alignment)
         return Energy(
             gross_j=gross_j,
@@ -190,7 +199,7 @@ class _Found:
         idle = Idle(
             before_w=before,
             after_w=after,
-            drift=after / before - 1 if before > 0 else 0.0,
+            drift=after / before - 1 if before > 0 and after > 0 else None,
             seconds=sum(each.seconds for each in self.run.schedule.idle),
         )
         return idle, float(np.sqrt(sum(noise**2 for noise in noises) / 4 + (after - before) ** 2 / 12))
@@ -219,7 +228,9 @@ class _Found:
             samples_are=samples_are(_kind(info)),
         )
 
-    def _evidence(self, windows: tuple[EnergyWindow, ...], idle: Idle | None, alignment_share: float) -> Evidence:
+    def _evidence(
+        self, windows: tuple[EnergyWindow, ...], idle: Idle | None, alignment_share: float, net_j: Quantity | None
+    ) -> Evidence:
         time, schedule = self.run.trace.time_s, self.run.schedule
         inside = np.zeros(len(time), dtype=np.bool_)
         for each in schedule.windows:
@@ -230,7 +241,9 @@ class _Found:
             trace=self.run.trace,
             windows=windows,
             in_windows=inside,
+            changes=tuple(changes(self.power.samples_within(*self._on_meter(each))) for each in schedule.windows),
             idle=idle,
+            net_uncertainty_w=self._net_uncertainty_w(net_j),
             alignment=self.alignment,
             alignment_share=alignment_share,
             refused=self.aligned.refused,
@@ -240,6 +253,11 @@ class _Found:
             machine=self.run.machine,
             incomplete=self.run.incomplete,
         )
+
+    def _net_uncertainty_w(self, net_j: Quantity | None) -> float | None:
+        if net_j is None or net_j.expanded_uncertainty is None:
+            return None
+        return net_j.expanded_uncertainty / median([each.seconds / each.count for each in self.run.schedule.windows])
 
 
 def _share(lines: tuple[Component, ...], gross: Quantity) -> float:
@@ -251,3 +269,8 @@ def _share(lines: tuple[Component, ...], gross: Quantity) -> float:
 def _kind(info: MeterInfo) -> str:
     """Return the kind of meter that made the samples: of a replay, the recorded one."""
     return str(info.settings.get("recorded_kind", info.kind))
+
+
+def _clock(info: MeterInfo) -> str:
+    """Return whose clock stamped the samples: of a replay, the recorded one."""
+    return str(info.settings.get("recorded_clock", info.clock))

@@ -128,7 +128,12 @@ def power_of(trace: Trace, kind: str, *, polled: bool) -> Power:
 
 def effective_rate_hz(watts: Array, seconds: float) -> float:
     """Return how often per second the reading changed: polling faster than a meter converts repeats its readings."""
-    return float(np.count_nonzero(np.diff(watts))) / seconds if seconds > 0 else 0.0
+    return changes(watts) / seconds if seconds > 0 else 0.0
+
+
+def changes(watts: Array) -> int:
+    """Return how often the reading changed."""
+    return int(np.count_nonzero(np.diff(watts)))
 
 
 def _averaged(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:

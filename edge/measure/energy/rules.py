@@ -10,42 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.measure import validity
-from edge.measure.conditions import Sample
-from edge.measure.energy.value import Alignment, EnergyWindow, Idle, MeterRef, Refused
+from edge.measure.energy import meter_rules
+from edge.measure.energy.evidence import Evidence
 from edge.measure.measurement import Validity
 from edge.measure.plan import Plan
 from edge.measure.statistics import relative_spread
 from edge.measure.validity import Answer, Broken, Unknown
-from firmware_tools.trace import Trace
 
 WINDOWS, WINDOW_S, INFERENCES = 5, 10.0, 10
-_CONDITIONS = ("other processes", "hypervisor", "governor", "clock", "throttling", "temperature")
+_CONDITIONS = ("other processes", "hypervisor", "governor", "clock", "throttling", "temperature", "Edge TPU")
 _COUNTING = ("edge", "ppk2")  # meters that number their samples
-_FEWEST_VALUES = 20
-_PILED = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the rules look at."""
-
-    meter: MeterRef
-    trace: Trace
-    windows: tuple[EnergyWindow, ...]
-    in_windows: NDArray[np.bool_]
-    idle: Idle | None
-    alignment: Alignment
-    alignment_share: float  # standard uncertainty of the energy by alignment, relative
-    refused: tuple[Refused, ...]
-    contradictions: tuple[str, ...]
-    trigger_asked: bool
-    conditions: tuple[Sample, ...]
-    machine: str | None = None
-    incomplete: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +50,7 @@ def _enough_windows(evidence: Evidence, limit: float) -> Answer:
 
 
 def _long_windows(evidence: Evidence, limit: float) -> Answer:
-    shortest = min(_lengths(evidence))
+    shortest = min(evidence.lengths_s)
     # The last inference ends a window, so one that was asked to last 10 s does.
     return Broken(f"a window lasts {shortest:.4g} s, at least {limit:g} s are needed") if shortest < limit else None
 
@@ -99,7 +74,7 @@ def _small_spread(evidence: Evidence, limit: float) -> Answer:
 def _few_lost(evidence: Evidence, limit: float) -> Answer:
     trace = evidence.trace
     share = trace.lost / max(1, trace.lost + len(trace))
-    missing = sum(window.missing_s for window in evidence.windows) / max(1e-9, sum(_lengths(evidence)))
+    missing = sum(window.missing_s for window in evidence.windows) / max(1e-9, sum(evidence.lengths_s))
     if share > limit or missing > limit:
         return Broken(
             f"{trace.lost} of {trace.lost + len(trace)} samples were lost, and {missing:.2%} of the windows' time has "
@@ -127,12 +102,12 @@ def _still_idle(evidence: Evidence, limit: float) -> Answer:
     idle = evidence.idle
     if idle is None:
         return Unknown("the idle power: it was not measured, so no net energy is known")
+    said = f"{idle.before_w:.3g} W before to {idle.after_w:.3g} W after the windows"
+    if idle.drift is None:
+        return Broken(f"the idle power went from {said}: a board that is on draws more than nothing")
     if abs(idle.drift) <= limit:
         return None
-    return Broken(
-        f"the idle power changed from {idle.before_w:.3g} W before to {idle.after_w:.3g} W after the windows, by "
-        f"{abs(idle.drift):.1%}, at most {limit:.0%} is allowed"
-    )
+    return Broken(f"the idle power changed from {said}, by {abs(idle.drift):.1%}, at most {limit:.0%} is allowed")
 
 
 def _more_than_idle(evidence: Evidence, limit: float) -> Answer:
@@ -140,9 +115,13 @@ def _more_than_idle(evidence: Evidence, limit: float) -> Answer:
         return None
     idle = (evidence.idle.before_w + evidence.idle.after_w) / 2
     lowest = min(window.mean_w for window in evidence.windows)
-    if lowest > idle + limit:
+    margin = limit * (evidence.net_uncertainty_w or 0.0)
+    if lowest > idle + margin:
         return None
-    return Broken(f"a window drew {lowest:.3g} W, no more than the idle board's {idle:.3g} W")
+    return Broken(
+        f"a window drew {lowest:.3g} W, no more than the idle board's {idle:.3g} W and its uncertainty of "
+        f"{1e3 * margin:.2g} mW"
+    )
 
 
 def _certain_alignment(evidence: Evidence, limit: float) -> Answer:
@@ -167,39 +146,6 @@ def _trigger_seen(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the trigger line was asked for and could not be used: {why[0]}") if len(why) > limit else None
 
 
-def _fast_enough(evidence: Evidence, limit: float) -> Answer:
-    rate = evidence.meter.effective_rate_hz
-    if rate is None:
-        return Unknown("how often the readings changed")
-    readings, shortest = rate * min(_lengths(evidence)), min(_lengths(evidence))
-    if readings >= limit:
-        return None
-    return Broken(
-        f"the readings changed {rate:.3g} times per second, {readings:.3g} times in a window of {shortest:.3g} s, at "
-        f"least {limit:g} are needed"
-    )
-
-
-def _within_range(evidence: Evidence, limit: float) -> Answer:
-    current = evidence.trace.current_a[evidence.in_windows]
-    watts = evidence.trace.power_w[evidence.in_windows]
-    values = current if np.isfinite(current).all() else watts
-    distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) < _FEWEST_VALUES:
-        return Unknown("whether the meter was beyond its range: too few different readings")
-    # At the end of a range readings pile up at the highest and nowhere else; a load of few levels piles up at each.
-    highest, next_most = counts[-1] / len(values), counts[:-1].max() / len(values)
-    if highest <= limit or next_most > highest / _PILED:
-        return None
-    return Broken(
-        f"{highest:.0%} of the readings in the windows are the highest of all: the meter was at its range's end"
-    )
-
-
-def _lengths(evidence: Evidence) -> list[float]:
-    return [window.end_s - window.begin_s for window in evidence.windows]
-
-
 RULES = (
     Rule("windows", WINDOWS, _enough_windows),
     Rule("window length", WINDOW_S, _long_windows),
@@ -209,10 +155,13 @@ RULES = (
     Rule("whole recording", 0, _whole_recording),
     Rule("damaged frames", 0.001, _few_damaged),
     Rule("idle drift", 0.05, _still_idle),
-    Rule("more than idle", 0.0, _more_than_idle),
+    Rule("more than idle", 1.0, _more_than_idle),
     Rule("alignment", 0.01, _certain_alignment),
     Rule("agreement", 0, _agreeing_alignments),
     Rule("trigger", 0, _trigger_seen),
-    Rule("effective rate", 20, _fast_enough),
-    Rule("range", 0.2, _within_range),
+    Rule("load seen", 0, meter_rules.load_seen),
+    Rule("calibration", 0, meter_rules.calibrated),
+    Rule("effective rate", 20, meter_rules.fast_enough),
+    Rule("samples counted", 1.0, meter_rules.all_counted),
+    Rule("range", 0.001, meter_rules.within_range),
 )

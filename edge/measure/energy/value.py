@@ -86,10 +86,11 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Refused:
-    """An alignment that could not be had or must not be used, and why."""
+    """An alignment that could not be had or must not be used, and why; `load_unseen`: the load is not in the power."""
 
     method: str
     reason: str
+    load_unseen: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,11 @@ class EnergyWindow:
 
 @dataclass(frozen=True)
 class Idle:
-    """Mean power of the idle board before and after the windows; `drift` is after / before - 1."""
+    """Mean power of the idle board before and after the windows; `drift` is after / before - 1 of positive ones."""
 
     before_w: float
     after_w: float
-    drift: float
+    drift: float | None
     seconds: NonNegative
 
 
@@ -124,6 +125,14 @@ class Drawing:
     min_w: tuple[float, ...]
     max_w: tuple[float, ...]
     mean_w: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not belong together."""
+        lengths = [len(each) for each in (self.time_s, self.min_w, self.max_w, self.mean_w)]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                f"the trace's columns have {', '.join(map(str, lengths))} points, expected as many in each"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""What the rules of energy look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.measure.conditions import Sample
+from edge.measure.energy.value import Alignment, EnergyWindow, Idle, MeterRef, Refused
+from firmware_tools.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A run as measured, before it is judged.
+
+    Attributes:
+        changes: How often the reading changed, in each window.
+        net_uncertainty_w: Expanded uncertainty of the power net of idle; None where it is unknown.
+        alignment_share: Standard uncertainty of the energy by alignment, relative.
+    """
+
+    meter: MeterRef
+    trace: Trace
+    windows: tuple[EnergyWindow, ...]
+    in_windows: NDArray[np.bool_]
+    changes: tuple[int, ...]
+    idle: Idle | None
+    net_uncertainty_w: float | None
+    alignment: Alignment
+    alignment_share: float
+    refused: tuple[Refused, ...]
+    contradictions: tuple[str, ...]
+    trigger_asked: bool
+    conditions: tuple[Sample, ...]
+    machine: str | None = None
+    incomplete: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of meter that made the samples: of a replay, the recorded one."""
+        return str(self.meter.settings.get("recorded_kind", self.meter.kind))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the meter that made the samples: of a replay, the recorded ones."""
+        settings = self.meter.settings
+        while isinstance(recorded := settings.get("recorded_settings"), Mapping):
+            settings = recorded
+        return settings
+
+    @property
+    def lengths_s(self) -> list[float]:
+        """How long the windows are."""
+        return [window.end_s - window.begin_s for window in self.windows]

@@ -1,0 +1,111 @@
+"""Rules on the meter: is it on this board, calibrated, fast enough, within its range, and does it count all samples."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edge.measure.energy.align_clock import most_drift
+from edge.measure.energy.evidence import Evidence
+from edge.measure.validity import Answer, Broken, Unknown
+
+Counts = NDArray[np.int64]
+_FEWEST_VALUES, _FEWEST_TO_JUDGE = 20, 3
+_PILED, _NEAR = 4, 8  # a pile is so many times as high as the so many readings on either side of it
+# Full scale of the shunt's voltage (TI SBOS547B and SBOS448G, the INA219 as breakouts and Linux use it), and the most
+# current that Nordic states for the PPK2.
+_SHUNT_V = {"226": 0.08192, "219": 0.32}
+_PPK2_A = 1.0
+_AT_END = 0.9995
+
+
+def load_seen(evidence: Evidence, limit: float) -> Answer:
+    """A load the board made on purpose must show in the power."""
+    unseen = [each.reason for each in evidence.refused if each.load_unseen]
+    if len(unseen) <= limit:
+        return None
+    return Broken(f"the meter does not see this board's load: {unseen[0]}; is it in this board's supply?")
+
+
+def calibrated(evidence: Evidence, limit: float) -> Answer:
+    """A shunt that nobody told the resistance of may have any."""
+    settings, name = evidence.settings, evidence.meter.name
+    has_shunt = settings.get("shunt_uohm") is not None
+    if has_shunt and settings.get("calibrated") is False:
+        return Broken(
+            f"the meter's shunt was never calibrated, so its resistance is a guess: edge meter calibrate {name} "
+            "--shunt-ohm OHM"
+        )
+    if evidence.kind == "hwmon" and not has_shunt and "260" not in evidence.meter.identity:
+        return Unknown(f"the resistance of the shunt: the driver of {name} does not state it")
+    return None
+
+
+def fast_enough(evidence: Evidence, limit: float) -> Answer:
+    """Readings that repeat are no readings: the window with the fewest counts."""
+    fewest, seconds = min(zip(evidence.changes, evidence.lengths_s, strict=True))
+    if fewest >= limit:
+        return None
+    return Broken(f"the readings changed {fewest} times in a window of {seconds:.3g} s, at least {limit:g} are needed")
+
+
+def all_counted(evidence: Evidence, limit: float) -> Answer:
+    """A clock that counts samples runs slow where samples are missing; `limit` scales what a clock may be off."""
+    most, drift = limit * most_drift(evidence.kind), evidence.alignment.drift
+    if abs(drift) <= most:
+        return None
+    return Broken(
+        f"the meter's clock is {drift:+.2%} off the board's, at most {most:.1%} is allowed: samples are missing that "
+        "it does not count"
+    )
+
+
+def within_range(evidence: Evidence, limit: float) -> Answer:
+    """Readings at the end of the range are too low."""
+    current = evidence.trace.current_a[evidence.in_windows]
+    knows_current = bool(np.isfinite(current).all())
+    values = current if knows_current else evidence.trace.power_w[evidence.in_windows]
+    full_a = _full_scale_a(evidence) if knows_current else None
+    if full_a is not None and (share := float(np.mean(values >= _AT_END * full_a))) > limit:
+        return Broken(f"{share:.1%} of the readings in the windows are at the end of the meter's range, {full_a:.3g} A")
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < _FEWEST_VALUES:
+        return None if full_a is not None else _of_few(counts)
+    # At the end of a range readings pile up at the highest and nowhere else; a load of few levels piles up at each.
+    share, piles = counts[-1] / len(values), _piles(counts)
+    if share <= limit or not piles[-1] or (counts[:-1][piles[:-1]] > counts[-1] / _PILED).any():
+        return None
+    return Broken(
+        f"{share:.1%} of the readings in the windows are the highest of all: the meter was at its range's end"
+    )
+
+
+def _piles(counts: Counts) -> NDArray[np.bool_]:
+    """Tell for each reading whether it is far more frequent than the ones next to it."""
+    padded = np.pad(counts, _NEAR)
+    around = sliding_window_view(padded, 2 * _NEAR + 1).copy()
+    around[:, _NEAR] = 0
+    piled: NDArray[np.bool_] = counts > _PILED * around.max(axis=1)
+    return piled
+
+
+def _of_few(counts: Counts) -> Answer:
+    """Judge a meter of coarse steps: noise lies on both sides of the most frequent reading."""
+    if len(counts) >= _FEWEST_TO_JUDGE and int(counts.argmax()) == len(counts) - 1:
+        return Broken(
+            f"{counts[-1] / counts.sum():.0%} of the readings in the windows are the highest of all, of only "
+            f"{len(counts)} different ones: the meter was at its range's end, or is too coarse to tell"
+        )
+    return Unknown("whether the meter was beyond its range: too few different readings")
+
+
+def _full_scale_a(evidence: Evidence) -> float | None:
+    if evidence.kind == "ppk2":
+        return _PPK2_A
+    chip, shunt_uohm = re.search(r"(?i)ina(2\d\d)", evidence.meter.identity), evidence.settings.get("shunt_uohm")
+    full_v = _SHUNT_V.get(chip[1]) if chip else None
+    known = full_v is not None and isinstance(shunt_uohm, int | float) and shunt_uohm > 0
+    return full_v / (shunt_uohm / 1e6) if known and full_v is not None and shunt_uohm else None
