@@ -115,8 +115,9 @@ def _table(
 ) -> list[str]:
     pictures = dense["metrics"]["test"]["of"]
     share, epochs = sparse["pruning"]["sparsity"], options.epochs
-    said = (f"MobileNetV2 {options.alpha:g} at {options.image_size} px on CIFAR-10: {epochs} epochs dense, then {epochs} "
-            f"more with pruning to {share:.1%} of the 1x1 weights in blocks of {options.block}, taught by the dense model. "
+    said = (f"MobileNetV2 {options.alpha:g} at {options.image_size} px on CIFAR-10: {epochs} epochs dense, then "
+            f"{epochs} more with pruning to {share:.1%} of the 1x1 weights in blocks of {options.block}, taught by the "
+            "dense model. "
             f"Accuracy in Keras is on the {pictures:,} test pictures, that of the files on 1,000 of them.")  # fmt: skip
     head = ["variant", "accuracy, Keras", "file", "kB", *(f"{board}, M instructions" for board in BOARDS),
             "sparse kernels"]  # fmt: skip
