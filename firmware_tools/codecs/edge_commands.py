@@ -124,7 +124,7 @@ class Identity:
         configuration: Chip codes, and the nominal time between samples.
         shunt_uohm: Resistance of the shunt, in micro-ohms.
         calibrated: `shunt_uohm` is from a valid record in its EEPROM, not the firmware's default.
-        overruns: Samples it could not send in time, since its reset.
+        overruns: Samples lost in the meter since START.
         i2c_errors: Transfers to the chip that failed, since its reset.
         reset_cause: Its MCUSR register.
         streaming: It is sending samples.
@@ -145,7 +145,8 @@ class Identity:
         """Read the reply to IDENTIFY.
 
         Raises:
-            ReplyError: As Reply.values, or the chip is not known, or the shunt has no resistance.
+            ReplyError: As Reply.values, or the chip is not known, or the shunt has no resistance, or no time passes
+                between samples.
         """
         values = reply.values(Command.IDENTIFY, "7BIB3I2B")
         chip, major, minor, patch, averaging, bus_conversion, shunt_conversion = values[:7]
@@ -156,6 +157,8 @@ class Identity:
             )
         if not shunt_uohm and chip != Chip.INA260:
             raise ReplyError("the meter says its shunt has no resistance", hint="calibrate it")
+        if not period_us:
+            raise ReplyError("the meter says that no time passes between samples", hint="flash it again")
         return cls(
             Chip(chip), (major, minor, patch), Configuration(averaging, bus_conversion, shunt_conversion, period_us),
             shunt_uohm, bool(calibrated),

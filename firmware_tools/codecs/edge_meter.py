@@ -6,7 +6,8 @@ edge_commands.py holds the commands and the replies.
 
 A sample that comes out was sent: a frame counts only where its COBS walk, its check sum, its version and its length
 agree. What is missing is counted by the sequence numbers, so `lost` includes the samples of damaged frames. Conversions
-that overflowed are thrown away (`damaged`), and so are samples whose time did not advance.
+that overflowed are thrown away (`damaged`), and so are samples whose time did not advance; a step of 2**31 us and
+more is one back.
 
 Scales need the chip and its shunt. They come from the meter's own reply to IDENTIFY, in the stream or as the setting
 `identity`; samples that arrive before it are thrown away.
@@ -55,7 +56,7 @@ class State:
         pending: Bytes of a frame whose end has not come.
         overlong: The frame that is coming was too long; what is left of it is skipped.
         expected: Sequence number of the next sample; None before the first.
-        clock_us: Time of the last sample, wraps taken out.
+        clock_us: The latest time of a sample, wraps taken out.
         replies: Replies that the last call completed.
     """
 
@@ -192,7 +193,7 @@ def _samples(state: State, frames: _Frames) -> tuple[Trace, State]:
     clock_us, advanced = _unwrapped(state.clock_us, records["time_us"])
     good = advanced & (records["inputs"] & OVERFLOW == 0)
     damaged = len(good) - int(np.count_nonzero(good))
-    state = replace(state, expected=expected, clock_us=int(clock_us[-1]))
+    state = replace(state, expected=expected, clock_us=int(clock_us.max()))
     if damaged:
         records, clock_us = records[good], clock_us[good]
     supply_v, current_a = _scaled(records, identity)
@@ -220,13 +221,14 @@ def _sequence(expected: int | None, firsts: NDArray[np.uint32], counts: NDArray[
 
 
 def _unwrapped(clock_us: int | None, times_us: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the times without wraps, and which of them are later than the one before."""
+    """Return the times without wraps, and which of them are later than all before."""
     start = int(times_us[0]) if clock_us is None else clock_us
-    # The difference of 32-bit times is right across a wrap.
-    steps = np.diff(times_us, prepend=np.uint32(start % _WRAP)).astype(np.int64)
-    advanced = steps > 0
+    # The difference of 32-bit times is right across a wrap; with a sign, it also tells a step back.
+    steps = np.diff(times_us, prepend=np.uint32(start % _WRAP)).view(np.int32).astype(np.int64)
+    times = start + np.cumsum(steps)
+    advanced = times > np.maximum.accumulate(np.concatenate(([start], times[:-1])))
     advanced[0] |= clock_us is None
-    return start + np.cumsum(steps), advanced
+    return times, advanced
 
 
 def _scaled(records: NDArray[Any], identity: Identity) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

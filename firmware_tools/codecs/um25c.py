@@ -58,7 +58,9 @@ def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
 
 
 def _likely(stream: bytes, place: int) -> int:
-    return min((at for at in (stream.find(model, place) for model in MODELS) if at >= 0), default=len(stream))
+    # No further than a frame: a stream full of one model's number is not searched to its end for the others each time.
+    end = place + LENGTH
+    return min((at for at in (stream.find(model, place, end) for model in MODELS) if at >= 0), default=end - 1)
 
 
 def _good(frame: bytes) -> bool:

@@ -257,3 +257,22 @@ def test_replies_are_read():
 def test_a_reply_that_is_no_answer_says_why(answer, said):
     with pytest.raises(ReplyError, match=said):
         Identity.parsed(answer)
+
+
+def test_a_clock_that_steps_back_is_no_time_an_hour_later():
+    stream = samples(0, [(time_us, 1, 2, 0) for time_us in (1000, 2000, 3000)])
+    stream += samples(3, [(time_us, 1, 2, 0) for time_us in (2999, 4000, 3500, 5000)])
+    for parts in ([stream], [stream[:-1], stream[-1:]], [stream[: stream.index(0) + 1], stream[stream.index(0) + 1 :]]):
+        trace = fed(decoder("edge", identity=IDENTITY), parts)
+        assert (trace.time_s * 1e6).round().tolist() == [1000, 2000, 3000, 4000, 5000]
+        assert (trace.lost, trace.damaged) == (0, 2)
+    more = [samples(7, [(4999, 1, 2, 0)]), samples(8, [(5001, 1, 2, 0)])]
+    last = fed(decoder("edge", identity=IDENTITY), [stream, *more])
+    assert last.time_s[-1] == pytest.approx(5001e-6)
+    assert last.damaged == 3
+
+
+def test_a_meter_without_time_between_samples_is_refused():
+    payload = struct.pack("<7BIBIIIBB", 1, 1, 2, 3, 3, 4, 4, 100_000, 1, 0, 0, 0, 0, 0)
+    with pytest.raises(ReplyError, match="no time passes"):
+        Identity.parsed(Reply(Command.IDENTIFY, 0, payload))

@@ -194,3 +194,22 @@ def test_answers_that_come_together_have_different_times():
     first = meter.feed(um_answer(0x09C9, 5000, 0, 0) * 3, 7.0)
     second = meter.feed(um_answer(0x09C9, 5000, 0, 0) * 2, 7.0)
     assert (np.diff(np.concatenate([first.time_s, second.time_s])) > 0).all()
+
+
+class CountingBytes(bytes):
+    """Bytes that add up how far they are searched."""
+
+    searched = 0
+
+    def find(self, what, start=0, end=sys.maxsize):
+        at = super().find(what, start, end)
+        CountingBytes.searched += (at if at >= 0 else min(end, len(self))) - start
+        return at
+
+
+def test_a_stream_full_of_one_models_number_is_not_searched_again_and_again():
+    stream = CountingBytes(b"\x09\x63" * 2000)
+    CountingBytes.searched = 0
+    for place in range(0, len(stream), 2):
+        assert um25c._likely(stream, place) == place
+    assert CountingBytes.searched <= len(stream) * um25c.LENGTH
