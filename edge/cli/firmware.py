@@ -98,8 +98,11 @@ def info_command(port: str, as_json: bool) -> None:
     identity, test = found.identity, found.self_test
     shunt = f"shunt {identity.shunt_uohm / 1000:g} mOhm, {'calibrated' if identity.calibrated else 'not calibrated'}"
     click.echo(f"{port}: power meter with an {identity.chip.name}, firmware {'.'.join(map(str, identity.firmware))}")
-    click.echo(f"  {1e6 / identity.configuration.period_us:,.0f} samples a second, measured "
-               f"{1e6 / test.period_us if test.period_us else 0:,.0f}; {shunt}")  # fmt: skip
+    measured = f"measured {1e6 / test.period_us if test.period_us else 0:,.0f}"
+    if not found.is_tested_as_set:
+        measured += " at the settings after a reset"
+    rate_hz = 1e6 / identity.configuration.period_us
+    click.echo(f"  {rate_hz:,.{0 if rate_hz >= 10 else 2}f} samples a second, {measured}; {shunt}")
     click.echo(f"  last reset: {found.reset_cause}")
     for problem in found.problems:
         click.echo(f"  problem: {problem}")

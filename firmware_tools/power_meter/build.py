@@ -92,9 +92,14 @@ def _sources(chip: str) -> list[Path]:
 
 
 def _run(*command: str | Path) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=DEADLINE_S, stdin=subprocess.DEVNULL
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=DEADLINE_S, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"{Path(command[0]).name} did not end within {DEADLINE_S} s", hint="is this machine busy? Try again"
+        ) from error
     if done.returncode:
         text = done.stderr.strip()
         absent = "No such file or directory" in text and "<" not in text and "avr/" in text

@@ -8,6 +8,8 @@ from typing import Any
 from firmware_tools.codecs.edge_commands import Chip, Identity, SelfTest
 from firmware_tools.power_meter.client import MeterClient
 
+# Where samples are further apart, the meter tests itself at the settings that it has after a reset.
+SLOW_US = 20_000
 # Bits of the ATmega328P's MCUSR.
 _CAUSES = {1: "power on", 2: "reset pin", 4: "brown-out", 8: "watchdog"}
 
@@ -27,6 +29,11 @@ class Info:
         return " and ".join(causes) or "unknown"
 
     @property
+    def is_tested_as_set(self) -> bool:
+        """Return whether the self-test was at the present settings; it never is at slow ones."""
+        return self.identity.configuration.period_us <= SLOW_US
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong and what to do, in the order in which to look."""
         test, found = self.self_test, []
@@ -37,7 +44,7 @@ class Info:
         elif not test.period_us:
             found.append("no conversions are seen: is the chip's ALERT wired to D8?")
         elif not test.conversion_time_ok:
-            nominal = self.identity.configuration.period_us
+            nominal = f"{self.identity.configuration.period_us}" if self.is_tested_as_set else "the data sheet's time"
             found.append(f"a conversion takes {test.period_us} us instead of {nominal}: another or a broken chip")
         if not test.eeprom_ok and self.identity.chip != Chip.INA260:
             found.append(f"the shunt is not calibrated: {self.identity.shunt_uohm / 1000:g} mOhm is assumed")

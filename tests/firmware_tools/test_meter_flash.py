@@ -9,9 +9,12 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 from simulated_meter import SimulatedMeter
 from stk500_peer import ATMEGA168, ATMEGA328P, ATMEGA328PB, BootloaderPeer
 
+from edge.cli.firmware import command as firmware_command
+from firmware_tools.codecs.edge_commands import Chip, Configuration, Identity, SelfTest
 from firmware_tools.errors import NoAnswerError, SettingError
 from firmware_tools.power_meter import build as building
 from firmware_tools.power_meter.build import CHIPS, FLASH_BYTES, RAM_BYTES, build
@@ -210,6 +213,42 @@ def test_another_address_is_built_in(meter_parts, tmp_path):
     elsewhere = build("ina226", out=tmp_path, address=0x41).elf
     with SimulatedMeter(program=meter_parts[0], elf=elsewhere) as meter:  # its chip is at 0x40
         assert "does not answer" in info(str(meter.port)).problems[0]
+
+
+class SlowMeter:
+    """A meter whose samples are seconds apart, in place of the client."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def identify(self):
+        return Identity(Chip.INA226, (1, 0, 0), Configuration(7, 5, 5, 4_333_568), 10_000, calibrated=True)
+
+    def self_test(self):
+        return SelfTest(chip_ok=True, eeprom_ok=True, i2c_ok=True, conversion_time_ok=False, period_us=929)
+
+
+def test_a_self_test_at_other_settings_is_not_held_against_the_present_ones(monkeypatch):
+    monkeypatch.setattr("firmware_tools.power_meter.info.MeterClient", SlowMeter)
+    assert info("x").problems[0].startswith("a conversion takes 929 us instead of the data sheet's time")
+    told = CliRunner().invoke(firmware_command, ["info", "--port", "x"])
+    assert "0.23 samples a second, measured 1,076 at the settings after a reset" in told.output
+
+
+def test_a_compiler_that_hangs(monkeypatch, tmp_path):
+    for tool in ("avr-gcc", "avr-objcopy", "avr-size"):
+        (tmp_path / tool).write_text("#!/bin/sh\nexec sleep 60\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(building, "DEADLINE_S", 0.05)
+    with pytest.raises(BuildError, match="did not end within"):
+        build("ina226", out=tmp_path / "out")
 
 
 # ---- the commands
