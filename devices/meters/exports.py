@@ -23,6 +23,7 @@ from devices.meters.accuracy import assumed
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_to_json
+from devices.meters.plausible import check_samples, check_span
 from devices.meters.recording import Recording
 from firmware_tools.errors import TraceError
 from firmware_tools.trace import Trace
@@ -128,9 +129,12 @@ def _trace(path: Path, columns: dict[str, np.ndarray[tuple[int, ...], np.dtype[n
     if not ((inputs >= 0) & (inputs <= 255) & (inputs == np.floor(inputs))).all():
         raise RecordingError(f"{path}: inputs are whole numbers from 0 to 255")
     try:
-        return Trace(columns["time_s"], power, supply, current, inputs.astype(np.uint8))
-    except TraceError as error:
+        trace = Trace(columns["time_s"], power, supply, current, inputs.astype(np.uint8))
+        check_samples(trace, np.empty((0, 2)))
+        check_span(trace)
+    except (TraceError, RecordingError) as error:
         raise RecordingError(f"{path}: {error}") from error
+    return trace
 
 
 def _bounded(path: Path, file: io.TextIOBase) -> Iterator[str]:

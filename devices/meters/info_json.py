@@ -12,6 +12,8 @@ from devices.meters.errors import RecordingError
 
 _TEXTS = ("kind", "name", "identity", "accuracy_source", "clock")
 _NUMBERS = ("gain_uncertainty", "offset_uncertainty_w")
+# Beyond these nothing can be computed, and no meter is.
+_MOST_GAIN, _MOST_OFFSET_W, _RATES_HZ = 1.0, 1e9, (1e-6, 1e9)
 _FLAGS = ("has_trigger", "is_estimate")
 
 
@@ -24,7 +26,7 @@ def info_from_json(raw: object) -> MeterInfo:
     """Return what was written.
 
     Raises:
-        RecordingError: A field is missing, unknown or of the wrong type.
+        RecordingError: A field is missing, unknown, of the wrong type, or beyond what a meter can be.
     """
     if not isinstance(raw, Mapping) or set(raw) != set(MeterInfo.__dataclass_fields__):
         raise RecordingError("the meter's description has not the fields it must have")
@@ -39,6 +41,10 @@ def info_from_json(raw: object) -> MeterInfo:
     )
     if not right:
         raise RecordingError("the meter's description has a field of the wrong type")
+    if raw["gain_uncertainty"] > _MOST_GAIN or raw["offset_uncertainty_w"] > _MOST_OFFSET_W:
+        raise RecordingError("the meter's description has an uncertainty that is impossible")
+    if rate is not None and not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
+        raise RecordingError(f"the meter's description has an impossible rate, {rate:g} Hz")
     return MeterInfo(**{str(name): value for name, value in raw.items()})
 
 

@@ -17,10 +17,14 @@ from devices.meters import columns
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_from_json
+from devices.meters.plausible import check_samples, check_span
 from devices.meters.trace_file import DATA, HEAD, TraceWriter, read_chunks
 from firmware_tools.trace import Trace
 
-MOST_SAMPLES = 100_000_000  # about 3.3 GB in memory, or 17 minutes at 100,000 a second
+MOST_SAMPLES = 60_000_000  # 10 minutes at 100,000 a second; 33 bytes each in memory, twice that while they are joined
+# A file as small as one likes can unfold to many samples that are all alike. Measured ones take several bytes each, so
+# beyond these (0.3 GB in memory) a byte of file is asked for each sample.
+FREE_SAMPLES = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,7 @@ class _Reading:
         self._most = most_samples
         self._parts: list[Trace] = []
         self._arrivals: list[NDArray[np.float64]] = []
-        self._samples = 0
+        self._samples = self._bytes = 0
         self._head: dict[str, Any] | None = None
         self._is_done = False
         self._told: object = None
@@ -138,10 +142,18 @@ class _Reading:
         before = next((each for each in reversed(self._parts) if len(each)), None)
         if before is not None and len(part) and part.time_s[0] <= before.time_s[-1]:
             raise RecordingError("its time goes back between chunks")
+        check_samples(part, arrivals)
         self._samples += len(part)
+        self._bytes += len(content)
         if self._samples > self._most:
             raise RecordingError(
-                f"it has more than {self._most} samples", hint="record for a shorter time, or at a lower rate"
+                f"it has more than {self._most} samples, too many for the memory",
+                hint="record for a shorter time, or at a lower rate",
+            )
+        if self._samples > FREE_SAMPLES + self._bytes:
+            raise RecordingError(
+                f"it has more than {FREE_SAMPLES} samples, which take less than a byte each: all the same",
+                hint="a meter that measures gives samples that differ; record for a shorter time",
             )
         self._parts.append(part)
         self._arrivals.append(arrivals)
@@ -162,7 +174,9 @@ class _Reading:
         if incomplete is None and isinstance(self._told, str):
             incomplete = self._told
         pairs = np.concatenate(self._arrivals) if self._arrivals else np.empty((0, 2))
-        return Recording(head["meter"], Trace.joined(self._parts), pairs, head["created"], head["notes"], incomplete)
+        trace = Trace.joined(self._parts)
+        check_span(trace)
+        return Recording(head["meter"], trace, pairs, head["created"], head["notes"], incomplete)
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -223,6 +223,53 @@ def test_a_head_with_a_field_of_the_wrong_type_is_refused(tmp_path, field):
         load_recording(tmp_path / "hostile")
 
 
+@pytest.mark.parametrize(
+    ("times", "powers", "said"),
+    [
+        ([-1.7e308, 0, 1.7e308], [1, 1, 1], "times beyond"),
+        ([0, 1e9, 1.1e9], [1, 1, 1], "apart"),
+        ([0, 1, 2], [1e308, -1e308, 1e308], "power beyond"),
+    ],
+)
+def test_numbers_beyond_reason_are_refused(tmp_path, times, powers, said):
+    nothing = np.full(3, np.nan)
+    trace = Trace(np.array(times, float), np.array(powers, float), nothing, nothing, np.zeros(3, np.uint8))
+    save_recording(tmp_path / "a", Recording(INFO, trace, np.empty((0, 2)), "", {}))
+    with pytest.raises(RecordingError, match=said):
+        load_recording(tmp_path / "a")
+    save_csv(tmp_path / "a.csv", Recording(INFO, trace, np.empty((0, 2)), "", {}))
+    with pytest.raises(RecordingError, match=said):
+        read_csv(tmp_path / "a.csv")
+
+
+def test_arrivals_beyond_reason_are_refused(tmp_path):
+    save_recording(tmp_path / "a", Recording(INFO, a_trace(), np.array([[0.0, 1e300]]), "", {}))
+    with pytest.raises(RecordingError, match="times beyond"):
+        load_recording(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "field", [{"gain_uncertainty": 1.5}, {"offset_uncertainty_w": 1e300}, {"nominal_rate_hz": 1e-320}]
+)
+def test_a_meter_that_cannot_be_is_refused(tmp_path, field):
+    save_recording(tmp_path / "a", Recording(replace(INFO, **field), a_trace(), np.empty((0, 2)), "", {}))
+    with pytest.raises(RecordingError, match="impossible"):
+        load_recording(tmp_path / "a")
+
+
+def test_a_small_file_never_becomes_a_large_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("devices.meters.recording.FREE_SAMPLES", 10_000)
+    count = 100_000
+    nothing, power = np.full(count, np.nan), np.random.default_rng(1).normal(size=count)
+    for values in (power, np.ones(count)):
+        trace = Trace(np.arange(count) / 1024, values, nothing, nothing, np.zeros(count, np.uint8))
+        save_recording(tmp_path / "a", Recording(INFO, trace, np.empty((0, 2)), "", {}))
+        if values is power:
+            assert_same(load_recording(tmp_path / "a").trace, trace)
+    with pytest.raises(RecordingError, match="less than a byte each"):
+        load_recording(tmp_path / "a")
+
+
 def test_a_block_with_one_sample_too_many_is_refused(tmp_path):
     count = columns.MOST_SAMPLES + 1
     trace = Trace(np.arange(count) * 1.0, np.ones(count), np.ones(count), np.ones(count), np.zeros(count, np.uint8))
