@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 NOMINAL_SUPPLY_V = 5.0  # of a Raspberry Pi or Coral board, where the supply has not been measured
+_LEAST_SUPPLY_V = 1.0  # below, nothing is supplied, and an offset of the voltage would be all there is
 DEFAULT_SHUNT_OHM = 0.01  # Linux' driver ina2xx, where nobody states another
 # Of the resistor on the usual breakout boards; comparing it with a hand-held multimeter proves no better one.
 SHUNT_TOLERANCE = 0.01
@@ -86,7 +87,7 @@ def of_chip(
     if known is None:
         return assumed("hwmon")
     tolerance = 0.0 if known.current_offset_a is not None else shunt_tolerance
-    at_v = supply_v or NOMINAL_SUPPLY_V
+    at_v = max(supply_v, _LEAST_SUPPLY_V) if supply_v else NOMINAL_SUPPLY_V
     gains = (known.current_gain, known.bus_gain, tolerance, known.bus_offset_v / at_v)
     offset_a, shunt = known.current_offset_a, ""
     if offset_a is None:

@@ -175,6 +175,7 @@ def test_an_offset_is_power_at_the_measured_supply(hwmon_root):
         info = meter.info()
     assert info.offset_uncertainty_w == pytest.approx(10e-6 / 0.01 * 12 / 3**0.5)
     assert "offset at 12 V" in info.accuracy_source
+    assert of_chip("ina226", shunt_ohm=0.01, supply_v=1e-3).gain_uncertainty < 0.01
 
 
 def test_accuracy_follows_from_the_data_sheet():
