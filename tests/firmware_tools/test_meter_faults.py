@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from meter_host import PERIOD_US, Host, conversions
+from meter_host import PERIOD_US, Host, conversions, conversions_of_shunt
 from simulated_meter import BROWN_OUT, POWER_ON, RESET_PIN, WATCHDOG
 
 from firmware_tools.codecs import edge_meter
@@ -24,9 +24,11 @@ def test_a_disturbance_on_the_alert_wire_is_no_conversion(simulated):
         host.client.configure(averaging=0, bus_conversion=4, shunt_conversion=4)
         host.start()
         numbers = []
-        for _ in range(30):
+        for _ in range(60):
             meter.glitch()
-            numbers.extend(conversions(host.take(101), lsb_v=1.25e-3))
+            trace = host.take(37)
+            numbers.extend(conversions(trace, lsb_v=1.25e-3))
+            assert (conversions_of_shunt(host, trace) == conversions(trace, lsb_v=1.25e-3)).all()
     assert (np.diff(numbers) >= 1).all()
 
 

@@ -100,6 +100,16 @@ def test_power_and_trigger_follow_the_load(simulated, chip):
     assert (changes > np.subtract([0.5, 1.5], 10e-6)).all()  # the level is read a moment after the time
 
 
+def test_questions_between_samples_cost_none(simulated):
+    with simulated(count=True) as meter, Host(meter) as host:
+        host.start()
+        for _ in range(50):
+            assert host.client.identify().overruns == 0
+        trace = host.take(1000)
+    assert trace.lost == 0
+    assert set(np.diff(conversions(trace, lsb_v=1.25e-3))) == {1}
+
+
 def test_power_changed_live(simulated):
     with simulated(idle_w=1.0) as meter, Host(meter) as host:
         host.start()

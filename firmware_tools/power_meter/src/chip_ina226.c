@@ -134,16 +134,22 @@ static enum chip_result take_flag(struct sample *sample)
     return CHIP_SAMPLE;
 }
 
-/* After an edge there is no hurry with the flag, but with the registers. */
+/* From the start of a read until the chip takes the register's value: three bytes at 400 kHz, the least it can be. */
+#define TAKEN_AFTER_US 70U
+
+/* After an edge there is no hurry with the flag, but with the registers. An edge that was a disturbance on the wire shows
+ * in two ways: no flag, or, where a conversion became ready while the registers were read, its own edge before the flag
+ * was read (ALERT stays low until then, so a true edge has no follower). */
 static enum chip_result take_after_edge(struct sample *sample)
 {
     enum chip_result values = read_registers(sample, sample->time_us);
+    uint32_t flag_us = clock_now_us();
     enum chip_result flag = values == CHIP_FAULT ? CHIP_FAULT : take_flag(sample);
 
     if (flag != CHIP_SAMPLE)
-        return flag; /* an edge without a flag was a disturbance on the wire */
+        return flag;
     last_us = sample->time_us;
-    return values;
+    return clock_edge_waits_since_before(flag_us + TAKEN_AFTER_US) ? CHIP_LATE : values;
 }
 
 static bool overdue(uint32_t limit_us)

@@ -77,6 +77,17 @@ bool clock_edge_waits(void)
     return edge_waits;
 }
 
+bool clock_edge_waits_since_before(uint32_t us)
+{
+    bool before = false;
+
+    ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+    {
+        before = edge_waits && (int32_t)(last_edge.time_us - us) < 0;
+    }
+    return before;
+}
+
 void clock_forget_edge(void)
 {
     struct edge ignored;

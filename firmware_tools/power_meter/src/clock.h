@@ -17,6 +17,8 @@ uint32_t clock_now_us(void);
 /* Hands out the last falling edge of ALERT once; false if there was none since. */
 bool clock_take_edge(struct edge *edge);
 bool clock_edge_waits(void);
+/* Whether an edge waits that came before that time. */
+bool clock_edge_waits_since_before(uint32_t us);
 void clock_forget_edge(void);
 /* The trigger's level, as bit 0. */
 uint8_t clock_inputs(void);

@@ -179,16 +179,25 @@ static void answer(const struct received *frame)
         run(command, frame->bytes + 2);
 }
 
+static bool whole; /* a frame has come and is not answered yet */
+
+/* Either takes bytes from the line or answers: between two samples there is time for one of them. */
 void command_step(void)
 {
     static struct received frame;
     uint8_t byte;
 
-    while (uart_take(&byte)) {
-        if (!frame_feed(&frame, byte))
-            continue;
+    if (whole) {
+        whole = false;
         if (frame.length >= 2 && frame.bytes[0] == (PROTOCOL_VERSION << 4 | KIND_COMMAND))
             answer(&frame);
-        return; /* at most one answer, then samples again */
+        return;
     }
+    while (!whole && uart_take(&byte))
+        whole = frame_feed(&frame, byte);
+}
+
+bool command_waits(void)
+{
+    return whole || uart_received();
 }

@@ -2,7 +2,10 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
-/* Answers what has come from the host. */
+#include <stdbool.h>
+
+/* Takes what has come from the host, or answers it. */
 void command_step(void);
+bool command_waits(void);
 
 #endif

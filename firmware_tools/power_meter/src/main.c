@@ -13,7 +13,7 @@
 
 static bool work_waits(void)
 {
-    return sampler_streams() ? chip_wants_attention() : uart_received();
+    return sampler_streams() ? chip_wants_attention() : command_waits();
 }
 
 /* Until the next interrupt: an edge, a byte, or the timer's overflow every 33 ms. */

@@ -63,16 +63,26 @@ static bool same_speed(void)
     return tcgetattr(port, &settings) == 0 && cfgetispeed(&settings) == B500000 && firmware_baud() == 500000;
 }
 
+/* Between a host's open() and its tcsetattr() the terminal would echo what we send: that is lost, as by a host that is
+ * not ready. The settings are the host's; to change them here would race with it. */
+static bool host_listens(void)
+{
+    struct termios settings;
+
+    return port >= 0 && open_before && tcgetattr(port, &settings) == 0 && !(settings.c_lflag & ECHO);
+}
+
 static void flush(void)
 {
-    bool right = port >= 0 && open_before && same_speed();
+    bool listens = out_length && host_listens();
     size_t done = 0;
 
-    if (port < 0 || !open_before)
+    if (!listens)
         dropped += out_length;
-    for (size_t i = 0; !right && i < out_length; i++)
-        out[i] = (uint8_t)(out[i] * 37 + 11);
-    while (port >= 0 && open_before && done < out_length) {
+    else if (!same_speed())
+        for (size_t i = 0; i < out_length; i++)
+            out[i] = (uint8_t)(out[i] * 37 + 11);
+    while (listens && done < out_length) {
         ssize_t count = write(port, out + done, out_length - done);
 
         if (count > 0) {
@@ -151,16 +161,6 @@ void line_init(void)
     avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), receiver_free, NULL);
 }
 
-static void make_raw(void)
-{
-    struct termios settings;
-
-    if (tcgetattr(port, &settings) == 0) {
-        cfmakeraw(&settings);
-        tcsetattr(port, TCSANOW, &settings);
-    }
-}
-
 void line_plug(void)
 {
     const char *name;
@@ -172,7 +172,6 @@ void line_plug(void)
         exit(1);
     }
     other = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC); /* opened and closed once: from now on, POLLHUP tells */
-    make_raw();
     close(other);
     open_before = false;
     unlink(options.link);
@@ -223,8 +222,6 @@ bool line_service(int timeout_ms)
     if (port >= 0) {
         opened = !open_before && !(wait[1].revents & POLLHUP);
         open_before = !(wait[1].revents & POLLHUP);
-        if (opened)
-            make_raw();
         if (open_before && (wait[1].revents & POLLIN))
             receive();
         flush();
