@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from edge.measure.energy.plan import EnergyPlan
+from edge.measure.energy.rules import WINDOW_S, WINDOWS
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULT = EnergyPlan("none")
@@ -17,9 +18,10 @@ def energy_options(command: F) -> F:
     """Add --energy and what goes with it; `chosen_energy` makes one value of them."""
     for add in (
         click.option("--energy-window-seconds", "energy_window_s", type=click.FloatRange(0.001), metavar="S",
-                     help=f"Shortest of its windows.  [default: {_DEFAULT.window_s:g}]"),
+                     help=f"Shortest of its windows; below {WINDOW_S:g} always INVALID."
+                          f"  [default: {_DEFAULT.window_s:g}]"),
         click.option("--energy-windows", type=click.IntRange(1), metavar="N",
-                     help=f"How many of them.  [default: {_DEFAULT.windows}]"),
+                     help=f"How many of them; below {WINDOWS} always INVALID.  [default: {_DEFAULT.windows}]"),
         click.option("--energy-trigger", metavar="CHIP:LINE",
                      help="Output of the board wired to the meter's trigger, such as gpiochip0:17."),
         click.option("--energy", "energy_meter", metavar="METER",

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from synthetic_board import polled_run_of, run_of, various
 
+from devices.local import LocalDevice
+from devices.meters.recording import Recording, save_recording
+from devices.meters.registry import find_meter
+from edge.errors import InputError
+from edge.measure.decode import decode
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
 from edge.measure.energy.analyse import NotMeasured, energy_of
+from edge.measure.energy.plan import EnergyPlan
+from edge.measure.energy.run import check_meter, measured_energy, opened
 from edge.measure.energy.schedule import Schedule
-from edge.measure.energy.value import Drawing, Refused
+from edge.measure.energy.value import Drawing, Energy, Refused
+from edge.measure.plan import Plan
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -165,7 +174,7 @@ def test_the_range_of_a_known_chip_is_known(known):
 def test_steps_too_coarse_to_show_a_range_are_judged_by_the_most_frequent(known):
     current = np.round(known.run.trace.current_a / 0.02) * 0.02
     middle = np.round(np.median(current[busy(known.run)]) / 0.02) * 0.02
-    found = energy_of(changed(known.run, **drawing(np.minimum(current, middle), known.run)))
+    found = energy_of(changed(known.run, {"kind": "csv"}, **drawing(np.minimum(current, middle), known.run)))
     assert "too coarse to tell" in said(found)
 
 
@@ -174,8 +183,8 @@ def test_a_load_of_few_levels_is_no_end_of_a_range(known):
     count = len(known.run.trace)
     current = np.where(draw.random(count) < 0.5, 0.5, 0.7)
     rare = draw.random(count) < 0.05
-    current[rare] = np.round(draw.uniform(0.5, 0.7, rare.sum()), 2)
-    found = energy_of(changed(known.run, **drawing(current, known.run)), only="trigger edges")
+    current[rare] = np.round(draw.uniform(0.5, 0.7, rare.sum()), 3)
+    found = energy_of(changed(known.run, {"kind": "csv"}, **drawing(current, known.run)), only="trigger edges")
     assert "range" not in said(found)
 
 
@@ -219,3 +228,43 @@ def test_why_a_recording_ends_early_is_said_even_where_nothing_was_measured(know
 def test_a_drawing_has_columns_of_one_length():
     with pytest.raises(ValueError, match="2, 2, 2, 1 points"):
         Drawing((0.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0,))
+
+
+# --- what is refused before anything is measured
+
+
+def info_of(**fields):
+    return dataclasses.replace(run_of(various(3, window_s=0.1, idle_s=0.1)).run.info, **fields)
+
+
+def test_a_recording_is_no_meter_of_a_board(known, tmp_path):
+    path, run = tmp_path / "old.edgetrace", known.run
+    save_recording(path, Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {}))
+    plan = EnergyPlan(f"replay:{path}")
+    with pytest.raises(InputError, match="is a recording: it saw nothing of this board"), opened(plan):
+        pass
+    with find_meter(plan.meter) as meter, pytest.raises(InputError, match="is a recording"):
+        measured_energy(LocalDevice(), Plan(energy=plan), "x", meter=meter, machine=None, on_step=print)
+
+
+def test_a_trigger_line_needs_a_meter_with_an_input():
+    plan = EnergyPlan("x", trigger="gpiochip0:17")
+    check_meter(info_of(), plan)
+    with pytest.raises(InputError, match="has no input for the trigger line gpiochip0:17"):
+        check_meter(info_of(kind="um25c", has_trigger=False), plan)
+
+
+@pytest.mark.parametrize("line", ["gpiochip0:99999999999", "gpiochip0:\u0661", "x" * 40 + ":1", "gpiochip0:1\n"])
+def test_a_line_no_chip_has_is_refused(line):
+    with pytest.raises(InputError, match="CHIP:LINE"):
+        EnergyPlan("x", trigger=line)
+
+
+def test_a_file_without_the_later_field_is_read(known):
+    found = energy_of(known.run)
+    raw = json.loads(json.dumps(dataclasses.asdict(found)))
+    del raw["alignment"]["power_uncertainty_s"], raw["refused"]
+    raw["refused"] = [{"method": "load code", "reason": "none"}]
+    read = decode(Energy, raw, "energy")
+    assert read.alignment.shown_uncertainty_s == found.alignment.uncertainty_s
+    assert not read.refused[0].load_unseen

@@ -77,7 +77,7 @@ def align(evidence: ClockEvidence) -> Aligned:
     tried.append(align_clock(evidence.before, evidence.after, meter, lag_s=lag_s))
     found = [each for each in tried if isinstance(each, Alignment)]
     # A trigger line was wired and named on purpose: where it can be used, it is.
-    found.sort(key=lambda each: (each.method != align_edges.METHOD, each.power_uncertainty_s))
+    found.sort(key=lambda each: (each.method != align_edges.METHOD, each.shown_uncertainty_s))
     return Aligned(tuple(found), tuple(each for each in tried if isinstance(each, Refused)))
 
 

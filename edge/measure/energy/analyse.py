@@ -159,7 +159,7 @@ class _Found:
         at = alignment.meter_s(self._origin_s)
         return Alignment(
             alignment.method, at, alignment.drift, 0.0, alignment.uncertainty_s, alignment.drift_uncertainty,
-            alignment.power_uncertainty_s, alignment.detail,
+            alignment.detail, alignment.power_uncertainty_s,
         )  # fmt: skip
 
     def _on_meter(self, stretch: Stretch, margin_s: float = 0.0) -> tuple[float, float]:

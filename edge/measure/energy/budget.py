@@ -56,7 +56,7 @@ def components(basis: Basis) -> tuple[Component, ...]:
         return Component(name, kind, gross_j, net_j if has_net else None, freedom, text)
 
     shifted, sampled = _shifted_j(basis), _sampled_j(basis)
-    method, moved_ms = basis.alignment.method, 1e3 * basis.alignment.power_uncertainty_s
+    method, moved_ms = basis.alignment.method, 1e3 * basis.alignment.shown_uncertainty_s
     lines = [
         line("meter gain", basis.gain * abs(median(gross)), basis.gain * abs(median(net)) if net else 0.0,
              f"{100 * basis.gain:.2g} % of the energy, common to all windows and to idle"),
@@ -99,7 +99,7 @@ def _of_median(values: Sequence[float]) -> float:
 
 def _shifted_j(basis: Basis) -> float:
     """Return how the energy changes when either end is wrong by its standard uncertainty, in all four ways."""
-    u, changes = basis.alignment.power_uncertainty_s, []
+    u, changes = basis.alignment.shown_uncertainty_s, []
     for runs, window in zip(basis.runs, basis.windows, strict=True):
         begin, end = basis.alignment.meter_s(runs.begin_s), basis.alignment.meter_s(runs.end_s)
         for first, last in product((-u, u), repeat=2):

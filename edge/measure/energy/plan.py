@@ -32,7 +32,8 @@ class EnergyPlan:
                                    ("window_s", self.window_s, 0.001)):  # fmt: skip
             if not value >= least or value == float("inf"):
                 raise InputError(f"the energy plan's {name} is {value}, expected at least {least}")
-        if self.trigger is not None and not re.fullmatch(r"\w+:\d+", self.trigger):
+        # The kernel numbers lines with 32 bits, a chip has at most some hundred.
+        if self.trigger is not None and not re.fullmatch(r"\w{1,32}:[0-9]{1,5}", self.trigger, re.ASCII):
             raise InputError(f"a trigger line is CHIP:LINE, such as gpiochip0:17, got {self.trigger!r}")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from devices.contract import Device
 from devices.errors import DeviceError
-from devices.meters.contract import Meter
+from devices.meters.contract import Meter, MeterInfo
 from devices.meters.errors import MeterError
 from devices.meters.recorder import Recorder
 from devices.meters.registry import find_meter
 from edge.agent.client import AgentClient
+from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun, NotMeasured, energy_of
 from edge.measure.energy.plan import EnergyPlan, Pace, check_size
@@ -38,19 +39,38 @@ def opened(plan: EnergyPlan | None) -> Iterator[Meter | None]:
 
     Raises:
         MeterError: There is no such meter, or it does not answer.
-        InputError: The recording would not fit into memory.
+        InputError: It cannot do what the plan asks for: it is a recording, has no input for the trigger line, or takes
+            more samples than fit into memory.
     """
     if plan is None:
         yield None
         return
     meter = find_meter(plan.meter).__enter__()
     try:
-        rate_hz = meter.info().nominal_rate_hz
-        check_size(rate_hz, Pace.for_rate(rate_hz, plan), plan)
+        check_meter(meter.info(), plan)
         yield meter
     finally:
         with suppress(MeterError):
             meter.__exit__(None, None, None)
+
+
+def check_meter(info: MeterInfo, plan: EnergyPlan) -> None:
+    """Refuse a meter that cannot do what the plan asks for.
+
+    Raises:
+        InputError: Said what.
+    """
+    if info.kind == "replay":
+        raise InputError(
+            f"{info.name} is a recording: it saw nothing of this board",
+            hint="name a meter that is wired to the board, see `edge meter list`",
+        )
+    if plan.trigger is not None and not info.has_trigger:
+        raise InputError(
+            f"{info.name} ({info.kind}) has no input for the trigger line {plan.trigger}",
+            hint="leave out --energy-trigger: the clocks are aligned by a pattern of load",
+        )
+    check_size(info.nominal_rate_hz, Pace.for_rate(info.nominal_rate_hz, plan), plan)
 
 
 def measured_energy(
@@ -59,9 +79,13 @@ def measured_energy(
     """Measure the energy of a model's inferences with an open meter; None where no meter was named.
 
     What fails is a reason in the result, since all else is measured by then.
+
+    Raises:
+        InputError: The meter cannot do what the plan asks for.
     """
     if plan.energy is None or meter is None:
         return None
+    check_meter(meter.info(), plan.energy)
     try:
         run = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
     except (DeviceError, RuntimeFault) as error:

@@ -67,7 +67,8 @@ class Alignment:
     """The board's clock on the meter's: meter = board + offset_s + drift * (board - reference_s).
 
     `uncertainty_s` is the standard uncertainty of a moment of the run on the meter's clock, `drift_uncertainty` that of
-    `drift`, and `power_uncertainty_s` that of where the load of a moment shows in the power, which follows it late.
+    `drift`, and `power_uncertainty_s` that of where the load of a moment shows in the power, which follows it late
+    (None in files of before it was told apart).
     """
 
     method: str
@@ -76,8 +77,13 @@ class Alignment:
     reference_s: float
     uncertainty_s: NonNegative
     drift_uncertainty: NonNegative
-    power_uncertainty_s: NonNegative
     detail: str
+    power_uncertainty_s: NonNegative | None = None
+
+    @property
+    def shown_uncertainty_s(self) -> float:
+        """Standard uncertainty of where the load of a moment shows in the power."""
+        return self.uncertainty_s if self.power_uncertainty_s is None else self.power_uncertainty_s
 
     def meter_s(self, board_s: float) -> float:
         """Return a moment of the board's clock on the meter's."""
