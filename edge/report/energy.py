@@ -155,8 +155,8 @@ def _points(energy: Energy) -> list[dict[str, float]]:
 
 def _figures(found: Sequence[_Found]) -> Table:
     scale, unit = _scale([each.energy.gross_j.value for each in found])
-    heads = (f"Energy per inference ({unit})", f"Net of idle ({unit})", "k", "Mean (W)", "Peak (W)", "Idle (W)",
-             "Windows", "Inferences")  # fmt: skip
+    heads = (f"Energy per inference ({unit})", "k", f"Net of idle ({unit})", "k, net", "Mean (W)", "Peak (W)",
+             "Idle (W)", "Windows", "Inferences")  # fmt: skip
     return Table(
         caption="Energy per inference, with its expanded uncertainty (95 %)",
         columns=(Column("Variant"), *(Column(head, number=True) for head in heads), Column("Verdict")),
@@ -171,8 +171,9 @@ def _row(found: _Found, scale: float) -> tuple[str, ...]:
     return (
         found.label,
         _with_spread(energy.gross_j, scale),
+        _factor(energy.gross_j),
         UNKNOWN if energy.net_j is None else _with_spread(energy.net_j, scale),
-        UNKNOWN if energy.gross_j.coverage_factor is None else f"{energy.gross_j.coverage_factor:.2f}",
+        UNKNOWN if energy.net_j is None else _factor(energy.net_j),
         digits(energy.mean_w),
         digits(energy.peak_w),
         UNKNOWN if idle is None else f"{digits(idle.before_w)} → {digits(idle.after_w)}",
@@ -180,6 +181,10 @@ def _row(found: _Found, scale: float) -> tuple[str, ...]:
         f"{energy.inferences:,}",
         "valid" if energy.valid else "INVALID",
     )
+
+
+def _factor(quantity: Quantity) -> str:
+    return UNKNOWN if quantity.coverage_factor is None else f"{quantity.coverage_factor:.2f}"
 
 
 def _windows(found: _Found) -> Table:

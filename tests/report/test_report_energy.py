@@ -46,6 +46,15 @@ def test_figures_have_their_uncertainty_and_verdict(section):
     assert second[0] == "net-fp32 (estimate)"
 
 
+def test_each_quantity_has_its_own_coverage_factor():
+    energy = sample_energy()
+    energy = dataclasses.replace(energy, net_j=dataclasses.replace(energy.net_j, coverage_factor=2.87))
+    measurement = dataclasses.replace(real_measurement(), energy=energy)
+    table = energy_section(entries_of(Material(measurements=(measurement,), artifacts=()))).tables[0]
+    heads = [column.head for column in table.columns]
+    assert (table.rows[0][heads.index("k")], table.rows[0][heads.index("k, net")]) == ("2.05", "2.87")
+
+
 def test_the_meter_the_alignment_and_the_reasons_are_said(section):
     said = "\n".join(section.paragraphs)
     assert "edge power meter, INA226 (bench), 201 new readings/s, 3 of 14003 samples lost" in said
@@ -77,7 +86,7 @@ def test_without_net_or_uncertainty_they_are_unknown():
     found = energy_section(entries_of(Material(measurements=(measurement,), artifacts=())))
     row = found.tables[0].rows[0]
     assert row[1].endswith("± unknown")
-    assert row[2] == row[3] == row[6] == "unknown"
+    assert row[2] == row[3] == row[4] == row[7] == "unknown"
     json.dumps([chart.spec for chart in found.charts])
 
 
