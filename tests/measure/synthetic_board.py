@@ -2,7 +2,8 @@
 
 Time is the board's monotonic clock. Its power is idle or busy (with the ripple of each inference, a slow drift, noise,
 and a supply that takes a millisecond or two to follow). The chip averages shunt and bus voltage one after the other,
-with errors drawn within its stated accuracy; the meter's clock runs off and away; frames are lost; bytes arrive late.
+each with its gain and offset drawn within the limits of the data sheet, over a shunt within its tolerance; what the
+meter states is what the project states of such a meter. Its clock runs off and away; frames are lost; bytes are late.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from devices.meters.accuracy import CHIPS, Accuracy, of_chip
 from devices.meters.contract import MeterInfo
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun
@@ -45,8 +47,8 @@ class Board:
     noise: float = 0.02
     inference_s: float = 0.037
     period_s: float = 4.7e-3
-    gain_limit: float = 0.005  # the meter's stated accuracy
-    offset_limit_a: float = 0.5e-3
+    shunt_tolerance: float = 0.002  # of a shunt compared with a good instrument; the default of the meter is 0.01
+    meter_errs: bool = True
     lost_share: float = 2e-4
     meter_drift: float = 3e-3  # at most, of a ceramic resonator
     conditions: tuple = ()
@@ -205,10 +207,13 @@ def _stream(board, schedule, grid, done, draw, on_meter):
 
     current = mean(amperes, ends - period, ends - period / 2)
     voltage = mean(volts, ends - period / 2, ends)
-    gain, offset_a = draw.uniform(-1, 1) * board.gain_limit, draw.uniform(-1, 1) * board.offset_limit_a
+    chip = CHIPS["ina226"]
+    limits = [board.shunt_tolerance, chip.current_gain, chip.shunt_offset_v, chip.bus_gain, chip.bus_offset_v]
+    ohm, gain, offset_v, bus_gain, bus_offset_v = board.meter_errs * draw.uniform(-1, 1, len(limits)) * limits
+    shunt_v = current * SHUNT_OHM * (1 + ohm)
     records = np.zeros(len(ends), SAMPLE)
-    records["shunt"] = np.round((current * (1 + gain) + offset_a) * SHUNT_OHM / SHUNT_V)
-    records["bus"] = np.round(voltage / BUS_V)
+    records["shunt"] = np.round((shunt_v * (1 + gain) + offset_v) / SHUNT_V)
+    records["bus"] = np.round((voltage * (1 + bus_gain) + bus_offset_v) / BUS_V)
     nodes = np.array([m.time_s for m in schedule.marks])
     records["inputs"] = np.searchsorted(nodes, ends) % 2
     stamps = on_meter(ends) + draw.uniform(0, 60e-6, len(ends))
@@ -265,9 +270,13 @@ def _round_trips(board_s, host_s, draw):
 
 
 def _info(board: Board) -> MeterInfo:
+    stated = of_chip("ina226", shunt_ohm=SHUNT_OHM, shunt_tolerance=board.shunt_tolerance)
+    if not board.meter_errs:
+        stated = Accuracy(0.0, 0.0, "a meter without error")
     return MeterInfo(
-        kind="edge", name="bench", identity="synthetic INA226", settings={"shunt_ohm": SHUNT_OHM},
-        nominal_rate_hz=1 / board.period_s, gain_uncertainty=board.gain_limit / 3**0.5,
-        offset_uncertainty_w=5.1 * board.offset_limit_a / 3**0.5, accuracy_source="limits of the simulation",
+        kind="edge", name="bench", identity="synthetic INA226",
+        settings={"shunt_uohm": round(SHUNT_OHM * 1e6), "calibrated": True},
+        nominal_rate_hz=1 / board.period_s, gain_uncertainty=stated.gain_uncertainty,
+        offset_uncertainty_w=stated.offset_uncertainty_w, accuracy_source=stated.accuracy_source,
         clock="meter", has_trigger=True, is_estimate=False,
     )  # fmt: skip

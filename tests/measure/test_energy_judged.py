@@ -1,4 +1,8 @@
-"""The promise: on a board whose joules are known, energy within 1 %, and the stated uncertainty holds the truth."""
+"""The promise: on a board whose joules are known, the stated uncertainty holds the truth, however good the shunt is.
+
+Within 1 % is promised for a shunt known to 0.2 %. With the tolerance of 1 % that a meter states by itself no better can
+be had, and none is promised.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import numpy as np
 import pytest
 from synthetic_board import run_of, various
 
+from devices.meters.accuracy import SHUNT_TOLERANCE
 from edge.measure.energy.analyse import energy_of
 
 METHODS = ("trigger edges", "load code", "round trips")
@@ -13,21 +18,21 @@ RUNS = 100
 
 
 # The meter's errors hide all others: here without them, and with windows whose ends lie at the load's.
-BARE = {"gain_limit": 0.0, "offset_limit_a": 0.0, "window_s": 1.0, "guard_s": 0.0, "wander": 0.0, "drift": 0.0}
+BARE = {"meter_errs": False, "window_s": 1.0, "guard_s": 0.0, "wander": 0.0, "drift": 0.0}
 BARE_RUNS = 50
 
 
-def judged(runs, **fixed):
+def judged(runs, methods=METHODS, **fixed):
     """By method and kind, arrays of (error, standard uncertainty, expanded uncertainty): relative, of clocks in s."""
-    found = {(method, kind): [] for method in METHODS for kind in ("gross", "net", "clock")}
+    found = {(method, kind): [] for method in methods for kind in ("gross", "net", "clock")}
     for seed in range(runs):
         known = run_of(various(seed, **fixed))
         schedule = known.run.schedule
         at = schedule.windows[0].begin_s - schedule.whole.begin_s
         truth_s = schedule.windows[0].begin_s + known.offset_s + known.drift * at
-        for method in METHODS:
+        for method in methods:
             energy = energy_of(known.run, only=method)
-            assert fixed or energy.reasons == (), seed
+            assert "window_s" in fixed or energy.reasons == (), seed
             for kind, value, truth in (("gross", energy.gross_j, known.gross_j), ("net", energy.net_j, known.net_j)):
                 found[method, kind].append(
                     (value.value / truth - 1, value.standard_uncertainty / truth, value.expanded_uncertainty / truth)
@@ -39,8 +44,14 @@ def judged(runs, **fixed):
 
 @pytest.fixture(scope="module")
 def whole():
-    """Runs as the command makes them."""
+    """Runs as the command makes them, with a shunt known to 0.2 %."""
     return judged(RUNS)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """Runs with a shunt within the tolerance that a meter states by itself."""
+    return judged(RUNS, ("load code",), shunt_tolerance=SHUNT_TOLERANCE)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +72,18 @@ def test_energy_is_right_and_its_uncertainty_honest(request, runs, method, kind,
     assert np.abs(error).max() < 0.01
     assert covered >= 0.95
     assert 0.3 < ratio < 1.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gross", "net"])
+def test_a_shunt_of_unknown_value_is_in_the_uncertainty(shipped, kind, record_property):
+    error, standard, expanded = shipped["load code", kind].T
+    covered = float((np.abs(error) <= expanded).mean())
+    ratio = float(np.sqrt(np.mean((error / standard) ** 2)))
+    record_property("counted", f"{covered:.0%} covered, worst error {np.abs(error).max():.2%}, ratio {ratio:.2f}")
+    assert covered >= 0.95
+    assert 0.3 < ratio < 1.3
+    assert expanded.max() > 0.01
 
 
 @pytest.mark.slow

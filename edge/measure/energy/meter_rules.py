@@ -105,6 +105,8 @@ def _of_few(counts: Counts) -> Answer:
 def _full_scale_a(evidence: Evidence) -> float | None:
     if evidence.kind == "ppk2":
         return _PPK2_A
+    if evidence.kind not in ("edge", "hwmon"):
+        return None
     chip, shunt_uohm = re.search(r"(?i)ina(2\d\d)", evidence.meter.identity), evidence.settings.get("shunt_uohm")
     full_v = _SHUNT_V.get(chip[1]) if chip else None
     known = full_v is not None and isinstance(shunt_uohm, int | float) and shunt_uohm > 0
