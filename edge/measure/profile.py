@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -45,7 +46,13 @@ _SLACK_S = 900.0
 
 
 def profile(
-    path: Path, device: Device, plan: Plan, *, on_step: OnStep | None = None, on_wait: OnStep | None = None
+    path: Path,
+    device: Device,
+    plan: Plan,
+    *,
+    meter: Meter | None = None,
+    on_step: OnStep | None = None,
+    on_wait: OnStep | None = None,
 ) -> Measurement:
     """Measure one .tflite file on a device: latency with the plan's threads, with all cores, kernels, memory.
 
@@ -58,6 +65,7 @@ def profile(
         path: The file; an artifact JSON beside it adds recipe, counts and accuracy if its sha256 fits.
         device: Where to run it.
         plan: For how long, with how many threads.
+        meter: The plan's meter where it is open already; else it is opened for this measurement.
         on_step: Called after each of `steps(plan)` steps with what was done.
         on_wait: Called while the board is waited for to cool.
 
@@ -79,8 +87,8 @@ def profile(
             )
         return profile_emulated(path, device, plan, on_step=on_step or _silent)
     subject = describe(path)
-    with opened(plan.energy) as meter:
-        found = _found(path, subject, device, plan, meter=meter, on_step=on_step or _silent, on_wait=on_wait or _silent)
+    with opened(plan.energy) if meter is None else nullcontext(meter) as held:
+        found = _found(path, subject, device, plan, meter=held, on_step=on_step or _silent, on_wait=on_wait or _silent)
     return proven(_measurement(found), path)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.contract import Device
+from devices.emulated.device import EmulatedDevice
 from edge.errors import EdgeError
+from edge.measure.energy.run import opened
 from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan
 from edge.measure.profile import OnStep, profile
@@ -67,19 +69,24 @@ def profile_files(
 ) -> Profiled:
     """Measure each file; errors that carry an exit code become failures, any other is a fault and rises.
 
-    `on_failure` is called as soon as one fails, since the rest may take minutes.
+    `on_failure` is called as soon as one fails, since the rest may take minutes. A power meter stays open from the
+    first file to the last: one that supplies the board would switch it off between two.
+
+    Raises:
+        MeterError: The plan's meter cannot be had.
     """
     measurements, failures = [], []
-    for path in paths:
-        try:
-            measurements.append(profile(path, device, plan, on_step=on_step, on_wait=on_wait))
-        except Exception as error:
-            code = getattr(error, "exit_code", None)
-            if not isinstance(code, int):
-                raise
-            failures.append(Failure(path, device.name, error, code))
-            if on_failure is not None:
-                on_failure(failures[-1])
+    with opened(None if isinstance(device, EmulatedDevice) else plan.energy) as meter:
+        for path in paths:
+            try:
+                measurements.append(profile(path, device, plan, meter=meter, on_step=on_step, on_wait=on_wait))
+            except Exception as error:
+                code = getattr(error, "exit_code", None)
+                if not isinstance(code, int):
+                    raise
+                failures.append(Failure(path, device.name, error, code))
+                if on_failure is not None:
+                    on_failure(failures[-1])
     return Profiled(tuple(measurements), tuple(failures))
 
 

@@ -17,10 +17,12 @@ from edge.measure.decode import decode
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
 from edge.measure.energy.analyse import NotMeasured, energy_of
 from edge.measure.energy.plan import EnergyPlan
+from edge.measure.energy.power import power_of
 from edge.measure.energy.run import check_meter, measured_energy, opened
 from edge.measure.energy.schedule import Schedule
 from edge.measure.energy.value import Drawing, Energy, Refused
 from edge.measure.plan import Plan
+from edge.measure.profile_files import profile_files
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -230,6 +232,14 @@ def test_a_drawing_has_columns_of_one_length():
         Drawing((0.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0,))
 
 
+def test_means_stamped_in_their_middle_are_not_shifted():
+    ends = np.arange(0.0, 10.1, 0.5)
+    middles, watts = (ends[1:] + ends[:-1]) / 2, np.diff(ends**2) / 0.5  # power is twice the time
+    none = np.full(len(watts), np.nan)
+    trace = Trace(middles, watts, none, none, np.zeros(len(watts), np.uint8))
+    assert power_of(trace, "rapl", polled=True).mean_w(2.0, 8.0) == pytest.approx(10.0)
+
+
 # --- what is refused before anything is measured
 
 
@@ -245,6 +255,29 @@ def test_a_recording_is_no_meter_of_a_board(known, tmp_path):
         pass
     with find_meter(plan.meter) as meter, pytest.raises(InputError, match="is a recording"):
         measured_energy(LocalDevice(), Plan(energy=plan), "x", meter=meter, machine=None, on_step=print)
+
+
+def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path):
+    talk = []
+
+    class Meter:
+        def __enter__(self):
+            talk.append("open")
+            return self
+
+        def __exit__(self, *_):
+            talk.append("close")
+
+        def info(self):
+            return info_of()
+
+    monkeypatch.setattr("edge.measure.energy.run.find_meter", lambda _: Meter())
+    paths = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    found = profile_files(
+        paths, LocalDevice(), Plan(energy=EnergyPlan("x")), on_failure=lambda each: talk.append(each.path.stem)
+    )
+    assert talk == ["open", "a", "b", "close"]
+    assert len(found.failures) == 2
 
 
 def test_a_trigger_line_needs_a_meter_with_an_input():

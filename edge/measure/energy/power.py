@@ -1,9 +1,9 @@
 """Power over time as a function that can be integrated between any two moments, gaps counted.
 
-What a sample stands for depends on the meter. One that averages over its conversion (INA226 and its like, or a
-difference of counters) gives the mean of the time since the sample before: its power holds over (t[i-1], t[i]]. One
-whose samples are moments is joined by straight lines. The sum over samples of power, unweighted, is wrong for both
-where they are unevenly spaced (exo-explore/exo#2038).
+What a sample stands for depends on the meter. One that averages over its conversion (INA226 and its like) gives the
+mean of the time since the sample before: its power holds over (t[i-1], t[i]]. One whose samples are moments is joined
+by straight lines. The sum over samples of power, unweighted, is wrong for both where they are unevenly spaced
+(exo-explore/exo#2038).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from firmware_tools.trace import Trace
 
 Array = NDArray[np.float64]
 AVERAGES, MOMENTS = "averages since the sample before", "moments, joined by straight lines"
-# Meters whose samples are means of the time before their stamp: averaging converters, and counters of energy.
-_AVERAGING = ("edge", "hwmon", "rapl")
+# Meters whose samples are means of the time before their stamp. The differences of RAPL's counter are means too, but
+# stamped in their middle, so lines between them are right and holding them would be half an interval off.
+_AVERAGING = ("edge", "hwmon")
 # How late power may show a load, standard uncertainty: capacitors of the supply let it follow within about 4 ms
 # (rectangular, uncorrected: 4 ms / sqrt(3)). An assumption; boards and supplies differ.
 _SUPPLY_LAG_S = 0.0023
