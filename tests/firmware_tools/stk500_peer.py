@@ -66,7 +66,8 @@ class BootloaderPeer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._stop_writer)
-        self._thread.join()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
         self._pull()
         os.close(self._stop_reader)
 

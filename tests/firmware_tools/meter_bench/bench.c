@@ -245,6 +245,11 @@ void bench_control(void)
     }
 }
 
+bool bench_runs(void)
+{
+    return running;
+}
+
 /* ---- The loop. ---- */
 
 static double wall_s(void)

@@ -77,5 +77,6 @@ uint64_t line_dropped(void);
 
 /* bench.c */
 void bench_control(void); /* reads commands that wait on the standard input */
+bool bench_runs(void);    /* false: it has been told to end */
 
 #endif

@@ -97,6 +97,8 @@ static void flush(void)
                 break; /* the host has left */
             if (wait[1].revents)
                 bench_control();
+            if (!bench_runs())
+                break;
         }
     }
     out_length = 0;
