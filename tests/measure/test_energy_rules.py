@@ -213,6 +213,20 @@ def test_a_meter_that_hangs_for_a_window_is_said(known):
     assert found.meter.effective_rate_hz > 20
 
 
+@pytest.mark.parametrize(("share", "hung"), [(0.1, False), (0.5, True), (0.9, True)])
+def test_a_meter_that_hangs_for_a_part_of_a_window_is_said(known, share, hung):
+    trace, second = known.run.trace, energy_of(known.run).windows[1]
+    origin = energy_of(known.run).alignment
+    length_s = second.end_s - second.begin_s
+    low, high = np.searchsorted(
+        trace.time_s, [origin.meter_s(second.begin_s + part * length_s) for part in (0.05, 0.05 + share)]
+    )
+    watts = trace.power_w.copy()
+    watts[low:high] = second.mean_w
+    found = energy_of(changed(known.run, power_w=watts))
+    assert ("of window 2, at most 20% is allowed" in said(found)) == hung
+
+
 def test_an_edge_tpu_that_throttles_is_said(known):
     hot = [{"edge_tpus": [{"temperature_c": degrees, "trip_c": 84.8}]} for degrees in (60, 101.0)]
     result = {"idle_s": [], "codes": [], "windows": [], "marks": [], "chip_s": 1, "conditions": hot}

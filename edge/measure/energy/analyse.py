@@ -13,7 +13,7 @@ from edge.measure.energy.align import Aligned, ClockEvidence, align
 from edge.measure.energy.align_clock import RoundTrip, most_drift
 from edge.measure.energy.drawing import digest, drawing
 from edge.measure.energy.evidence import Evidence
-from edge.measure.energy.power import Power, changes, effective_rate_hz, power_of, samples_are
+from edge.measure.energy.power import Power, changes, effective_rate_hz, longest_still, power_of, samples_are
 from edge.measure.energy.rules import judge
 from edge.measure.energy.schedule import Runs, Schedule, Stretch
 from edge.measure.energy.value import (
@@ -236,12 +236,14 @@ class _Found:
         for each in schedule.windows:
             low, high = np.searchsorted(time, self._on_meter(each))
             inside[low:high] = True
+        readings = [self.power.samples_within(*self._on_meter(each)) for each in schedule.windows]
         return Evidence(
             meter=self._meter(),
             trace=self.run.trace,
             windows=windows,
             in_windows=inside,
-            changes=tuple(changes(self.power.samples_within(*self._on_meter(each))) for each in schedule.windows),
+            changes=tuple(map(changes, readings)),
+            still=tuple(map(longest_still, readings)),
             idle=idle,
             net_uncertainty_w=self._net_uncertainty_w(net_j),
             alignment=self.alignment,

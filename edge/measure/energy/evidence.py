@@ -20,6 +20,7 @@ class Evidence:
 
     Attributes:
         changes: How often the reading changed, in each window.
+        still: Share of each window's readings in the longest row of equal ones.
         net_uncertainty_w: Expanded uncertainty of the power net of idle; None where it is unknown.
         alignment_share: Standard uncertainty of the energy by alignment, relative.
     """
@@ -29,6 +30,7 @@ class Evidence:
     windows: tuple[EnergyWindow, ...]
     in_windows: NDArray[np.bool_]
     changes: tuple[int, ...]
+    still: tuple[float, ...]
     idle: Idle | None
     net_uncertainty_w: float | None
     alignment: Alignment

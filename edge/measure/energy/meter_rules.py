@@ -20,6 +20,7 @@ _PILED, _NEAR = 4, 8  # a pile is so many times as high as the so many readings 
 _SHUNT_V = {"226": 0.08192, "219": 0.32}
 _PPK2_A = 1.0
 _AT_END = 0.9995
+_HUNG = 20  # a row of equal readings so many times as long as between two changes, in the window with the most of them
 
 
 def load_seen(evidence: Evidence, limit: float) -> Answer:
@@ -50,6 +51,18 @@ def fast_enough(evidence: Evidence, limit: float) -> Answer:
     if fewest >= limit:
         return None
     return Broken(f"the readings changed {fewest} times in a window of {seconds:.3g} s, at least {limit:g} are needed")
+
+
+def never_hangs(evidence: Evidence, limit: float) -> Answer:
+    """A meter that hangs repeats its last reading, where it would have changed many times."""
+    most = max(evidence.changes)
+    for number, share in enumerate(evidence.still, 1):
+        if share > limit and share * most > _HUNG:
+            return Broken(
+                f"the same reading fills {share:.0%} of window {number}, at most {limit:.0%} is allowed where readings "
+                "change so often: the meter hung"
+            )
+    return None
 
 
 def all_counted(evidence: Evidence, limit: float) -> Answer:

@@ -137,6 +137,12 @@ def changes(watts: Array) -> int:
     return int(np.count_nonzero(np.diff(watts)))
 
 
+def longest_still(watts: Array) -> float:
+    """Return the share of the readings in the longest row of equal ones."""
+    ends = np.concatenate([[0], np.flatnonzero(np.diff(watts)) + 1, [len(watts)]])
+    return float(np.diff(ends).max()) / max(1, len(watts))
+
+
 def _averaged(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
     """Hold each sample since the one before; after a gap for the usual distance only, the gap itself is bridged."""
     # Each sample i > 0 has the piece that ends at it; one after a gap has a second, bridging piece before that.

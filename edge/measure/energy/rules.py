@@ -162,6 +162,7 @@ RULES = (
     Rule("load seen", 0, meter_rules.load_seen),
     Rule("calibration", 0, meter_rules.calibrated),
     Rule("effective rate", 20, meter_rules.fast_enough),
+    Rule("hanging", 0.2, meter_rules.never_hangs),
     Rule("samples counted", 1.0, meter_rules.all_counted),
     Rule("range", 0.001, meter_rules.within_range),
 )
