@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from devices.meters.accuracy import SHUNT_TOLERANCE, of_chip
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import MeterAnswerError, MeterError
@@ -14,6 +16,7 @@ from devices.meters.settings import Setting, checked
 from devices.meters.streamed import StreamedMeter
 from firmware_tools.codecs.edge_commands import Chip, Configuration, Identity
 from firmware_tools.power_meter.client import MeterClient
+from firmware_tools.trace import Trace
 
 LEAST_SHUNT_OHM, MOST_SHUNT_OHM = 0.0005, 10.0
 _CODES = ("averaging", "bus_conversion", "shunt_conversion")
@@ -50,6 +53,8 @@ class EdgeMeter(StreamedMeter):
     def __init__(self, name: str, address: str, settings: Mapping[str, Any]) -> None:
         super().__init__(name, address, checked(name, settings, SETTINGS), pace_s=0.005)
         self._identity: Identity | None = None
+        self._configuration: Configuration | None = None
+        self._supply_v: float | None = None  # of the first samples since START
 
     def identity(self) -> Identity:
         """Return what the meter said of itself when it was opened, or last calibrated."""
@@ -85,7 +90,18 @@ class EdgeMeter(StreamedMeter):
         configuration = self._identity.configuration
         if any(self._settings[name] is not None for name in _CODES):
             configuration = self._configured(configuration)
+        self._configuration = configuration
         return self._described(self._identity, configuration)
+
+    def read(self, deadline_s: float) -> Trace:
+        """Return the samples that have come since the last call; an offset counts at the supply of the first."""
+        trace = super().read(deadline_s)
+        if len(trace) and self._supply_v is None:
+            self._supply_v = float(np.median(trace.supply_v))
+            assert self._identity is not None
+            assert self._configuration is not None
+            self._info = self._described(self._identity, self._configuration)
+        return trace
 
     def _configured(self, now: Configuration) -> Configuration:
         asked = {name: getattr(now, name) if self._settings[name] is None else self._settings[name] for name in _CODES}
@@ -99,7 +115,7 @@ class EdgeMeter(StreamedMeter):
         has_shunt = identity.chip != Chip.INA260
         accuracy = of_chip(
             identity.chip.name.lower(), shunt_ohm=identity.shunt_uohm / 1e6 if has_shunt else None,
-            shunt_tolerance=tolerance, is_calibrated=identity.calibrated,
+            shunt_tolerance=tolerance, is_calibrated=identity.calibrated, supply_v=self._supply_v,
         )  # fmt: skip
         version = ".".join(map(str, identity.firmware))
         settings = {
@@ -114,6 +130,7 @@ class EdgeMeter(StreamedMeter):
         )  # fmt: skip
 
     def _begin(self) -> None:
+        self._supply_v = None
         self.discard()
         self.use_decoder(identity=self._identity)
         self._client.start()

@@ -158,6 +158,7 @@ class Recorder:
             self._parts.append(trace)
             self._arrivals += pairs
         if self._writer is not None:
+            self._writer.restate(self._meter.info())
             self._writer.add(trace, np.array(pairs).reshape(-1, 2))
         if pairs:
             self._first.set()

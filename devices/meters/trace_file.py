@@ -64,7 +64,7 @@ class TraceWriter:
         self._path, self._info, self._replace = path, info, replace
         self._notes, self._created = dict(notes or {}), created or now()
         self._file: int | None = None
-        self._good = self._samples = self._lost = self._damaged = 0
+        self._head_end = self._good = self._samples = self._lost = self._damaged = 0
         self._waiting: list[Trace] = []
         self._arrivals: list[tuple[float, float]] = []
         self._written_s = 0.0
@@ -88,14 +88,30 @@ class TraceWriter:
             raise RecordingWriteError(f"{self._path} is there already", hint="choose another name") from error
         except OSError as error:
             raise RecordingWriteError(f"could not write {self._path}: {error.strerror}") from error
-        head = {"created": self._created, "meter": info_to_json(self._info), "notes": self._notes}
         try:
-            self._write(MAGIC + _framed(HEAD, _json(head)))
+            self._write_head()
         except BaseException:
             self._close()
             raise
         self._written_s = time.monotonic()
         return self
+
+    def restate(self, info: MeterInfo) -> None:
+        """Say anew what the meter is, as some know only with their first samples; too late once some are written."""
+        if self._file is None or self._good != self._head_end or info == self._info:
+            return
+        try:
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+        except OSError:  # a device file
+            return
+        self._info, self._good = info, 0
+        self._write_head()
+
+    def _write_head(self) -> None:
+        head = {"created": self._created, "meter": info_to_json(self._info), "notes": self._notes}
+        self._write(MAGIC + _framed(HEAD, _json(head)))
+        self._head_end = self._good
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -53,7 +53,7 @@ def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
         say("reading ended early; until then:")
         raise
     finally:
-        _show_result(running, info, incomplete, as_json=as_json)
+        _show_result(running, meter.info(), incomplete, as_json=as_json)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ def record_to(
                 nonlocal told_s
                 running.add(trace)
                 pairs = [(trace.time_s[-1], arrived_s)] if len(trace) else []
+                writer.restate(meter.info())
                 writer.add(trace, np.array(pairs, np.float64).reshape(-1, 2))
                 while arrived_s - told_s >= 1:
                     told_s += 1
@@ -78,6 +79,7 @@ def record_to(
             except DeviceError:
                 say(f"the {running.rates(info).samples} samples that came before are in {path}")
                 raise
+        info = meter.info()
     return Recorded(path, info, running.powers(), running.rates(info), writer.incomplete)
 
 

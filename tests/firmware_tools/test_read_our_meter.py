@@ -81,6 +81,20 @@ def test_settings_are_what_the_chip_acknowledged(simulated):
 
 
 @pytest.mark.slow
+def test_an_offset_counts_at_the_supply_that_is_measured(simulated, tmp_path):
+    out = tmp_path / "a.edgetrace"
+    with simulated(LOAD, supply_v=12.0, real_time=True) as board, find_meter(f"edge:{board.port}") as meter:
+        before = meter.info()
+        with Recorder(meter, path=out) as recorder:
+            recorder.wait_for_samples(10)
+        recording = recorder.recording()
+    assert "offset at 5 V" in before.accuracy_source
+    assert recording.info.offset_uncertainty_w == pytest.approx(10e-6 / 0.01 * 12 / 3**0.5, rel=1e-3)
+    assert load_recording(out).info == recording.info
+    assert len(load_recording(out).trace) == len(recording.trace)
+
+
+@pytest.mark.slow
 def test_the_board_goes_away(simulated):
     with simulated(LOAD, real_time=True) as board, find_meter(f"edge:{board.port}") as meter:
         with Recorder(meter) as recorder:

@@ -327,6 +327,19 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
             load_recording(path)
 
 
+def test_what_the_meter_is_can_be_said_anew_until_samples_are_written(tmp_path):
+    better = replace(INFO, identity="PPK2, with all that its first samples said")
+    with TraceWriter(tmp_path / "a", INFO) as writer:
+        writer.restate(replace(better, identity="x" * 999))
+        writer.add(a_trace(), np.empty((0, 2)))
+        writer.restate(better)
+        writer.flush()
+        writer.restate(INFO)
+    back = load_recording(tmp_path / "a")
+    assert (back.info, back.incomplete) == (better, None)
+    assert_same(back.trace, a_trace())
+
+
 def test_an_existing_file_is_not_replaced(tmp_path):
     (tmp_path / "a").write_text("precious")
     with pytest.raises(RecordingWriteError, match="already"):
