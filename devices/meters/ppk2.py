@@ -26,7 +26,8 @@ from firmware_tools.codecs.ppk2 import RATE_HZ
 SETTINGS = (
     Setting("mode", str, "ampere: the board has a supply of its own; source: the kit feeds it", "ampere",
             choices=("ampere", "source")),
-    Setting("supply_mv", int, "voltage of the supply; with mode=source what the kit gives", low=800, high=5000),
+    Setting("supply_mv", int, "voltage of the supply; with mode=source what the kit gives", low=800, high=5000,
+            advice="; the kit is for no more: lower the supply to 5.0 V, measured behind the kit, and state 5000"),
     ACCURACY,
 )  # fmt: skip
 _ASSUMED_MV, _ASSUMED_WITHIN = 5000, 0.05  # what USB promises at a port: 4.75 to 5.25 V

@@ -15,7 +15,7 @@ from devices.meters.errors import MeterSettingError
 class Setting:
     """One setting: a whole number, a number, a word out of `choices`, or yes and no.
 
-    `low` and `high` bound numbers, both included.
+    `low` and `high` bound numbers, both included; `advice` says what to do where these are in the way.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Setting:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    advice: str = ""
 
 
 ACCURACY = Setting("accuracy", float, "limit of power's relative error, where you know better", low=1e-5, high=0.5)
@@ -57,7 +58,8 @@ def _value(meter: str, setting: Setting, raw: object) -> Any:  # noqa: ANN401  (
     wrong = value is None or (setting.choices and value not in setting.choices)
     outside = not wrong and ((low is not None and value < low) or (high is not None and value > high))
     if wrong or outside:
-        raise MeterSettingError(f"{meter}: {setting.name} cannot be {raw!r}", hint=f"it is {_range(setting)}")
+        hint = f"it is {_range(setting)}{setting.advice}"
+        raise MeterSettingError(f"{meter}: {setting.name} cannot be {raw!r}", hint=hint)
     return value
 
 

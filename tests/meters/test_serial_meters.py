@@ -100,6 +100,12 @@ def test_ppk2_hears_nothing_of_settings_that_are_wrong(settings):
         assert peer.heard == b""
 
 
+def test_a_supply_that_is_too_much_for_a_ppk2_is_refused_with_advice():
+    with pytest.raises(MeterSettingError) as caught:
+        find_meter("ppk2:/dev/null", {"supply_mv": 5100})
+    assert "measured behind the kit" in caught.value.hint
+
+
 def test_ppk2_with_broken_constants_is_never_switched_on():
     with Ppk2Peer(metadata=PPK2_METADATA.replace("R4: 0.05", "R4: 0.0")) as peer:
         with (
