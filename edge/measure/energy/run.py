@@ -119,7 +119,7 @@ def recorded(
         time.sleep(3 * pace.chip_s)  # until the last samples have come
     recording = recorder.recording()
     return EnergyRun(
-        info=info,
+        info=recording.info,  # some meters know themselves better once they have measured
         trace=recording.trace,
         arrivals=recording.arrivals,
         schedule=Schedule.from_result(result),
