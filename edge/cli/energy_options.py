@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -17,6 +18,8 @@ _DEFAULT = EnergyPlan("none")
 def energy_options(command: F) -> F:
     """Add --energy and what goes with it; `chosen_energy` makes one value of them."""
     for add in (
+        click.option("--energy-trace", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+                     help="Also keep what the meter said, as `edge meter record` does (.edgetrace)."),
         click.option("--energy-window-seconds", "energy_window_s", type=click.FloatRange(0.001), metavar="S",
                      help=f"Shortest of its windows; below {WINDOW_S:g} always INVALID."
                           f"  [default: {_DEFAULT.window_s:g}]"),
@@ -31,16 +34,17 @@ def energy_options(command: F) -> F:
     return command
 
 
-def chosen_energy(asked: dict[str, Any], devices: int) -> dict[str, Any]:
+def chosen_energy(asked: dict[str, Any], devices: int, files: int) -> dict[str, Any]:
     """Return a command's options with those that `energy_options` added as one, `energy`.
 
     Raises:
-        click.UsageError: An option of energy without a meter, or a meter for several devices.
+        click.UsageError: An option of energy without a meter, a meter for several devices, one trace for several files.
         InputError: The plan cannot be measured.
     """
     rest = dict(asked)
     meter = rest.pop("energy_meter")
-    names = {"energy_trigger": "trigger", "energy_windows": "windows", "energy_window_s": "window_s"}
+    names = {"energy_trigger": "trigger", "energy_windows": "windows", "energy_window_s": "window_s",
+             "energy_trace": "trace"}  # fmt: skip
     given = {name: value for option, name in names.items() if (value := rest.pop(option)) is not None}
     if meter is None:
         if given:
@@ -48,4 +52,6 @@ def chosen_energy(asked: dict[str, Any], devices: int) -> dict[str, Any]:
         return rest
     if devices > 1:
         raise click.UsageError(f"a meter measures one board, {devices} devices were named (--on)")
+    if files > 1 and "trace" in given:
+        raise click.UsageError(f"one file holds what the meter said of one model, {files} models were named")
     return {**rest, "energy": EnergyPlan(meter, **given)}

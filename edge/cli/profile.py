@@ -95,7 +95,7 @@ def command(
     first failure. Of several measurements the variant to ship is named for each device.
     """
     devices = find_devices(names)
-    asked = _plan(**chosen_energy(chosen_delegates(plan), len(devices)))
+    asked = _plan(**chosen_energy(chosen_delegates(plan), len(devices), len(files)))
     count = len(files) * len(devices)
     with progress("profiling", total=count * steps(asked)) as advance:
         found = profile_on(

@@ -13,9 +13,14 @@ from pty_meter import FAST, IDLE_W, PERIOD_S, WRAP_S, PtyMeter
 
 from devices.errors import DeviceError
 from devices.local import LocalDevice
+from devices.meters.recording import load_recording
 from edge.errors import InputError
+from edge.measure.energy.align_clock import RoundTrip
+from edge.measure.energy.analyse import EnergyRun, energy_of
+from edge.measure.energy.drawing import digest
 from edge.measure.energy.plan import EnergyPlan, Pace, check_size
 from edge.measure.energy.run import opened
+from edge.measure.energy.schedule import Schedule
 from edge.measure.measurement import load_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
@@ -47,15 +52,16 @@ def measured(model, tmp_path_factory):
     with PtyMeter() as meter:
         status, out, err = command(
             meter, "profile", model, "--quick", "--no-kernels", "--no-all-cores", "--energy", f"edge:{meter.path}",
-            "--energy-windows", 3, "--energy-window-seconds", 1, "--out", path,
+            "--energy-windows", 3, "--energy-window-seconds", 1, "--energy-trace", path.with_suffix(".edgetrace"),
+            "--out", path,
         )  # fmt: skip
     assert status == 0, err
-    return out, load_measurements(path)[0], meter
+    return out, load_measurements(path)[0], meter, load_recording(path.with_suffix(".edgetrace"))
 
 
 @pytest.mark.slow
 def test_a_measured_model_has_its_joules(measured):
-    _, measurement, meter = measured
+    _, measurement, meter, _ = measured
     energy = measurement.energy
     origin_s = origin_of(energy, meter)
     for window in energy.windows:
@@ -69,6 +75,17 @@ def test_a_measured_model_has_its_joules(measured):
     assert {each.method for each in energy.refused} >= {"trigger edges"}
 
 
+@pytest.mark.slow
+def test_what_the_meter_said_is_kept_with_the_boards_account(measured):
+    _, measurement, _, kept = measured
+    energy = measurement.energy
+    assert digest(kept.trace) == energy.trace_sha256
+    schedule = Schedule.from_result(kept.notes["board"])
+    trips = [tuple(RoundTrip(*trip) for trip in each) for each in kept.notes["round_trips_s"]]
+    again = energy_of(EnergyRun(kept.info, kept.trace, kept.arrivals, schedule, *trips))
+    assert again.gross_j == energy.gross_j
+
+
 def origin_of(energy, meter):
     """Return this machine's time at the run's begin: the meter's clock runs FAST and wraps."""
     wraps = round((meter.now_s() * FAST - energy.alignment.offset_s) / WRAP_S)
@@ -77,7 +94,7 @@ def origin_of(energy, meter):
 
 @pytest.mark.slow
 def test_short_windows_make_it_invalid_with_reasons(measured):
-    out, measurement, _ = measured
+    out, measurement, *_ = measured
     assert not measurement.validity.valid
     reasons = [reason for reason in measurement.validity.reasons if reason.startswith("energy: ")]
     assert any("the number of windows is 3, at least 5 are needed" in reason for reason in reasons)
@@ -87,7 +104,7 @@ def test_short_windows_make_it_invalid_with_reasons(measured):
 
 @pytest.mark.slow
 def test_the_text_has_joules_with_their_uncertainty(measured):
-    out, measurement, _ = measured
+    out, measurement, *_ = measured
     assert "energy per inference: " in out
     assert " +- " in out
     assert "(k=" in out
@@ -146,6 +163,7 @@ def test_a_meter_that_is_not_there_is_said_before_measuring(model):
     ("words", "status", "said"),
     [
         (["--energy-windows", "3"], 2, "without a meter"),
+        (["again.tflite", "--energy", "edge:/dev/x", "--energy-trace", "x"], 2, "of one model, 2 models were named"),
         (["--energy", "edge:/dev/x", "--on", "local,emulated-pi4"], 2, "a meter measures one board, 2 devices"),
         (["--energy", "nosuch"], 3, "there is no meter 'nosuch'"),
         (["--energy", "edge:/dev/x", "--energy-trigger", "17"], 3, "CHIP:LINE, such as gpiochip0:17"),

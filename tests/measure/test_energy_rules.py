@@ -10,7 +10,7 @@ import pytest
 from synthetic_board import polled_run_of, run_of, various
 
 from devices.local import LocalDevice
-from devices.meters.recording import Recording, save_recording
+from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.registry import find_meter
 from edge.errors import InputError
 from edge.measure.decode import decode
@@ -261,6 +261,13 @@ def info_of(**fields):
     return dataclasses.replace(run_of(various(3, window_s=0.1, idle_s=0.1)).run.info, **fields)
 
 
+class Open:
+    """An open meter, of which nothing but its description is asked."""
+
+    def info(self):
+        return info_of()
+
+
 def test_a_recording_is_no_meter_of_a_board(known, tmp_path):
     path, run = tmp_path / "old.edgetrace", known.run
     save_recording(path, Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {}))
@@ -274,16 +281,13 @@ def test_a_recording_is_no_meter_of_a_board(known, tmp_path):
 def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path):
     talk = []
 
-    class Meter:
+    class Meter(Open):
         def __enter__(self):
             talk.append("open")
             return self
 
         def __exit__(self, *_):
             talk.append("close")
-
-        def info(self):
-            return info_of()
 
     monkeypatch.setattr("edge.measure.energy.run.find_meter", lambda _: Meter())
     paths = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
@@ -292,6 +296,20 @@ def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path
     )
     assert talk == ["open", "a", "b", "close"]
     assert len(found.failures) == 2
+
+
+def test_a_recording_that_cannot_be_kept_loses_nothing_else(known, tmp_path, monkeypatch):
+    run = known.run
+    recording = Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {})
+    monkeypatch.setattr("edge.measure.energy.run.recorded", lambda *_, **__: (run, recording))
+    (tmp_path / "file").touch()
+    energy = {name: EnergyPlan("x", trace=tmp_path / name) for name in ("file/a.edgetrace", "b.edgetrace")}
+    lost, kept = (measured_energy(LocalDevice(), Plan(energy=each), "x", meter=Open(), machine=None, on_step=print)
+                  for each in energy.values())  # fmt: skip
+    assert lost.gross_j == kept.gross_j
+    assert lost.reasons == (*kept.reasons, lost.reasons[-1])
+    assert "could not write" in lost.reasons[-1]
+    assert load_recording(tmp_path / "b.edgetrace").info == run.info
 
 
 def test_a_trigger_line_needs_a_meter_with_an_input():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge.errors import InputError
 
@@ -17,6 +18,7 @@ _IDLE_S = 5.0
 class EnergyPlan:
     """One energy run: with a meter, and perhaps a trigger line of the board (CHIP:LINE) wired to it.
 
+    What the meter says is kept in the file `trace`, where one is named; one that is there already is replaced.
     A window ends when `window_s` has passed and `min_runs` inferences were made.
     """
 
@@ -25,6 +27,7 @@ class EnergyPlan:
     windows: int = 5
     window_s: float = 10.0
     min_runs: int = 10
+    trace: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import astuple, replace
 from typing import Any
 
 from devices.contract import Device
@@ -12,6 +13,7 @@ from devices.errors import DeviceError
 from devices.meters.contract import Meter, MeterInfo
 from devices.meters.errors import MeterError
 from devices.meters.recorder import Recorder
+from devices.meters.recording import Recording, save_recording
 from devices.meters.registry import find_meter
 from edge.agent.client import AgentClient
 from edge.errors import InputError
@@ -87,10 +89,16 @@ def measured_energy(
         return None
     check_meter(meter.info(), plan.energy)
     try:
-        run = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
+        run, recording = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
     except (DeviceError, RuntimeFault) as error:
         return NotMeasured((str(error),))
-    return energy_of(run)
+    found = energy_of(run)
+    try:
+        if plan.energy.trace is not None:
+            save_recording(plan.energy.trace, recording)
+    except MeterError as error:
+        return replace(found, reasons=(*found.reasons, str(error)))
+    return found
 
 
 def recorded(
@@ -102,8 +110,8 @@ def recorded(
     meter: Meter,
     machine: str | None,
     on_step: OnStep,
-) -> EnergyRun:
-    """Let the agent work while an open meter records."""
+) -> tuple[EnergyRun, Recording]:
+    """Let the agent work while an open meter records; the recording has the board's own account in its notes."""
     info = meter.info()
     pace = Pace.for_rate(info.nominal_rate_hz, energy)
     with AgentClient.on(device) as agent, Recorder(meter) as recorder:
@@ -118,7 +126,8 @@ def recorded(
         after = round_trips(agent)
         time.sleep(3 * pace.chip_s)  # until the last samples have come
     recording = recorder.recording()
-    return EnergyRun(
+    told = {"board": result, "round_trips_s": [[astuple(trip) for trip in each] for each in (before, after)]}
+    run = EnergyRun(
         info=recording.info,  # some meters know themselves better once they have measured
         trace=recording.trace,
         arrivals=recording.arrivals,
@@ -129,6 +138,7 @@ def recorded(
         machine=machine,
         incomplete=recording.incomplete,
     )
+    return run, replace(recording, notes=told)
 
 
 def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
