@@ -23,6 +23,7 @@ from devices.meters.trace_file import TraceWriter, now
 from firmware_tools.trace import Trace
 
 SILENCE_S = 10.0  # a meter without a sample for so long has failed
+SLOWEST = 3
 _READ_S = 0.1
 _STOP_S = 10.0
 OnTrace = Callable[[Trace, float], None]  # samples, the host's monotonic time by which they had come
@@ -34,7 +35,7 @@ def gather(
 ) -> str | None:  # fmt: skip
     """Start an open meter, hand over what it reads until the time is over, and stop it.
 
-    A replay ends at its own end.
+    A replay ends at its own end. A meter whose samples are far apart is given the time of SLOWEST of them.
 
     Returns:
         Why the samples end before they should, where a replayed recording was incomplete; otherwise None.
@@ -43,6 +44,8 @@ def gather(
         MeterSilentError: No sample came for `silence_s`.
         MeterGoneError: It was unplugged.
     """
+    rate_hz = meter.info().nominal_rate_hz
+    silence_s = max(silence_s, SLOWEST / rate_hz) if rate_hz else silence_s
     meter.start()
     until, heard_s = time.monotonic() + seconds, time.monotonic()
     incomplete: str | None = None

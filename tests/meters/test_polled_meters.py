@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from devices.meters.pmic import PmicMeter, rails
 from devices.meters.rapl import RaplMeter
 from devices.meters.rates import rates
 from devices.meters.recorder import gather
-from devices.meters.recording import Recording, save_recording
+from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.replay import ReplayMeter
 from firmware_tools.codecs.edge_commands import Chip
 from firmware_tools.trace import Trace
@@ -377,6 +378,16 @@ def test_a_replay_in_its_own_time(tmp_path):
         begin_s = time.monotonic()
         assert len(read_for(meter, 60)) == 200
         assert time.monotonic() - begin_s >= 0.199
+
+
+def test_a_meter_whose_samples_are_far_apart_is_not_silent(tmp_path):
+    path = tmp_path / "a.edgetrace"
+    recorded(path, count=2, step_s=0.12)
+    save_recording(path, replace(back := load_recording(path), info=replace(back.info, nominal_rate_hz=1.0)))
+    kept = []
+    with ReplayMeter("replay:a", str(path), {"realtime": "yes"}) as meter:
+        gather(meter, lambda trace, _: kept.append(trace), silence_s=0.01)
+    assert sum(map(len, kept)) == 2
 
 
 def test_a_replay_can_be_started_again_and_ends(tmp_path):
