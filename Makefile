@@ -46,7 +46,6 @@ system:
 	@.ci/system $(SYSTEM_PACKAGES)
 
 bench: setup
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[bench]'
 	@$(BIN)/python tests/bench $(BENCH)
 
 evidence: setup system
