@@ -7,7 +7,8 @@ from collections.abc import Callable
 from converters.errors import ConversionError
 from converters.modelfile import parse_model
 from converters.sparse.pointwise import require_sparse_weights
-from converters.targets.boards import target_named
+from converters.targets.boards import TARGETS, target_named
+from converters.targets.prediction import SparsePrediction
 from converters.targets.sparse import predict_sparse
 
 DEFAULT_TARGET = "pi4"
@@ -17,7 +18,7 @@ _SHOWN = 3
 def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes], None]:
     """Return the check of a file's bytes for a board with the runtime recommended there.
 
-    A file that XNNPACK would compute wrongly, or refuse, is never let through.
+    A file that XNNPACK would compute wrongly, or refuse, on any board is never let through: files travel.
 
     Raises:
         SourceError: no target of that name. The check itself raises ConversionError with the rules that are not met.
@@ -25,14 +26,11 @@ def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes],
     board = target_named(target)
 
     def require(data: bytes) -> None:
-        found = predict_sparse(parse_model(data), board)
-        told = "; ".join(str(reason) for reason in found.reasons[:_SHOWN])
-        where = f"on {board.name} with {found.runtime}"
-        if found.corrupts:
-            raise ConversionError(
-                f"{where} the file would be refused or give wrong results: {told}",
-                hint="change what is named, or use fp32, fp16 or int8; --anyway does not help here",
-            )
+        model = parse_model(data)
+        found = predict_sparse(model, board)
+        for each in (board, *TARGETS.values()):
+            _require_right_results(found if each is board else predict_sparse(model, each))
+        told, where = _told(found)
         if found.engages or anyway:
             return
         require_sparse_weights(data)
@@ -42,3 +40,17 @@ def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes],
         )
 
     return require
+
+
+def _require_right_results(found: SparsePrediction) -> None:
+    if found.corrupts:
+        told, where = _told(found)
+        raise ConversionError(
+            f"{where} the file would be refused or give wrong results: {told}",
+            hint="change what is named, or use fp32, fp16 or int8; --anyway does not help here",
+        )
+
+
+def _told(found: SparsePrediction) -> tuple[str, str]:
+    reasons = "; ".join(str(reason) for reason in found.reasons[:_SHOWN])
+    return reasons, f"on {found.target} with {found.runtime}"
