@@ -31,7 +31,7 @@ def test_the_same_file_is_refused_for_a_desktop_unless_wanted_anyway(sparse_file
 @pytest.mark.parametrize("target", ["pi4", "x86"])  # a file made for a desktop ends up on a board
 def test_what_gives_wrong_results_anywhere_is_refused_even_then(zoo_files, zoo_models, target):
     file = zoo_files[_named(zoo_models, lambda found: found.corrupts)]
-    with pytest.raises(ConversionError, match="on pi.* wrong results"):
+    with pytest.raises(ConversionError, match=r"on pi.* wrong results"):
         require_sparse_on(target, anyway=True)(file.read_bytes())
 
 
