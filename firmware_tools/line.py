@@ -93,6 +93,19 @@ class Line:
             except OSError as error:
                 raise self._broken(error) from error
 
+    def write_some(self, data: bytes | bytearray) -> int:
+        """Send what the line takes at once, and return how many bytes that was.
+
+        Raises:
+            LineError: The line broke.
+        """
+        try:
+            return os.write(self.fileno(), data) if data else 0
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._broken(error) from error
+
     def close(self) -> None:
         """Give the port back; may be repeated."""
         port, self._serial = self._serial, None

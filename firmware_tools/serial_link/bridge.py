@@ -46,7 +46,7 @@ class Bridge:
         """Serve until BYE, three times Ctrl-C, or the end of the line."""
         while not self._over:
             reads, writes = self._waits()
-            wait_s = self._link.wait_s(time.monotonic()) if self._link else None
+            wait_s = self._link.wait_s(time.monotonic()) if self._link and not self._out else None
             ready, writable, _ = select.select(reads, writes, [], wait_s)
             if self._line in ready and not self._heard():
                 return
@@ -54,7 +54,8 @@ class Bridge:
                 self._fetch()
             self._deliver()
             if self._link:
-                self._out += self._link.frames(time.monotonic())
+                if not self._out:  # else a slow line would have what is sent again queue up behind what was lost
+                    self._out += self._link.frames(time.monotonic())
                 if self._link.done and self._link.over:
                     self._drop()
             if self._line in writable:

@@ -18,7 +18,8 @@ MOST_RANGES = 8
 ANSWER_EVERY = 4  # frames: so each is told of in two answers or more
 BELIEVED_AFTER = 8  # frames sent later and answered: then one without an answer is lost
 LEAST_PAYLOAD, MOST_PAYLOAD = 16, 1024
-FIRST_WAIT_S, LEAST_WAIT_S, MOST_WAIT_S = 0.5, 0.15, 4.0
+FIRST_WAIT_S, LEAST_WAIT_S, MOST_WAIT_S = 0.5, 0.15, 15.0
+MOST_BACKOFF_S = 1.0  # nobody else uses the line: waiting longer would spare nobody anything
 _OFFSET = struct.Struct("<I")
 _STATE = struct.Struct("<IB")
 _RANGE = struct.Struct("<HH")
@@ -198,7 +199,10 @@ class Link:
         if not segment.again:
             took_s = now_s - segment.sent_s
             self._smooth_s += (took_s - self._smooth_s) / (8 if self._smooth_s else 1)
-        self._wait_s = min(max(3 * self._smooth_s, LEAST_WAIT_S), MOST_WAIT_S)
+        self._wait_s = self._usual_wait_s()
+
+    def _usual_wait_s(self) -> float:
+        return min(max(3 * self._smooth_s, LEAST_WAIT_S), MOST_WAIT_S)
 
     def _missed(self, segment: Segment) -> None:
         self.weather.saw(segment.end - segment.begin + OVERHEAD_BYTES, lost=True)
@@ -211,7 +215,7 @@ class Link:
             self._flying = [each for each in self._flying if each not in late]
             for each in late:
                 self._missed(each)
-            self._wait_s = min(2 * self._wait_s, MOST_WAIT_S)
+            self._wait_s = min(2 * self._wait_s, max(MOST_BACKOFF_S, self._usual_wait_s()))
 
     def _next_span(self) -> tuple[int, int, bool] | None:
         """Return the next bytes to send: lost ones first, then new ones as far as the window goes."""

@@ -36,6 +36,7 @@ class Tunnel:
 
     def __init__(self, line: Line, *, deadline_s: float) -> None:
         self._line, self._frames = line, Frames()
+        self._out = bytearray()
         self._ended = self._told_end = False  # that this side sends no more, that the other does not
         self._link = Link(secrets.randbelow(1 << 16))
         try:
@@ -94,23 +95,27 @@ class Tunnel:
         self._line.close()
 
     def _pump(self, selector: selectors.BaseSelector) -> None:
-        until = float("inf")
-        while time.monotonic() < until:
+        while True:
             self._watch(selector)
-            ready = {key.fileobj for key, _ in selector.select(self._link.wait_s(time.monotonic()))}
+            wait_s = None if self._out else self._link.wait_s(time.monotonic())
+            ready = {key.fileobj for key, _ in selector.select(wait_s)}
             if self._waker in ready:
                 return
-            known = self._line.fileno() not in ready or self._heard()
+            known = self._heard()
             if self._inner in ready:
                 self._fetch(selector)
             if not (self._deliver() and known):
                 return
-            self._line.write(self._link.frames(time.monotonic()))
+            if not self._out:
+                self._out += self._link.frames(time.monotonic())
+            del self._out[: self._line.write_some(self._out)]
             if self._link.over and self._link.done:
                 return
 
     def _watch(self, selector: selectors.BaseSelector) -> None:
-        """Take more from this side only while there is room for it."""
+        """Take more from this side only while there is room for it; write only while something is to be written."""
+        both = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        selector.modify(self._line.fileno(), both)
         watched = self._inner in {key.fileobj for key in selector.get_map().values()}
         wanted = bool(self._link.room) and not self._ended
         if wanted and not watched:

@@ -18,50 +18,63 @@ class NoisyLine:
     """
 
     def __init__(self, *, flips: float = 0.0, seed: int = 0) -> None:
-        self.flips, self.flipped, self.passed, self.cut_after = flips, 0, 0, None
+        self.flips, self.cut_after = flips, None
         self.carried = {"down": bytearray(), "up": bytearray()}
-        self._random = random.Random(seed)
+        self._counted = {way: [0, 0] for way in self.carried}
         self._ends = [pty.openpty(), pty.openpty()]
         for _, slave in self._ends:
             tty.setraw(slave)
         self.near, self.far = (os.ttyname(slave) for _, slave in self._ends)
         self._stop, self._stopped = os.pipe()
-        self._thread = threading.Thread(target=self._pass, daemon=True)
+        # One for each direction, as a cable has two wires: neither waits for the other.
+        self._threads = [
+            threading.Thread(target=self._pass, args=(way, random.Random(2 * seed + place)), daemon=True)
+            for place, way in enumerate(self.carried)
+        ]
+
+    @property
+    def passed(self) -> int:
+        return sum(passed for passed, _ in self._counted.values())
+
+    @property
+    def flipped(self) -> int:
+        return sum(flipped for _, flipped in self._counted.values())
 
     def __enter__(self) -> NoisyLine:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._stopped)
-        self._thread.join(10)
+        for thread in self._threads:
+            thread.join(10)
         os.close(self._stop)
         for each in self._ends:
             for end in each:
                 os.close(end)
 
-    def _pass(self) -> None:
+    def _pass(self, way: str, chance: random.Random) -> None:
         masters = [master for master, _ in self._ends]
+        source, goal = masters if way == "down" else masters[::-1]
         while True:
-            ready, _, _ = select.select([*masters, self._stop], [], [])
+            ready, _, _ = select.select([source, self._stop], [], [])
             if self._stop in ready:
                 return
-            for way, source, goal in (("down", *masters), ("up", *masters[::-1])):
-                if source in ready:
-                    data = self._noisy(os.read(source, 1024))
-                    self.carried[way] += data
-                    while data:
-                        data = data[os.write(goal, data) :]
+            data = self._noisy(os.read(source, 1024), self._counted[way], chance)
+            self.carried[way] += data
+            while data and select.select([self._stop], [goal], [])[1]:
+                data = data[os.write(goal, data[:256]) :]
 
-    def _noisy(self, data: bytes) -> bytes:
-        self.passed += len(data)
+    def _noisy(self, data: bytes, counted: list[int], chance: random.Random) -> bytes:
+        counted[0] += len(data)
         if self.cut_after is not None and self.passed > self.cut_after:
             return b""
         if not self.flips:
             return data
         out = bytearray(data)
         for place in range(len(out)):
-            if self._random.random() < self.flips:
-                out[place] ^= 1 << self._random.randrange(8)
-                self.flipped += 1
+            if chance.random() < self.flips:
+                out[place] ^= 1 << chance.randrange(8)
+                counted[1] += 1
         return bytes(out)
