@@ -21,7 +21,7 @@ def convolution(case: Case) -> Verdict:
     if rows != columns:
         return Refusal(LIMIT, f"is dilated by {rows}x{columns}", "use the same dilation in both directions")
     kernel = case.input(1)
-    if case.name == "CONV_2D" and kernel is not None and kernel.shape[-1] != case.data.shape[-1]:
+    if case.name == "CONV_2D" and kernel is not None and kernel.shape[-1:] != case.data.shape[-1:]:
         return Refusal(LIMIT, "is a grouped convolution", "use groups=1", certain=False)
     return None
 
@@ -112,7 +112,7 @@ def prelu(case: Case) -> Verdict:
 
 def lstm(case: Case) -> Verdict:
     """Integers only, and not too wide (google-coral/edgetpu#598: about 900 inputs compile, 1000 do not)."""
-    width = case.data.shape[-1]
+    width = max(case.data.shape[-1:], default=1)
     if width > _WIDEST_LSTM:
         return Doubt(f"an LSTM with {width} inputs; beyond about {_WIDEST_LSTM} the compiler was seen to fail")
     return None

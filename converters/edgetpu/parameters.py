@@ -62,9 +62,9 @@ def _weights(model: ModelInfo, operator: OperatorInfo) -> list[TensorInfo]:
 
 def _padded(operator: OperatorInfo, tensor: TensorInfo) -> int:
     shape = tensor.shape
-    if operator.name == "DEPTHWISE_CONV_2D":
+    if operator.name == "DEPTHWISE_CONV_2D" and shape:
         channels, each = shape[-1], math.prod(shape[1:-1])
-    elif operator.name in RECURRENT or len(shape) > 1:
+    elif len(shape) > 1 or (operator.name in RECURRENT and shape):
         channels, each = shape[0], math.prod(shape[1:])
     else:
         return tensor.elements

@@ -87,7 +87,7 @@ def judge(case: Case) -> Verdict:
         return _unsupported(case)
     if not case.operator.outputs or not case.data_inputs:
         return Refusal(LIMIT, "reads or writes nothing")
-    return _type(case) or _rank(case) or _parameters(case) or rule(case)
+    return _type(case) or _unranked(case) or _rank(case) or _parameters(case) or rule(case)
 
 
 def _unsupported(case: Case) -> Refusal:
@@ -112,6 +112,13 @@ def _type(case: Case) -> Verdict:
     if kinds:
         return Refusal(TYPE, f"has parameters of type {', '.join(sorted(kinds))}", "store the weights as int8")
     return None
+
+
+def _unranked(case: Case) -> Verdict:
+    """Refuse a tensor whose number of dimensions is known only when the model runs; the rules need its shape."""
+    if all(tensor.has_rank for tensor in (*case.data_inputs, *case.parameters, *case.activations)):
+        return None
+    return Refusal(RANK, "has a tensor of unknown rank", "convert with a fixed input size")
 
 
 def _rank(case: Case) -> Verdict:

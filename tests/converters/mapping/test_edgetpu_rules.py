@@ -272,6 +272,23 @@ def test_parameters_beyond_the_chip_are_streamed():
     assert 24e6 < sizes.streamed_bytes < 2 * 4096 * 4096 < sizes.estimated_bytes
 
 
+def test_a_tensor_without_rank_keeps_its_operator_off():
+    sketch = Sketch()
+    source = sketch.input(MAP)
+    out = sketch.convolution(sketch.convolution(source, MAP), MAP)
+    unknown = sketch._graph.tensors[source]
+    unknown.shape, unknown.hasRank = None, False
+    first, _ = forecast(sketch.model(out)).operators
+    assert (first.runs_on, first.reason) == ("cpu", "has a tensor of unknown rank")
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
+def test_weights_and_data_without_dimensions_are_no_fault(name):
+    found = single(name, [()], MAP, constants=[3] * 5)
+    assert found.parameters.stored_bytes >= 4
+    assert found.parameters.estimated_bytes >= 1
+
+
 def test_a_damaged_file_is_forecast_or_refused_never_a_fault():
     generator = random.Random(11)
     judged = 0
