@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,10 +27,12 @@ from edge.runtime.delegates import Delegate
 from edge.runtime.errors import InferenceError, ModelInputError, ModelInvalidError
 from edge.runtime.model import Model, load_model
 from edge.runtime.tensor_info import Array
+from edge.runtime.worker import Worker
 
 SCHEMA = "edge-segments/1"
 DEADLINE_S = 120.0
 _AGAIN = "load the chain again"
+Values = dict[str, Array]
 Delegates = Sequence[str | Delegate | Mapping[str, Any]]
 
 
@@ -148,8 +152,8 @@ class Chain:
             ModelInputError: An input does not fit.
             InferenceError: A piece failed, or was not done in time; then the chain is of no more use.
         """
-        workers = [ThreadPoolExecutor(1) for _ in self.models]
-        waiting: deque[Future[dict[str, Array]]] = deque()
+        workers = [Worker[Values]() for _ in self.models]
+        waiting: deque[Future[Values]] = deque()
         try:
             for arrays in inputs:
                 waiting.append(self._submit(workers, self._given(arrays)))
@@ -158,17 +162,20 @@ class Chain:
             while waiting:
                 yield self._results(self._result(waiting.popleft(), deadline_s))
         finally:
+            for worker in workers:
+                worker.stop()
+            end = time.monotonic() + (0 if self._stuck else deadline_s)
             for worker in workers:  # one that is stuck in native code is not waited for
-                worker.shutdown(wait=not self._stuck, cancel_futures=True)
+                self._stuck |= not worker.join(max(0, end - time.monotonic()))
 
-    def _submit(self, workers: Sequence[ThreadPoolExecutor], values: dict[str, Array]) -> Future[dict[str, Array]]:
-        before: Future[dict[str, Array]] = Future()
+    def _submit(self, workers: Sequence[Worker[Values]], values: Values) -> Future[Values]:
+        before: Future[Values] = Future()
         before.set_result(values)
         for index, worker in enumerate(workers):
-            before = worker.submit(self._after, index, before)
+            before = worker.submit(partial(self._after, index, before))
         return before
 
-    def _after(self, index: int, before: Future[dict[str, Array]]) -> dict[str, Array]:
+    def _after(self, index: int, before: Future[Values]) -> Values:
         return self._step(index, before.result())
 
     def _given(self, arrays: Sequence[npt.ArrayLike]) -> dict[str, Any]:
@@ -179,12 +186,12 @@ class Chain:
             raise ModelInputError(f"the model has {len(names)} inputs ({', '.join(names)}), got {len(arrays)} arrays")
         return dict(zip(names, arrays, strict=True))
 
-    def _step(self, index: int, values: dict[str, Array]) -> dict[str, Array]:
+    def _step(self, index: int, values: Values) -> Values:
         piece = self.manifest.pieces[index]
         outputs = self.models[index].run(*(values[name] for name in piece.inputs))
         return {**values, **dict(zip(piece.outputs, outputs, strict=True))}
 
-    def _result(self, future: Future[dict[str, Array]], deadline_s: float) -> dict[str, Array]:
+    def _result(self, future: Future[Values], deadline_s: float) -> Values:
         try:
             return future.result(timeout=deadline_s)
         except FutureTimeoutError as error:

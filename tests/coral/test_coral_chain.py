@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +16,25 @@ from edge.runtime import Chain, load, load_chain
 from edge.runtime.chain import read_manifest
 from edge.runtime.errors import InferenceError, ModelInputError, ModelInvalidError
 from edge.segmenting import segment_file
+
+STUCK = """
+import threading
+from pathlib import Path
+from edge.runtime.chain import Chain, Manifest, Piece
+from edge.runtime.errors import InferenceError
+
+class Model:
+    def run(self, *arrays):
+        threading.Event().wait()
+    def close(self):
+        pass
+
+try:
+    with Chain(Manifest(("a",), ("a",), (Piece(Path("x"), "", ("a",), ("a",)),)), [Model()]) as chain:
+        list(chain.stream([[1]], deadline_s=0.01))
+except InferenceError as error:
+    print(error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +101,19 @@ def test_a_piece_that_is_late_is_an_error_and_the_chain_of_no_more_use(cut, pict
         for use in (lambda: chain.run(pictures[0]), lambda: list(chain.stream([[pictures[0]]]))):
             with pytest.raises(InferenceError, match="may still be at work"):
                 use()
+
+
+def test_a_piece_that_never_ends_does_not_hold_up_the_end_of_the_process():
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=20, check=True)
+    assert "not done within 0.01 s" in ended.stdout
+
+
+def test_a_stream_leaves_no_thread_behind(cut, pictures):
+    before = set(threading.enumerate())
+    with load_chain(cut[1]) as chain:
+        next(chain.stream([each] for each in pictures))
+        list(chain.stream([each] for each in pictures))
+        assert set(threading.enumerate()) <= before
 
 
 def test_wrong_numbers_of_arrays_and_delegates(cut, pictures):
