@@ -84,7 +84,7 @@ def info(name: str, deadline_s: float, as_json: bool) -> None:
 @click.option("--identity", type=click.Path(), metavar="FILE", help="Private key to log in with.  [default: as ssh]")
 @click.option("--jump", metavar="[USER@]HOST[:PORT],...", help="Machines to go through.  [default: as ssh]")
 @click.option("--serial", metavar="PORT", help="Serial port that leads to it, see `edge devices console --bridge`.")
-@click.option("--baud", type=click.IntRange(1), help="Of the serial port.  [default: 115200]")
+@click.option("--baud", type=click.IntRange(1, 12_000_000), help="Of the serial port.  [default: 115200]")
 @click.option("--group", "groups", multiple=True, metavar="NAME", help="A group it belongs to (repeatable).")
 @click.option("--fingerprint", "fingerprints", multiple=True, metavar="SHA256:...",
               help="The host key it must show, for scripts; one for each new machine on the way.")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,14 @@ _SSH_PORT = 22
 
 @click.command("console")
 @click.option("--port", required=True, metavar="PORT", help="Serial port, such as /dev/ttyUSB0; `edge devices scan`.")
-@click.option("--baud", type=click.IntRange(1), default=115200, show_default=True, help="Bits per second.")
-@click.option("--user", default="pi", show_default=True, help="Who logs in on the board.")
+@click.option("--baud", type=click.IntRange(1, 12_000_000), default=115200, show_default=True, help="Bits per second.")
+@click.option(
+    "--user",
+    default="pi",
+    show_default=True,
+    callback=lambda context, option, name: _user(name),
+    help="Who logs in on the board.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it.")
 @click.option("--ssh-key", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.pub",
               help="Public key that the user's account shall accept.")  # fmt: skip
@@ -63,6 +70,12 @@ def command(
         print_json(dataclasses.asdict(found))
     else:
         _show(found, port, ssh_key)
+
+
+def _user(name: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", name, re.IGNORECASE):
+        raise click.BadParameter(f"{name!r} cannot be a user's name: letters, digits, '_', '.', '-', 32 at most")
+    return name
 
 
 def _key(file: Path | None) -> str | None:

@@ -110,7 +110,8 @@ def fit_epoch(
     ).history
     if lags(model, epoch * len(batches)):
         plain = Batches(parts.train, settings.batch, seed=seed)
-        count = min(len(plain), max(1, _CALIBRATION_SAMPLES // settings.batch))
+        whole = max(1, len(parts.train) // settings.batch)  # a rest would count as much as a whole batch
+        count = min(whole, max(1, _CALIBRATION_SAMPLES // settings.batch))
         recalibrate(model, (plain[index][0] for index in range(count)))
     judged = model.evaluate(Batches(parts.validation, settings.batch), verbose=0, return_dict=True)
     figures = {name: float(values[-1]) for name, values in logs.items()}

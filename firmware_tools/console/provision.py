@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from firmware_tools.console.shell import Ask, Shell, log_in
 from firmware_tools.console.terminal import Terminal
-from firmware_tools.errors import LineError, SettingError
+from firmware_tools.errors import LineError, LoginRefusedError, SettingError
 from firmware_tools.line import Line
 from firmware_tools.serial_link.payload import bridge_program
 from firmware_tools.serial_link.tunnel import dismiss, is_bridge
@@ -31,12 +31,13 @@ umask 077
 mkdir -p "$HOME/.ssh" && touch "$HOME/.ssh/authorized_keys" || exit 1
 grep -qxF {key} "$HOME/.ssh/authorized_keys" && {{ echo present; exit 0; }}
 tail -c1 "$HOME/.ssh/authorized_keys" | grep -q . && echo >>"$HOME/.ssh/authorized_keys"
-echo {key} >>"$HOME/.ssh/authorized_keys" && echo added
+printf '%s\\n' {key} >>"$HOME/.ssh/authorized_keys" && echo added
 """
 _NAME = """\
 if [ -d /run/systemd/system ]; then hostnamectl set-hostname {name} || exit 1
 else echo {name} >/etc/hostname && hostname {name} || exit 1; fi
-{{ grep -v '^127\\.0\\.1\\.1[[:space:]]' /etc/hosts; printf '127.0.1.1\\t%s\\n' {name}; }} >h && cat h >/etc/hosts
+{{ grep -v '^127\\.0\\.1\\.1[[:space:]]' /etc/hosts; printf '127.0.1.1\\t%s\\n' {name}; }} >h
+cp h /etc/hosts.new && mv /etc/hosts.new /etc/hosts 2>/dev/null || {{ rm -f /etc/hosts.new; cat h >/etc/hosts; }}
 """
 _PYTHON = "python3 -c 'import sys, termios; sys.exit(sys.version_info < (3, 7))' 2>&1\n"
 _ENABLE = "systemctl enable --now ssh || systemctl enable --now sshd || service ssh start\n"
@@ -137,7 +138,7 @@ def provision(
         dismiss(line, deadline_s=5)
     on_step("logging in")
     with log_in(Terminal(line), user, ask) as shell:
-        on_step("asking for the addresses")
+        _require(shell, user)
         key = _install_key(shell, wishes.key, on_step) if wishes.key else None
         if wishes.hostname:
             on_step("setting the name")
@@ -145,6 +146,7 @@ def provision(
         if wishes.enable_ssh:
             on_step("starting the SSH server")
             _as_root(shell, _ENABLE, ask, "the SSH server could not be started")
+        on_step("asking for the addresses")
         told = _told(shell.run(_FACTS, deadline_s=SHORT_S)[1])
         if wishes.bridge is not None:
             on_step("starting the bridge")
@@ -152,20 +154,30 @@ def provision(
     return Provisioned(told["user"][0], told["hostname"][0], _addresses(told), key, wishes.bridge is not None)
 
 
+def _require(shell: Shell, user: str) -> None:
+    """Refuse to go on where somebody else had been left logged in."""
+    found = _clean(shell.run("id -un\n", deadline_s=SHORT_S)[1])
+    if found != user:
+        raise LoginRefusedError(f"{found} was logged in there, not {user}; that is ended now", hint="run it once more")
+
+
+def _clean(text: str) -> str:
+    """Return a board's words without what would steer the user's terminal."""
+    return "".join(each if each.isprintable() else " " for each in text).strip()[-200:]
+
+
 def _install_key(shell: Shell, key: str, on_step: Callable[[str], None]) -> str:
     on_step("installing the key")
     status, said = shell.run(_KEY.format(key=shlex.quote(key.strip())), deadline_s=SHORT_S)
     if status:
-        raise LineError(f"the key could not be installed: {said.strip()[-200:]}", hint="is the board's disk full?")
-    return said.strip()
+        raise LineError(f"the key could not be installed: {_clean(said)}", hint="is the board's disk full?")
+    return _clean(said)
 
 
 def _as_root(shell: Shell, script: str, ask: Ask, what: str) -> None:
     status, said = shell.run_as_root(f"exec 2>&1\n{script}", ask, deadline_s=LONG_S)
     if status:
-        raise LineError(
-            f"{what}: {said.strip()[-200:] or f'status {status}'}", hint="that needs root: does sudo work there?"
-        )
+        raise LineError(f"{what}: {_clean(said) or f'status {status}'}", hint="that needs root: does sudo work there?")
 
 
 def _start_bridge(shell: Shell, line: Line, port: int) -> None:
@@ -174,7 +186,7 @@ def _start_bridge(shell: Shell, line: Line, port: int) -> None:
         "python3 -c 'import sys, termios; sys.exit(sys.version_info < (3, 7))'", deadline_s=SHORT_S
     )
     if status:
-        raise LineError(f"the bridge needs Python 3.7 or later on the board: {said.strip()[-200:] or 'it has none'}")
+        raise LineError(f"the bridge needs Python 3.7 or later on the board: {_clean(said) or 'it has none'}")
     # The program reads itself whole before it begins, so the folder can go; its end is the end of the login.
     shell.become(f"exec python3 b.pyz {port} {shell.folder}")
     if not is_bridge(line, deadline_s=BRIDGE_S):
@@ -185,7 +197,7 @@ def _told(text: str) -> dict[str, list[str]]:
     told: dict[str, list[str]] = {"user": [], "hostname": [], "address": []}
     for row in text.splitlines():
         name, _, rest = row.partition(" ")
-        told.setdefault(name, []).append(rest.strip())
+        told.setdefault(name, []).append(_clean(rest))
     return {name: found or (["unknown"] if name != "address" else []) for name, found in told.items()}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from firmware_tools.console.terminal import Terminal
-from firmware_tools.errors import InstrumentError, LoginRefusedError, NoAnswerError
+from firmware_tools.errors import InstrumentError, LineError, LoginRefusedError, NoAnswerError
 
 LOGIN_S, WAKE_S = 20.0, 2.0  # a password that was wrong is answered after seconds
 _WAKE = b"\x11\x15\r"
@@ -26,6 +26,7 @@ PROMPTS = {
 }
 PIECE = 48
 TRIES = 40
+_LAST_TRIES = 6
 ASK_AGAIN_S = 5.0
 _BEGIN = r"^(?:\$ )*"  # prompts stand before what a command prints
 Ask = Callable[[str], str]
@@ -53,13 +54,20 @@ class Shell:
     ) -> None:
         if not self._ended:
             with contextlib.suppress(InstrumentError):
-                self.terminal.type_line(f"rm -rf {self.folder}; exit")
+                self.terminal.press(b"\x03")  # whatever still runs or asks
+                self.terminal.clear()
+                self.terminal.settle()
+                self.terminal.type_line(f"cd /tmp&&rm -r {self.folder.removeprefix('/tmp/')};exit", tries=_LAST_TRIES)
 
     def start(self) -> None:
         """Make the session plain: a shell that edits nothing, and a folder of its own."""
         self.terminal.type_line("exec sh")
         for line in ("PS1='$ '; stty -ixon", f"umask 077; mkdir -p {self.folder}", f"cd {self.folder}"):
             self.terminal.type_line(line)
+        try:
+            self._confirm("pwd", self.folder, tries=_LAST_TRIES)
+        except NoAnswerError as error:
+            raise LineError("the board has no room for a folder in /tmp", hint="is its disk full?") from error
 
     def upload(self, content: bytes, name: str) -> None:
         """Write a file into the session's folder by typing it, and compare its check sum.
@@ -103,7 +111,7 @@ class Shell:
 
     def _result(self, command: str, deadline_s: float, ask: Ask | None) -> tuple[int, str]:
         begin, end = self._mark[:3], self._mark[3:]  # apart when typed, so that an echo is no answer
-        wanted = {"done": rf"{_BEGIN}{self._mark}=(\d+)$"}
+        wanted = {"done": rf"{_BEGIN}{self._mark}=(\d{{1,3}})$"}
         asking = {"password": r"sudo password: \Z", "no": r"Sorry, try again|not in the sudoers"} if ask else {}
         self.terminal.type_line(f"({command})>o;r=$?;echo {begin}''{end}=$r")
         until = time.monotonic() + deadline_s
@@ -115,7 +123,7 @@ class Shell:
             except NoAnswerError:
                 if time.monotonic() >= until:
                     raise
-                if not asking:  # the answer may have been damaged
+                if "password" not in asking:  # the answer may have been damaged
                     self.terminal.type_line(f"echo {begin}''{end}=$r")
                 continue
             if seen == "done":
@@ -123,8 +131,12 @@ class Shell:
             if seen == "no" or ask is None:
                 self.terminal.press(b"\x03")
                 raise LoginRefusedError("sudo did not let this user become root", hint="is the password right?")
-            self.terminal.type_secret(ask("sudo"))
-            asking = {"no": asking["no"]}
+            thinking = time.monotonic()
+            secret = ask("sudo")
+            until += time.monotonic() - thinking
+            if not self.terminal.has_news():  # else sudo waits no longer, and the secret would be echoed
+                self.terminal.type_secret(secret)
+                asking = {"no": asking["no"]}
 
     def _output(self) -> str:
         """Return the file that a command wrote, asked for until it arrives whole."""
@@ -132,15 +144,15 @@ class Shell:
             self.terminal.type_line("base64 -w0 o;echo :`cksum<o`")
             with contextlib.suppress(NoAnswerError, binascii.Error):
                 found = self.terminal.expect(
-                    {"all": rf"{_BEGIN}([\w+/=]*):(\d+) (\d+)$"}, deadline_s=2, what="its output"
+                    {"all": rf"{_BEGIN}([\w+/=]*):(\d{{1,10}}) (\d{{1,10}})$"}, deadline_s=2, what="its output"
                 )[1]
                 content = base64.b64decode(found[1], validate=True)
                 if (posix_cksum(content), len(content)) == (int(found[2]), int(found[3])):
                     return content.decode("utf-8", "replace")
         raise NoAnswerError(f"the output of a command never arrived whole over {self.terminal.line.name}")
 
-    def _confirm(self, command: str, wanted: str) -> None:
-        for _ in range(TRIES):
+    def _confirm(self, command: str, wanted: str, *, tries: int = TRIES) -> None:
+        for _ in range(tries):
             self.terminal.type_line(command)
             with contextlib.suppress(NoAnswerError):
                 self.terminal.expect({"right": f"{_BEGIN}{re.escape(wanted)}$"}, deadline_s=1, what="the check sum")
@@ -175,18 +187,32 @@ def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
                 f"the board wants {user} to choose a new password first", hint="log in there once with a terminal"
             )
         if seen == "shell":
-            shell = Shell(terminal)
-            shell.start()
-            return shell
+            return _plain(terminal)
         if seen == "login":
-            terminal.type_line(user)
+            with contextlib.suppress(NoAnswerError):  # it may stand there, and only the echo was lost
+                terminal.type_line(user, tries=_LAST_TRIES)
             said, asked = True, False
         elif seen == "password" and said and not asked:
-            terminal.type_secret(ask("login"))
-            asked = True
+            thinking = time.monotonic()
+            secret = ask("login")
+            until += time.monotonic() - thinking
+            if not terminal.has_news():  # else the board waits no longer, and the secret would be echoed
+                terminal.type_secret(secret)
+                asked = True
         else:  # nothing, news, or somebody else's half-finished login
             terminal.press(_WAKE)
     raise terminal.nothing(f"a login or a shell within {2 * LOGIN_S:g} s")
+
+
+def _plain(terminal: Terminal) -> Shell:
+    """Return a plain shell; whatever prevents it, the user is logged out."""
+    shell = Shell(terminal)
+    try:
+        shell.start()
+    except BaseException as error:
+        shell.__exit__(type(error), error, error.__traceback__)
+        raise
+    return shell
 
 
 def posix_cksum(data: bytes) -> int:

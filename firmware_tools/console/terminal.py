@@ -22,7 +22,7 @@ KILL_LINE, RESUME = b"\x15", b"\x11"
 class Terminal:
     """The text side of a line.
 
-    Nothing of what is typed as a secret is kept: the board does not echo it, and `type_secret` waits for that.
+    Nothing of what is typed as a secret is kept.
     """
 
     def __init__(self, line: Line) -> None:
@@ -89,7 +89,16 @@ class Terminal:
         """Send keys as they are."""
         self.line.write(keys)
 
-    def type_line(self, text: str) -> None:
+    def has_news(self) -> bool:
+        """Whether something has come that nobody read yet."""
+        self._take(0.0)
+        return bool(self._text.strip())
+
+    def clear(self) -> None:
+        """Throw away what stands half typed; several times, as one of the keys may be damaged."""
+        self.press(RESUME + 4 * KILL_LINE)
+
+    def type_line(self, text: str, *, tries: int = TRIES) -> None:
         """Type a command of at most 60 characters, and Enter only once the board has echoed just that.
 
         On a noisy line a command may be typed many times before it is run once, and may be run twice if the echo of
@@ -99,7 +108,7 @@ class Terminal:
             NoAnswerError: The echo was never right.
         """
         assert len(text) <= MOST_TYPED
-        for attempt in range(TRIES):
+        for attempt in range(tries):
             if attempt:
                 self.settle()
             self._text = ""
@@ -109,7 +118,7 @@ class Terminal:
                 self.press(b"\r")
                 if self._echoed("\n"):
                     return
-            self.press(RESUME + KILL_LINE)
+            self.clear()
         raise NoAnswerError(f"{self.line.name} does not echo what is typed", hint="is a shell running there?")
 
     def type_secret(self, secret: str) -> None:

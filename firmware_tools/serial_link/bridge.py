@@ -26,6 +26,8 @@ from firmware_tools.serial_link.reliable import Link
 VERSION = 1
 CONNECT_S = 5.0
 LAST_WORDS_S = 1.0
+SILENCE_S = 60.0  # a session of which nothing is heard for so long has been abandoned: SSH asks every 10 s
+PAUSE_S = 5.0
 CHUNK_BYTES = 1 << 12
 INTERRUPTS = b"\x03\x03\x03"  # three times Ctrl-C from a person at a terminal
 REPEATED = 3  # of what nobody answers: one of these gets through
@@ -41,18 +43,21 @@ class Bridge:
         self._socket: socket.socket | None = None
         self._out = bytearray()
         self._over = self._told_end = False
+        self._heard_s = 0.0  # when the last whole frame came
 
     def run(self) -> None:
         """Serve until BYE, three times Ctrl-C, or the end of the line."""
         while not self._over:
             reads, writes = self._waits()
-            wait_s = self._link.wait_s(time.monotonic()) if self._link and not self._out else None
+            wait_s = self._wait_s(time.monotonic())
             ready, writable, _ = select.select(reads, writes, [], wait_s)
             if self._line in ready and not self._heard():
                 return
             if self._socket in ready:
                 self._fetch()
             self._deliver()
+            if self._link and time.monotonic() - self._heard_s > SILENCE_S:
+                self._drop()
             if self._link:
                 if not self._out:  # else a slow line would have what is sent again queue up behind what was lost
                     self._out += self._link.frames(time.monotonic())
@@ -62,6 +67,13 @@ class Bridge:
                 self._write()
         while self._out and select.select([], [self._line], [], LAST_WORDS_S)[1]:
             self._write()
+
+    def _wait_s(self, now_s: float) -> float | None:
+        if not self._link:
+            return None
+        silence_s = max(0.0, self._heard_s + SILENCE_S - now_s)
+        soon_s = None if self._out else self._link.wait_s(now_s)
+        return silence_s if soon_s is None else min(silence_s, soon_s)
 
     def _write(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -81,8 +93,10 @@ class Bridge:
             return True
         except OSError:
             return False
-        self._over = self._over or (INTERRUPTS in data and not self._link)
+        silent = not self._link or time.monotonic() - self._heard_s > PAUSE_S
+        self._over = self._over or (INTERRUPTS in data and silent)
         for kind, session, body in self._frames.feed(data):
+            self._heard_s = time.monotonic()
             if kind == SYN:
                 self._open(session)
             elif kind == PING:

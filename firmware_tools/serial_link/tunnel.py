@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from firmware_tools.serial_link.reliable import Link
 ASK_EVERY_S = 0.1
 CHUNK_BYTES = 1 << 12
 LAST_WORDS_S = 2.0
+_KEYS = frozenset(b"\x03\x04\n\r\x1a\x1c")
 Answered = Callable[[int, int, bytes], bytes | None]  # kind, session and body of a frame: the answer, or None
 
 
@@ -42,6 +44,8 @@ class Tunnel:
         try:
             self._connect(deadline_s)
         except BaseException:
+            with contextlib.suppress(LineError):
+                line.write(frame(RESET, self._link.session))
             line.close()
             raise
         self.socket, self._inner = socket.socketpair()
@@ -79,20 +83,23 @@ class Tunnel:
         body = ask(self._line, self._frames, frame(SYN, session), answered, deadline_s=deadline_s)
         if body[0]:
             raise NoAnswerError(
-                f"the board at {self._line.name} answers, its SSH server does not: {body[1:].decode()}",
+                f"the board at {self._line.name} answers, its SSH server does not: {_clean(body[1:])}",
                 hint="edge devices console --enable-ssh starts it",
             )
 
     def _run(self) -> None:
         self._inner.setblocking(False)
-        with contextlib.suppress(LineError), selectors.DefaultSelector() as selector:
-            selector.register(self._line.fileno(), selectors.EVENT_READ)
-            selector.register(self._waker, selectors.EVENT_READ)
-            self._pump(selector)
-        with contextlib.suppress(LineError):
-            self._line.write(frame(RESET, self._link.session))
-        self._inner.close()
-        self._line.close()
+        try:
+            # Offsets have 32 bits: a session of 4 GiB ends as a line that breaks does.
+            with contextlib.suppress(LineError, struct.error), selectors.DefaultSelector() as selector:
+                selector.register(self._line.fileno(), selectors.EVENT_READ)
+                selector.register(self._waker, selectors.EVENT_READ)
+                self._pump(selector)
+            with contextlib.suppress(LineError):
+                self._line.write(frame(RESET, self._link.session))
+        finally:
+            self._inner.close()
+            self._line.close()
 
     def _pump(self, selector: selectors.BaseSelector) -> None:
         while True:
@@ -162,7 +169,7 @@ class Tunnel:
 
 def is_bridge(line: Line, *, deadline_s: float) -> bool:
     """Whether a bridge answers on a line."""
-    mark = secrets.randbelow(1 << 16)
+    mark = _harmless(PING)
 
     def answered(kind: int, whose: int, body: bytes) -> bytes | None:
         return b"yes" if (kind, whose) == (PONG, mark) else None
@@ -180,12 +187,25 @@ def dismiss(line: Line, *, deadline_s: float) -> None:
     Raises:
         NoAnswerError: None answers.
     """
-    mark = secrets.randbelow(1 << 16)
+    mark = _harmless(BYE)
 
     def answered(kind: int, whose: int, body: bytes) -> bytes | None:
         return b"yes" if (kind, whose) == (BYE, mark) else None
 
     ask(line, Frames(), frame(BYE, mark), answered, deadline_s=deadline_s)
+
+
+def _harmless(kind: int) -> int:
+    """Draw a mark whose frame has none of the keys that a shell obeys: it may be a shell that stands there."""
+    while True:
+        mark = secrets.randbelow(1 << 16)
+        if not _KEYS & set(frame(kind, mark)):
+            return mark
+
+
+def _clean(words: bytes) -> str:
+    text = words.decode("utf-8", "replace")
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def ask(

@@ -44,6 +44,7 @@ class Getty:
     def _users(self) -> None:
         passwd = Path("/etc/passwd").read_text() + f"pi:x:{_UID}:{_UID}::{self.home}:/bin/bash\n"
         (self.folder / "passwd").write_text(passwd)
+        (self.folder / "shadow").touch(0o600)
         (self.folder / "shadow").write_text(Path("/etc/shadow").read_text() + f"pi:{_HASH}:19000:0:99999:7:::\n")
         (self.folder / "shadow").chmod(0o640)
         (self.folder / "group").write_text(Path("/etc/group").read_text() + f"pi:x:{_UID}:\n")

@@ -16,6 +16,7 @@ from getty import AGETTY, PASSWORD, SUDO, UNSHARE, Getty
 from noise import NoisyLine
 
 from firmware_tools.console.provision import Wishes, provision
+from firmware_tools.console.shell import log_in
 from firmware_tools.console.terminal import Terminal
 from firmware_tools.errors import LoginRefusedError, NoAnswerError, SettingError
 from firmware_tools.line import Line
@@ -97,6 +98,44 @@ def test_addresses_are_shown_and_the_user_is_logged_out(board):
     assert wrong.returncode == 10
     assert "was not let in" in wrong.stderr
     assert "guess" not in wrong.stderr
+
+
+def test_a_key_whose_comment_has_backslashes_stays_one_line(board, tmp_path):
+    line, getty = board
+    keys = getty.home / ".ssh/authorized_keys"
+    keys.unlink(missing_ok=True)
+    key = KEY.replace("me@here", r"corp\nina@pc\c")
+    (tmp_path / "id.pub").write_text(key + "\n")
+    for expected in ("added", "present"):
+        done = console(line, "--ssh-key", str(tmp_path / "id.pub"), "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["key"] == expected
+    assert keys.read_text() == key + "\n"
+
+
+def test_nobody_stays_logged_in_when_a_password_is_not_given(board):
+    line, _ = board
+
+    def ask(what: str) -> str:
+        if what == "sudo":
+            raise KeyboardInterrupt
+        return PASSWORD
+
+    asked = []
+    with Line(line.near) as port:
+        with pytest.raises(KeyboardInterrupt):
+            provision(port, "pi", Wishes(hostname="x"), ask, on_step=lambda text: None)
+        provision(port, "pi", Wishes(), lambda what: asked.append(what) or PASSWORD, on_step=lambda text: None)
+    assert asked == ["login"]
+
+
+def test_somebody_else_who_was_left_logged_in(board):
+    line, _ = board
+    with Line(line.near) as port:
+        log_in(Terminal(port), "pi", lambda what: PASSWORD)  # and never out
+        with pytest.raises(LoginRefusedError, match="pi was logged in there, not root"):
+            provision(port, "root", Wishes(), lambda what: PASSWORD, on_step=lambda text: None)
+    assert console(line).returncode == 0
 
 
 def test_sudo_that_refuses(board):

@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import threading
+import time
 
 import pytest
 from bridged import bridge
@@ -98,6 +99,17 @@ def test_three_interrupts_of_a_person_end_the_bridge(echo, tmp_path):
         assert is_bridge(port, deadline_s=DEADLINE_S)
         port.write(b"\x03\x03\x03")
         assert process.wait(10) == 0
+
+
+def test_an_abandoned_session_is_given_up_and_a_person_can_end_it(echo, tmp_path):
+    from firmware_tools.serial_link import bridge as board
+
+    link = board.Bridge(0, echo)
+    link._open(7)
+    link._heard_s = time.monotonic() - board.SILENCE_S
+    assert link._wait_s(time.monotonic()) == 0.0
+    link._drop()
+    assert link._wait_s(time.monotonic()) is None
 
 
 def test_no_server_behind_the_bridge(tmp_path):
