@@ -50,7 +50,8 @@ def remarks(found: Forecast) -> list[str]:
         lines += [f"{each.text} -> {each.change}" for each in found.advice[:_SHOWN]]
     if found.mapped and found.parameters.streamed_bytes:
         sizes = found.parameters
-        lines.append(f"parameters of about {sizes.estimated_bytes:,} bytes do not fit on the Edge TPU: about "
+        verb = "may" if sizes.fits is None else "do"
+        lines.append(f"parameters of about {sizes.estimated_bytes:,} bytes {verb} not fit on the Edge TPU: about "
                      f"{sizes.streamed_bytes:,} are streamed for each inference")  # fmt: skip
     return lines
 

@@ -9,6 +9,7 @@ import pytest
 from sketch import Sketch
 
 from converters.edgetpu import forecast
+from converters.edgetpu.promise import remarks
 from converters.edgetpu.verdict import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
 from converters.edgetpu.versions import NEWEST
 from converters.errors import ModelFileError
@@ -270,6 +271,13 @@ def test_parameters_beyond_the_chip_are_streamed():
     sizes = forecast(sketch.model(x)).parameters
     assert sizes.fits is False
     assert 24e6 < sizes.streamed_bytes < 2 * 4096 * 4096 < sizes.estimated_bytes
+
+
+@pytest.mark.parametrize(("channels", "words"), [(2700, "may not fit"), (4096, "do not fit")])
+def test_near_the_limit_nothing_is_promised_or_denied(channels, words):
+    sketch = Sketch()
+    out = sketch.convolution(sketch.input((1, 1, 1, channels)), (1, 1, 1, channels))
+    assert [words in line for line in remarks(forecast(sketch.model(out)))] == [True]
 
 
 def test_a_tensor_without_rank_keeps_its_operator_off():
