@@ -39,6 +39,8 @@ def _equal_sides(graph: SubgraphInfo, operator: OperatorInfo) -> Sides | None:
     if operator.name not in _CONVOLUTIONS or options.padding != "SAME" or options.strides in (None, (1, 1)):
         return None
     source, kernel = (graph.tensors[index] for index in operator.inputs[:2])
+    if source.is_dynamic:  # its open sizes stand as 1 in the shape
+        return None
     if source.dtype != "float32" or options.dilations not in (None, (1, 1)) or min(source.shape[1:3], default=0) < 1:
         return None
     both = [_total(source.shape[1 + axis], kernel.shape[1 + axis], options.strides[axis]) for axis in (0, 1)]

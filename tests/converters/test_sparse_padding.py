@@ -12,6 +12,7 @@ from converters.lowering import Lowering
 from converters.modelfile import parse_model
 from converters.recipes import recipe_named
 from converters.running import HostModel
+from converters.schema import generated
 from converters.source import from_keras
 from converters.sparse.padding import spell_out_padding
 from converters.targets import predict_sparse, target_named
@@ -66,6 +67,21 @@ def test_the_answers_stay_the_same(lowering):
     before, after = (HostModel(data).run([picture])[0] for data in (plain, told))
     assert np.abs(before - after).max() <= 1e-6 * np.abs(before).max()
     assert spell_out_padding(told) == told
+
+
+def test_padding_of_an_open_size_is_left_alone(lowering):
+    import flatbuffers
+
+    plain = lowering.float_model
+    model = generated().ModelT.InitFromPackedBuf(plain, 0)
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.shape is not None and len(tensor.shape) == 4 and model.buffers[tensor.buffer].data is None:
+            tensor.shapeSignature = np.array([1, -1, -1, tensor.shape[3]], np.int32)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    data = bytes(builder.Output())
+    assert Counter(strided(data)) == Counter(strided(plain))
+    assert spell_out_padding(data) == data
 
 
 def test_padding_of_one_side_is_left_alone():
