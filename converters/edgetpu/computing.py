@@ -17,6 +17,8 @@ _WIDEST_LSTM = 900
 
 def convolution(case: Case) -> Verdict:
     """Dilation must be the same in both directions (vendor's table); groups came with CONV_2D version 6."""
+    if not case.data.shape:  # older files do not tell a scalar from an unknown rank
+        return Refusal(LIMIT, "reads a tensor without dimensions", "convert with a fixed input size")
     rows, columns = case.operator.options.dilations or (1, 1)
     if rows != columns:
         return Refusal(LIMIT, f"is dilated by {rows}x{columns}", "use the same dilation in both directions")

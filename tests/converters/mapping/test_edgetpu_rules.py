@@ -9,6 +9,7 @@ import pytest
 from sketch import Sketch
 
 from converters.edgetpu import forecast
+from converters.edgetpu.parameters import parameter_forecast
 from converters.edgetpu.promise import remarks
 from converters.edgetpu.verdict import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
 from converters.edgetpu.versions import NEWEST
@@ -292,9 +293,18 @@ def test_a_tensor_without_rank_keeps_its_operator_off():
 
 @pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
 def test_weights_and_data_without_dimensions_are_no_fault(name):
-    found = single(name, [()], MAP, constants=[3] * 5)
-    assert found.parameters.stored_bytes >= 4
-    assert found.parameters.estimated_bytes >= 1
+    sketch = Sketch()
+    inputs = [sketch.input(()), *(sketch.constant(3) for _ in range(5))]
+    model = sketch.model(sketch.add(name, inputs, MAP))
+    forecast(model).to_json()
+    sizes = parameter_forecast(model, [0])
+    assert 4 * sizes.estimated_bytes == sizes.stored_bytes > 0
+
+
+def test_a_convolution_of_a_scalar_is_not_called_a_grouped_one():
+    sketch = Sketch()
+    out = sketch.add("CONV_2D", [sketch.input(()), sketch.weights((16, 1, 1, 16))], MAP)
+    assert forecast(sketch.model(out)).operators[0].reason == "reads a tensor without dimensions"
 
 
 def test_a_damaged_file_is_forecast_or_refused_never_a_fault():
