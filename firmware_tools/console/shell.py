@@ -26,7 +26,7 @@ PROMPTS = {
 }
 PIECE = 48
 TRIES = 40
-_LAST_TRIES = 6
+_LAST_TRIES = 12
 ASK_AGAIN_S = 5.0
 _BEGIN = r"^(?:\$ )*"  # prompts stand before what a command prints
 Ask = Callable[[str], str]
@@ -56,6 +56,8 @@ class Shell:
             with contextlib.suppress(InstrumentError):
                 self.terminal.press(b"\x03")  # whatever still runs or asks
                 self.terminal.clear()
+                with contextlib.suppress(NoAnswerError):
+                    self.terminal.expect({"prompt": r"\$ \Z"}, deadline_s=ASK_AGAIN_S, what="a prompt")
                 self.terminal.settle()
                 self.terminal.type_line(f"cd /tmp&&rm -r {self.folder.removeprefix('/tmp/')};exit", tries=_LAST_TRIES)
 
