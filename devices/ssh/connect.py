@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from firmware_tools.serial_link.tunnel import Tunnel
 
 KEEPALIVE_S, KEEPALIVES = 10, 3
+SERIAL_KEEPALIVES = 12  # on a slow line an answer waits behind what is being sent
 MOST_HOPS = 8
 # Only keys: no password is ever asked for or sent, and nothing but the user's own file configures the rest.
 _ONLY_KEYS: dict[str, Any] = {
@@ -190,7 +191,7 @@ async def _log_in(
             known_hosts=(trusted, [], []),
             server_host_key_algs=algorithms(trusted),
             keepalive_interval=KEEPALIVE_S,
-            keepalive_count_max=KEEPALIVES,
+            keepalive_count_max=KEEPALIVES if line is None else SERIAL_KEEPALIVES,
             ignore_encrypted=True,
         )
     except (asyncssh.Error, OSError, ValueError, asyncio.TimeoutError) as error:

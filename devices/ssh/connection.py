@@ -25,6 +25,7 @@ from devices.ssh.transfer import download, send, transferring, upload
 
 T = TypeVar("T")
 CONNECT_S = 20.0
+SERIAL_S = 120.0  # a noisy serial line repeats itself: no deadline over it is shorter
 CLOSE_S = 5.0
 _KILL = 'kill -s "$1" -- "-$2" 2>/dev/null || kill -s "$1" "$2" 2>/dev/null'  # the process's group, or it alone
 
@@ -69,7 +70,7 @@ class Connection:
             UnreachableError: No answer, or no SSH server.
             DeadlineError: Not in time.
         """
-        begin = time.monotonic()
+        begin, deadline_s = time.monotonic(), self.patience(deadline_s)
         with self._lock:
             if self._links is None or not self._links.alive:
                 self._drop()
@@ -77,6 +78,10 @@ class Connection:
                 self._links = self._do(reach(self._name, self.address, pins), deadline_s, "could not be reached")
                 self._number += 1
         return deadline_s - (time.monotonic() - begin)
+
+    def patience(self, deadline_s: float) -> float:
+        """Return how long to wait at most: over a serial line longer than over a network."""
+        return deadline_s if self.address.serial is None else max(deadline_s, SERIAL_S)
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], *, deadline_s: float) -> SSHStream:
         """Start a program.

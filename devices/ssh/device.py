@@ -70,7 +70,7 @@ class SSHDevice:
         self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
         """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
-        until = time.monotonic() + deadline_s
+        until = time.monotonic() + self.connection.patience(deadline_s)
         with self.connection.start(argv, env or {}, deadline_s=deadline_s) as stream:
             with contextlib.suppress(BrokenPipeError):  # it did not want all of it; its status tells the rest
                 stream.write(stdin, deadline_s=until - time.monotonic())

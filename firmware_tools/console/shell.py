@@ -28,6 +28,7 @@ PIECE = 48
 TRIES = 40
 _LAST_TRIES = 12
 ASK_AGAIN_S = 5.0
+_MOST_TEXT = 2000
 _BEGIN = r"^(?:\$ )*"  # prompts stand before what a command prints
 Ask = Callable[[str], str]
 
@@ -176,12 +177,16 @@ def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
         LoginRefusedError: The password is wrong or has expired.
         NoAnswerError: No login and no shell shows itself.
     """
-    said = asked = False
-    until = time.monotonic() + 2 * LOGIN_S
+    said, asked, text = False, False, ""
+    until = time.monotonic() + 3 * LOGIN_S
     terminal.press(_WAKE)
     while (left_s := until - time.monotonic()) > 0:
-        text = terminal.after_a_pause(deadline_s=min(LOGIN_S if asked else WAKE_S, left_s))
+        news = terminal.after_a_pause(deadline_s=min(LOGIN_S if asked else WAKE_S, left_s))
+        text = (text + news)[-_MOST_TEXT:]
         seen = next((name for name, pattern in PROMPTS.items() if re.search(pattern, text)), None)
+        if seen is None and news.strip():
+            continue  # a prompt may be on its way
+        text = ""
         if seen == "refused" and asked:
             raise LoginRefusedError(f"{user} was not let in at {terminal.line.name}", hint="is the password right?")
         if seen == "expired":
@@ -203,7 +208,7 @@ def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
                 asked = True
         else:  # nothing, news, or somebody else's half-finished login
             terminal.press(_WAKE)
-    raise terminal.nothing(f"a login or a shell within {2 * LOGIN_S:g} s")
+    raise terminal.nothing(f"a login or a shell within {3 * LOGIN_S:g} s")
 
 
 def _plain(terminal: Terminal) -> Shell:

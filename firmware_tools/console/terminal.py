@@ -11,7 +11,7 @@ from firmware_tools.line import Line
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
 MOST_KEPT = 1 << 16
-ECHO_S = 0.4
+ECHO_S = 1.5
 QUIET_S, PAUSE_S = 0.06, 0.25
 SLACK = 4  # characters of a prompt before the echo
 TRIES = 60

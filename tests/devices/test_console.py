@@ -51,6 +51,7 @@ def console(line: NoisyLine, *options: str, password: str = PASSWORD) -> subproc
 
 def test_a_fresh_board_gets_a_key_and_a_name(board, tmp_path):
     line, getty = board
+    (getty.home / ".ssh/authorized_keys").unlink(missing_ok=True)
     (tmp_path / "id.pub").write_text(KEY + "\n")
     for way in line.carried.values():
         way.clear()

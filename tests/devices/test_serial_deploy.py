@@ -47,6 +47,7 @@ def test_a_pulled_cable_in_the_middle_and_the_rest_later(own_places, model, tmp_
     if SSHD is None:
         require_part("OpenSSH's server", "apt install openssh-server")
     monkeypatch.setattr("devices.ssh.connect.KEEPALIVE_S", 1)
+    monkeypatch.setattr("devices.ssh.connect.SERIAL_KEEPALIVES", 3)
     with OpenSSH(tmp_path / "sshd") as server, NoisyLine() as line, bridge(line, server.port, tmp_path):
         with board_over(line, server) as device:
             device.agent_argv()  # the agent is there, so that what follows is the model
