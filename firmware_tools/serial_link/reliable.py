@@ -18,7 +18,7 @@ MOST_RANGES = 8
 ANSWER_EVERY = 4  # frames: so each is told of in two answers or more
 BELIEVED_AFTER = 8  # frames sent later and answered: then one without an answer is lost
 LEAST_PAYLOAD, MOST_PAYLOAD = 16, 1024
-FIRST_WAIT_S, LEAST_WAIT_S, MOST_WAIT_S = 0.5, 0.15, 15.0
+FIRST_WAIT_S, LEAST_WAIT_S, MOST_WAIT_S = 0.5, 0.15, 2.0
 MOST_BACKOFF_S = 1.0  # nobody else uses the line: waiting longer would spare nobody anything
 _OFFSET = struct.Struct("<I")
 _STATE = struct.Struct("<IB")
@@ -198,7 +198,9 @@ class Link:
         self.weather.saw(segment.end - segment.begin + OVERHEAD_BYTES, lost=False)
         if not segment.again:
             took_s = now_s - segment.sent_s
-            self._smooth_s += (took_s - self._smooth_s) / (8 if self._smooth_s else 1)
+            # Late answers are mostly lost ones: believed slowly, else waiting would make the next wait longer.
+            slow = bool(self._smooth_s) and took_s > self._smooth_s
+            self._smooth_s += (took_s - self._smooth_s) / (32 if slow else 1)
         self._wait_s = self._usual_wait_s()
 
     def _usual_wait_s(self) -> float:
