@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from firmware_tools.console.shell import Ask, Shell, log_in
 from firmware_tools.console.terminal import Terminal
 from firmware_tools.errors import LineError, LoginRefusedError, SettingError
-from firmware_tools.line import Line
+from firmware_tools.line import Line, printable
 from firmware_tools.serial_link.payload import bridge_program
 from firmware_tools.serial_link.tunnel import dismiss, is_bridge
 
@@ -162,8 +162,8 @@ def _require(shell: Shell, user: str) -> None:
 
 
 def _clean(text: str) -> str:
-    """Return a board's words without what would steer the user's terminal."""
-    return "".join(each if each.isprintable() else " " for each in text).strip()[-200:]
+    """Return the end of a board's words, without what would steer the user's terminal."""
+    return printable(text)[-200:]
 
 
 def _install_key(shell: Shell, key: str, on_step: Callable[[str], None]) -> str:
@@ -182,9 +182,7 @@ def _as_root(shell: Shell, script: str, ask: Ask, what: str) -> None:
 
 def _start_bridge(shell: Shell, line: Line, port: int) -> None:
     shell.upload(bridge_program(), "b.pyz")
-    status, said = shell.run(
-        "python3 -c 'import sys, termios; sys.exit(sys.version_info < (3, 7))'", deadline_s=SHORT_S
-    )
+    status, said = shell.run(_PYTHON, deadline_s=SHORT_S)
     if status:
         raise LineError(f"the bridge needs Python 3.7 or later on the board: {_clean(said) or 'it has none'}")
     # The program reads itself whole before it begins, so the folder can go; its end is the end of the login.

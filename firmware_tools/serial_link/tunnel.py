@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from firmware_tools.errors import LineError, NoAnswerError
-from firmware_tools.line import Line
+from firmware_tools.line import Line, printable
 from firmware_tools.serial_link.frames import ACK, BYE, DATA, FIN, PING, PONG, RESET, SYN, SYN_ACK, Frames, frame
 from firmware_tools.serial_link.reliable import Link
 
@@ -82,8 +82,9 @@ class Tunnel:
 
         body = ask(self._line, self._frames, frame(SYN, session), answered, deadline_s=deadline_s)
         if body[0]:
+            said = printable(body[1:].decode("utf-8", "replace"))
             raise NoAnswerError(
-                f"the board at {self._line.name} answers, its SSH server does not: {_clean(body[1:])}",
+                f"the board at {self._line.name} answers, its SSH server does not: {said}",
                 hint="edge devices console --enable-ssh starts it",
             )
 
@@ -201,11 +202,6 @@ def _harmless(kind: int) -> int:
         mark = secrets.randbelow(1 << 16)
         if not _KEYS & set(frame(kind, mark)):
             return mark
-
-
-def _clean(words: bytes) -> str:
-    text = words.decode("utf-8", "replace")
-    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def ask(

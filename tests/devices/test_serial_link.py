@@ -7,7 +7,6 @@ import os
 import random
 import socket
 import threading
-import time
 
 import pytest
 from bridged import bridge
@@ -17,6 +16,7 @@ from noise import NoisyLine
 
 from firmware_tools.errors import LineError, NoAnswerError
 from firmware_tools.line import Line
+from firmware_tools.serial_link import bridge as board_end
 from firmware_tools.serial_link.frames import ACK, DATA, Frames, frame
 from firmware_tools.serial_link.reliable import Link, Weather
 from firmware_tools.serial_link.tunnel import Tunnel, dismiss, is_bridge
@@ -101,15 +101,24 @@ def test_three_interrupts_of_a_person_end_the_bridge(echo, tmp_path):
         assert process.wait(10) == 0
 
 
-def test_an_abandoned_session_is_given_up_and_a_person_can_end_it(echo, tmp_path):
-    from firmware_tools.serial_link import bridge as board
-
-    link = board.Bridge(0, echo)
-    link._open(7)
-    link._heard_s = time.monotonic() - board.SILENCE_S
-    assert link._wait_s(time.monotonic()) == 0.0
-    link._drop()
-    assert link._wait_s(time.monotonic()) is None
+def test_an_abandoned_session_is_given_up(monkeypatch):
+    monkeypatch.setattr(board_end, "SILENCE_S", 0.3)
+    with NoisyLine() as line, socket.create_server(("127.0.0.1", 0)) as listener:
+        far = os.open(line.far, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        bridge = board_end.Bridge(far, listener.getsockname()[1])
+        thread = threading.Thread(target=bridge.run, daemon=True)
+        thread.start()
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S):
+            line.cut_after = line.passed  # nobody is there any more
+            with listener.accept()[0] as connection:
+                connection.settimeout(DEADLINE_S)
+                assert connection.recv(1) == b""
+        line.cut_after = None
+        with Line(line.near) as port:
+            dismiss(port, deadline_s=DEADLINE_S)
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+        os.close(far)
 
 
 def test_no_server_behind_the_bridge(tmp_path):
