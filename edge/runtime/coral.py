@@ -15,11 +15,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edge.runtime.errors import DelegateError
 
 OPERATOR = "edgetpu-custom-op"
-LIBRARY = "libedgetpu.so.1"
+# What Google's library is called, by `platform.system()` (google-coral/pycoral, pycoral/utils/edgetpu.py).
+LIBRARIES = MappingProxyType({"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"})
 OS_RELEASE = Path("/etc/os-release")
 # `pycoral/utils/edgetpu.py`: the bus, the number of the stick or chip, or both.
 _DEVICE = re.compile(r"(usb|pci)(:[0-9]{1,2})?|:[0-9]{1,2}")
@@ -29,7 +31,10 @@ _VERSION = re.compile(r"RuntimeVersion\((\d+)\)")
 
 @dataclass(frozen=True)
 class System:
-    """What decides which delegate fits: os-release's ID and VERSION_ID, the Python that runs models, its bits."""
+    """What decides which delegate fits: os-release's ID and VERSION_ID, the Python that runs models, its bits.
+
+    `id` is "macos" or "windows" on these.
+    """
 
     id: str | None
     version: str | None
@@ -44,8 +49,10 @@ def here(os_release: Path = OS_RELEASE) -> System:
     except OSError:
         text = ""
     fields = dict(_pair(line) for line in text.splitlines() if "=" in line)
+    own = {"Darwin": ("macos", platform.mac_ver()[0]), "Windows": ("windows", platform.release())}
+    name, version = own.get(platform.system(), (fields.get("ID"), fields.get("VERSION_ID")))
     major, minor = platform.python_version_tuple()[:2]
-    return System(fields.get("ID"), fields.get("VERSION_ID"), (int(major), int(minor)), sys.maxsize.bit_length() + 1)
+    return System(name, version or None, (int(major), int(minor)), sys.maxsize.bit_length() + 1)
 
 
 def _pair(line: str) -> tuple[str, str]:
@@ -85,9 +92,10 @@ def advice(system: System) -> str:
             "Debian 12 (bookworm)"
         )
     name = " ".join(each for each in (system.id, system.version) if each) or "this system"
+    library = LIBRARIES[{"macos": "Darwin", "windows": "Windows"}.get(system.id or "", "Linux")]
     return (
         f"on {name} ({python}) nothing is known to work; proven is Debian 12 (bookworm) with libedgetpu1-std of "
-        "feranick/libedgetpu; install it or give the library's path: --delegate /path/to/libedgetpu.so.1"
+        f"feranick/libedgetpu; install it or give the library's path: --delegate /path/to/{library}"
     )
 
 

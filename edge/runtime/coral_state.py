@@ -116,6 +116,8 @@ def _dkms_log(root: Path) -> str | None:
 
 
 def _own_groups() -> list[str]:
+    if not hasattr(os, "getgroups"):  # of POSIX systems only
+        return []
     return sorted({_group(number) for number in {*os.getgroups(), os.getegid()}})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,10 +15,8 @@ from edge.runtime.coral_state import coral_state
 from edge.runtime.errors import CrashedError, DelegateError
 from edge.runtime.interpreters import RUNTIMES, attribute_of, first_line
 
-# Names for the libraries people use most; anything else is a path.
-KNOWN: Mapping[str, Mapping[str, str]] = MappingProxyType({
-    "edgetpu": {"Linux": coral.LIBRARY, "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"},
-})  # fmt: skip
+# Names for the libraries people use most, by the system that loads them; anything else is a path.
+KNOWN: Mapping[str, Mapping[str, str]] = MappingProxyType({"edgetpu": coral.LIBRARIES})
 
 _SYMBOLS = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 _PREFIX = "Failed to load delegate from"  # what the runtimes' loaders put before the library's own words
@@ -25,7 +24,10 @@ _PREFIX = "Failed to load delegate from"  # what the runtimes' loaders put befor
 
 @dataclass(frozen=True)
 class Delegate:
-    """A delegate's library (a path, or a name that the loader finds) and the options it is given."""
+    """A delegate's library (a path, a name that the loader finds, or a known name) and the options it is given.
+
+    A known name stays one until the library is loaded: that may happen on a board with another system than this one.
+    """
 
     library: str
     options: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class Delegate:
     @property
     def is_edgetpu(self) -> bool:
         """Whether the library goes by the name of Google's."""
-        return "edgetpu" in self.library.rpartition("/")[2]
+        return "edgetpu" in re.split(r"[/\\]", self.library)[-1]
 
     @classmethod
     def parse(cls, value: str | Delegate | Mapping[str, Any]) -> Delegate:
@@ -54,14 +56,19 @@ class Delegate:
         wrong = [key for key, equals, _ in pairs if not (key and equals)]
         if wrong or not library:
             raise DelegateError(f"cannot read the delegate {value!r}", hint="write LIBRARY;key=value;key=value")
-        return cls(_library(library), {key: text for key, _, text in pairs})
+        return cls(library, {key: text for key, _, text in pairs})
 
     @classmethod
     def _from_json(cls, value: Mapping[str, Any]) -> Delegate:
         library, options = value.get("library"), value.get("options", {})
         if not isinstance(library, str) or not isinstance(options, Mapping):
             raise DelegateError(f"cannot read the delegate {dict(value)!r}", hint="it has a library and options")
-        return cls(_library(library), {str(key): str(text) for key, text in options.items()})
+        return cls(library, {str(key): str(text) for key, text in options.items()})
+
+    def here(self) -> Delegate:
+        """Return it with a known name made that of the library on the system that this runs on."""
+        names = KNOWN.get(self.library, {})
+        return Delegate(names.get(platform.system(), self.library), self.options)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON value."""
@@ -83,7 +90,7 @@ def load_delegates(runtime: str, delegates: Sequence[str | Delegate | Mapping[st
     Raises:
         DelegateError: A library is missing, is no delegate, or refuses (no device is attached, say).
     """
-    return [_load(runtime, Delegate.parse(value)) for value in delegates]
+    return [_load(runtime, Delegate.parse(value).here()) for value in delegates]
 
 
 def with_options(
@@ -182,7 +189,3 @@ def _hint_refused(delegate: Delegate) -> str:
         where = first["node"] or f"{first['name']} (no driver serves it)"
         return f"the Edge TPU {where} may not be opened (group {first['group']}): `edge devices scan` says what to do"
     return "an Edge TPU is attached and may be opened: is another process using it, or --tpu naming another one?"
-
-
-def _library(name: str) -> str:
-    return KNOWN[name].get(platform.system(), name) if name in KNOWN else name

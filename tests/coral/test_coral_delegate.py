@@ -14,6 +14,7 @@ import pytest
 from edge.inference import InferenceRequest, InferenceSession
 from edge.runtime import coral, load, verify_file
 from edge.runtime.coral import System, advice, check_device, least_runtime
+from edge.runtime.coral_state import coral_state
 from edge.runtime.delegates import Delegate, load_delegates, with_options
 from edge.runtime.errors import CrashedError, DelegateError, InferenceError
 
@@ -212,9 +213,37 @@ def test_what_names_no_tpu(text):
         check_device(text)
 
 
+@pytest.mark.parametrize(
+    ("system", "library"), [("Linux", "libedgetpu.so.1"), ("Darwin", "libedgetpu.1.dylib"), ("Windows", "edgetpu.dll")]
+)
+def test_a_known_name_is_that_of_the_system_that_loads_the_library(monkeypatch, system, library):
+    """`--tpu` is read on the host; the library is loaded by the agent on the board, whose system may be another."""
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    (travels,) = with_options([], {}, tpu="usb:0")
+    monkeypatch.setattr("platform.system", lambda: system)
+    arrived = Delegate.parse(json.loads(json.dumps(travels.to_json())))
+    assert arrived.here() == Delegate(library, {"device": "usb:0"})
+    assert arrived.is_edgetpu
+    assert arrived.here().is_edgetpu
+    with pytest.raises(DelegateError, match=f"cannot load the delegate {library};device=usb:0"):
+        load_delegates("ai-edge-litert", [arrived])
+    assert library in advice(coral.here(Path("/none"))) or system == "Linux"
+
+
+def test_a_path_is_what_it_says_on_every_system(monkeypatch):
+    for path, google in (("C:\\edgetpu\\other.dll", False), ("C:\\x\\edgetpu.dll", True), ("/edgetpu/x.so", False)):
+        assert Delegate.parse(path).is_edgetpu is google
+        assert Delegate.parse(path).here().library == path
+
+
+def test_a_system_without_groups_says_that_no_edge_tpu_is_attached(monkeypatch, tmp_path):
+    monkeypatch.delattr("os.getgroups")
+    assert coral_state(tmp_path)["groups"] == []
+
+
 def test_options_go_to_the_one_delegate():
     (edgetpu,) = with_options([], {}, tpu="usb:0")
-    assert (edgetpu.library, edgetpu.options) == ("libedgetpu.so.1", {"device": "usb:0"})
+    assert (edgetpu.library, edgetpu.options) == ("edgetpu", {"device": "usb:0"})
     assert with_options([Delegate("a.so", {"x": "1"})], {"y": "2"}) == (Delegate("a.so", {"x": "1", "y": "2"}),)
     for delegates in ((), (Delegate("a.so"), Delegate("b.so"))):
         with pytest.raises(DelegateError, match="for one delegate, there are"):

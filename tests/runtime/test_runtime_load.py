@@ -163,7 +163,7 @@ def test_delegates_are_read_from_text_and_json():
     parsed = Delegate.parse("lib.so;device=usb:0;level=3")
     assert parsed == Delegate("lib.so", {"device": "usb:0", "level": "3"})
     assert Delegate.parse(parsed.to_json()) == parsed
-    assert Delegate.parse("edgetpu").library == "libedgetpu.so.1"
+    assert Delegate.parse("edgetpu").here().library == "libedgetpu.so.1"
     for wrong in ("", "lib.so;device", {"options": {}}, {"library": 3}):
         with pytest.raises(DelegateError, match="cannot read the delegate"):
             Delegate.parse(wrong)
