@@ -59,6 +59,8 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
     require_folder(settings.out.parent)
     require_folder(settings.checkpoint_folder)
     subject = subject_of(settings)
+    for note in subject.notes:
+        watch.on_note(note)
     parts = parts_of(settings, subject.preprocessing)
     classes = subject.classes_for(parts.whole)
     checkpoints = Checkpoints(settings.checkpoint_folder)

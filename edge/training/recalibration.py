@@ -1,4 +1,4 @@
-"""Batch normalization's means and variances, measured anew for the weights as they are.
+"""Batch normalization's means and variances: measured anew for the weights as they are, or kept as they are.
 
 Imports Keras; import it only from functions.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from edge.models.graph import calls
 
@@ -54,6 +55,32 @@ def lags(model: Any, steps: int) -> bool:  # noqa: ANN401  (a keras.Model)
     """Whether moving averages still hold more than a hundredth of what they were so many steps of training ago."""
     layers = {id(call.layer): call.layer for call in calls(model)}
     return any(each.momentum**steps > _FORGOTTEN for each in _normalizations(layers))
+
+
+def freeze_identities(model: Any) -> int:  # noqa: ANN401  (a keras.Model)
+    """Freeze the batch normalizations that only add a bias, as weights read back from a .tflite file leave them.
+
+    They hold no statistics of pictures: normalizing by the batch, as training does, or measuring the statistics would
+    give another network. Frozen, Keras runs them as in inference. New ones, which nothing was learned in, are left.
+
+    Returns:
+        How many were frozen.
+    """
+    layers = {id(call.layer): call.layer for call in calls(model)}
+    found = [each for each in _normalizations(layers) if _is_identity(each)]
+    for each in found:
+        each.trainable = False
+    return len(found)
+
+
+def _is_identity(layer: Any) -> bool:  # noqa: ANN401
+    """Whether it adds a bias and does nothing else, and is not as Keras makes new ones."""
+    mean, variance = (np.asarray(each, np.float32) for each in (layer.moving_mean, layer.moving_variance))
+    if mean.any() or (layer.gamma is not None and (np.asarray(layer.gamma) != 1).any()):
+        return False
+    if (variance == 1).all():
+        return layer.beta is not None and bool(np.asarray(layer.beta).any())
+    return bool((variance + np.float32(layer.epsilon) == 1).all())
 
 
 def _normalizations(layers: dict[int, Any]) -> list[Any]:

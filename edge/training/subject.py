@@ -24,7 +24,7 @@ class Subject:
     """A model before it is built or loaded.
 
     `classes` and `labels` are None where they follow from the data; `finish` gives the keras.Model for the number of
-    classes.
+    classes; `notes` are what the user should read before it is trained.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Subject:
     labels: tuple[str, ...] | None
     finish: Callable[[int], Any]
     arguments: Callable[[int], dict[str, Any]]
+    notes: tuple[str, ...] = ()
 
     def classes_for(self, data: Source) -> int:
         """Return the number of classes, after checking that the data has as many.
@@ -110,7 +111,19 @@ def _saved(path: Path, settings: TrainingSettings) -> Subject:
         labels=None if labels is None else tuple(str(label) for label in labels),
         finish=lambda _: model,
         arguments=lambda _: dict(sidecar.get("arguments", {})),
+        notes=frozen_notes(model, str(path)),
     )
+
+
+def frozen_notes(model: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401
+    """Freeze batch normalizations that training would destroy, and return what to tell of it."""
+    from edge.training.recalibration import freeze_identities
+
+    count = freeze_identities(model)
+    if not count:
+        return ()
+    told = f"{count} batch normalization{'s' if count > 1 else ''} of {name} only add a bias"
+    return (f"{told}, as in weights read back from a .tflite file: frozen, so that training leaves them so",)
 
 
 def load_keras(path: Path, *, seed: int | None = None) -> Any:  # noqa: ANN401  (a keras.Model, imported on use)

@@ -24,7 +24,7 @@ from edge.training.pruning_layers import layer_targets, pointwise_layers
 from edge.training.pruning_plan import LayerTarget
 from edge.training.sparse import pruning_json
 from edge.training.startup import start_keras
-from edge.training.subject import SIDECAR_SCHEMA
+from edge.training.subject import SIDECAR_SCHEMA, frozen_notes
 
 Advance = Callable[[int, str], None]
 
@@ -71,6 +71,8 @@ def prune(
     start_keras()
     loaded = load_model(_as_conversion(request), say)
     model = _prunable(loaded, request)
+    for note in frozen_notes(model, request.model):
+        say(note)
     layers = pointwise_layers(model)
     targets = layer_targets(request.pruning, layers)
     _tell_uneven(layers, targets, say)
