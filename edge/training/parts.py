@@ -12,7 +12,7 @@ from edge.training.settings import TrainingSettings
 from edge.training.source import Source
 from edge.training.sources import available_splits, open_source
 
-_LIST_MORE = "take more pictures, or a larger --limit"
+_LIST_MORE = "take more samples of each class, or a larger --limit: the last of a class is never held out"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parts_of(settings: TrainingSettings, preprocessing: Preprocessing) -> Parts:
         measured_on = f"{len(test)} of the {len(data)} samples of {settings.data} ({share:.0%}), held out from training"
         digest, held_out = data.digest(), {"fraction": settings.test, "seed": settings.seed}
     train, validation = rest.split(settings.validation, seed=settings.seed + 1)
-    _require_enough(settings, train, validation, test)
+    _require_enough(settings, train, validation, test, of=data)
     _require_same_classes(settings, data, test)
     return Parts(data, train, validation, test, measured_on, digest, held_out)
 
@@ -74,7 +74,7 @@ def _limited(source: Source, settings: TrainingSettings) -> Source:
     return source if settings.limit is None else source.pick(settings.limit, seed=settings.seed)
 
 
-def _require_enough(settings: TrainingSettings, train: Source, validation: Source, test: Source) -> None:
+def _require_enough(settings: TrainingSettings, train: Source, validation: Source, test: Source, *, of: Source) -> None:
     assert train.labels is not None
     if len(np.unique(train.labels)) < 2:
         present = [train.names[label] if train.names else f"label {label}" for label in set(train.labels.tolist())]
@@ -84,9 +84,20 @@ def _require_enough(settings: TrainingSettings, train: Source, validation: Sourc
         )
     sizes = {"training": train, "validation": validation, "test": test}
     empty = [name for name, part in sizes.items() if not len(part)]
+    if empty and _one_of_each(of):
+        raise DataError(
+            f"{settings.data} has one sample of each class ({len(of)}): none can be held out to decide and measure by, "
+            "for its class would have none to learn from",
+            hint="take more samples of each class, three or more",
+        )
     if empty:
         told = ", ".join(f"{len(part)} for {name}" for name, part in sizes.items())
         raise DataError(f"{settings.data} has too few samples: {told}", hint=_LIST_MORE)
+
+
+def _one_of_each(source: Source) -> bool:
+    assert source.labels is not None
+    return len(np.unique(source.labels)) == len(source)
 
 
 def _require_same_classes(settings: TrainingSettings, data: Source, test: Source) -> None:

@@ -80,6 +80,20 @@ def test_the_parts_do_not_overlap(settings, class_folders):
         assert min(map(len, taken)) > 0
 
 
+def test_one_sample_of_each_class_cannot_be_divided(settings, tmp_path, save_picture):
+    folder = tmp_path / "single"
+    for name in ("dark", "dim", "bright"):
+        save_picture(folder / name / "only.png")
+    alone = dataclasses.replace(settings, data=str(folder), limit=None)
+    with pytest.raises(DataError, match=r"has one sample of each class \(3\): none can be held out") as caught:
+        parts_of(alone, Preprocessing.for_mode("tf", 8, 8, 3))
+    assert "three or more" in caught.value.hint
+    save_picture(folder / "dark" / "second.png")
+    with pytest.raises(DataError, match=r"too few samples: \d for training, 0 for validation") as caught:
+        parts_of(dataclasses.replace(alone, test=0.4), Preprocessing.for_mode("tf", 8, 8, 3))
+    assert "the last of a class is never held out" in caught.value.hint
+
+
 def test_a_test_part_of_the_data_is_used(settings, tmp_path, class_folders):
     folder = tmp_path / "data"
     shutil.copytree(class_folders, folder / "train")
