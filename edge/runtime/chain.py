@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -121,7 +121,9 @@ class Chain:
     def __init__(self, manifest: Manifest, models: Sequence[Model]) -> None:
         self.manifest = manifest
         self.models = tuple(models)
-        self._stuck = False
+        self._stuck = self._closed = False
+        self._streams: list[list[Worker[Values]]] = []
+        self._late: list[tuple[int, Worker[Values]]] = []
 
     def __enter__(self) -> Chain:
         return self
@@ -129,8 +131,13 @@ class Chain:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for model in self.models:
-            model.close()
+        self._closed = True
+        for workers in tuple(self._streams):
+            self._end(workers, DEADLINE_S)
+        at_work = {index for index, worker in self._late if worker.is_at_work}
+        for index, model in enumerate(self.models):
+            if index not in at_work:  # what is still at work is freed with its thread
+                model.close()
 
     def run(self, *arrays: npt.ArrayLike) -> tuple[Array, ...]:
         """Run one inference on raw arrays, as `Model.run`."""
@@ -153,6 +160,7 @@ class Chain:
             InferenceError: A piece failed, or was not done in time; then the chain is of no more use.
         """
         workers = [Worker[Values]() for _ in self.models]
+        self._streams.append(workers)
         waiting: deque[Future[Values]] = deque()
         try:
             for arrays in inputs:
@@ -162,11 +170,20 @@ class Chain:
             while waiting:
                 yield self._results(self._result(waiting.popleft(), deadline_s))
         finally:
-            for worker in workers:
-                worker.stop()
-            end = time.monotonic() + (0 if self._stuck else deadline_s)
-            for worker in workers:  # one that is stuck in native code is not waited for
-                self._stuck |= not worker.join(max(0, end - time.monotonic()))
+            self._end(workers, deadline_s)
+
+    def _end(self, workers: list[Worker[Values]], deadline_s: float) -> None:
+        """Let the workers of a stream do no more, once, and wait for what they are at."""
+        if workers not in self._streams:
+            return
+        self._streams.remove(workers)
+        for worker in workers:
+            worker.stop()
+        end = time.monotonic() + (0 if self._stuck else deadline_s)
+        for index, worker in enumerate(workers):  # one that is stuck in native code is not waited for
+            if not worker.join(max(0, end - time.monotonic())):
+                self._late.append((index, worker))
+        self._stuck |= bool(self._late)
 
     def _submit(self, workers: Sequence[Worker[Values]], values: Values) -> Future[Values]:
         before: Future[Values] = Future()
@@ -179,6 +196,8 @@ class Chain:
         return self._step(index, before.result())
 
     def _given(self, arrays: Sequence[npt.ArrayLike]) -> dict[str, Any]:
+        if self._closed:
+            raise InferenceError("the chain is closed", hint=_AGAIN)
         if self._stuck:
             raise InferenceError("a piece of the chain was not done in time and may still be at work", hint=_AGAIN)
         names = self.manifest.inputs
@@ -194,6 +213,8 @@ class Chain:
     def _result(self, future: Future[Values], deadline_s: float) -> Values:
         try:
             return future.result(timeout=deadline_s)
+        except CancelledError as error:
+            raise InferenceError("the chain is closed", hint=_AGAIN) from error
         except FutureTimeoutError as error:
             self._stuck = True
             raise InferenceError(f"a piece was not done within {deadline_s:g} s", hint=_AGAIN) from error

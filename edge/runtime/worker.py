@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +20,8 @@ class Worker(Generic[T]):
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = SimpleQueue()
-        self._stopped = False
+        self._lock = Lock()
+        self._stopped = self._at_work = False
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -31,8 +33,15 @@ class Worker(Generic[T]):
 
     def stop(self) -> None:
         """Let the job at work be the last one; those that wait are cancelled."""
-        self._stopped = True
+        with self._lock:
+            self._stopped = True
         self._jobs.put(None)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a job is being done; where it is False after `stop`, no other will be begun."""
+        with self._lock:
+            return self._at_work
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the job at work; return whether the thread is at its end."""
@@ -42,10 +51,18 @@ class Worker(Generic[T]):
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, future = item
-            if self._stopped:
+            with self._lock:
+                self._at_work = not self._stopped
+            if self._at_work:
+                self._do(job, future)
+            else:
                 future.cancel()
-                continue
-            try:
-                future.set_result(job())
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to who waits for the result
-                future.set_exception(error)
+
+    def _do(self, job: Callable[[], T], future: Future[T]) -> None:
+        try:
+            tell = partial(future.set_result, job())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to who waits for the result
+            tell = partial(future.set_exception, error)
+        with self._lock:
+            self._at_work = False
+        tell()

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.runtime import Chain, load, load_chain
-from edge.runtime.chain import read_manifest
+from edge.runtime.chain import Manifest, Piece, read_manifest
 from edge.runtime.errors import InferenceError, ModelInputError, ModelInvalidError
 from edge.segmenting import segment_file
 
@@ -106,6 +107,57 @@ def test_a_piece_that_is_late_is_an_error_and_the_chain_of_no_more_use(cut, pict
 def test_a_piece_that_never_ends_does_not_hold_up_the_end_of_the_process():
     ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=20, check=True)
     assert "not done within 0.01 s" in ended.stdout
+
+
+class Gated:
+    """A piece that does so many inferences; the next takes until `gate` is open. It knows whether it was spoilt."""
+
+    def __init__(self, free: int):
+        self.free, self.at_work, self.closed, self.spoilt = free, False, False, False
+        self.gate, self.started = threading.Event(), threading.Event()
+
+    def run(self, *arrays):
+        self.at_work, self.free = True, self.free - 1
+        if self.free < 0:
+            self.started.set()
+            self.gate.wait(20)
+        self.at_work = False
+        return arrays
+
+    def close(self):
+        self.closed = True
+        self.spoilt |= self.at_work
+
+
+def gated_chain(*models):
+    pieces = tuple(Piece(Path(f"{index}"), "", ("a",), ("a",)) for index in range(len(models)))
+    return Chain(Manifest(("a",), ("a",), pieces), models)
+
+
+def test_a_piece_still_at_work_is_not_closed_under_it():
+    quick, slow = Gated(free=9), Gated(free=0)
+
+    def inputs():
+        yield [1]
+        assert slow.started.wait(20)
+
+    with gated_chain(quick, slow) as chain, pytest.raises(InferenceError, match="not done within"):
+        list(chain.stream(inputs(), deadline_s=0.01))
+    assert (quick.closed, slow.closed) == (True, False)
+    slow.gate.set()
+
+
+def test_leaving_a_chain_waits_for_a_stream_that_is_not_at_its_end():
+    quick, slow = Gated(free=9), Gated(free=1)
+    with gated_chain(quick, slow) as chain:
+        stream = chain.stream([[number] for number in range(9)])
+        assert next(stream) == (0,)
+        assert slow.started.wait(20)
+        threading.Timer(0.05, slow.gate.set).start()
+    assert (slow.closed, slow.spoilt) == (True, False)
+    for use in (lambda: next(stream), lambda: chain.run(1), lambda: list(chain.stream([[1]]))):
+        with pytest.raises(InferenceError, match="the chain is closed"):
+            use()
 
 
 def test_a_stream_leaves_no_thread_behind(cut, pictures):
