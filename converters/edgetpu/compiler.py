@@ -11,8 +11,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ PROGRAM = "edgetpu_compiler"
 CONTAINER = "docker:"
 # The compiler's own limit is 180 s; the rest is for a container to start.
 DEADLINE_S = 300.0
+_REMOVAL_DEADLINE_S = 30.0
 _MODEL = "model.tflite"
 _RESULT = "model_edgetpu.tflite"
 _TABLE = "model_edgetpu.log"
@@ -62,7 +63,7 @@ class Compiler:
         Raises:
             ToolMissingError: it is not.
         """
-        program = self._command(Path())[0]
+        program = self._command(Path(), "")[0]
         if shutil.which(program) is None:
             what = f"{program}, which is to run it," if self.where.startswith(CONTAINER) else program
             raise ToolMissingError(f"the Edge TPU compiler is missing: {what} was not found", hint=HOW_TO_GET)
@@ -78,24 +79,26 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix="edgetpu-") as name:
             folder = Path(name)
             (folder / _MODEL).write_bytes(data)
-            said = self._run(self._command(folder))
+            said = self._run(folder)
             table = folder / _TABLE
             log = parse_log(said, table=table.read_text(errors="replace") if table.is_file() else "")
             return Compiled(_result(folder / _RESULT, log, said), log)
 
-    def _command(self, folder: Path) -> list[str]:
+    def _command(self, folder: Path, name: str) -> list[str]:
         words = ["-s", "-o", str(folder), str(folder / _MODEL)]
         if not self.where.startswith(CONTAINER):
             return [self.where, *words]
         image = self.where.removeprefix(CONTAINER)
         mount = ["--volume", f"{folder}:{folder}", "--user", f"{os.getuid()}:{os.getgid()}"]
-        return ["docker", "run", "--rm", "--network", "none", *mount, "--entrypoint", PROGRAM, image, *words]
+        run = ["docker", "run", "--rm", "--name", name, "--network", "none"]
+        return [*run, *mount, "--entrypoint", PROGRAM, image, *words]
 
-    def _run(self, command: Sequence[str]) -> str:
+    def _run(self, folder: Path) -> str:
         """Return all that was said; an exit status tells less than the file that is or is not there."""
+        name = f"edge-edgetpu-{uuid.uuid4().hex[:12]}"
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                self._command(folder, name), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -104,12 +107,14 @@ class Compiler:
             try:
                 said = process.communicate(timeout=self.deadline_s)[0].decode(errors="replace")
             except subprocess.TimeoutExpired as error:
+                left = self._stop(process, name)
                 raise ConversionError(
                     f"{self.where} did not end within {self.deadline_s:g} s; it was stopped",
-                    hint="compile a smaller model, or one with a smaller input",
+                    hint=left or "compile a smaller model, or one with a smaller input",
                 ) from error
-            finally:
-                _stop(process)
+            except BaseException:  # the user's Ctrl-C, above all
+                self._stop(process, name)
+                raise
         if process.returncode:
             raise ConversionError(
                 f"{self.where} failed with status {process.returncode}: {_reason(said)}",
@@ -117,12 +122,27 @@ class Compiler:
             )
         return said
 
+    def _stop(self, process: subprocess.Popen[bytes], name: str) -> str | None:
+        """End what still runs, with the children that it started: the compiler works in one.
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that still runs, with the children that it started: the compiler works in one."""
-    if process.poll() is None:
+        Returns what to do about a container that could not be ended.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        if not self.where.startswith(CONTAINER) or _removed(name):
+            return None
+        return f"its container may still be at work: docker rm --force {name}"
+
+
+def _removed(container: str) -> bool:
+    """End a container: it is a child of Docker's service, and goes on when who asked for it is gone."""
+    command = ["docker", "rm", "--force", container]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                              timeout=_REMOVAL_DEADLINE_S)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _result(path: Path, log: CompilerLog, said: str) -> bytes:

@@ -7,6 +7,7 @@ real one would; no figure that comes out of it says anything about the Edge TPU.
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -187,20 +188,52 @@ def test_a_file_without_what_was_said_is_refused(stand_in):
         Compiler(str(stand_in(FIGURES + table(CONV), made=model()))).compile(model())
 
 
-def test_one_that_hangs_is_stopped_with_its_children(stand_in, tmp_path):
+def test_one_that_hangs_is_stopped(stand_in):
+    with pytest.raises(ConversionError, match=r"did not end within 0\.2 s"):
+        Compiler(str(stand_in(body="time.sleep(600)")), deadline_s=0.2).compile(model())
+
+
+@pytest.fixture
+def ends_once(monkeypatch):
+    """Let the wait for the compiler end with an error as soon as a file is there, however long that takes."""
+    communicate = subprocess.Popen.communicate
+
+    def patch(path, error):
+        def waiting(process, *args, timeout):
+            if process.args[1] == "rm":
+                return communicate(process, *args, timeout=timeout)
+            deadline = time.monotonic() + 60
+            while not path.is_file() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            raise error
+
+        monkeypatch.setattr(subprocess.Popen, "communicate", waiting)
+
+    return patch
+
+
+LATE = subprocess.TimeoutExpired("compiler", 1)
+
+
+def test_its_children_are_stopped_with_it(stand_in, ends_once, tmp_path):
     mark = tmp_path / "child"
     body = f"child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n" \
-           f"pathlib.Path({str(mark)!r}).write_text(str(child.pid))\ntime.sleep(600)"  # fmt: skip
-    program = stand_in(body=body)
-    with pytest.raises(ConversionError, match=r"did not end within 1 s"):
-        Compiler(str(program), deadline_s=1.0).compile(model())
+           f"draft = pathlib.Path({str(tmp_path / 'draft')!r}); draft.write_text(str(child.pid))\n" \
+           f"draft.rename({str(mark)!r})\ntime.sleep(600)"  # fmt: skip
+    ends_once(mark, LATE)
+    with pytest.raises(ConversionError, match="did not end within"):
+        Compiler(str(stand_in(body=body))).compile(model())
+    assert is_gone(int(mark.read_text()))
+
+
+def is_gone(pid):
     deadline = time.monotonic() + 10
-    while alive(int(mark.read_text())) and time.monotonic() < deadline:
+    while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not alive(int(mark.read_text()))
+    return not is_alive(pid)
 
 
-def alive(pid):
+def is_alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -232,8 +265,59 @@ def test_a_container_gets_the_folder_and_no_network(stand_in, monkeypatch, tmp_p
     result = Compiler("docker:coral/compiler").compile(model())
     assert result.log.version == "16.0.384591198"
     said = words.read_text()
-    assert said.startswith("run --rm --network none --volume /")
+    assert said.startswith("run --rm --name edge-edgetpu-")
+    assert "--network none --volume /" in said
     assert "--entrypoint edgetpu_compiler coral/compiler -s -o /" in said
+
+
+# STAND-IN for docker: "run" starts a container that does not end with its client, "rm" ends the one of that name.
+DOCKER = """#!{python}
+import os, pathlib, signal, subprocess, sys, time
+folder = pathlib.Path({folder!r})
+if sys.argv[1] == "run":
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    container = subprocess.Popen(sleep, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (folder / "draft").write_text(sys.argv[sys.argv.index("--name") + 1] + " " + str(container.pid))
+    (folder / "draft").rename(folder / "container")
+    time.sleep(600)
+name, pid = (folder / "container").read_text().split()
+assert sys.argv[1:] == ["rm", "--force", name] and {removes}
+os.kill(int(pid), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    def write(*, removes):
+        program = tmp_path / "bin" / "docker"
+        program.parent.mkdir()
+        program.write_text(DOCKER.format(python=sys.executable, folder=str(tmp_path), removes=removes))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+        return tmp_path / "container"
+
+    return write
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_a_container_that_hangs_is_ended_too_or_its_name_told(docker, ends_once, removes):
+    container = docker(removes=removes)
+    ends_once(container, LATE)
+    with pytest.raises(ConversionError, match="did not end within") as caught:
+        Compiler("docker:coral/compiler").compile(model())
+    name, pid = container.read_text().split()
+    assert (f"docker rm --force {name}" in caught.value.hint) is not removes
+    if not removes:
+        os.kill(int(pid), signal.SIGKILL)
+    assert is_gone(int(pid))
+
+
+def test_a_container_is_ended_when_the_user_has_enough_of_it(docker, ends_once):
+    container = docker(removes=True)
+    ends_once(container, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        Compiler("docker:coral/compiler").compile(model())
+    assert is_gone(int(container.read_text().split()[1]))
 
 
 def test_the_command_answers_a_missing_compiler_before_it_loads_anything(tmp_path):
