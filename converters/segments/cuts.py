@@ -14,6 +14,7 @@ from converters.segments.errors import NotCuttable
 _STAY = frozenset({"resource", "variant", "string"})
 # Without it, a few bytes more or less in the largest part would decide over all the others.
 _SLACK = 1.02
+_RANDOM = frozenset({"RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL"})
 _SHARED_MEMORY = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE", "CALL_ONCE"})
 
 
@@ -29,7 +30,9 @@ class Cuts:
 class Chain:
     """The operators of a graph in execution order, without those that compute from constants alone.
 
-    Such operators (unpacking fp16 or sparse weights) go with whoever reads what they write.
+    Such operators (unpacking fp16 or sparse weights) go with whoever reads what they write, into each piece that does.
+    Random ones, and custom ones of whom nothing is known, are in the sequence: one piece has them, the others get what
+    they wrote.
     """
 
     def __init__(self, model: ModelInfo) -> None:
@@ -50,7 +53,8 @@ class Chain:
         found: dict[int, OperatorInfo] = {}
         for operator in self.graph.operators:
             reads = [each for each in operator.inputs if each != ABSENT]
-            if reads and all(each in known for each in reads):
+            repeatable = operator.name not in _RANDOM and not operator.is_custom
+            if repeatable and reads and all(each in known for each in reads):
                 found[operator.index] = operator
                 known.update(operator.outputs)
         if set(self.graph.outputs) & {tensor for each in found.values() for tensor in each.outputs}:
@@ -74,6 +78,10 @@ class Chain:
         """Tell whether a tensor's value comes from outside or from the sequence, so that it must be passed on."""
         info = self.graph.tensors[tensor]
         return tensor in self._place or not (info.is_constant or info.is_variable or self.maker(tensor) is not None)
+
+    def computes(self, tensor: int) -> bool:
+        """Tell whether an operator of the sequence writes a tensor."""
+        return tensor in self._place
 
     def maker(self, tensor: int) -> OperatorInfo | None:
         """Return the operator that computes a tensor from constants alone; None where there is none."""
@@ -231,5 +239,16 @@ def _check(model: ModelInfo) -> None:
     shared = [each for each in operators if each.name in _SHARED_MEMORY]
     if shared:
         raise NotCuttable(f"operator {shared[0].index} ({shared[0].name}) keeps memory that other operators share")
+    drawing = [each for each in operators if each.name in _RANDOM and not _is_seeded(each)]
+    if drawing:
+        raise NotCuttable(
+            f"operator {drawing[0].index} ({drawing[0].name}) draws other numbers in each run, so that no chain can be "
+            "compared with the model",
+            hint="give it a seed",
+        )
     if len(operators) < 2:
         raise NotCuttable(f"there is nothing to cut: the model has {len(operators)} operators")
+
+
+def _is_seeded(operator: OperatorInfo) -> bool:
+    return bool(operator.options.fields.get("seed") or operator.options.fields.get("seed2"))

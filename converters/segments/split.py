@@ -127,10 +127,10 @@ def _segmented(data: bytes, chain: Chain, places: Sequence[int]) -> Segmentation
         if number == 0:  # an input that nothing reads belongs to the model all the same
             unread = [each for each in graph.inputs if each not in chain.last_reads]
             inputs = [*(each for each in graph.inputs if each in inputs or each in unread)]
-        if end == len(chain.operators):
-            extra = [each for each in graph.outputs if each in graph.inputs]
-            inputs += [each for each in extra if each not in inputs]
-            outputs += [each for each in extra if each not in outputs]
+        if end == len(chain.operators):  # outputs that no operator writes: inputs and constants
+            extra = [each for each in dict.fromkeys(graph.outputs) if not chain.computes(each)]
+            inputs += [each for each in extra if each in graph.inputs and each not in inputs]
+            outputs += extra
         stretch = chain.operators[begin:end]
         part = Part(_with_fixed(chain, stretch), tuple(inputs), tuple(outputs), names)
         pieces.append(
@@ -183,7 +183,7 @@ def _names(tensors: Sequence[TensorInfo], boundary: Iterable[int]) -> Mapping[in
     names: dict[int, str] = {}
     for index in wanted:
         name = tensors[index].name
-        if not name or name in taken:
+        while not name or name in taken:
             name = f"{name or 'tensor'}#{index}"
             names[index] = name
         taken.add(name)
