@@ -23,7 +23,7 @@ _WITHOUT = {
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason for which the compiler makes no file; `operators` are those it is about."""
+    """One reason for which the compiler makes no file; `operators` are those of the main graph that it is about."""
 
     text: str
     change: str
@@ -42,7 +42,9 @@ def _unreadable(model: ModelInfo) -> Iterator[Failure]:
     for graph in model.subgraphs:
         for operator in graph.operators:
             if not operator.is_custom and operator.version > NEWEST.get(operator.name, 0):
-                found.setdefault((operator.name, operator.version), []).append(operator.index)
+                own = found.setdefault((operator.name, operator.version), [])
+                if graph is model.main:  # the same number names another operator in another graph
+                    own.append(operator.index)
     for (name, version), indices in found.items():
         newest = NEWEST.get(name)
         if newest is None:

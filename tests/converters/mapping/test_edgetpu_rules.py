@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -224,6 +225,18 @@ def test_one_operator_newer_than_the_compiler_and_nothing_is_mapped(name, versio
     assert found.advice[0].strands is None
     assert found.mapped == found.parameters.estimated_bytes == 0
     assert version > NEWEST.get(name, 0)
+
+
+def test_an_operator_of_another_graph_is_not_called_one_of_the_main_graph():
+    """Its number is that of another operator there."""
+    sketch, other = Sketch(), Sketch()
+    out = sketch.convolution(sketch.convolution(sketch.input(MAP), MAP), MAP)
+    branch = other.model(other.add("GELU", [other.input(MAP)], MAP)).main
+    model = sketch.model(out)
+    found = forecast(dataclasses.replace(model, subgraphs=(model.main, dataclasses.replace(branch, index=1))))
+    assert [each.operators for each in found.failures] == [()]
+    assert "GELU" in found.failures[0].text
+    assert found.advice[0].operators == ()
 
 
 @pytest.mark.parametrize(
