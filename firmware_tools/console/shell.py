@@ -8,10 +8,10 @@ import contextlib
 import re
 import secrets
 import time
-import zlib
 from collections.abc import Callable
 from types import TracebackType
 
+from firmware_tools.console.cksum import posix_cksum
 from firmware_tools.console.terminal import Terminal
 from firmware_tools.errors import InstrumentError, LineError, LoginRefusedError, NoAnswerError
 
@@ -26,7 +26,9 @@ PROMPTS = {
 }
 PIECE = 48
 TRIES = 40
-_LAST_TRIES = 12
+_LAST_TRIES, _FEW_TRIES = 12, 4
+_STEPS_OUT = 8
+_STANDS = {"login": PROMPTS["login"], "shell": r"\$ (?:\^Q)?[ \x08]*\Z"}  # and what a cleared line shows there
 ASK_AGAIN_S = 5.0
 _MOST_TEXT = 2000
 _BEGIN = r"^(?:\$ )*"  # prompts stand before what a command prints
@@ -55,12 +57,7 @@ class Shell:
     ) -> None:
         if not self._ended:
             with contextlib.suppress(InstrumentError):
-                self.terminal.press(b"\x03")  # whatever still runs or asks
-                self.terminal.clear()
-                with contextlib.suppress(NoAnswerError):
-                    self.terminal.expect({"prompt": r"\$ \Z"}, deadline_s=ASK_AGAIN_S, what="a prompt")
-                self.terminal.settle()
-                self.terminal.type_line(f"cd /tmp&&rm -r {self.folder.removeprefix('/tmp/')};exit", tries=_LAST_TRIES)
+                self._log_out()
 
     def start(self) -> None:
         """Make the session plain: a shell that edits nothing, and a folder of its own."""
@@ -111,6 +108,27 @@ class Shell:
         """Let a program take the shell's place; nothing more can be run."""
         self.terminal.type_line(command)
         self._ended = True
+
+    def _log_out(self) -> None:
+        """End whatever still runs or asks, then the login, until the board asks for a login again.
+
+        Once is not enough: a program between asking and listening loses the Ctrl-C that comes just then (sudo does);
+        it asks on, and what is typed there never reaches the shell.
+        """
+        stands = ""
+        for _ in range(_STEPS_OUT):
+            with contextlib.suppress(NoAnswerError):
+                if stands == "shell":
+                    folder = self.folder.removeprefix("/tmp/")
+                    self.terminal.type_line(f"cd /tmp&&rm -r {folder};exit", tries=_FEW_TRIES)
+                else:
+                    self.terminal.press(b"\x03")
+                    self.terminal.clear()
+                stands = ""
+                stands, _ = self.terminal.expect(_STANDS, deadline_s=WAKE_S, what="a prompt")
+                self.terminal.settle()
+            if stands == "login":
+                return
 
     def _result(self, command: str, deadline_s: float, ask: Ask | None) -> tuple[int, str]:
         begin, end = self._mark[:3], self._mark[3:]  # apart when typed, so that an echo is no answer
@@ -177,17 +195,17 @@ def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
         LoginRefusedError: The password is wrong or has expired.
         NoAnswerError: No login and no shell shows itself.
     """
-    said, asked, text = False, False, ""
+    said, asked, text, patience_s = False, False, "", ASK_AGAIN_S
     until = time.monotonic() + 3 * LOGIN_S
     terminal.press(_WAKE)
     while (left_s := until - time.monotonic()) > 0:
-        news = terminal.after_a_pause(deadline_s=min(LOGIN_S if asked else WAKE_S, left_s))
+        news = terminal.after_a_pause(deadline_s=min(patience_s, left_s))
         text = (text + news)[-_MOST_TEXT:]
-        seen = next((name for name, pattern in PROMPTS.items() if re.search(pattern, text)), None)
+        seen = _prompt(text, asked)
         if seen is None and news.strip():
             continue  # a prompt may be on its way
-        text = ""
-        if seen == "refused" and asked:
+        text, patience_s = "", WAKE_S
+        if seen == "refused":
             raise LoginRefusedError(f"{user} was not let in at {terminal.line.name}", hint="is the password right?")
         if seen == "expired":
             raise LoginRefusedError(
@@ -198,17 +216,26 @@ def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
         if seen == "login":
             with contextlib.suppress(NoAnswerError):  # it may stand there, and only the echo was lost
                 terminal.type_line(user, tries=_LAST_TRIES)
-            said, asked = True, False
+            said, asked, patience_s = True, False, ASK_AGAIN_S
         elif seen == "password" and said and not asked:
             thinking = time.monotonic()
             secret = ask("login")
             until += time.monotonic() - thinking
             if not terminal.has_news():  # else the board waits no longer, and the secret would be echoed
                 terminal.type_secret(secret)
-                asked = True
-        else:  # nothing, news, or somebody else's half-finished login
+                asked, patience_s = True, LOGIN_S
+        else:  # nothing, news, or somebody else's half-finished login, which is refused after seconds
             terminal.press(_WAKE)
+            patience_s = LOGIN_S if seen == "password" else WAKE_S
     raise terminal.nothing(f"a login or a shell within {3 * LOGIN_S:g} s")
+
+
+def _prompt(text: str, asked: bool) -> str | None:
+    """Return what the board's words end with; that it refuses counts only after a password of ours."""
+    for name, pattern in PROMPTS.items():
+        if (asked or name != "refused") and re.search(pattern, text):
+            return name
+    return None
 
 
 def _plain(terminal: Terminal) -> Shell:
@@ -220,18 +247,3 @@ def _plain(terminal: Terminal) -> Shell:
         shell.__exit__(type(error), error, error.__traceback__)
         raise
     return shell
-
-
-def posix_cksum(data: bytes) -> int:
-    """Return what POSIX `cksum` prints: the CRC-32 of polynomial 0x04C11DB7, unreflected, the length appended."""
-    length = len(data)
-    tail = bytearray()
-    while length:
-        tail.append(length & 0xFF)
-        length >>= 8
-    reflected = (bytes(data) + bytes(tail)).translate(_MIRROR)
-    # zlib's CRC is the reflected one, begins with and ends by inverting; undo both, and mirror bits.
-    return int(f"{zlib.crc32(reflected, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2) ^ 0xFFFFFFFF
-
-
-_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

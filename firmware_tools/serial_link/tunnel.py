@@ -40,7 +40,7 @@ class Tunnel:
         self._line, self._frames = line, Frames()
         self._out = bytearray()
         self._ended = self._told_end = False  # that this side sends no more, that the other does not
-        self._link = Link(secrets.randbelow(1 << 16))
+        self._link = Link(_harmless(SYN))
         try:
             self._connect(deadline_s)
         except BaseException:
@@ -197,10 +197,13 @@ def dismiss(line: Line, *, deadline_s: float) -> None:
 
 
 def _harmless(kind: int) -> int:
-    """Draw a mark whose frame has none of the keys that a shell obeys: it may be a shell that stands there."""
+    """Draw a mark whose frame has none of the keys that a shell or a login obeys: it may be one that stands there.
+
+    A getty looks at seven bits of each byte while it guesses the parity, so the eighth makes no key harmless.
+    """
     while True:
         mark = secrets.randbelow(1 << 16)
-        if not _KEYS & set(frame(kind, mark)):
+        if not _KEYS & {byte & 0x7F for byte in frame(kind, mark)}:
             return mark
 
 
