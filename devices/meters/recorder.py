@@ -115,7 +115,13 @@ class Recorder:
             MeterError: The meter failed, or none came in time.
         """
         if not self._first.wait(deadline_s):
-            raise MeterSilentError(f"{self._meter.name} sent no sample within {deadline_s:g} s")
+            raise MeterSilentError(
+                f"{self._meter.name} sent no sample within {deadline_s:g} s", hint="is it switched on, and measuring?"
+            )
+        self.check()
+
+    def check(self) -> None:
+        """Raise what has befallen the reading thread, if anything has."""
         if self.error is not None:
             raise self.error
 

@@ -16,7 +16,7 @@ from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
 from devices.meters.contract import Meter
 from edge.agent.client import AgentClient
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
 from edge.measure.accelerated import Accelerated
 from edge.measure.artifact_ref import Subject, describe
 from edge.measure.conditions import Sample
@@ -43,6 +43,16 @@ OnStep = Callable[[str], None]
 _SHORT_DEADLINE_S = 30.0
 # A window lasts until `min_runs` inferences are made, however slow the model: the deadline only ends what hangs.
 _SLACK_S = 900.0
+
+
+class EnergyNotMeasured(EdgeError):  # noqa: N818  (what happened, not a kind of error)
+    """The energy was asked for and could not be measured; all else was, and is in `measurement`."""
+
+    def __init__(self, cause: Exception, measurement: Measurement) -> None:
+        hint = getattr(cause, "hint", None) or "all else was measured; run it again for the energy"
+        super().__init__(f"the energy was not measured: {cause}", hint=hint)
+        self.exit_code = getattr(cause, "exit_code", EdgeError.exit_code)
+        self.measurement = measurement
 
 
 def profile(
@@ -73,6 +83,7 @@ def profile(
         InputError: The file cannot be read.
         RuntimeFault: The runtime is missing, refuses the model or died.
         DeviceError: The device does not answer.
+        EnergyNotMeasured: The power meter or the board failed in the energy run; has the measurement of all else.
     """
     if isinstance(device, EmulatedDevice):
         if plan.sustain_s > 0:
@@ -89,7 +100,10 @@ def profile(
     subject = describe(path)
     with opened(plan.energy) if meter is None else nullcontext(meter) as held:
         found = _found(path, subject, device, plan, meter=held, on_step=on_step or _silent, on_wait=on_wait or _silent)
-    return proven(_measurement(found), path)
+    measurement = proven(_measurement(found), path)
+    if isinstance(found.energy, NotMeasured) and found.energy.cause is not None:
+        raise EnergyNotMeasured(found.energy.cause, measurement) from found.energy.cause
+    return measurement
 
 
 def _found(

@@ -12,7 +12,7 @@ from edge.errors import EdgeError
 from edge.measure.energy.run import opened
 from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan
-from edge.measure.profile import OnStep, profile
+from edge.measure.profile import EnergyNotMeasured, OnStep, profile
 
 OnFailure = Callable[["Failure"], None]
 
@@ -31,7 +31,7 @@ class SomeFilesFailed(EdgeError):  # noqa: N818  (what happened, not a kind of e
     """Some of several files could not be measured; the exit code is that of the first failure."""
 
     def __init__(self, found: Profiled) -> None:
-        failed, total = found.failures, len(found.failures) + len(found.measurements)
+        failed, total = found.failures, found.total
         devices = {each.device for each in failed} | {each.device.name for each in found.measurements}
         if len(devices) == 1:
             said = f"files could not be measured: {', '.join(str(each.path) for each in failed)}"
@@ -44,16 +44,25 @@ class SomeFilesFailed(EdgeError):  # noqa: N818  (what happened, not a kind of e
 
 @dataclass(frozen=True)
 class Profiled:
-    """All measurements that succeeded, device by device in the order of the files, and all failures."""
+    """All measurements that succeeded, device by device in the order of the files, and all failures.
+
+    One that lacks but the energy it was asked for is in both.
+    """
 
     measurements: tuple[Measurement, ...]
     failures: tuple[Failure, ...]
+
+    @property
+    def total(self) -> int:
+        """How many were to be made."""
+        lost = [each for each in self.failures if not isinstance(each.error, EnergyNotMeasured)]
+        return len(self.measurements) + len(lost)
 
     def check(self) -> None:
         """Raise if one failed: its own error where it was the only one, else one with the first one's exit code."""
         if not self.failures:
             return
-        if len(self.failures) == 1 and not self.measurements:
+        if len(self.failures) == self.total == 1:
             raise self.failures[0].error
         raise SomeFilesFailed(self)
 
@@ -84,6 +93,8 @@ def profile_files(
                 code = getattr(error, "exit_code", None)
                 if not isinstance(code, int):
                     raise
+                if isinstance(error, EnergyNotMeasured):
+                    measurements.append(error.measurement)
                 failures.append(Failure(path, device.name, error, code))
                 if on_failure is not None:
                     on_failure(failures[-1])

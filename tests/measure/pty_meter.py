@@ -54,10 +54,22 @@ class PtyMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._stop.is_set():
+            self.unplug()
+
+    def unplug(self) -> None:
+        """Pull the cable."""
         self._stop.set()
         self._thread.join(10)
         os.close(self._master)
         os.close(self._slave)
+
+    def wait_for_work(self, seconds: float, deadline_s: float) -> None:
+        """Wait until the program has computed for so long while the meter was streaming."""
+        until = time.monotonic() + deadline_s
+        while self._computed_s < seconds:
+            assert time.monotonic() < until, f"it computed for {self._computed_s:.3g} s"
+            time.sleep(0.01)
 
     def watch(self, pid: int) -> None:
         """Look at a program from now on."""
@@ -80,7 +92,9 @@ class PtyMeter:
             now = int(time.monotonic() / PERIOD_S)
             if now == tick:
                 continue
-            watts = IDLE_W + BUSY_W * self._computed() / ((now - tick) * PERIOD_S)
+            computed_s = self._computed()
+            self._computed_s += computed_s * self._streaming
+            watts = IDLE_W + BUSY_W * computed_s / ((now - tick) * PERIOD_S)
             joules += watts * (now - tick) * PERIOD_S
             self._known.append((now * PERIOD_S, joules))
             # A converter makes samples on its own, however late this thread is.
@@ -148,8 +162,8 @@ def uncobs(frame: bytes) -> bytes:
     return bytes(out[:-1])
 
 
-def agent_threads(root: int) -> list[Path]:
-    """Return the threads of the agents among a program's descendants."""
+def agent_threads(root: int, marks: tuple[bytes, ...] = (b"edge.agent", b"/agent-")) -> list[Path]:
+    """Return the threads of the agents among a program's descendants: started here, or sent to a board as one file."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -160,6 +174,7 @@ def agent_threads(root: int) -> list[Path]:
         pid = waiting.pop()
         waiting += children.get(pid, [])
         with contextlib.suppress(OSError):
-            if b"edge.agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if any(mark in line for mark in marks):
                 found += Path(f"/proc/{pid}/task").iterdir()
     return found

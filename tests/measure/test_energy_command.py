@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -117,12 +118,15 @@ def test_the_text_has_joules_with_their_uncertainty(measured):
 def test_a_trigger_line_that_is_not_there_loses_nothing_else(model, tmp_path):
     path = tmp_path / "result.json"
     with PtyMeter() as meter:
-        status, _, err = command(
+        status, out, err = command(
             meter, "profile", model, "--quick", "--no-kernels", "--no-all-cores", "--energy", f"edge:{meter.path}",
             "--energy-trigger", "nochip9:17", "--out", path, "--json",
         )  # fmt: skip
-    assert status == 0, err
+    assert status == 9, err
+    assert "error: the energy was not measured: trigger line nochip9:17: there is no /dev/nochip9" in err
+    assert "hint: this device has" in err
     measurement = load_measurements(path)[0]
+    assert json.loads(out) == json.loads(path.read_text())
     assert measurement.energy is None
     assert measurement.latency_ms is not None
     assert any("energy: not measured: trigger line nochip9:17: there is no /dev/nochip9" in reason

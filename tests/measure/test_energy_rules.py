@@ -10,6 +10,7 @@ import pytest
 from synthetic_board import polled_run_of, run_of, various
 
 from devices.local import LocalDevice
+from devices.meters.errors import MeterGoneError
 from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.registry import find_meter
 from edge.errors import InputError
@@ -22,7 +23,8 @@ from edge.measure.energy.run import check_meter, measured_energy, opened
 from edge.measure.energy.schedule import Schedule
 from edge.measure.energy.value import Drawing, Energy, Refused
 from edge.measure.plan import Plan
-from edge.measure.profile_files import profile_files
+from edge.measure.profile import EnergyNotMeasured
+from edge.measure.profile_files import Failure, Profiled, SomeFilesFailed, profile_files
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -238,7 +240,7 @@ def test_an_edge_tpu_that_throttles_is_said(known):
 def test_why_a_recording_ends_early_is_said_even_where_nothing_was_measured(known):
     found = energy_of(dataclasses.replace(known.run, trace=Trace.empty(), incomplete="the line broke"))
     assert isinstance(found, NotMeasured)
-    assert found.reasons[-1] == "the recording ends early: the line broke"
+    assert found.reasons[0] == "the recording ends early: the line broke"
 
 
 def test_a_drawing_has_columns_of_one_length():
@@ -296,6 +298,17 @@ def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path
     )
     assert talk == ["open", "a", "b", "close"]
     assert len(found.failures) == 2
+
+
+def test_a_measurement_that_lacks_its_energy_is_counted_once(sample_measurement, tmp_path):
+    error = EnergyNotMeasured(MeterGoneError("it is gone", hint="plug it in"), sample_measurement)
+    assert (str(error), error.hint, error.exit_code) == ("the energy was not measured: it is gone", "plug it in", 10)
+    lost = Failure(tmp_path / "a.tflite", "pi4", error, error.exit_code)
+    with pytest.raises(EnergyNotMeasured):
+        Profiled((sample_measurement,), (lost,)).check()
+    with pytest.raises(SomeFilesFailed, match="1 of 2 measurements") as caught:
+        Profiled((sample_measurement, sample_measurement), (lost,)).check()
+    assert caught.value.exit_code == 10
 
 
 def test_a_recording_that_cannot_be_kept_loses_nothing_else(known, tmp_path, monkeypatch):

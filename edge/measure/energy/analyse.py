@@ -50,9 +50,10 @@ class EnergyRun:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """No energy can be stated, and why."""
+    """No energy can be stated, and why; `cause` is the error behind it, where something failed."""
 
     reasons: tuple[str, ...]
+    cause: Exception | None = None
 
 
 def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasured:
@@ -64,7 +65,7 @@ def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasure
     """
     found = _energy_of(run, only)
     if isinstance(found, NotMeasured) and run.incomplete is not None:
-        return NotMeasured((*found.reasons, f"the recording ends early: {run.incomplete}"))
+        return NotMeasured((f"the recording ends early: {run.incomplete}", *found.reasons))
     return found
 
 

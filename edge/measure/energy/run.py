@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
+from pathlib import Path
 from typing import Any
 
 from devices.contract import Device
@@ -80,7 +81,7 @@ def measured_energy(
 ) -> Energy | NotMeasured | None:
     """Measure the energy of a model's inferences with an open meter; None where no meter was named.
 
-    What fails is a reason in the result, since all else is measured by then.
+    What fails is the cause in the result, since all else is measured by then.
 
     Raises:
         InputError: The meter cannot do what the plan asks for.
@@ -91,7 +92,7 @@ def measured_energy(
     try:
         run, recording = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
     except (DeviceError, RuntimeFault) as error:
-        return NotMeasured((str(error),))
+        return NotMeasured((str(error),), error)
     found = energy_of(run)
     try:
         if plan.energy.trace is not None:
@@ -111,20 +112,33 @@ def recorded(
     machine: str | None,
     on_step: OnStep,
 ) -> tuple[EnergyRun, Recording]:
-    """Let the agent work while an open meter records; the recording has the board's own account in its notes."""
+    """Let the agent work while an open meter records; the recording has the board's own account in its notes.
+
+    A meter that fails ends the run at the board's next word. What it said until then is kept where that was asked for.
+    """
     info = meter.info()
     pace = Pace.for_rate(info.nominal_rate_hz, energy)
-    with AgentClient.on(device) as agent, Recorder(meter) as recorder:
-        recorder.wait_for_samples(_SHORT_DEADLINE_S)
-        before = round_trips(agent)
-        result = agent.call(
-            "energy",
-            deadline_s=_SLACK_S + 4 * pace.seconds(energy),
-            on_progress=lambda event: on_step(str(event.get("stage", ""))),
-            **_job(plan, energy, pace, model),
-        )
-        after = round_trips(agent)
-        time.sleep(3 * pace.chip_s)  # until the last samples have come
+    recorder = Recorder(meter)
+
+    def on_progress(event: dict[str, Any]) -> None:
+        recorder.check()
+        on_step(str(event.get("stage", "")))
+
+    try:
+        with AgentClient.on(device) as agent, recorder:
+            recorder.wait_for_samples(_SHORT_DEADLINE_S)
+            before = round_trips(agent)
+            result = agent.call(
+                "energy",
+                deadline_s=_SLACK_S + 4 * pace.seconds(energy),
+                on_progress=on_progress,
+                **_job(plan, energy, pace, model),
+            )
+            after = round_trips(agent)
+            time.sleep(3 * pace.chip_s)  # until the last samples have come
+    except (DeviceError, RuntimeFault) as error:
+        _keep(energy.trace, recorder.recording(), str(error))
+        raise
     recording = recorder.recording()
     told = {"board": result, "round_trips_s": [[astuple(trip) for trip in each] for each in (before, after)]}
     run = EnergyRun(
@@ -154,6 +168,13 @@ def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
 def steps(plan: EnergyPlan | None) -> int:
     """Return how many steps a run reports."""
     return 0 if plan is None else plan.windows + 2
+
+
+def _keep(path: Path | None, recording: Recording, why: str) -> None:
+    """Keep samples of a run that failed, saying so; the failure says more than one of the disk would."""
+    if path is not None and len(recording.trace):
+        with suppress(MeterError):
+            save_recording(path, replace(recording, incomplete=recording.incomplete or why))
 
 
 def _job(plan: Plan, energy: EnergyPlan, pace: Pace, model: str) -> dict[str, Any]:
