@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from converters.errors import WriteError
@@ -66,13 +67,77 @@ def replacing(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
+def write_together(contents: Mapping[Path, bytes | str]) -> None:
+    """Write files that belong together: all of them or none.
+
+    Raises:
+        WriteError: one cannot be written; at all the paths stands what stood there before.
+    """
+    try:
+        with contextlib.ExitStack() as drafts:
+            ready = {path: drafts.enter_context(_drafted(path, data)) for path, data in contents.items()}
+            _exchange(ready)
+    except OSError as error:
+        raise WriteError(
+            f"could not write {error.filename or 'the files'}: {error.strerror or error}",
+            hint="free some space, or choose a folder you may write to; what stood there before is unchanged",
+        ) from error
+
+
+@contextlib.contextmanager
+def _drafted(path: Path, data: bytes | str) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    draft = Path(name)
+    try:
+        draft.write_bytes(data.encode() if isinstance(data, str) else data)
+        _finish(draft)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _exchange(ready: Mapping[Path, Path]) -> None:
+    """Put drafts in the places of files; where one cannot be, put all the files back."""
+    before: dict[Path, Path | None] = {}
+    try:
+        for path, draft in ready.items():
+            before[path] = _set_aside(path, draft.with_suffix(".before"))
+            draft.replace(path)
+    except BaseException:
+        for path, aside in before.items():
+            if aside is None:
+                path.unlink(missing_ok=True)
+            else:
+                aside.replace(path)
+        raise
+    for aside in before.values():
+        if aside is not None:
+            aside.unlink()
+
+
+def _set_aside(path: Path, aside: Path) -> Path | None:
+    """Give a file another name; None where there is none."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        return path.rename(aside)
+    except FileNotFoundError:
+        return None
+
+
 def _settle(draft: Path, path: Path) -> None:
+    _finish(draft)
+    draft.replace(path)
+
+
+def _finish(draft: Path) -> None:
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
     umask = os.umask(0)
     os.umask(umask)
     draft.chmod(0o666 & ~umask)
-    draft.replace(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import ParityError
-from converters.files import require_folder, write_whole
+from converters.files import require_folder, write_together
 from converters.segments.split import SCHEMA, Segmentation, segment
 from edge.inference import InferenceRequest, InferenceSession
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError, RuntimeFault
@@ -52,7 +52,7 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
         ModelInvalidError: The file is missing or damaged.
         NotCuttable: The model cannot be cut so often, or at all.
         ParityError: The chain computes something else.
-        WriteError: The files cannot be written; nothing half-written is left.
+        WriteError: The files cannot be written; then none is.
     """
     whole = verify_file(path)
     require_folder(out)
@@ -62,10 +62,10 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
     ]
     checked, unchecked = _checked(whole, pieces, found) if check else (None, "not asked for")
     files = tuple(out / piece.path.name for piece in pieces)
-    for file, piece in zip(files, pieces, strict=True):
-        write_whole(file, piece.data)
     manifest = out / f"{path.stem}-segments.json"
-    write_whole(manifest, json.dumps(_manifest(whole, found, files, (checked, unchecked)), indent=1) + "\n")
+    text = json.dumps(_manifest(whole, found, files, (checked, unchecked)), indent=1) + "\n"
+    contents: dict[Path, bytes | str] = {file: piece.data for file, piece in zip(files, pieces, strict=True)}
+    write_together(contents | {manifest: text})
     return Segmented(found, files, manifest, checked, unchecked)
 
 

@@ -337,3 +337,45 @@ def test_a_folder_that_cannot_be_written(shared_data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError):
         segment_file(shared_data / "edgetpu_pairs" / "split_concat.tflite", 2, tmp_path / "file" / "out")
+
+
+def tree(folder):
+    return {each.name: each.is_dir() or each.read_bytes() for each in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["_segment_0_of_2.tflite", "_segment_1_of_2.tflite", "-segments.json"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_pieces_are_written_together_or_not_at_all(shared_data, tmp_path, name, earlier):
+    """A folder has the name of one of the files; in the others' places stays what stood there."""
+    path, blocked = shared_data / "edgetpu_pairs" / "split_concat.tflite", tmp_path / f"split_concat{name}"
+    if earlier:
+        found = segment_file(path, 2, tmp_path, check=False)
+        for each in (*found.files, found.manifest):
+            each.write_text("of an earlier time")
+        blocked.unlink()
+    blocked.mkdir()
+    before = tree(tmp_path)
+    with pytest.raises(WriteError, match=blocked.name) as caught:
+        segment_file(path, 2, tmp_path, check=False)
+    assert "unchanged" in caught.value.hint
+    assert tree(tmp_path) == before
+    blocked.rmdir()
+    found = segment_file(path, 2, tmp_path, check=False)
+    assert set(tmp_path.iterdir()) == {*found.files, found.manifest}
+    assert not any(each.read_bytes() == b"of an earlier time" for each in tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing(shared_data, tmp_path, monkeypatch):
+    """The second piece finds no space."""
+    write, places = Path.write_bytes, []
+
+    def write_bytes(path, data):
+        places.append(path)
+        if len(places) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(WriteError, match="No space left on device"):
+        segment_file(shared_data / "edgetpu_pairs" / "split_concat.tflite", 2, tmp_path, check=False)
+    assert not list(tmp_path.iterdir())
