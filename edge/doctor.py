@@ -272,7 +272,8 @@ def _edge_tpus() -> Iterator[Finding]:
 def _program(sought: Program) -> Finding:
     path = machine.program(*sought.names)
     if path is None:
-        return Finding("programs", sought.names[0], "missing", "not found", sought.why, f"apt install {sought.apt}")
+        how = ", ".join(filter(None, (f"apt install {sought.apt}", sought.source)))
+        return Finding("programs", sought.names[0], "missing", "not found", sought.why, how)
     if sought.names[0] != _EMULATOR:
         return Finding("programs", sought.names[0], "ok", path, sought.why)
     return _emulator(path, sought.why)

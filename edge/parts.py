@@ -17,11 +17,12 @@ class Package:
 
 @dataclass(frozen=True)
 class Program:
-    """A program on the path under one of several names, and the Debian package it is in."""
+    """A program on the path under one of several names, the Debian package it is in, and where that is not Debian's."""
 
     names: tuple[str, ...]
     apt: str
     why: str
+    source: str = ""
 
 
 PACKAGES = (
@@ -47,8 +48,16 @@ PROGRAMS = (
     Program(("chromium", "chromium-browser", "google-chrome"), "chromium", "tests: opens the HTML report"),
     Program(("qemu-aarch64", "qemu-aarch64-static"), "qemu-user", "emulated boards: runs ARM programs"),
     Program(("mmdebstrap",), "mmdebstrap", "emulated boards: makes their file systems"),
+    Program(("gcc",), "gcc libc6-dev", "emulated boards: builds what counts instructions in QEMU"),
     Program(("sshd",), "openssh-server", "tests: deployment over a real SSH server"),
     Program(("avr-gcc",), "gcc-avr avr-libc", "builds the power meter's firmware"),
     Program(("simavr",), "simavr", "tests: runs the power meter's firmware emulated"),
     Program(("avrdude",), "avrdude", "writes the firmware to a power meter"),
+    Program(
+        ("edgetpu_compiler",),
+        "edgetpu-compiler",
+        "Coral: edge convert --to edgetpu-compiled; the forecast of edge inspect --target coral needs none",
+        "on x86-64, from Google's own apt source (the vendor's page 'Edge TPU Compiler'); or in a container: "
+        "edge convert --compiler docker:IMAGE",
+    ),
 )

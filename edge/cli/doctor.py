@@ -12,6 +12,8 @@ from edge.errors import MissingPackageError
 
 _WIDTH = 80
 _MARGIN = 10
+# What is missing there keeps none of the jobs from running.
+_OPTIONAL = ("coral", "programs")
 
 
 @click.command("doctor")
@@ -48,7 +50,7 @@ def _judge(diagnosis: Diagnosis, jobs: tuple[str, ...]) -> None:
 
 def _show(diagnosis: Diagnosis) -> None:
     for section, findings in groupby(diagnosis.findings, key=lambda item: item.section):
-        click.echo(section)
+        click.echo(f"{section}, each optional" if section in _OPTIONAL else section)
         for item in findings:
             _show_finding(item)
     click.echo("jobs")

@@ -105,6 +105,29 @@ def test_missing_parts_are_named_with_how_to_get_them(environment):
     assert "hint: " in done.stderr
 
 
+def test_programs_are_optional_and_say_what_for_and_how_to_get_them(environment):
+    record(environment, "ai-edge-litert", "2.1.6", module="ai_edge_litert")
+    record(environment, "pillow", "11.0", module="PIL")
+    (environment / "bin").mkdir()
+    done = doctor(environment, "--job", "run", env={"PATH": str(environment / "bin")})
+    assert done.returncode == 0, done.stderr
+    assert "\nprograms, each optional\n" in done.stdout
+    told = findings(doctor(environment, "--json", env={"PATH": str(environment / "bin")}))
+    for name, words in {
+        "gcc": ("emulated boards", "apt install gcc libc6-dev"),
+        "avr-gcc": ("firmware", "apt install gcc-avr avr-libc"),
+        "avrdude": ("power meter", "apt install avrdude"),
+        "edgetpu_compiler": (
+            "edgetpu-compiled",
+            "apt install edgetpu-compiler, on x86-64, from Google",
+        ),
+    }.items():
+        assert told[name]["section"] == "programs"
+        assert words[0] in told[name]["why"]
+        assert words[1] in (told[name]["how"] or words[1]), name
+    assert told["edgetpu_compiler"]["how"] or machine.program("edgetpu_compiler")
+
+
 def test_a_board_is_judged_by_its_jobs(environment):
     record(environment, "ai-edge-litert", "2.1.6", module="ai_edge_litert")
     record(environment, "pillow", "11.0", module="PIL")
