@@ -33,8 +33,12 @@ MOST_BYTES = _HEAD.size + (4 * 8 + 1) * MOST_SAMPLES + 16 * MOST_ARRIVALS + (1 <
 Pairs = NDArray[np.float64]
 
 
-def pack(trace: Trace, arrivals: Pairs) -> bytes:
-    """Return a block; at most MOST_SAMPLES samples and MOST_ARRIVALS pairs."""
+def pack(trace: Trace, arrivals: Pairs, *, is_loose: bool = False) -> bytes:
+    """Return a block; at most MOST_SAMPLES samples and MOST_ARRIVALS pairs.
+
+    Args:
+        is_loose: Without a search for repetitions: each sample takes 3 bytes or more, however alike they are.
+    """
     product = np.array_equal(_bits(trace.power_w), _bits(trace.supply_v * trace.current_a))
     columns = [_planes(_second_differences(_bits(trace.time_s)))]
     columns += [] if product else [_planes(_bits(trace.power_w))]
@@ -42,7 +46,9 @@ def pack(trace: Trace, arrivals: Pairs) -> bytes:
     columns += [np.asarray(arrivals, "<f8").tobytes()]
     flags = _POWER_IS_PRODUCT if product else 0
     head = _HEAD.pack(len(trace), len(arrivals), flags, trace.lost, trace.damaged)
-    return head + zlib.compress(b"".join(columns), 1)
+    strategy = zlib.Z_HUFFMAN_ONLY if is_loose else zlib.Z_DEFAULT_STRATEGY
+    stream = zlib.compressobj(1, strategy=strategy)
+    return head + stream.compress(b"".join(columns)) + stream.flush()
 
 
 def unpack(block: bytes) -> tuple[Trace, Pairs]:

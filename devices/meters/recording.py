@@ -18,13 +18,8 @@ from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_from_json
 from devices.meters.plausible import check_samples, check_span
-from devices.meters.trace_file import DATA, HEAD, TraceWriter, read_chunks
+from devices.meters.trace_file import DATA, FREE_SAMPLES, HEAD, MOST_SAMPLES, TraceWriter, read_chunks
 from firmware_tools.trace import Trace
-
-MOST_SAMPLES = 60_000_000  # 10 minutes at 100,000 a second; 33 bytes each in memory, twice that while they are joined
-# A file as small as one likes can unfold to many samples that are all alike. Measured ones take several bytes each, so
-# beyond these (0.3 GB in memory) a byte of file is asked for each sample.
-FREE_SAMPLES = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)

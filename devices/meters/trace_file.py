@@ -12,7 +12,8 @@ samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged", "i
 in all, and why the recording ends before it should, or null. A file without DONE was cut: its writer was killed, or the
 disk was full. What stands before the cut, or before a chunk whose
 check sum is wrong, is good. A chunk goes to the kernel in one piece, about once in a second, and nothing waits for the
-disk: a power cut may take the last seconds, which the check sums show.
+disk: a power cut may take the last seconds, which the check sums show. What is written can be read: no more than
+MOST_SAMPLES, and none that are too alike for FREE_SAMPLES.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ from firmware_tools.trace import Trace
 MAGIC = b"edgetrc1"
 HEAD, DATA, DONE = b"HEAD", b"DATA", b"DONE"
 MOST_JSON_BYTES = 1 << 20
+MOST_SAMPLES = 60_000_000  # 10 minutes at 100,000 a second; 33 bytes each in memory, twice that while they are joined
+# A file as small as one likes can unfold to many samples that are all alike. Measured ones take several bytes each, so
+# beyond these (0.3 GB in memory) a byte of file is asked for each sample.
+FREE_SAMPLES = 10_000_000
 _FRAME = struct.Struct("<4sI")
 _CHECK = struct.Struct("<I")
 _MOST = {HEAD: MOST_JSON_BYTES, DATA: columns.MOST_BYTES, DONE: MOST_JSON_BYTES}
@@ -64,7 +69,8 @@ class TraceWriter:
         self._path, self._info, self._replace = path, info, replace
         self._notes, self._created = dict(notes or {}), created or now()
         self._file: int | None = None
-        self._head_end = self._good = self._samples = self._lost = self._damaged = 0
+        self._head_end = self._good = self._samples = self._bytes = self._lost = self._damaged = 0
+        self._taken = 0  # samples that are written or waiting
         self._waiting: list[Trace] = []
         self._arrivals: list[tuple[float, float]] = []
         self._written_s = 0.0
@@ -135,8 +141,14 @@ class TraceWriter:
         """Take samples, and pairs of meter's and host's times; writes when a second or a block is full.
 
         Raises:
-            RecordingWriteError: The disk is full; what was written before is good.
+            RecordingWriteError: The disk is full, or the recording; what came before is good.
         """
+        if self._taken + len(trace) > MOST_SAMPLES:
+            raise RecordingWriteError(
+                f"{self._path} is full: a recording holds at most {MOST_SAMPLES} samples",
+                hint=f"the {self._taken} samples before are good; record for a shorter time, or at a lower rate",
+            )
+        self._taken += len(trace)
         self._waiting.append(trace)
         self._arrivals += [(float(meter_s), float(host_s)) for meter_s, host_s in arrivals]
         full = sum(map(len, self._waiting)) >= columns.MOST_SAMPLES or len(self._arrivals) >= columns.MOST_ARRIVALS
@@ -151,8 +163,12 @@ class TraceWriter:
         if not (len(trace) or len(pairs) or trace.lost or trace.damaged):
             return
         for part, some in _blocks(trace, pairs):
-            self._write(_framed(DATA, columns.pack(part, some)))
+            content = columns.pack(part, some)
+            if self._samples + len(part) > FREE_SAMPLES + self._bytes + len(content):
+                content = columns.pack(part, some, is_loose=True)
+            self._write(_framed(DATA, content))
             self._samples += len(part)
+            self._bytes += len(content)
             self._lost += part.lost
             self._damaged += part.damaged
 

@@ -270,6 +270,33 @@ def test_a_small_file_never_becomes_a_large_memory(tmp_path, monkeypatch):
         load_recording(tmp_path / "a")
 
 
+def test_a_steady_recording_of_any_length_is_read(tmp_path, monkeypatch):
+    for reader_or_writer in ("recording", "trace_file"):
+        monkeypatch.setattr(f"devices.meters.{reader_or_writer}.FREE_SAMPLES", 100_000)
+    count = 5 * columns.MOST_SAMPLES
+    nothing, power = np.full(count, np.nan), np.ones(count)
+    trace = Trace(np.arange(count) / 1024, power, nothing, nothing, np.zeros(count, np.uint8))
+    save_recording(tmp_path / "a", Recording(INFO, trace, np.empty((0, 2)), "", {}))
+    assert_same(load_recording(tmp_path / "a").trace, trace)
+    assert (tmp_path / "a").stat().st_size < 2 * count
+
+
+def test_no_more_is_written_than_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("devices.meters.trace_file.MOST_SAMPLES", 100)
+
+    def write_too_many():
+        with TraceWriter(tmp_path / "a", INFO) as writer:
+            for first_s in range(3):
+                writer.add(a_trace(first_s=float(first_s)), np.empty((0, 2)))
+
+    with pytest.raises(RecordingWriteError, match="holds at most 100 samples") as caught:
+        write_too_many()
+    assert "the 80 samples before are good" in caught.value.hint
+    back = load_recording(tmp_path / "a", most_samples=100)
+    assert len(back.trace) == 80
+    assert "holds at most 100 samples" in back.incomplete
+
+
 def test_a_block_with_one_sample_too_many_is_refused(tmp_path):
     count = columns.MOST_SAMPLES + 1
     trace = Trace(np.arange(count) * 1.0, np.ones(count), np.ones(count), np.ones(count), np.zeros(count, np.uint8))
