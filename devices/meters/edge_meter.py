@@ -119,6 +119,7 @@ class EdgeMeter(StreamedMeter):
         )  # fmt: skip
         version = ".".join(map(str, identity.firmware))
         settings = {
+            "chip": identity.chip.name.lower(),
             **{name: getattr(configuration, name) for name in _CODES},
             "period_us": configuration.period_us, "shunt_uohm": identity.shunt_uohm if has_shunt else None,
             "calibrated": identity.calibrated, "shunt_tolerance": tolerance,

@@ -62,7 +62,7 @@ class HwmonMeter(PolledMeter):
         self._new_s = max(interval_ms / 1000, _FASTEST_S) if interval_ms else _CONVERSION_S
         self._poll_s = max(self._new_s / 2, _FASTEST_S)
         supply_v = self._ask()[2]
-        acknowledged = {"interval_ms": interval_ms, "shunt_uohm": shunt_uohm,
+        acknowledged = {"chip": chip, "interval_ms": interval_ms, "shunt_uohm": shunt_uohm,
                         "shunt_tolerance": self._settings["shunt_tolerance"]}  # fmt: skip
         accuracy = of_chip(
             chip, shunt_ohm=shunt_uohm / 1e6 if shunt_uohm else None, shunt_tolerance=self._settings["shunt_tolerance"],

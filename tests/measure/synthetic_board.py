@@ -275,7 +275,7 @@ def _info(board: Board) -> MeterInfo:
         stated = Accuracy(0.0, 0.0, "a meter without error")
     return MeterInfo(
         kind="edge", name="bench", identity="synthetic INA226",
-        settings={"shunt_uohm": round(SHUNT_OHM * 1e6), "calibrated": True},
+        settings={"chip": "ina226", "shunt_uohm": round(SHUNT_OHM * 1e6), "calibrated": True},
         nominal_rate_hz=1 / board.period_s, gain_uncertainty=stated.gain_uncertainty,
         offset_uncertainty_w=stated.offset_uncertainty_w, accuracy_source=stated.accuracy_source,
         clock="meter", has_trigger=True, is_estimate=False,

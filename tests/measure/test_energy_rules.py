@@ -110,6 +110,8 @@ def test_a_driver_that_does_not_state_its_shunt_is_unknown(known):
     assert any("resistance of the shunt" in each for each in energy_of(changed(known.run, info)).unknown)
     known_one = energy_of(changed(known.run, {**info, "settings": {"shunt_uohm": 10000.0}}))
     assert not any("resistance of the shunt" in each for each in known_one.unknown)
+    inside = energy_of(changed(known.run, {**info, "settings": {"chip": "ina260", "shunt_uohm": None}}))
+    assert not any("resistance of the shunt" in each for each in inside.unknown)
 
 
 # --- the meter's clock
@@ -167,9 +169,8 @@ def test_a_range_that_ends_now_and_then_is_said(known, share):
 
 
 def test_the_range_of_a_known_chip_is_known(known):
-    info = {"identity": "edge power meter, INA226, firmware 1.0.0"}
     peak = float(known.run.trace.current_a.max())
-    ends = [energy_of(changed(known.run, {**info, "settings": {"shunt_uohm": 0.08192 / amperes * 1e6}}))
+    ends = [energy_of(changed(known.run, {"settings": {"chip": "ina226", "shunt_uohm": 0.08192 / amperes * 1e6}}))
             for amperes in (0.9 * peak, 1.2 * peak)]  # fmt: skip
     assert "are at the end of the meter's range" in said(ends[0])
     assert "range" not in said(ends[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ _FEWEST_VALUES, _FEWEST_TO_JUDGE = 20, 3
 _PILED, _NEAR = 4, 8  # a pile is so many times as high as the so many readings on either side of it
 # Full scale of the shunt's voltage (TI SBOS547B and SBOS448G, the INA219 as breakouts and Linux use it), and the most
 # current that Nordic states for the PPK2.
-_SHUNT_V = {"226": 0.08192, "219": 0.32}
+_SHUNT_V = {"ina226": 0.08192, "ina219": 0.32}
 _PPK2_A = 1.0
 _AT_END = 0.9995
 _HUNG = 20  # a row of equal readings so many times as long as between two changes, in the window with the most of them
@@ -40,7 +38,7 @@ def calibrated(evidence: Evidence, limit: float) -> Answer:
             f"the meter's shunt was never calibrated, so its resistance is a guess: edge meter calibrate {name} "
             "--shunt-ohm OHM"
         )
-    if evidence.kind == "hwmon" and not has_shunt and "260" not in evidence.meter.identity:
+    if evidence.kind == "hwmon" and not has_shunt and settings.get("chip") != "ina260":
         return Unknown(f"the resistance of the shunt: the driver of {name} does not state it")
     return None
 
@@ -120,7 +118,7 @@ def _full_scale_a(evidence: Evidence) -> float | None:
         return _PPK2_A
     if evidence.kind not in ("edge", "hwmon"):
         return None
-    chip, shunt_uohm = re.search(r"(?i)ina(2\d\d)", evidence.meter.identity), evidence.settings.get("shunt_uohm")
-    full_v = _SHUNT_V.get(chip[1]) if chip else None
-    known = full_v is not None and isinstance(shunt_uohm, int | float) and shunt_uohm > 0
-    return full_v / (shunt_uohm / 1e6) if known and full_v is not None and shunt_uohm else None
+    full_v, shunt_uohm = _SHUNT_V.get(str(evidence.settings.get("chip"))), evidence.settings.get("shunt_uohm")
+    if full_v is None or not isinstance(shunt_uohm, int | float) or not shunt_uohm > 0:
+        return None
+    return full_v / (shunt_uohm / 1e6)
