@@ -35,6 +35,11 @@ class ReplayMeter:
         self._begin_s: float | None = None
 
     @property
+    def path(self) -> Path:
+        """The file that is played."""
+        return self._path
+
+    @property
     def name(self) -> str:
         """The name the user calls it by."""
         return self._name

@@ -58,6 +58,7 @@ def command() -> None:
 def list_meters(as_json: bool) -> None:
     """List what could be a meter, by the name to use for it."""
     from devices.meters.found import candidates
+    from edge.measure.text import one_line
 
     found = candidates()
     if as_json:
@@ -66,10 +67,10 @@ def list_meters(as_json: bool) -> None:
     if not found:
         say("nothing found that could be a meter; `edge meter kinds` shows which there are and how they are named")
         return
-    print_table(("NAME", "WHAT"), [(each.name, each.about) for each in found])
+    print_table(("NAME", "WHAT"), [(one_line(each.name), one_line(each.about)) for each in found])
     for each in found:
         if each.problem:
-            say(f"{each.name}: {each.problem}" + (f"; {each.hint}" if each.hint else ""))
+            say(one_line(f"{each.name}: {each.problem}" + (f"; {each.hint}" if each.hint else "")))
 
 
 @command.command()
@@ -127,14 +128,16 @@ def record(
     be read.
     """
     from devices.meters.registry import find_meter
+    from devices.meters.replay import ReplayMeter
     from edge.cli.meter_live import until_interrupted
     from edge.cli.meter_record import check_outputs, export, record_to
 
-    check_outputs(out, csv_file, npz_file)
+    found = find_meter(meter, settings)
+    check_outputs(found.path if isinstance(found, ReplayMeter) else None, out, csv_file, npz_file)
     total = None if math.isinf(seconds) else math.ceil(seconds)
     with progress("recording", total) as advance, until_interrupted() as interrupted:
         result = record_to(
-            out, find_meter(meter, settings), seconds=seconds, stopped=interrupted, replace=force,
+            out, found, seconds=seconds, stopped=interrupted, replace=force,
             on_second=lambda note: advance(1, note),
         )  # fmt: skip
     export(out, csv_file, npz_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from devices.meters.info_json import info_to_json
 from devices.meters.rates import Powers, Rates, Running
 from devices.meters.recorder import gather
 from devices.meters.recording import load_recording
-from devices.meters.trace_file import TraceWriter
+from devices.meters.trace_file import MOST_SAMPLES, TraceWriter
 from edge.cli.meter_text import about, counts, result_lines, watts
 from edge.cli.output import say
+from edge.errors import InputError
 from firmware_tools.trace import Trace
 
 
@@ -52,7 +54,8 @@ def record_to(
     """Record a meter to a file until the time is over or `stopped` says so.
 
     Raises:
-        RecordingWriteError: The file is there already, or could not be written.
+        InputError: One file would not hold it.
+        RecordingWriteError: The file is there already, could not be written, or is full.
         MeterError: The meter failed; what came before is in the file, and said on stderr.
     """
     if path.exists() and not replace:
@@ -60,6 +63,7 @@ def record_to(
     running, told_s = Running(), time.monotonic()
     with meter:
         info = meter.info()
+        check_length(info, seconds)
         with TraceWriter(path, info, replace=replace) as writer:
 
             def take(trace: Trace, arrived_s: float) -> None:
@@ -83,21 +87,46 @@ def record_to(
     return Recorded(path, info, running.powers(), running.rates(info), writer.incomplete)
 
 
-def check_outputs(path: Path, *others: Path | None) -> None:
-    """Refuse outputs of which one would replace the recording, or another output.
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse outputs of which one would replace a recording that is read, or another output.
 
     Raises:
         RecordingWriteError: Two paths lead to the same file.
     """
-    taken = {path.resolve()}
-    for other in others:
-        if other is None:
+    taken = set[object]()
+    for path in paths:
+        if path is None:
             continue
-        if other.resolve() in taken:
+        file = _file(path)
+        if file in taken:
             raise RecordingWriteError(
-                f"{other} would be written over itself", hint="give the recording and each output another name"
+                f"{path} would be written over itself", hint="give the recording and each output another name"
             )
-        taken.add(other.resolve())
+        taken.add(file)
+
+
+def _file(path: Path) -> object:
+    """Return what is the same for all names of a file: its place on the disk, where it is there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.resolve()
+    return status.st_dev, status.st_ino
+
+
+def check_length(info: MeterInfo, seconds: float) -> None:
+    """Refuse to record for so long that one file would not hold it; for as long as it goes is allowed.
+
+    Raises:
+        InputError: Says for how long one may.
+    """
+    rate_hz = info.nominal_rate_hz or 0.0
+    if info.kind == "replay" or math.isinf(seconds) or seconds * rate_hz <= MOST_SAMPLES:
+        return
+    raise InputError(
+        f"{seconds:g} s of {info.name} are {seconds * rate_hz:.3g} samples, one file holds {MOST_SAMPLES:.3g}",
+        hint=f"record for at most {math.floor(MOST_SAMPLES / rate_hz)} s, or at a lower rate",
+    )
 
 
 def export(path: Path, csv_file: Path | None, npz_file: Path | None) -> None:

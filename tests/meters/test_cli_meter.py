@@ -169,6 +169,37 @@ def test_an_export_never_replaces_the_recording(recorded, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_replay_is_never_recorded_over_itself(recorded, tmp_path):
+    path, _ = recorded
+    before = path.read_bytes()
+    (tmp_path / "link").hardlink_to(path)
+    for arguments in (("--out", path), ("--out", tmp_path / "link"), ("--out", tmp_path / "b", "--csv", path)):
+        done = edge("record", f"replay:{path}", *arguments, "--force")
+        assert done.returncode == 13, done.stderr
+        assert "over itself" in done.stderr
+    assert path.read_bytes() == before
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_no_recording_holds_is_refused_before_it_begins(tmp_path):
+    with Ppk2Peer() as peer:
+        done = edge("record", f"ppk2:{peer.port}", "--out", tmp_path / "a", "--seconds", "3600")
+        assert b"\x06" not in peer.heard
+    assert done.returncode == 3, done.stderr
+    assert "record for at most 600 s" in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_control_characters_of_a_name_never_reach_the_terminal(own_config):
+    (own_config / "meters.toml").write_text(
+        '[meters."a\\u001b[2J"]\nkind = "csv"\naddress = "/dev/\\u009b31m\\u0007"\n'
+    )
+    done = edge("list")
+    assert done.returncode == 0, done.stderr
+    assert "meters.toml" in done.stdout
+    assert not set("\x1b\x07\x9b") & set(done.stdout + done.stderr)
+
+
 def test_control_characters_of_a_recording_never_reach_the_terminal(recorded):
     path, _ = recorded
     hostile = load_recording(path)
