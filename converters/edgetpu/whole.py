@@ -66,7 +66,10 @@ def _unloadable(graph: SubgraphInfo) -> Iterator[Failure]:
 
 
 def _dynamic(graph: SubgraphInfo) -> Iterator[Failure]:
-    """Sizes that are computed: "a graph that has dynamic-sized tensors" (google-coral/edgetpu#829, #654)."""
+    """Sizes that are computed: "a graph that has dynamic-sized tensors" (google-coral/edgetpu#829, #654).
+
+    Of Keras' transposed convolutions too, where the batch is left open (tensorflow/tensorflow#57905).
+    """
     found = [operator for operator in graph.operators if _computes_its_size(graph, operator)]
     unranked = [operator for operator in graph.operators if _without_rank(graph, operator)]
     for operator in (found or unranked)[:1]:
@@ -77,13 +80,18 @@ def _dynamic(graph: SubgraphInfo) -> Iterator[Failure]:
 def _computes_its_size(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
     if operator.name in _SIZED_BY_VALUES:
         return True
-    places = PARAMETERS.get(operator.name, ()) if operator.name in _SHAPED else ()
-    sizes = [operator.input(place) for place in places]
+    sizes = [operator.input(place) for place in _SIZES.get(operator.name, ())]
     return any(index in computed(graph) for index in sizes)
 
 
-_SHAPED = frozenset({"RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "PAD", "MEAN", "SUM", "REDUCE_MAX",
-                     "REDUCE_MIN", "SLICE", "STRIDED_SLICE", "EXPAND_DIMS", "TILE", "SPLIT"})  # fmt: skip
+# Where an operator reads how large its result is to be.
+_SIZES = {
+    **{name: PARAMETERS[name] for name in (
+        "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "PAD", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN",
+        "SLICE", "STRIDED_SLICE", "EXPAND_DIMS", "TILE", "SPLIT",
+    )},
+    "TRANSPOSE_CONV": (0,),
+}  # fmt: skip
 
 
 def _without_rank(graph: SubgraphInfo, operator: OperatorInfo) -> bool:

@@ -277,6 +277,21 @@ def test_a_computed_shape_stops_the_compiler():
     assert "known only when it runs" in found.failures[0].text
 
 
+def test_a_transposed_convolution_with_an_open_batch_stops_the_compiler():
+    """Keras computes its size: SHAPE, STRIDED_SLICE, PACK."""
+    sketch = Sketch()
+    x = sketch.convolution(sketch.input(MAP), MAP)
+    shape = sketch.add("SHAPE", [x], (4,), "int32")
+    batch = sketch.add("STRIDED_SLICE", [shape, *(sketch.constant([n]) for n in (0, 1, 1))], (), "int32")
+    size = sketch.add("PACK", [batch, *(sketch.constant(n) for n in (16, 16, 8))], (4,), "int32")
+    inputs = [size, sketch.weights((8, 3, 3, 16)), x]
+    out = sketch.add("TRANSPOSE_CONV", inputs, (1, 16, 16, 8), options=("TransposeConvOptions", {}))
+    found = forecast(sketch.model(out))
+    assert found.mapped == 0
+    assert "known only when it runs" in found.failures[0].text
+    assert "batch of 1" in found.advice[0].change
+
+
 def test_parameters_beyond_the_chip_are_streamed():
     sketch = Sketch()
     x = sketch.input((1, 1, 1, 4096))
