@@ -199,11 +199,12 @@ def dismiss(line: Line, *, deadline_s: float) -> None:
 def _harmless(kind: int) -> int:
     """Draw a mark whose frame has none of the keys that a shell or a login obeys: it may be one that stands there.
 
-    A getty looks at seven bits of each byte while it guesses the parity, so the eighth makes no key harmless.
+    A getty looks at seven bits of each byte while it guesses the parity, so the eighth makes no key harmless. The kind
+    itself may be one (SYN is Ctrl-D); nothing can be done about that one.
     """
     while True:
         mark = secrets.randbelow(1 << 16)
-        if not _KEYS & {byte & 0x7F for byte in frame(kind, mark)}:
+        if not (_KEYS - {kind}) & {byte & 0x7F for byte in frame(kind, mark)}:
             return mark
 
 
