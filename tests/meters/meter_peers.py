@@ -54,12 +54,13 @@ class Peer:
         self._ours = self._theirs = -1
 
     def send(self, data):
-        """Send all, unless nobody reads for a second."""
-        until = time.monotonic() + 1.0
-        while data and time.monotonic() < until:
+        """Send all, unless the other end speaks instead of reading, or this one ends."""
+        while data:
             try:
-                select.select([], [self._ours], [], 0.05)
-                data = data[os.write(self._ours, data) :]
+                spoken, taking, _ = select.select([self._ours, self._wake], [self._ours], [], 0.05)
+                if self._wake in spoken or (spoken and not taking):
+                    return
+                data = data[os.write(self._ours, data) :] if taking else data
             except BlockingIOError:
                 continue
             except (OSError, ValueError):  # unplugged
@@ -184,7 +185,7 @@ class FnirsiPeer(Peer):
 
     def __init__(self):
         super().__init__()
-        self._until, self._due = 0.0, 0.0
+        self._until, self._due, self.reports = 0.0, 0.0, 0
 
     def answer(self, data):
         if b"\xaa\x81" in data:
@@ -197,6 +198,7 @@ class FnirsiPeer(Peer):
         if not self._due or now < self._due or now > self._until:
             return
         self._due += 0.04
+        self.reports += 1
         record = struct.pack("<II", 512_000, 40_000) + bytes(7)
         body = bytes([0x04]) + 4 * record + b"\x00"
         self.send(b"\xaa" + body + bytes([crc8(body, poly=0x39, start=0x42)]))

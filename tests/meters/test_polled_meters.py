@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from meter_reading import read_until, samples
 
 from devices.local import LocalDevice
 from devices.meters.accuracy import assumed, of_chip
@@ -52,23 +53,11 @@ def sensor(root, folder, **files):
         (root / folder / name).write_text(f"{value}\n")
 
 
-def read_for(meter, seconds, while_reading=None):
-    parts = []
-
-    def take(trace, arrived_s):
-        parts.append(trace)
-        if while_reading is not None:
-            while_reading(len(parts))
-
-    gather(meter, take, seconds=seconds)
-    return Trace.joined(parts)
-
-
 def test_hwmon_values_and_what_it_is(hwmon_root):
     with HwmonMeter("bench", "hwmon3", {}, root=hwmon_root) as meter:
         info = meter.info()
         before_s = time.monotonic()
-        trace = read_for(meter, 0.1)
+        trace = read_until(meter, samples(3))
     assert (info.kind, info.identity, info.clock) == ("hwmon", "ina226 (hwmon3)", "host")
     assert info.nominal_rate_hz == pytest.approx(250)
     assert info.settings["shunt_uohm"] == 10000
@@ -77,7 +66,6 @@ def test_hwmon_values_and_what_it_is(hwmon_root):
     assert set(trace.supply_v) == {5.1}
     assert set(trace.current_a) == {0.5}
     assert before_s <= trace.time_s[0] <= trace.time_s[-1] <= time.monotonic()
-    assert len(trace) > 2
 
 
 def test_hwmon_is_also_named_by_its_chip(hwmon_root):
@@ -91,16 +79,15 @@ def test_hwmon_counts_only_what_changed(hwmon_root):
             (hwmon_root / "hwmon3/power1_input").write_text("3000000\n")
 
     with HwmonMeter("ina", "hwmon3", {}, root=hwmon_root) as meter:
-        trace = read_for(meter, 0.3, change)
+        trace = read_until(meter, lambda trace: len(trace) > 10 and trace.power_w[-1] == 3.0, change)
         found = rates(trace, meter.info())
-    assert found.samples > 10
     assert found.changed_hz == found.effective_hz == pytest.approx(1 / found.duration_s)
 
 
 def test_hwmon_power_follows_from_voltage_and_current_where_the_chip_has_none(tmp_path):
     sensor(tmp_path, "hwmon1", name="ina238", in1_input=5000, curr1_input=200)
     with HwmonMeter("ina", "hwmon1", {}, root=tmp_path) as meter:
-        assert set(read_for(meter, 0.05).power_w) == {1.0}
+        assert set(read_until(meter, samples(1)).power_w) == {1.0}
         assert "assumed" in meter.info().accuracy_source
 
 
@@ -110,7 +97,8 @@ def test_hwmon_tells_lost_values_when_nobody_reads(hwmon_root):
         first = meter.read(1.0)
         time.sleep(0.05)  # twelve conversions pass
         second = meter.read(1.0)
-    assert first.lost <= 2
+    missed = np.floor(np.diff(first.time_s) / 0.004 + 0.01) - 1  # by a test that was kept from the processor
+    assert first.lost == np.maximum(missed, 0).sum()
     assert second.lost >= 8
 
 
@@ -234,7 +222,7 @@ def test_rapl_that_goes_back_without_a_range_is_refused(rapl_root):
         meter.start()
         (rapl_root / "intel-rapl:0/energy_uj").write_text("0\n")
         with pytest.raises(MeterAnswerError, match="went back"):
-            meter.read(1.0)
+            meter.read(30.0)
 
 
 def test_rapl_zones_that_share_a_name_are_told_apart_by_their_folder(rapl_root):
@@ -302,14 +290,13 @@ def a_pi(folder, monkeypatch, script):
 
 def test_pmic_is_the_sum_of_the_rails_and_an_estimate(pi5):
     with PmicMeter("pmic:pi5", "pi5", {"interval_ms": 20}, device=pi5) as meter:
-        trace = read_for(meter, 0.4)
+        trace = read_until(meter, samples(3))
         info = meter.info()
     assert info.is_estimate
     assert info.settings["rails"] == ["3V7_WL_SW", "VDD_CORE"]
     assert trace.power_w == pytest.approx(3.7 * 0.1 + 0.75 * 2.0)
     assert trace.supply_v == pytest.approx(5.12)
     assert np.isnan(trace.current_a).all()
-    assert len(trace) > 2
 
 
 def test_pmic_on_a_board_without_it(tmp_path, monkeypatch):
@@ -338,7 +325,7 @@ def test_pmic_that_stops_in_the_middle(tmp_path, monkeypatch):
         PmicMeter("p", "pi5", {"interval_ms": 20}, device=board) as meter,
         pytest.raises(MeterGoneError, match="gone"),
     ):
-        gather(meter, lambda trace, _: kept.append(trace), seconds=5)
+        gather(meter, lambda trace, _: kept.append(trace), seconds=60)
     assert sum(map(len, kept)) >= 1
 
 
@@ -362,7 +349,7 @@ def recorded(path, count=1000, step_s=1e-3, clock="host"):
 def test_a_replay_gives_the_same_samples_and_says_what_they_were(tmp_path):
     original = recorded(tmp_path / "a.edgetrace")
     with ReplayMeter("replay:a", str(tmp_path / "a.edgetrace"), {"piece": 300}) as meter:
-        trace = read_for(meter, 60)
+        trace = read_until(meter, samples(1000))
         info = meter.info()
     assert np.array_equal(trace.time_s, original.time_s)
     assert (trace.lost, trace.damaged) == (3, 1)
@@ -376,7 +363,7 @@ def test_a_replay_in_its_own_time(tmp_path):
     recorded(tmp_path / "a.edgetrace", count=200)
     with ReplayMeter("replay:a", str(tmp_path / "a.edgetrace"), {"realtime": "yes"}) as meter:
         begin_s = time.monotonic()
-        assert len(read_for(meter, 60)) == 200
+        assert len(read_until(meter, samples(200))) == 200
         assert time.monotonic() - begin_s >= 0.199
 
 
@@ -403,7 +390,7 @@ def test_a_replay_can_be_started_again_and_ends(tmp_path):
 def test_a_replay_of_csv(tmp_path):
     (tmp_path / "a.csv").write_text("time_s,power_w\n1,2\n2,4\n")
     with ReplayMeter("replay:a", str(tmp_path / "a.csv"), {}) as meter:
-        assert read_for(meter, 5).power_w.tolist() == [2, 4]
+        assert read_until(meter, samples(2)).power_w.tolist() == [2, 4]
     (tmp_path / "a.csv").write_text("time_s,power_w\n")
     with pytest.raises(RecordingError, match="no samples"), ReplayMeter("replay:a", str(tmp_path / "a.csv"), {}):
         pass
