@@ -1,14 +1,15 @@
-"""Strict reading of JSON into frozen dataclasses: the type hints are the schema, an error names the field."""
+"""Strict reading of JSON, and into frozen dataclasses: the type hints are the schema, an error names the field."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from edge.errors import InputError
 
@@ -24,6 +25,52 @@ class AtLeast:
 
 Count = Annotated[int, AtLeast(0)]
 NonNegative = Annotated[float, AtLeast(0)]
+
+
+def parse_json(text: str) -> object:
+    """Parse JSON that this toolkit can calculate with and write again.
+
+    Raises:
+        ValueError: It is not JSON, or holds NaN, a number beyond 64 bits, half a surrogate pair, or a nest of brackets.
+        RecursionError: It is nested so deep that it cannot even be parsed.
+    """
+    value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_of_64_bits)
+    _check_depth(value)
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text in it holds half a surrogate pair, which is no character") from error
+    return value
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{_clipped(word)} is too large for a number")
+    return value
+
+
+def _of_64_bits(word: str) -> int:
+    if len(word) > _DIGITS or abs(int(word)) > _LARGEST:
+        raise ValueError(f"{_clipped(word)} is too large for a whole number")
+    return int(word)
+
+
+def _clipped(word: str) -> str:
+    return word if len(word) <= _DIGITS else f"{word[:_DIGITS]}... ({len(word)} digits)"
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [each for one in level if isinstance(one, dict | list)
+                 for each in (one.values() if isinstance(one, dict) else one)]  # fmt: skip
+    if level:
+        raise ValueError(f"it is nested deeper than {_DEEPEST} levels")
 
 
 def decode(cls: type[T], value: object, where: str) -> T:
@@ -119,3 +166,4 @@ def _wrong(where: str, expected: str, value: object) -> InputError:
 
 _WORDS: dict[object, str] = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false"}
 _HINT = "expected is what `edge profile --out FILE.json` writes"
+_DEEPEST, _DIGITS, _LARGEST = 40, 20, 2**64

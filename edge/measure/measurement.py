@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from converters.files import write_whole
 from edge.errors import InputError
 from edge.measure.accelerated import Accelerated
-from edge.measure.decode import Count, NonNegative, decode
+from edge.measure.decode import Count, NonNegative, decode, parse_json
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.value import Energy
 from edge.measure.sparse import SparseVerdict
@@ -292,15 +292,11 @@ def as_document(measurements: Sequence[Measurement], *, as_list: bool | None = N
 
 def _parsed(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", hint=_MAKE) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}", hint=_MAKE) from error
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON number")
 
 
 def _check_schema(value: object, where: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from edge.errors import InputError
-from edge.measure.decode import Count, decode
+from edge.measure.decode import Count, decode, parse_json
 from edge.measure.measurement import Accuracy, Measurement, load_measurements
 
 ARTIFACT_SCHEMA = "edge-artifact/1"
@@ -78,7 +77,7 @@ def read_material(paths: Sequence[Path]) -> Material:
 
 def _read_artifact(path: Path) -> Artifact | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        value: Any = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None  # load_measurements names what is wrong
     schema = value.get("schema") if isinstance(value, dict) else None
@@ -93,10 +92,6 @@ def _read_artifact(path: Path) -> Artifact | None:
         return decode(Artifact, {**optional, **known}, str(path))
     except InputError as error:
         raise InputError(str(error), hint=_HINT) from error
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON number")
 
 
 def _files(paths: Sequence[Path]) -> str:
