@@ -10,6 +10,8 @@ from edge.measure.measurement import Accuracy, Latency, Measurement
 from edge.measure.text import numbered, one_line
 from edge.report.sources import Artifact, Material, accuracy_of
 
+SEPARATOR = " · "
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -50,7 +52,10 @@ class Entry:
 
 
 def entries_of(material: Material) -> tuple[Entry, ...]:
-    """Name every measurement by what sets it apart: always the artifact, then device, runtime, threads if they vary."""
+    """Name every measurement by what sets it apart: always the artifact, then device, runtime, threads if they vary.
+
+    What follows from the parts before it, as where each device has one runtime, is left out.
+    """
     artifacts = {artifact.sha256: artifact for artifact in material.artifacts}
     labels = numbered(_labels(material.measurements))
     return tuple(
@@ -67,9 +72,16 @@ _PARTS: tuple[Callable[[Measurement], str], ...] = (
 
 
 def _labels(measurements: Sequence[Measurement]) -> list[str]:
-    varying = [part for part in _PARTS if len({part(one) for one in measurements}) > 1]
-    return [" · ".join([one_line(one.artifact.name), *(one_line(part(one)) for part in varying)])
+    varying: list[Callable[[Measurement], str]] = []
+    for part in _PARTS:
+        if _kinds(measurements, [*varying, part]) > _kinds(measurements, varying):
+            varying.append(part)
+    return [SEPARATOR.join([one_line(one.artifact.name), *(one_line(part(one)) for part in varying)])
             for one in measurements]  # fmt: skip
+
+
+def _kinds(measurements: Sequence[Measurement], parts: Sequence[Callable[[Measurement], str]]) -> int:
+    return len({tuple(part(one) for part in parts) for one in measurements})
 
 
 def count_of(number: float, noun: str) -> str:

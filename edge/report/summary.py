@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from edge.measure.measurement import Accuracy, Latency
 from edge.measure.sparse import SparseVerdict
 from edge.measure.sparse_proof import alarms_in, verdict_on
+from edge.measure.text import one_line
 from edge.report.document import Column, Section, Table, Verdict
-from edge.report.entries import Entry, count_of
+from edge.report.entries import SEPARATOR, Entry, count_of
 from edge.report.machine import machine_line
 from edge.report.numerals import UNKNOWN, digits, megabytes, milliseconds, percent
 
@@ -133,17 +134,23 @@ def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
-    """Lay out a table; a device and a runtime that are the same in all of several rows go into its caption."""
+    """Lay out a table; a place that all rows share goes into its caption, one that each name tells has no column."""
     place = {f"{entry.measurement.device.name} with {entry.runtime}" for entry in entries}
     if len(entries) > 1 and len(place) == 1:
         caption = f"{caption}. All on {place.pop()}"
         cells = [cell for cell in cells if cell not in _PLACE]
+    told = [cell for cell in _PLACE if all(_named(cell[2](entry), entry) for entry in entries)]
+    cells = [cell for cell in cells if cell not in told]
     return Table(
         caption=caption,
         columns=tuple(Column(head, number=number) for head, number, _ in cells),
         rows=tuple(tuple(read(entry) for _, _, read in cells) for entry in entries),
         cards="narrow",
     )
+
+
+def _named(place: str, entry: Entry) -> bool:
+    return one_line(place) in entry.label.split(SEPARATOR)[1:]
 
 
 def _chosen(read: Callable[[Latency], float]) -> Callable[[Entry], str]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from sample_measurements import emulated, real_measurement, variants
+from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import save_measurements
 from edge.report.latency import thinned
@@ -179,3 +179,16 @@ def _hover(page, selector):
     )
     for shift in (0, 1):
         page.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] + shift, y=box[1])
+
+
+def test_names_break_behind_an_underscore_and_are_still_found(browser, tmp_path):
+    name = "mobilenet_v2_1.0_224_with_a_long_name_int8"
+    save_measurements(tmp_path / "one.json", [scaled(name, factor=1.0, model_bytes=1, correct=1)])
+    write_report([tmp_path / "one.json"], tmp_path / "one.html")
+    page = browser.new_page()
+    page.screen(1280, 900)
+    page.open(tmp_path / "one.html")
+    said = page.value("[...document.querySelectorAll('#summary th[scope=row]')].map((th) => th.innerHTML)")
+    assert said == [name.replace("_", "_<wbr>")]
+    assert page.value("document.querySelector('#summary th[scope=row]').textContent") == name
+    assert page.value(f"window.find({name!r})")

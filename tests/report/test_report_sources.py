@@ -12,6 +12,7 @@ from edge.errors import InputError
 from edge.measure.measurement import Accuracy, save_measurements
 from edge.report.entries import entries_of
 from edge.report.sources import read_material
+from edge.report.summary import summary_section
 from edge.report.write import write_report
 
 ARTIFACT = {
@@ -56,6 +57,40 @@ def test_labels_tell_measurements_apart(tmp_path):
         f"{name} · pi4 · 1 thread #1",
         f"{name} · pi4 · 1 thread #2",
     ]
+
+
+def test_a_runtime_that_follows_from_the_device_is_not_in_the_name(tmp_path):
+    one = real_measurement().to_json()
+    elsewhere = {**one, "device": {**one["device"], "name": "pi4"}, "runtime": {**one["runtime"], "version": "2.1.6"}}
+    entries = entries_of(read_material([write(tmp_path / "two.json", [one, elsewhere])]))
+    name = one["artifact"]["name"]
+    assert [entry.label for entry in entries] == [f"{name} · {one['device']['name']}", f"{name} · pi4"]
+    heads = [column.head for column in summary_section(entries).tables[0].columns]
+    assert heads[:3] == ["Variant", "Runtime", "Threads"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ("1e999", "too large"),
+        ("NaN", "NaN is not"),
+        ("9" * 30, "(30 digits) is too large"),
+        ("9" * 5000, "(5000 digits) is too large"),
+        ("[" * 500 + "]" * 500, "nested deeper"),
+        ("[" * 100_000 + "]" * 100_000, "recursion"),
+        ('"\\ud800"', "surrogate"),
+    ],
+    ids=["infinite", "nan", "long", "longer", "nested", "nested-deeper", "half-a-character"],
+)
+def test_what_cannot_be_written_again_is_not_read(tmp_path, odd, words):
+    text = json.dumps(real_measurement().to_json())
+    assert text.count('"kind": "local"') == 1
+    (tmp_path / "odd.json").write_text(text.replace('"kind": "local"', f'"kind": {odd}'))
+    with pytest.raises(InputError, match=r"odd\.json is not JSON") as caught:
+        write_report([tmp_path / "odd.json"], tmp_path / "report.json")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert not (tmp_path / "report.json").exists()
 
 
 @pytest.mark.parametrize(
