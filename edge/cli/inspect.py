@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -107,14 +108,27 @@ def _judged(model: ModelInfo, target: Target | str | None, runtime: str | None) 
 
 def _require(file: Path) -> None:
     """Refuse a path that is no file, naming the .tflite files that are nearest."""
-    if file.is_file():
+    kind = _kind(file)
+    if kind == "file":
         return
-    names = sorted(item.name for item in file.parent.glob("*.tflite")) if file.parent.is_dir() else []
+    folder = file if kind == "a folder" else file.parent
+    names = sorted(item.name for item in folder.glob("*.tflite") if item.is_file()) if _kind(folder) else []
     near = get_close_matches(file.name, names, n=3) or names[:3]
     raise InputError(
-        f"there is no file {file}",
-        hint=f"in {file.parent} there is {', '.join(map(_clean, near))}" if near else "give the path of a .tflite file",
+        f"{file} is {kind}, no .tflite file" if kind else f"there is no file {file}",
+        hint=f"in {folder} there is {', '.join(map(_clean, near))}" if near else "give the path of a .tflite file",
     )
+
+
+def _kind(path: Path) -> str | None:
+    """Return "file", or what else is there in words; None where nothing is, or nothing that one may look at."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISREG(mode):
+        return "file"
+    return "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
 
 
 def _show_summary(inspection: Inspection, note: ArtifactNote | None, compiled: CompiledReport | None) -> None:

@@ -120,6 +120,23 @@ def test_a_missing_file_names_its_neighbours(shared_data):
     assert "mobilenet_v2_1.0_224_quant.tflite" in done.stderr
 
 
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    (tmp_path / "net.tflite").mkdir()
+    (tmp_path / "net.tflite" / "inner.tflite").write_bytes(b"")
+    told = {
+        "net.tflite": ("net.tflite is a folder, no .tflite file", "there is inner.tflite"),
+        "other.tflite": ("there is no file", "give the path"),
+        "net.tflite/inner.tflite/x": ("there is no file", "give the path"),
+        "x" * 300: ("there is no file", "give the path"),
+    }
+    for name, words in told.items():
+        done = edge("inspect", tmp_path / name)
+        assert done.returncode == 3, done.stderr
+        assert all(word in done.stderr for word in words), done.stderr
+    done = edge("inspect", "/dev/null")
+    assert (done.returncode, "a device or a pipe" in done.stderr) == (3, True)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(64), b"\x1c\0\0\0TFL3" + b"\xff" * 64])
 def test_what_is_no_model_is_refused(tmp_path, content):
     file = tmp_path / "model.tflite"
