@@ -12,10 +12,11 @@ from edge.report.charts import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, 
 from edge.report.charts import ratio_axis as x_axis
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
-from edge.report.numerals import UNKNOWN, digits, percent
+from edge.report.numerals import UNKNOWN, digits, percent, readable
 
 _HEIGHT_PX = 240
 _POINTS = 600
+_PLACES = 9
 _NET, _IDLE, _WHOLE = "inference", "idle board", "inference and idle board"
 _COLORS = {_NET: "var(--c1)", _IDLE: OUTSIDE_COLOR, _WHOLE: "var(--c1)"}
 _OPEN_TABLES = 2
@@ -210,7 +211,7 @@ def _window(number: int, window: EnergyWindow) -> tuple[str, ...]:
 
 def _budget(found: _Found, *, folded: bool) -> Table:
     scale, unit = _scale([each.gross_j for each in found.energy.components])
-    total = sum(each.gross_j**2 for each in found.energy.components) or 1.0
+    total = sum(each.gross_j * each.gross_j for each in found.energy.components) or 1.0
     heads = (f"Gross ({unit})", f"Net ({unit})", "Share of gross variance")
     return Table(
         caption=f"Uncertainty budget of {found.label}: standard uncertainties of the energy per inference, over "
@@ -228,7 +229,7 @@ def _line(line: Component, scale: float, total: float) -> tuple[str, ...]:
         line.evaluation,
         digits(line.gross_j / scale),
         UNKNOWN if line.net_j is None else digits(line.net_j / scale),
-        percent(line.gross_j**2 / total),
+        percent(line.gross_j * line.gross_j / total) if readable(total) else UNKNOWN,
         one_line(line.explanation),
     )
 
@@ -240,8 +241,8 @@ def _scale(values_j: Sequence[float]) -> tuple[float, str]:
 
 
 def _with_spread(quantity: Quantity, scale: float) -> str:
-    if quantity.expanded_uncertainty is None:
+    spread = None if quantity.expanded_uncertainty is None else quantity.expanded_uncertainty / scale
+    if not readable(spread) or not readable(quantity.value / scale):
         return f"{digits(quantity.value / scale)} ± {UNKNOWN}"
-    spread = quantity.expanded_uncertainty / scale
-    places = max(0, 1 - int(f"{spread:e}".split("e")[1])) if spread > 0 else 3
+    places = min(_PLACES, max(0, 1 - int(f"{spread:e}".split("e")[1]))) if spread > 0 else 3
     return f"{quantity.value / scale:,.{places}f} ± {spread:,.{places}f}"

@@ -8,7 +8,7 @@ from typing import TypeGuard
 UNKNOWN = "unknown"
 NOT_APPLICABLE = "—"
 _DIGITS = 3
-# JSON may hold 1e999 and integers of any length; no quantity here is that large.
+# JSON may hold 1e308; no quantity here is that large.
 _LARGEST = 1e30
 # Suffix of a field's name: divisor and unit a reader sees. Longest suffix first.
 _UNITS: tuple[tuple[str, float, str], ...] = (

@@ -146,3 +146,21 @@ def test_the_page_draws_power_bars_and_whiskers(browser, tmp_path, width, dark):
     assert page.value("document.querySelectorAll('[data-chart=energy] .mark-rule.role-mark line').length") == 6
     assert marks("power-0", "mark-rect") == 5
     assert page.value("document.querySelectorAll('#energy-section > .scroll td.bad').length") == 1
+
+
+@pytest.mark.parametrize("huge", [1e160, 1e308, 5e-324])
+def test_absurd_figures_are_no_fault(huge):
+    energy = sample_energy()
+    absurd = dataclasses.replace(
+        energy,
+        gross_j=dataclasses.replace(energy.gross_j, value=huge, expanded_uncertainty=huge),
+        net_j=dataclasses.replace(energy.net_j, expanded_uncertainty=huge),
+        components=tuple(dataclasses.replace(each, gross_j=huge, net_j=-huge) for each in energy.components),
+        windows=tuple(dataclasses.replace(each, gross_j=huge, net_j=huge) for each in energy.windows),
+        mean_w=huge,
+    )
+    document = compose(Material(measurements=(dataclasses.replace(real_measurement(), energy=absurd),), artifacts=()))
+    found = next(section for section in document.sections if section.title == "Energy")
+    cells = [cell for table in found.tables for row in table.rows for cell in row]
+    assert all(len(cell) < 40 or " " in cell.strip() for cell in cells), cells
+    assert not any("nan" in cell or "inf" in cell for cell in cells), cells
