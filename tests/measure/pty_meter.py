@@ -85,14 +85,17 @@ class PtyMeter:
         return self._known[-1][0]
 
     def _run(self) -> None:
-        tick, pending, joules = int(time.monotonic() / PERIOD_S), b"", 0.0
+        tick, pending, joules, left_s = int(time.monotonic() / PERIOD_S), b"", 0.0, 0.0
         while not self._stop.is_set():
             if select.select([self._master], [], [], PERIOD_S)[0]:
                 pending = self._answer(pending + os.read(self._master, 4096))
             now = int(time.monotonic() / PERIOD_S)
             if now == tick:
                 continue
-            computed_s = self._computed()
+            # More than all processors can do was done after `now`, before the kernel was asked.
+            most_s, left_s = (os.cpu_count() or 1) * (now - tick) * PERIOD_S, left_s + self._computed()
+            computed_s = min(left_s, most_s)
+            left_s -= computed_s
             self._computed_s += computed_s * self._streaming
             watts = IDLE_W + BUSY_W * computed_s / ((now - tick) * PERIOD_S)
             joules += watts * (now - tick) * PERIOD_S
