@@ -15,7 +15,7 @@ from edge.report.latency import latency_section
 from edge.report.provenance import provenance_section
 from edge.report.shipping import advice_of, shipping_section
 from edge.report.sources import Material
-from edge.report.sparse_section import sparse_section
+from edge.report.sparse_section import any_is_sparse, sparse_section
 from edge.report.summary import summary_section, verdict_of
 from edge.report.tradeoff import tradeoff_section
 
@@ -27,10 +27,11 @@ def compose(material: Material, *, title: str | None = None, terms: Terms | None
     """
     entries = entries_of(material)
     advice = advice_of(entries, terms)
+    sparse, is_sparse = sparse_section(entries), any_is_sparse(entries)
     sections = (
         summary_section(entries),
         shipping_section(advice),
-        sparse_section(entries),
+        sparse if is_sparse else None,
         latency_section(entries, emulated=False),
         accelerator_section(entries),
         endurance_section(entries),
@@ -40,6 +41,7 @@ def compose(material: Material, *, title: str | None = None, terms: Terms | None
         instructions_section(entries),
         latency_section(entries, emulated=True),
         breakdown_section(entries, emulated=True),
+        None if is_sparse else sparse,
         validity_section(entries),
         conditions_section(entries),
         provenance_section(entries, material.artifacts),

@@ -32,6 +32,15 @@ def sparse_section(entries: Sequence[Entry]) -> Section | None:
     return Section(key="sparse-section", title="Sparse kernels", paragraphs=(_HOW,), tables=(table,))
 
 
+def any_is_sparse(entries: Sequence[Entry]) -> bool:
+    """Tell whether sparse kernels ran or were forecast anywhere, rightly or not: else their section is an aside."""
+    return any(
+        verdict.any_ran or verdict.predicted.ran or verdict.agrees is False or verdict.predicted.corrupts
+        for entry in entries
+        if (verdict := verdict_on(entry.measurement)) is not None
+    )
+
+
 def _row(entry: Entry, verdict: SparseVerdict) -> tuple[str, ...]:
     predicted = verdict.predicted
     forecast = UNKNOWN if predicted.ran is None else f"{predicted.ran or 'none'} of {predicted.of}"

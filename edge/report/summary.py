@@ -135,12 +135,12 @@ def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
     """Lay out a table; a place that all rows share goes into its caption, one that each name tells has no column."""
-    place = {f"{entry.measurement.device.name} with {entry.runtime}" for entry in entries}
-    if len(entries) > 1 and len(place) == 1:
-        caption = f"{caption}. All on {place.pop()}"
-        cells = [cell for cell in cells if cell not in _PLACE]
-    told = [cell for cell in _PLACE if all(_named(cell[2](entry), entry) for entry in entries)]
-    cells = [cell for cell in cells if cell not in told]
+    shared = [cell for cell in _PLACE if len(entries) > 1 and len({cell[2](entry) for entry in entries}) == 1]
+    if shared:
+        places = (f"{_BEFORE[cell[0]]} {cell[2](entries[0])}" for cell in shared)
+        caption = f"{caption}. All {' '.join(places)}"
+    named = [cell for cell in _PLACE if all(_named(cell[2](entry), entry) for entry in entries)]
+    cells = [cell for cell in cells if cell not in shared and cell not in named]
     return Table(
         caption=caption,
         columns=tuple(Column(head, number=number) for head, number, _ in cells),
@@ -167,6 +167,7 @@ def _instructions(entry: Entry) -> str:
     return digits(counted.per_inference / 1e6) if counted else UNKNOWN
 
 
+_BEFORE = {"Device": "on", "Runtime": "with"}
 _PLACE: _Cells = (
     ("Device", False, lambda entry: entry.measurement.device.name),
     ("Runtime", False, lambda entry: entry.runtime),

@@ -116,6 +116,14 @@ def test_forecast_stands_beside_proof():
     assert "sparse-section" not in sections(old)
 
 
+def test_sparse_kernels_come_early_only_where_there_are_any():
+    dense = [on_board("emulated-pi4", *row) for row in ROWS[:2]]
+    assert list(sections(*two_boards())).index("sparse-section") == 2
+    assert list(sections(*dense, forged(two_boards()[2]))).index("sparse-section") == 2
+    keys = list(sections(*dense))
+    assert keys[keys.index("sparse-section") + 1] == "validity-section"
+
+
 def test_a_forged_proof_is_told_first_and_never_shipped():
     honest = two_boards()
     material = Material(measurements=(*honest[:3], forged(honest[3])), artifacts=())

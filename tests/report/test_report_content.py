@@ -226,5 +226,9 @@ def test_a_place_that_all_rows_share_is_said_once():
     assert "Device" not in heads
     assert "Runtime" not in heads
     assert "All on local with ai-edge-litert" in table.caption
+    elsewhere = dataclasses.replace(variants()[0].device, name="pi4")
+    table = document(*variants(), dataclasses.replace(variants()[0], device=elsewhere)).sections[0].tables[0]
+    assert [column.head for column in table.columns][:2] == ["Variant", "Threads"]
+    assert table.caption.endswith("(MB). All with ai-edge-litert 2.3.0")
     alone = document(real_measurement()).sections[0].tables[0]
     assert {"Device", "Runtime"} <= {column.head for column in alone.columns}
