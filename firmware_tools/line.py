@@ -41,7 +41,7 @@ class Line:
     """
 
     def __init__(self, port: str, *, baud: int = 115200) -> None:
-        self.name = port
+        self.name, self.baud = port, baud
         self._serial: Serial | None = _opened(port, baud)
         os.set_blocking(self.fileno(), False)
 
@@ -81,18 +81,20 @@ class Line:
             raise self._broken(None)
         return data
 
-    def write(self, data: bytes) -> None:
-        """Send all of it.
+    def write(self, data: bytes, *, silence_s: float = WRITE_S) -> None:
+        """Send all of it, however long a slow line takes.
 
         Raises:
-            LineError: The line broke, or takes nothing for 10 s.
+            LineError: The line broke, or takes nothing for so long.
         """
-        left, until = memoryview(data), time.monotonic() + WRITE_S
+        left, taken_s = memoryview(data), time.monotonic()
         while left:
-            if not select.select([], [self.fileno()], [], max(0.0, until - time.monotonic()))[1]:
+            left_s = taken_s + silence_s - time.monotonic()
+            if not select.select([], [self.fileno()], [], max(0.0, left_s))[1]:
                 raise LineError(f"{self.name} takes nothing any more", hint="is flow control on at the other end?")
             try:
                 left = left[os.write(self.fileno(), left) :]
+                taken_s = time.monotonic()
             except BlockingIOError:
                 continue
             except OSError as error:

@@ -21,7 +21,7 @@ import tty
 from typing import Any
 
 from firmware_tools.serial_link.frames import BYE, PING, PONG, RESET, SYN, SYN_ACK, Frames, frame
-from firmware_tools.serial_link.reliable import Link
+from firmware_tools.serial_link.reliable import BAUD, Link
 
 VERSION = 1
 CONNECT_S = 5.0
@@ -31,6 +31,8 @@ PAUSE_S = 5.0
 CHUNK_BYTES = 1 << 12
 INTERRUPTS = b"\x03\x03\x03"  # three times Ctrl-C from a person at a terminal
 REPEATED = 3  # of what nobody answers: one of these gets through
+_SPEED = 5  # its place in what termios tells
+_BAUDS = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[0] == "B" and name[1:].isdigit()}
 
 
 class Bridge:
@@ -38,6 +40,7 @@ class Bridge:
 
     def __init__(self, line: int, port: int) -> None:
         self._line, self._port = line, port
+        self._baud = _BAUDS.get(termios.tcgetattr(line)[_SPEED]) or BAUD
         self._frames = Frames()
         self._link: Link | None = None
         self._socket: socket.socket | None = None
@@ -114,14 +117,15 @@ class Bridge:
         return bool(data)
 
     def _open(self, session: int) -> None:
-        if not self._link or self._link.session != session:
+        # A line keeps the order: who begins after data has moved is another one, who drew the same number.
+        if not self._link or self._link.session != session or self._link.heard:
             self._drop()
             try:
                 self._socket = socket.create_connection(("127.0.0.1", self._port), CONNECT_S)
             except OSError as error:
                 self._out += frame(SYN_ACK, session, b"\1" + (error.strerror or str(error)).encode()[:80])
                 return
-            self._link, self._told_end = Link(session), False
+            self._link, self._told_end = Link(session, self._baud), False
         self._out += frame(SYN_ACK, session, b"\0")
 
     def _fetch(self) -> None:

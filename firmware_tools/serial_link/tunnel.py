@@ -30,23 +30,22 @@ class Tunnel:
     Args:
         line: The open serial line; closed with the tunnel.
         deadline_s: Longest wait for the bridge.
+        given_up: Asked while the bridge is waited for; yes ends that, from another thread.
 
     Raises:
-        NoAnswerError: No bridge answers, or it reaches no server.
+        NoAnswerError: No bridge answers, it reaches no server, or it was given up.
         LineError: The line broke.
     """
 
-    def __init__(self, line: Line, *, deadline_s: float) -> None:
+    def __init__(self, line: Line, *, deadline_s: float, given_up: Callable[[], bool] = lambda: False) -> None:
         self._line, self._frames = line, Frames()
         self._out = bytearray()
         self._ended = self._told_end = False  # that this side sends no more, that the other does not
-        self._link = Link(_harmless(SYN))
+        self._link = Link(_harmless(SYN), line.baud)
         try:
-            self._connect(deadline_s)
+            self._connect(deadline_s, given_up)
         except BaseException:
-            with contextlib.suppress(LineError):
-                line.write(frame(RESET, self._link.session))
-            line.close()
+            self._leave()
             raise
         self.socket, self._inner = socket.socketpair()
         self._waker, self._wake = socket.socketpair()
@@ -70,17 +69,19 @@ class Tunnel:
         """End the session, at once; may be repeated."""
         with contextlib.suppress(OSError):
             self._wake.send(b"x")
+        with contextlib.suppress(OSError):  # what waits for this side to read waits no longer
+            self.socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(LAST_WORDS_S + 1)
         for each in (self.socket, self._wake, self._waker):
             each.close()
 
-    def _connect(self, deadline_s: float) -> None:
+    def _connect(self, deadline_s: float, given_up: Callable[[], bool]) -> None:
         session = self._link.session
 
         def answered(kind: int, whose: int, body: bytes) -> bytes | None:
             return body if (kind, whose) == (SYN_ACK, session) and body else None
 
-        body = ask(self._line, self._frames, frame(SYN, session), answered, deadline_s=deadline_s)
+        body = ask(self._line, self._frames, frame(SYN, session), answered, deadline_s=deadline_s, given_up=given_up)
         if body[0]:
             said = printable(body[1:].decode("utf-8", "replace"))
             raise NoAnswerError(
@@ -96,10 +97,15 @@ class Tunnel:
                 selector.register(self._line.fileno(), selectors.EVENT_READ)
                 selector.register(self._waker, selectors.EVENT_READ)
                 self._pump(selector)
-            with contextlib.suppress(LineError):
-                self._line.write(frame(RESET, self._link.session))
         finally:
             self._inner.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            with contextlib.suppress(LineError):  # the zero ends what stands half-sent
+                self._line.write(b"\0" + frame(RESET, self._link.session), silence_s=LAST_WORDS_S)
+        finally:
             self._line.close()
 
     def _pump(self, selector: selectors.BaseSelector) -> None:
@@ -215,14 +221,15 @@ def ask(
     answered: Callable[[int, int, bytes], bytes | None],
     *,
     deadline_s: float,
+    given_up: Callable[[], bool] = lambda: False,
 ) -> bytes:
     """Send a question again and again until something answers it.
 
     Raises:
-        NoAnswerError: Nothing does.
+        NoAnswerError: Nothing does, or it was given up.
     """
     until = time.monotonic() + deadline_s
-    while time.monotonic() < until:
+    while time.monotonic() < until and not given_up():
         line.write(b"\0" + question)
         asked = time.monotonic()
         while (left_s := min(asked + ASK_EVERY_S, until) - time.monotonic()) > 0:

@@ -13,12 +13,14 @@ import tty
 class NoisyLine:
     """Two ports: `near` for this machine, `far` for the board. Each byte is flipped with probability `flips`.
 
-    `flipped` and `passed` count bytes; after `cut_after` of them nothing passes any more, as if the cable were pulled.
+    `flipped` and `passed` count bytes; after `cut_after` of them nothing passes any more, as if the cable were pulled;
+    `was_cut` is set once something was lost by that.
     `carried` is what came through, "down" towards the board.
     """
 
     def __init__(self, *, flips: float = 0.0, seed: int = 0) -> None:
         self.flips, self.cut_after = flips, None
+        self.was_cut = threading.Event()
         self.carried = {"down": bytearray(), "up": bytearray()}
         self._counted = {way: [0, 0] for way in self.carried}
         self._ends = [pty.openpty(), pty.openpty()]
@@ -69,6 +71,7 @@ class NoisyLine:
     def _noisy(self, data: bytes, counted: list[int], chance: random.Random) -> bytes:
         counted[0] += len(data)
         if self.cut_after is not None and self.passed > self.cut_after:
+            self.was_cut.set()
             return b""
         if not self.flips:
             return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import socket
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from noise import NoisyLine
 
 from firmware_tools.errors import LineError, NoAnswerError
-from firmware_tools.line import Line
+from firmware_tools.line import WRITE_S, Line
 from firmware_tools.serial_link import bridge as board_end
 from firmware_tools.serial_link.frames import ACK, DATA, Frames, frame
-from firmware_tools.serial_link.reliable import Link, Weather
+from firmware_tools.serial_link.reliable import Link
 from firmware_tools.serial_link.tunnel import Tunnel, dismiss, is_bridge
+from firmware_tools.serial_link.weather import Weather
 
 DEADLINE_S = 10.0
 
@@ -68,7 +70,7 @@ def test_everything_arrives_though_bytes_are_flipped(echo, tmp_path, flips, reco
     with NoisyLine(flips=flips, seed=2) as line, bridge(line, echo, tmp_path):
         with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
             assert there_and_back(tunnel, data) == data
-            assert (tunnel.resent > 0) == (flips > 0)
+            assert tunnel.resent or not flips  # on a busy machine some is said twice though nothing was lost
         assert (line.flipped > 500) == (flips > 0)
         record_property("counted", f"{line.flipped} of {line.passed} bytes flipped, {tunnel.resent} frames sent again")
 
@@ -89,9 +91,34 @@ def test_a_session_that_was_abandoned_gives_way_to_a_new_one(echo, tmp_path):
         with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
             tunnel.socket.sendall(b"half a sen")
             line.cut_after = line.passed  # the cable is pulled: not even a farewell arrives
+        assert line.was_cut.wait(DEADLINE_S)
         line.cut_after = None
         with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
             assert there_and_back(tunnel, b"whole") == b"whole"
+
+
+def test_a_new_session_with_the_number_of_an_abandoned_one_is_a_new_one(echo, tmp_path, monkeypatch):
+    monkeypatch.setattr("firmware_tools.serial_link.tunnel._harmless", lambda kind: 4242)
+    with NoisyLine() as line, bridge(line, echo, tmp_path):
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            tunnel.socket.sendall(b"half a sen")
+            assert tunnel.socket.recv(10, socket.MSG_WAITALL) == b"half a sen"
+            line.cut_after = line.passed
+        assert line.was_cut.wait(DEADLINE_S)
+        line.cut_after = None
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            assert there_and_back(tunnel, b"whole") == b"whole"
+
+
+def test_what_nobody_reads_does_not_keep_the_port(echo, tmp_path):
+    with NoisyLine() as line, bridge(line, echo, tmp_path):
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            tunnel._inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            tunnel.socket.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                tunnel.socket.sendall(bytes(1 << 22))
+        assert not tunnel._thread.is_alive()
+        Line(line.near).close()
 
 
 def test_three_interrupts_of_a_person_end_the_bridge(echo, tmp_path):
@@ -143,6 +170,35 @@ def test_ports_that_cannot_be_opened(tmp_path):
     assert "plugged in" in caught.value.hint
     with NoisyLine() as line, Line(line.near), pytest.raises(LineError, match="another program has it"):
         Line(line.near)
+
+
+def test_a_slow_line_may_take_as_long_as_it_takes_something(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr("firmware_tools.line.time.monotonic", lambda: float(next(clock)))
+    master, slave = os.openpty()
+    with Line(os.ttyname(slave)) as line:
+        left = 1 << 20
+
+        def read() -> None:
+            nonlocal left
+            while left:
+                left -= len(os.read(master, 1 << 16))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        line.write(bytes(left))
+        reader.join(DEADLINE_S)
+        assert (left, next(clock) > 2 * WRITE_S) == (0, True)
+    os.close(slave)
+    os.close(master)
+
+
+def test_a_line_that_takes_nothing():
+    master, slave = os.openpty()
+    with Line(os.ttyname(slave)) as line, pytest.raises(LineError, match="takes nothing"):
+        line.write(bytes(1 << 20), silence_s=0.1)
+    os.close(slave)
+    os.close(master)
 
 
 def test_the_other_end_of_a_line_goes_away():
