@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +65,15 @@ class Links:
         """Open the serial line that an address names and return the end of it to log in through; None without one."""
         if address.serial is None:
             return None
-        self._tunnel = await asyncio.to_thread(open_tunnel, address.serial, address.baud)
+        given_up = threading.Event()
+        opening = asyncio.ensure_future(asyncio.to_thread(open_tunnel, address.serial, address.baud, given_up.is_set))
+        try:
+            self._tunnel = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            given_up.set()  # the thread cannot be ended: it gives the port back itself
+            with contextlib.suppress(DeviceError):
+                self._tunnel = await opening
+            raise
         return self._tunnel.socket
 
     def add(self, link: asyncssh.SSHClientConnection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from devices.errors import UnreachableError
@@ -13,17 +14,26 @@ BAUD = 115200
 BRIDGE_S = 10.0
 
 
-def open_tunnel(port: str, baud: int | None) -> Tunnel:
+def open_tunnel(port: str, baud: int | None, given_up: Callable[[], bool]) -> Tunnel:
     """Open a serial port and the way through it.
 
+    Args:
+        port: Its file.
+        baud: Bits per second; None is what boards' consoles have.
+        given_up: Asked now and then; once it says yes, the port is given back.
+
     Raises:
-        UnreachableError: The port cannot be opened, no bridge answers, or it reaches no SSH server.
+        UnreachableError: The port cannot be opened, no bridge answers, it reaches no SSH server, or it was given up.
     """
     from firmware_tools.errors import LineError
     from firmware_tools.line import Line
     from firmware_tools.serial_link.tunnel import Tunnel
 
     try:
-        return Tunnel(Line(port, baud=baud or BAUD), deadline_s=BRIDGE_S)
+        tunnel = Tunnel(Line(port, baud=baud or BAUD), deadline_s=BRIDGE_S, given_up=given_up)
     except LineError as error:
         raise UnreachableError(str(error), hint=error.hint) from error
+    if given_up():
+        tunnel.close()
+        raise UnreachableError(f"the connection over {port} was given up")
+    return tunnel
