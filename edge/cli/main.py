@@ -109,16 +109,21 @@ def run(args: list[str]) -> int:
     return status if isinstance(status, int) else 0  # click hands back the status of ctx.exit() in this mode
 
 
+def _harmless(text: str) -> str:
+    """Replace what a message that quotes a file, a board or a name could do to the terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
 def _show(error: Exception) -> int:
     code = getattr(error, "exit_code", None)
     hint = getattr(error, "hint", None)
     if not isinstance(code, int):
         code, hint = 1, hint or "this is a fault of edge itself; EDGE_DEBUG=1 shows where it rose"
-        click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"internal error: {type(error).__name__}: {_harmless(str(error))}", err=True)
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_harmless(str(error))}", err=True)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        click.echo(f"hint: {_harmless(str(hint))}", err=True)
     if os.environ.get("EDGE_DEBUG"):
         traceback.print_exception(error)
     return code

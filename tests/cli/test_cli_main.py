@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -96,3 +97,31 @@ def test_the_end_of_a_file_is_no_interrupt():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "internal error: EOFError: no data left" in done.stderr
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(tmp_path):
+    (tmp_path / "odd.json").write_text('{"schema": "edge-measurement/1", "\\u001b[31mred\\u0007\\u202e": 1}')
+    # A terminal gets all of a message; a pipe would get it without colours anyway.
+    code = (
+        "import io, sys; from edge.cli.main import run\n"
+        "class Terminal(io.StringIO):\n"
+        "    isatty = lambda self: True\n"
+        "sys.stderr = Terminal()\n"
+        f"status = run(['report', {str(tmp_path / 'odd.json')!r}])\n"
+        "print(ascii(sys.stderr.getvalue())); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "there is no field '?[31mred??'" in done.stdout
+    assert "x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_json_says_names_that_its_encoding_cannot(encoding):
+    code = "from edge.cli.output import print_json; print_json({'name': 'na\\udcffme \\u00b5'})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"name": "na\udcffme µ"}
