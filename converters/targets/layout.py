@@ -35,8 +35,8 @@ class Layout:
 
     Attributes:
         sparse: 1x1 convolutions that a sparse kernel runs.
-        mixed: operators that read the sparse layout and write the other one: the runtime computes wrong values there,
-            or refuses the file.
+        mixed: operators that read the sparse layout and write the other one, or mistake its axes: the runtime computes
+            wrong values there, or refuses the file.
         thin: nodes of clusters that are whole, but have too few zeros.
     """
 
@@ -138,7 +138,8 @@ class LayoutPass:
             for tensor in dict.fromkeys(node.reads):
                 inside[tensor] = inside.get(tensor, 0) + 1
         for node, state in counted:
-            if any(inside[tensor] != self._uses(tensor) for tensor in node.reads):
+            leaks = self.places[node.position].leaks
+            if leaks or any(inside[tensor] != self._uses(tensor) for tensor in node.reads):
                 self._states[state.leader].broken = True
 
     def _uses(self, tensor: int) -> int:
@@ -168,6 +169,12 @@ class LayoutPass:
             sparse=frozenset(
                 node.position for node in self.nodes if node.position in self.weights and values & {*node.writes}
             ),
-            mixed=frozenset(node.position for node, state in moved if not state.end and not values & {*node.writes}),
+            mixed=frozenset(node.position for node, state in moved if self._is_mixed(node, state, values)),
             thin=frozenset(node.position for node, _ in whole) - {node.position for node, _ in moved},
         )
+
+    def _is_mixed(self, node: Node, state: _State, values: set[int]) -> bool:
+        place = self.places[node.position]
+        if state.end:
+            return place.wrong_end is not None
+        return place.wrong_inside is not None or not values & {*node.writes}

@@ -41,7 +41,7 @@ def place_operators(model: ModelInfo, target: Target, prediction: SparsePredicti
             return "sparse kernel"
         problem = doctor.places[node.position].problem
         if view.is_pointwise(node) and problem is None:
-            return "dense kernel" if prediction.ran is not None else None
+            return "dense kernel" if prediction.ran is not None and not prediction.refused else None
         return None if problem is None or operator.index not in clustered else str(problem)
 
     return tuple(OperatorPlacement(op.index, op.name, CPU, reason(op)) for op in model.main.operators)

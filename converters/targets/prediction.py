@@ -8,8 +8,8 @@ from typing import Any
 
 # The order in which reasons are told: the ones to act on first stand first.
 KINDS = (
-    "results", "runtime", "unmeasured", "precision", "pruning", "encoding", "shapes", "start", "operator", "reader",
-    "end", "sparsity",
+    "refused", "results", "runtime", "unmeasured", "precision", "pruning", "encoding", "shapes", "start", "operator",
+    "reader", "end", "sparsity",
 )  # fmt: skip
 
 
@@ -79,6 +79,11 @@ class SparsePrediction:
     reasons: tuple[Reason, ...]
     clusters: tuple[Cluster, ...]
 
+    @property
+    def refused(self) -> bool:
+        """Whether the runtime will not load the file at all."""
+        return any(reason.kind == "refused" for reason in self.reasons)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; reasons as sentences, with the parts of each beside them."""
         return {
@@ -87,6 +92,7 @@ class SparsePrediction:
             "ran": self.ran,
             "of": self.of,
             "corrupts": self.corrupts,
+            "refused": self.refused,
             "reasons": [str(reason) for reason in self.reasons],
             "findings": [_reason(reason) for reason in self.reasons],
             "clusters": [_cluster(cluster) for cluster in self.clusters],

@@ -43,7 +43,7 @@ def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes],
 
 
 def _require_right_results(found: SparsePrediction) -> None:
-    if found.corrupts:
+    if found.corrupts or found.refused:
         told, where = _told(found)
         raise ConversionError(
             f"{where} the file would be refused or give wrong results: {told}",

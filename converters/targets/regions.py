@@ -32,6 +32,8 @@ def regions(view: GraphView, places: Mapping[int, Place]) -> tuple[Region, ...]:
             merged.remove(other)
             own |= other
         merged.append(own)
+    for group in merged:
+        group |= _dense_behind(view, places, group)
     covered = set().union(*merged)
     rest = {node.position for node in view.nodes if view.is_pointwise(node)} - covered
     found = [Region(frozenset(group), tuple(_around(view, places, group))) for group in merged]
@@ -41,7 +43,7 @@ def regions(view: GraphView, places: Mapping[int, Place]) -> tuple[Region, ...]:
 
 
 def _is_end(view: GraphView, node: Node) -> bool:
-    return node.name in {"MEAN", "DEPTH_TO_SPACE"} and bool(node.reads) and view.is_feature_map(node.reads[0])
+    return node.name in {"MEAN", "SUM", "DEPTH_TO_SPACE"} and bool(node.reads) and view.is_feature_map(node.reads[0])
 
 
 def _above(view: GraphView, places: Mapping[int, Place], end: Node) -> set[int]:
@@ -55,6 +57,16 @@ def _above(view: GraphView, places: Mapping[int, Place], end: Node) -> set[int]:
         found.add(node.position)
         if not places[node.position].start and not view.is_first(node):
             waiting += [view.producers[tensor] for tensor in node.reads if tensor in view.producers]
+    return found
+
+
+def _dense_behind(view: GraphView, places: Mapping[int, Place], group: set[int]) -> set[int]:
+    """Return fully connected layers on what a group gives as a feature map: they belong to it, and undo its end."""
+    found: set[int] = set()
+    for node in view.nodes:
+        if node.name == "FULLY_CONNECTED" and places[node.position].inside:
+            sources = [view.producers[tensor].position for tensor in node.reads if tensor in view.producers]
+            found |= {node.position} if (group | found) & {*sources} else set()
     return found
 
 

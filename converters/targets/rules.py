@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 from converters.targets.prediction import Reason
 from converters.targets.runtimes import UNARY, SparseRuntime
@@ -24,13 +25,22 @@ _BEGIN = "begin with a 3x3 convolution, stride 2, 3 input channels, padding 1 on
 
 @dataclass(frozen=True)
 class Place:
-    """Where an operator may stand in a cluster; `unknown` where that was not measured, `problem` says why nowhere."""
+    """Where an operator may stand in a cluster.
+
+    Attributes:
+        unknown: whether that was not measured.
+        problem: why it may stand nowhere, or, if it `leaks`, breaks a cluster that it stands in.
+        wrong_inside: why results are wrong where it does stand inside a cluster; `wrong_end` where it ends one.
+    """
 
     start: bool = False
     inside: bool = False
     end: bool = False
     unknown: bool = False
     problem: Reason | None = None
+    leaks: bool = False
+    wrong_inside: Reason | None = None
+    wrong_end: Reason | None = None
 
 
 _INSIDE = Place(inside=True)
@@ -58,14 +68,15 @@ class Rules:
     def _judge(self, name: str) -> Callable[[Node], Place]:
         judges: dict[str, Callable[[Node], Place]] = {
             "CONV_2D": self._convolution, "DEPTHWISE_CONV_2D": self._depthwise, "ADD": self._binary,
-            "MUL": self._binary, "RESIZE_BILINEAR": self._resize, "MEAN": self._mean, "PAD": self._pad,
+            "MUL": self._binary, "RESIZE_BILINEAR": self._resize, "MEAN": self._reduce, "SUM": self._reduce,
+            "PAD": self._pad, "FULLY_CONNECTED": self._dense, "MINIMUM": self._clamp, "MAXIMUM": self._clamp,
             "DEPTH_TO_SPACE": lambda node: Place(end=True),
         }  # fmt: skip
         return judges.get(name, self._unary)
 
     def _precision(self, node: Node) -> Reason | None:
         operands = [tensor for tensor in (*node.operator.inputs[:2], *node.writes) if tensor >= 0]
-        floating = node.name in {"MEAN", "PAD", "RESIZE_BILINEAR"}
+        floating = node.name in {"MEAN", "SUM", "PAD", "RESIZE_BILINEAR"}
         checked = [node.operator.inputs[0], *node.writes] if floating and node.operator.inputs else operands
         for index in checked:
             tensor = self._view.tensor(index)
@@ -163,19 +174,57 @@ class Rules:
         sizes = self._view.tensor(first).shape
         if first in self._view.origins and sum(size != 1 for size in sizes) > 1:
             return self._no(node, f"has a constant of shape {_by(sizes)}", "use a scalar or one value for each channel")
+        return self._twice(node) if len(set(node.reads)) < len(node.reads) else _INSIDE
+
+    def _twice(self, node: Node) -> Place:
+        if self._runtime.takes_twice is None:
+            return self._unmeasured(node, "reads one value twice, which", "scale the value")
+        if node.name in self._runtime.takes_twice:
+            return _INSIDE
+        found = self._no(node, "reads one value twice, and XNNPACK counts its readers otherwise", "scale the value")
+        return Place(inside=True, leaks=True, problem=found.problem)
+
+    def _clamp(self, node: Node) -> Place:
+        first, second = node.operator.inputs[:2]
+        if not (second in self._view.origins and prod(self._view.tensor(second).shape) == 1 and self._on_map(first)):
+            return self._unary(node)
+        if self._runtime.takes_clamps is None:
+            return self._unmeasured(node, "bounds values by a number, which", "use ReLU6")
+        return _INSIDE if self._runtime.takes_clamps else self._unary(node)
+
+    def _dense(self, node: Node) -> Place:
+        maps = self._on_map(node.operator.inputs[0]) and self._on_map(node.writes[0])
+        if not maps or self._runtime.takes_dense_maps is False:
+            return self._unary(node)
+        if self._runtime.takes_dense_maps is None:
+            return self._unmeasured(node, "is a fully connected layer on a feature map, which", "use a 1x1 convolution")
+        if self._view.weights(node) is None:
+            return self._no(node, "has weights that are computed, not stored", "store them in the file")
         return _INSIDE
+
+    def _on_map(self, tensor: int) -> bool:
+        return tensor not in self._view.origins and self._view.is_feature_map(tensor)
 
     def _resize(self, node: Node) -> Place:
         sizes = self._view.tensor(node.reads[0]).shape[1:3]
         return _INSIDE if min(sizes, default=0) > 1 else self._no(node, f"resizes {_by(sizes)}", "resize more than 1x1")
 
-    def _mean(self, node: Node) -> Place:
+    def _reduce(self, node: Node) -> Place:
         axes = self._view.constant(node.operator.input(1))
         rank = len(self._view.tensor(node.reads[0]).shape)
         found = () if axes is None else tuple(sorted(int(axis) % max(rank, 1) for axis in axes.ravel()))
-        if found == _FEATURE_AXES and self._view.is_feature_map(node.reads[0]):
+        what = f"takes the {node.name.lower()} over the axes {found}"
+        if node.name == "MEAN" and found == _FEATURE_AXES and self._view.is_feature_map(node.reads[0]):
             return Place(inside=True, end=True)
-        return self._no(node, f"takes the mean over the axes {found}", "take it over height and width (1, 2)")
+        if self._runtime.reduces_any_axes is False or not self._on_map(node.reads[0]):
+            return self._no(node, what, "take the mean over height and width (1, 2)")
+        if self._runtime.reduces_any_axes is None:
+            return self._unmeasured(node, f"{what}, which", "take the mean over height and width (1, 2)")
+        wrong = Reason("results", f"the results would be WRONG, or the file refused: {_named(node)} {what}, and "
+                       "XNNPACK moves its input to the sparse layout", "take the mean over height and width (1, 2)",
+                       (node.index,), self._view.tensor(node.writes[0]).name)  # fmt: skip
+        ordered = found == _FEATURE_AXES or (0 not in found and 3 in found)
+        return Place(inside=True, end=True, wrong_inside=wrong, wrong_end=None if ordered else wrong)
 
     def _pad(self, node: Node) -> Place:
         readers = self._view.readers.get(node.writes[0], ())
@@ -190,11 +239,15 @@ class Rules:
         if single and node.name in UNARY | self._runtime.more_unary:
             return _INSIDE
         if single and node.name in _NEWER_UNARY - self._runtime.without_unary - self._runtime.outside_unary:
-            return Place(unknown=True, problem=Reason(
-                "unmeasured", f"{_named(node)} was not measured inside a cluster with {self._runtime.versions}",
-                "use ReLU6 or HARD_SWISH", (node.index,)))  # fmt: skip
+            return self._unmeasured(node, "", "use ReLU6 or HARD_SWISH")
         return self._no(node, "is no operator that may stand in a cluster",
                         "use 1x1 and depthwise convolutions, ADD, MUL, RESIZE_BILINEAR and activations")  # fmt: skip
+
+    def _unmeasured(self, node: Node, why: str, change: str) -> Place:
+        said = f"{_named(node)} {why}".strip()
+        return Place(unknown=True, problem=Reason(
+            "unmeasured", f"{said} was not measured inside a cluster with {self._runtime.versions}", change,
+            (node.index,)))  # fmt: skip
 
     def _weight_shape(self, node: Node) -> tuple[int, ...]:
         return self._view.tensor(node.operator.inputs[1]).shape

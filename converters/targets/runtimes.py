@@ -7,7 +7,7 @@ is unknown, never guessed; a version between two measured ones that behave alike
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from converters.targets.boards import AVX, FP16_ARITHMETIC, Target
@@ -31,8 +31,15 @@ class SparseRuntime:
         more_unary: further unary operators that may stand in a cluster.
         outside_unary: operators that its XNNPACK runs, but lets into no cluster.
         without_unary: operators that its XNNPACK does not run.
-        folds_shapes: whether a shape computed from an input's shape (SHAPE, STRIDED_SLICE, PACK, as a batch left open
-            gives) counts as constant; else the tensor shaped by it is dynamic. None where not measured.
+        takes_dynamic: whether its XNNPACK runs a graph that has a tensor of computed size; else other kernels run all
+            of it. None where not measured.
+        reduces_any_axes: whether a mean or sum over any axes of a feature map ends a cluster, not only the mean over
+            height and width. None where not measured, as below.
+        takes_dense_maps: whether fully connected layers on feature maps stand in clusters, and their weights count.
+        takes_clamps: whether MINIMUM and MAXIMUM with one number may stand in a cluster.
+        takes_twice: operators that may read one value twice inside a cluster; XNNPACK makes a square of MUL in time.
+        refuses_packed_integers: whether it loads no file with int8 weights that are stored sparse and multiplied with
+            floats.
     """
 
     name: str
@@ -42,7 +49,12 @@ class SparseRuntime:
     more_unary: frozenset[str] = frozenset()
     outside_unary: frozenset[str] = frozenset()
     without_unary: frozenset[str] = frozenset()
-    folds_shapes: bool | None = None
+    takes_dynamic: bool | None = None
+    reduces_any_axes: bool | None = None
+    takes_dense_maps: bool | None = None
+    takes_clamps: bool | None = None
+    takes_twice: frozenset[str] | None = None
+    refuses_packed_integers: bool = False
 
     def why_never(self, target: Target) -> str | None:
         """Return why no file gets sparse kernels on that processor; None where files may."""
@@ -64,11 +76,35 @@ class SparseRuntime:
         return f"{self.name} {' to '.join(ends)}"
 
 
-_NEWER_UNARY = frozenset({"GELU", "TANH"})
+_NEWER_UNARY = frozenset({"COS", "EXP", "GELU", "RSQRT", "SIN", "SQRT", "TANH"})
+_LEFT_OUT = frozenset({"RELU_0_TO_1", "SIGN"})
+_SINCE_1_4 = SparseRuntime(
+    "ai-edge-litert",
+    (1, 4, 0),
+    (2, 0, 2),
+    "arm",
+    more_unary=_NEWER_UNARY,
+    without_unary=_LEFT_OUT | {"LOG"},
+    takes_dynamic=True,
+    reduces_any_axes=True,
+    takes_dense_maps=True,
+    takes_clamps=False,
+    refuses_packed_integers=True,
+)
 RUNTIMES: tuple[SparseRuntime, ...] = (
-    SparseRuntime("ai-edge-litert", (2, 1, 7), (2, 3, 0), "arm"),
-    SparseRuntime("ai-edge-litert", (1, 4, 0), (2, 1, 6), "arm", more_unary=_NEWER_UNARY, folds_shapes=True),
-    SparseRuntime("ai-edge-litert", (1, 1, 2), (1, 3, 0), "none"),
+    SparseRuntime("ai-edge-litert", (2, 1, 7), (2, 3, 0), "arm", refuses_packed_integers=True),
+    replace(
+        _SINCE_1_4,
+        first=(2, 1, 0),
+        last=(2, 1, 6),
+        more_unary=_NEWER_UNARY | {"LOG"},
+        without_unary=_LEFT_OUT,
+        takes_clamps=True,
+        takes_twice=frozenset({"MUL"}),
+    ),
+    replace(_SINCE_1_4, first=(2, 0, 3), last=(2, 0, 3), takes_twice=frozenset()),
+    _SINCE_1_4,
+    SparseRuntime("ai-edge-litert", (1, 1, 2), (1, 3, 0), "none", refuses_packed_integers=True),
     SparseRuntime(
         "tflite-runtime",
         (2, 14, 0),
@@ -76,7 +112,11 @@ RUNTIMES: tuple[SparseRuntime, ...] = (
         "arm-fp16",
         outside_unary=frozenset({"TANH"}),
         without_unary=frozenset({"GELU"}),
-        folds_shapes=False,
+        takes_dynamic=False,
+        reduces_any_axes=False,
+        takes_dense_maps=False,
+        takes_clamps=False,
+        takes_twice=frozenset({"ADD", "MUL"}),
     ),
 )
 

@@ -1,7 +1,9 @@
-"""Tensors whose size is known only when the model runs: one of them keeps XNNPACK off the whole graph.
+"""Tensors whose size is known only when the model runs: in an older runtime one keeps XNNPACK off the whole graph.
 
 A size left open in the file alone is no such tensor: the interpreter allocates it, usually as 1. What counts is a shape
-that is computed, because operators are prepared before anything is computed.
+that is computed, because operators are prepared before anything is computed. As seen in the instructions executed on
+emulated boards: tflite-runtime 2.14.0 runs no kernel of XNNPACK then, LiteRT 1.4.0 to 2.1.6 leaves only the operator
+that computes its size, and what is behind it, to other kernels.
 """
 
 from __future__ import annotations
@@ -19,21 +21,15 @@ _SIZED_BY = {
     "EXPAND_DIMS": (1,), "TRANSPOSE_CONV": (0,), "RANGE": (0, 1, 2), "SPLIT": (0,), "MEAN": (1,), "SUM": (1,),
 }  # fmt: skip
 _ALWAYS = frozenset({"WHERE", "UNIQUE"})
-_FOLDABLE = frozenset({"SHAPE", "STRIDED_SLICE", "PACK"})
 
 
 def dynamic_reasons(view: GraphView, runtime: SparseRuntime) -> Iterator[Reason]:
-    """Tell each tensor of the main graph whose size the runtime learns only while it runs."""
-    folded = _folded(view)
+    """Tell each tensor of the main graph whose size the runtime learns only while it runs, where that matters."""
+    if runtime.takes_dynamic:
+        return
     for node in view.nodes:
-        computed = [tensor for tensor in _sizes(node) if tensor not in view.origins]
-        if node.name in _ALWAYS or any(tensor not in folded for tensor in computed):
-            yield _reason(view, node, "shapes", "computes its output's size only when it runs")
-        elif computed and runtime.folds_shapes is None:
-            said = f"gets its shape from the input's shape; {runtime.versions} was not measured with that"
-            yield _reason(view, node, "unmeasured", said)
-        elif computed and not runtime.folds_shapes:
-            yield _reason(view, node, "shapes", "gets its shape from the input's shape, because the batch is left open")
+        if node.name in _ALWAYS or any(tensor not in view.origins for tensor in _sizes(node)):
+            yield _reason(view, node, runtime)
 
 
 def _sizes(node: Node) -> list[int]:
@@ -41,23 +37,13 @@ def _sizes(node: Node) -> list[int]:
     return [inputs[place] for place in _SIZED_BY.get(node.name, ()) if place < len(inputs) and inputs[place] >= 0]
 
 
-def _folded(view: GraphView) -> set[int]:
-    """Return tensors that newer runtimes compute when they prepare: slices and packs of an input's shape."""
-    folded: set[int] = set()
-    for node in view.nodes:
-        known = node.name == "SHAPE" or all(tensor in folded for tensor in node.reads)
-        if node.name in _FOLDABLE and known:
-            folded.update(node.writes)
-    return folded
-
-
-def _reason(view: GraphView, node: Node, kind: str, why: str) -> Reason:
-    tensor = view.tensor(node.writes[0]).name if node.writes else None
+def _reason(view: GraphView, node: Node, runtime: SparseRuntime) -> Reason:
+    known = runtime.takes_dynamic is not None
     return Reason(
-        kind,
-        f"operator {node.index} ({node.name}) {why}"
-        + ("; one such tensor keeps XNNPACK off the whole graph" if kind == "shapes" else ""),
+        "shapes" if known else "unmeasured",
+        f"operator {node.index} ({node.name}) computes its output's size only when it runs; "
+        + ("one such tensor keeps XNNPACK off the whole graph" if known else f"{runtime.versions} was not measured so"),
         "export with a batch of 1 and fixed sizes",
         (node.index,),
-        tensor,
+        view.tensor(node.writes[0]).name if node.writes else None,
     )

@@ -12,6 +12,7 @@ from converters.modelvalues import ModelInfo
 from converters.targets.boards import Target, target_named
 from converters.targets.layout import Layout, Weights, layout_of
 from converters.targets.prediction import Cluster, Reason, SparsePrediction, ordered
+from converters.targets.refused import refused_reasons
 from converters.targets.regions import Region, regions
 from converters.targets.rules import Place, Rules
 from converters.targets.runtimes import RECOMMENDED, RUNTIMES, SparseRuntime, runtime_named
@@ -20,7 +21,7 @@ from converters.targets.view import GraphView, Node
 from converters.tensordata import real_values
 
 # What decides alone, whatever the graph looks like.
-_WHOLE = frozenset({"runtime", "shapes", "encoding"})
+_WHOLE = frozenset({"refused", "runtime", "shapes", "encoding"})
 _BARELY_PRUNED = 0.1
 
 
@@ -75,7 +76,10 @@ class Doctor:
 
     def prediction(self) -> SparsePrediction:
         """Put the rules together."""
-        whole = ordered([*self._of_runtime(), *dynamic_reasons(self.view, self._rules_of), *self._of_encoding()])
+        refused = refused_reasons(self.view, self._known)
+        whole = ordered(
+            [*refused, *self._of_runtime(), *dynamic_reasons(self.view, self._rules_of), *self._of_encoding()]
+        )
         clusters = tuple(self._cluster(region, whole) for region in regions(self.view, self.places))
         found = [*whole, *(reason for cluster in clusters for reason in cluster.reasons)]
         if not self.pointwise:
@@ -88,7 +92,7 @@ class Doctor:
             runtime=self.runtime_spec,
             engages=None if ran is None else ran > 0,
             ran=ran,
-            of=self.pointwise,
+            of=self.pointwise + sum(not self.view.is_pointwise(self.view.nodes[each]) for each in self.layout.sparse),
             corrupts=bool(self.layout.mixed) and not never,
             reasons=ordered(found),
             clusters=clusters,
@@ -105,7 +109,11 @@ class Doctor:
 
     @cached_property
     def _weights(self) -> dict[int, Weights]:
-        return {node.position: self._count(node) for node in self.view.nodes if self.view.is_pointwise(node)}
+        return {
+            node.position: self._count(node)
+            for node in self.view.nodes
+            if self.view.is_pointwise(node) or (node.name == "FULLY_CONNECTED" and self.places[node.position].inside)
+        }
 
     def _count(self, node: Node) -> Weights:
         origin = self.view.weights(node)
@@ -144,7 +152,7 @@ class Doctor:
     def _cluster(self, region: Region, whole: tuple[Reason, ...]) -> Cluster:
         nodes = [self.view.nodes[position] for position in sorted(region.nodes)]
         pointwise = [node for node in nodes if self.view.is_pointwise(node)]
-        total = sum((self._weights[node.position] for node in pointwise), Weights())
+        total = sum((self._weights.get(node.position, Weights()) for node in nodes), Weights())
         never = any(reason.kind in _WHOLE for reason in whole)
         reasons = ordered([*(() if never else self._of_results(region)), *self._of_operators(nodes), *region.reasons,
                            *self._of_sparsity(total, pointwise)])  # fmt: skip
@@ -185,14 +193,20 @@ class Doctor:
             )
 
     def _of_results(self, region: Region) -> Iterator[Reason]:
+        wrong = [self.places[position] for position in sorted(self.layout.mixed & region.nodes)]
+        told = [reason for place in wrong if (reason := place.wrong_end or place.wrong_inside) is not None]
+        yield from told
         mixed = sorted(self.layout.mixed & region.nodes)
-        if mixed:
+        if mixed and not told:
             node = self.view.nodes[mixed[0]]
+            dense = node.name == "FULLY_CONNECTED"
             yield Reason(
                 "results",
                 f"the results would be WRONG, or the file refused: operator {node.index} ({node.name}) is cut off from "
                 "the cluster's end, and XNNPACK moves its input to the sparse layout but not its output",
-                "repair what breaks the cluster, or convert without sparse storage",
+                "flatten what it reads: GlobalAveragePooling2D() without keepdims, then Dense"
+                if dense
+                else "repair what breaks the cluster, or convert without sparse storage",
                 tuple(self.view.nodes[position].index for position in mixed),
                 self.view.tensor(node.writes[0]).name,
             )

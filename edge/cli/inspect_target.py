@@ -49,6 +49,8 @@ def show(model: ModelInfo, target: Target, runtime: str | None) -> None:
 
 
 def _verdict(prediction: SparsePrediction) -> str:
+    if prediction.refused:
+        return "none: the runtime will NOT LOAD this file, see below"
     warning = " - and the results would be WRONG, see below" if prediction.corrupts else ""
     if prediction.engages is None:
         return "not known: this was not measured" + warning

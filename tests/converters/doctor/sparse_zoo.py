@@ -18,7 +18,8 @@ class Entry:
     """A network, how it is pruned and converted, and what is expected on a Pi 4 with LiteRT 2.1.6.
 
     `build` makes the model; `ran` sparse kernels of `of` 1x1 convolutions; `corrupts` as in
-    a prediction; `says` is part of the first reason; `stored` is what our recipes make of the
+    a prediction; `says` is part of the first reason; `packed` takes Optimize.DEFAULT beside
+    the sparsity, without calibration; `stored` is what our recipes make of the
     converted weights: indices of blocks (blockMap), or blocks and int8.
     """
 
@@ -31,6 +32,7 @@ class Entry:
     sparse: bool = True
     half: bool = False
     integer: bool = False
+    packed: bool = False
     stored: str = "as converted"
     batch: int | None = 1
 
@@ -128,6 +130,26 @@ def _classifier_behind(i: Any) -> Any:
     return _layer("Flatten")(pw(x, 10, None))
 
 
+def _kept_dense(i: Any) -> Any:
+    x = _layer("GlobalAveragePooling2D", keepdims=True)(pw(dw(pw(stem(i)))))
+    return _layer("Flatten")(_layer("Dense", 10)(x))
+
+
+def _lambda(of: Callable[[Any, Any], Any], shape: tuple[int, ...] | None = None) -> Callable[[Any], Any]:
+    """Return a layer of TensorFlow's own: `of` gets the module and the value."""
+    return lambda x: _layer("Lambda", lambda value: of(__import__("tensorflow"), value), output_shape=shape)(x)
+
+
+def _reduced(how: str, axes: list[int], shape: tuple[int, ...]) -> Callable[[], Any]:
+    reduce = _lambda(lambda tf, x: getattr(tf, how)(x, axes), shape)
+    return net(lambda i: _layer("Dense", 10)(_layer("Flatten")(reduce(pw(dw(pw(stem(i))))))))
+
+
+def _of_computed_size(i: Any) -> Any:
+    """Give rows whose number is computed from the batch, so that the interpreter learns it only when it runs."""
+    return _lambda(lambda tf, x: tf.reshape(x, tf.stack([tf.shape(x)[0] * 5, 2])), (2,))(head(pw(dw(pw(stem(i))))))
+
+
 def _stock() -> Any:
     import keras
 
@@ -183,6 +205,16 @@ ZOO: dict[str, Entry] = {
     "shuffled": Entry(net(_shuffled), 2, 2),
     "no-mean": Entry(net(lambda i: _layer("Dense", 10)(_layer("Flatten")(pw(dw(pw(stem(i))), 4)))), 0, 2, "no mean"),
     "classifier-1x1": Entry(net(_classifier_behind), 2, 3, _WRONG, corrupts=True),
+    "dense-behind-kept-mean": Entry(net(_kept_dense), 2, 2, _WRONG, corrupts=True),
+    "dense-inside": Entry(_between(_layer("Dense", CHANNELS, activation="relu")), 0, 2, "two thirds"),
+    "mean-of-columns": Entry(_reduced("reduce_mean", [1], (12, CHANNELS)), 2, 2, _WRONG, corrupts=True),
+    "mean-of-channels": Entry(_reduced("reduce_mean", [3], (12, 12)), 2, 2),
+    "sum": Entry(_reduced("reduce_sum", [1, 2], (CHANNELS,)), 2, 2),
+    "bounded": Entry(_between(_lambda(lambda tf, x: tf.minimum(x, 0.3))), 2, 2),
+    "exponential": Entry(_between(_lambda(lambda tf, x: tf.exp(x))), 2, 2),
+    "added-to-itself": Entry(_between(lambda x: _layer("Add")([x, x])), 0, 2, "reads one value twice"),
+    "computed-size": Entry(net(_of_computed_size), 2, 2, batch=None),
+    "dynamic-range": Entry(_PLAIN, 0, 2, "will NOT LOAD", packed=True),
     "mobilenet": Entry(_symmetric, 34, 34),
     "mobilenet-integer": Entry(_symmetric, 0, 34, "int8", integer=True),
     "stock-mobilenet": Entry(_stock, 0, 34, "(0,1)"),
@@ -209,6 +241,8 @@ def write(name: str, folder: Path) -> Path:
     if entry.half:
         converter.optimizations.append(tf.lite.Optimize.DEFAULT)
         converter.target_spec.supported_types = [tf.float16]
+    if entry.packed:
+        converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     if entry.integer:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         pictures = np.random.default_rng(1).uniform(-1, 1, (4, 1, *model.input_shape[1:])).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +14,8 @@ from converters.modelfile import read_model
 from converters.targets import TARGETS, place_operators, predict_sparse, runtime_named, target_named
 from devices.solver.runtimes import RUNTIMES as WHEELS
 from edge.cli.inspect import command
+from edge.runtime import load
+from edge.runtime.errors import InferenceError
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -20,7 +23,7 @@ def test_each_rule_decides(name, model_of):
     entry, prediction = ZOO[name], predict_sparse(model_of(name), "pi4")
     assert (prediction.ran, prediction.of, prediction.corrupts) == (entry.ran, entry.of, entry.corrupts)
     assert prediction.engages is (entry.ran > 0)
-    assert bool(prediction.reasons) == (entry.ran < entry.of)
+    assert bool(prediction.reasons) == (entry.ran < entry.of or entry.corrupts)
     if entry.says:
         assert entry.says in str(prediction.reasons[0])
 
@@ -87,6 +90,16 @@ def test_a_runtime_nobody_measured_still_does_not_run_dense_weights_sparse(model
         ("plain-free-batch", "tflite-runtime==2.14.0", True),
         ("tanh", "tflite-runtime==2.14.0", True),
         ("tanh", "ai-edge-litert==2.3.0", None),
+        ("computed-size", "ai-edge-litert==1.4.0", True),
+        ("computed-size", "tflite-runtime==2.14.0", False),
+        ("computed-size", "ai-edge-litert==2.3.0", None),
+        ("bounded", "ai-edge-litert==2.0.3", False),
+        ("bounded", "ai-edge-litert==2.3.0", None),
+        ("added-to-itself", "tflite-runtime==2.14.0", True),
+        ("added-to-itself", "ai-edge-litert==1.4.1", None),
+        ("sum", "tflite-runtime==2.14.0", False),
+        ("sum", "ai-edge-litert==2.3.0", None),
+        ("dense-inside", "ai-edge-litert==2.3.0", None),
     ],
 )
 def test_what_differs_between_runtimes_is_not_guessed(name, runtime, engages, model_of):
@@ -97,6 +110,33 @@ def test_an_operator_that_an_older_runtime_keeps_out_of_clusters_cuts_them(model
     prediction = predict_sparse(model_of("tanh"), "pi5", "tflite-runtime==2.14.0")
     assert (prediction.ran, prediction.corrupts) == (1, True)
     assert predict_sparse(model_of("tanh"), "pi4", "tflite-runtime==2.14.0").corrupts is False
+
+
+def test_a_file_that_litert_refuses_to_load_is_said_to_be_one(zoo_files, model_of):
+    runtime = f"ai-edge-litert=={version('ai-edge-litert')}"
+    with pytest.raises(InferenceError, match="failed to delegate CONV_2D node #6"):
+        load(zoo_files["dynamic-range"], runtime="ai-edge-litert")
+    for target in ("x86", "pi4"):
+        prediction = predict_sparse(model_of("dynamic-range"), target, runtime)
+        assert (prediction.refused, prediction.engages) == (True, False)
+        assert prediction.reasons[0].operators == (6,)
+        assert "sparse-int8" in prediction.reasons[0].change
+        assert "'failed to delegate CONV_2D node #6'" in prediction.reasons[0].text
+    done = CliRunner().invoke(command, [str(zoo_files["dynamic-range"]), "--target", "pi4"])
+    assert "the runtime will NOT LOAD this file" in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        ("dynamic-range", "tflite-runtime==2.14.0"),
+        ("dynamic-range", "ai-edge-litert==9.0.0"),
+        ("integer", "ai-edge-litert==2.1.6"),
+        ("plain-int8-weights", "ai-edge-litert==2.1.6"),
+    ],
+)
+def test_other_files_and_runtimes_are_not_said_to_refuse(name, runtime, model_of):
+    assert predict_sparse(model_of(name), "pi4", runtime).refused is False
 
 
 def test_the_solver_and_the_doctor_know_the_same_of_the_runtimes():
