@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from converters.files import sha256_of
 from converters.modelfile import read_model
 from converters.modelvalues import ModelInfo
 from edge.errors import InputError
+from edge.measure.decode import parse_json
 from edge.measure.measurement import Accuracy, ArtifactRef
 
 _POINTWISE = (1, 1)
@@ -43,8 +43,8 @@ def describe(path: Path) -> Subject:
     stated, notes = _artifact_json(path, sha256)
     parity = _mapping(stated.get("parity"))
     ref = ArtifactRef(
-        path=str(path),
-        name=_text(stated.get("name")) or path.stem,
+        path=_unicode(str(path)),
+        name=_text(stated.get("name")) or _unicode(path.stem),
         sha256=sha256,
         recipe=_text(_mapping(stated.get("recipe")).get("name")),
         parameters=_count(stated.get("parameters")),
@@ -74,16 +74,17 @@ def _pointwise_of(path: Path) -> int | None:
 def _artifact_json(path: Path, sha256: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     beside = path.with_suffix(".json")
     try:
-        value = json.loads(beside.read_text(encoding="utf-8"))
+        value = parse_json(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, ()
     except (OSError, ValueError, RecursionError) as error:
-        return {}, (f"{beside.name} beside the model is not readable and was not used: {error}",)
+        return {}, (f"{_unicode(beside.name)} beside the model is not readable and was not used: {error}",)
     stated = _mapping(value)
     if not str(stated.get("schema", "")).startswith("edge-artifact/"):
         return {}, ()
     if stated.get("sha256") != sha256:
-        return {}, (f"{beside.name} describes another content of {path.name} (its sha256 differs) and was not used",)
+        names = f"{_unicode(beside.name)} describes another content of {_unicode(path.name)}"
+        return {}, (f"{names} (its sha256 differs) and was not used",)
     return stated, ()
 
 
@@ -94,6 +95,11 @@ def _accuracy(stated: dict[str, Any]) -> Accuracy | None:
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _unicode(name: str) -> str:
+    """Return a file's name as JSON can hold it: bytes that are no UTF-8 become the replacement character."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _text(value: object) -> str | None:

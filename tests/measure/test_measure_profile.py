@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -178,6 +179,19 @@ def test_a_foreign_json_beside_the_model_is_left_alone(copied, text, notes):
     subject = describe(path)
     assert subject.ref.recipe is None
     assert len(subject.notes) == notes
+
+
+def test_a_name_that_is_no_text_becomes_one(copied):
+    path, write = copied
+    write(name="")
+    odd = os.fsdecode(bytes(path.parent) + b"/na\xffme")
+    moved = [each.rename(odd + each.suffix) for each in (path, path.with_suffix(".json"))]
+    subject = describe(moved[0])
+    assert subject.ref.name == "na\ufffdme"
+    json.dumps(subject.ref.path, ensure_ascii=False).encode()
+    moved[1].write_text(moved[1].read_text().replace(subject.ref.sha256, "0" * 64))
+    (note,) = describe(moved[0]).notes
+    assert note.startswith("na\ufffdme.json describes another content of na\ufffdme.tflite")
 
 
 def test_odd_values_in_the_artifact_json_are_unknown(copied):
