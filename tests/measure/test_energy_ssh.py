@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from pty_meter import IDLE_W, PtyMeter, agent_threads
-from test_energy_command import DEADLINE_S, EDGE, origin_of
+from test_energy_command import DEADLINE_S, EDGE, check_joules
 
 from devices.meters.recording import load_recording
 from edge.measure.measurement import load_measurements
@@ -80,11 +80,8 @@ def test_a_board_over_ssh_has_its_joules(board, model, tmp_path):
         check_nothing_is_left(board)
     measurement = load_measurements(path)[0]
     energy = measurement.energy
-    origin_s = origin_of(energy, meter)
-    for window in energy.windows:
-        known = meter.joules(origin_s + window.begin_s, origin_s + window.end_s)
-        assert window.gross_j == pytest.approx(known, rel=0.05)
-        assert window.mean_w > IDLE_W
+    check_joules(energy, meter)
+    assert min(window.mean_w for window in energy.windows) > IDLE_W
     assert energy.idle.before_w == pytest.approx(IDLE_W, rel=0.1)
     assert (measurement.device.name, measurement.device.facts["kind"]) == ("pi4", "ssh")
     assert energy.alignment.method in ("load code", "round trips")
