@@ -11,6 +11,9 @@ from edge.cli.output import json_option, print_json
 from edge.measure.advice import Terms
 
 
+_WIDTH = 80
+
+
 @click.command()
 @click.argument("files", metavar="RESULT.json...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -36,4 +39,5 @@ def command(
     if as_json:
         print_json(written.to_json())
     else:
-        click.echo(f"{written.path} ({written.bytes / 1e6:.2f} MB): {written.headline}")
+        said = (f"{written.path} ({written.bytes / 1e6:.2f} MB)", written.headline)
+        click.echo(": ".join(said) if len(": ".join(said)) <= _WIDTH else "\n  ".join(said))

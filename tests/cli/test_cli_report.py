@@ -27,6 +27,12 @@ def test_a_page_by_default(tmp_path):
     assert "mobilenet_v1_0.25_128_quant" in text
 
 
+def test_what_was_written_fits_a_terminal(tmp_path):
+    path, headline = edge(REAL, "--out", "a-report-with-a-longer-name.md", cwd=tmp_path).stdout.splitlines()
+    assert path.startswith("a-report-with-a-longer-name.md (")
+    assert headline.strip().startswith("INVALID: the measurement")
+
+
 def test_json_says_what_was_written(tmp_path):
     done = edge(REAL, "--out", "r.md", "--title", "Tuesday", "--json", cwd=tmp_path)
     said = json.loads(done.stdout)
