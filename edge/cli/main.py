@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import click
 
 from edge import __version__
+from edge.errors import MissingPackageError
 
 # name: (module, one line of help). The modules are imported when their command runs, so that `edge --help` stays fast.
 COMMANDS = {
@@ -33,6 +34,7 @@ COMMANDS = {
     "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
 }
 INTERRUPTED = 130
+_OWN = ("edge", "converters", "devices", "firmware_tools")
 
 
 class LazyGroup(click.Group):
@@ -104,9 +106,24 @@ def run(args: list[str]) -> int:
         if sys.stdout is stdout:
             raise
         return 0  # the reader of our pipe has gone: click has put a wrapper round stdout and ends; no fault of ours
+    except ModuleNotFoundError as error:
+        return _show(_part_missing(error))
     except Exception as error:  # noqa: BLE001  (the outermost seam: whatever is left becomes a message)
         return _show(error)
     return status if isinstance(status, int) else 0  # click hands back the status of ctx.exit() in this mode
+
+
+def _part_missing(error: ModuleNotFoundError) -> Exception:
+    """Return what a user should read where a package is not installed, as on a board; a module of ours is a fault."""
+    package = (error.name or "").partition(".")[0]
+    if package in _OWN or not package:
+        return error
+    missing = MissingPackageError(
+        f"this needs the package {package}, which is not installed",
+        hint="pip install 'edge-convert[host]'; `edge doctor` tells what else is missing",
+    )
+    missing.__cause__ = error
+    return missing
 
 
 def _harmless(text: str) -> str:

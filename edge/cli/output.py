@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -46,12 +47,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
 
 @contextlib.contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
-    """Show a progress bar on stderr, only on a terminal.
+    """Show a progress bar on stderr, only on a terminal, and where rich is installed: a board has it not.
 
     Yields:
         A function `advance(steps, note)`; `note` replaces the text behind the bar, "" leaves it.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield lambda steps, note: None
         return
     from rich.console import Console

@@ -10,7 +10,6 @@ from edge.cli.advice_option import loss_option
 from edge.cli.output import json_option, print_json
 from edge.measure.advice import Terms
 
-
 _WIDTH = 80
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from edge import machine
+from edge.cli.output import progress
 from edge.doctor import JOBS, diagnose
 from edge.installed import normalized, release, wanted, within
 
 ROOT = Path(__file__).resolve().parents[2]
+MEASUREMENT = ROOT / "tests" / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"
 PI_4 = """processor\t: 0
 BogoMIPS\t: 108.00
 Features\t: fp asimd evtstrm crc32 cpuid
@@ -53,10 +55,14 @@ def record(folder, name, version, *, module=None, requires=()):
 
 
 def doctor(folder, *arguments, env=None):
-    """Run the command with nothing on the path but the checkout, the standard library and one folder."""
+    return edge(folder, "doctor", *arguments, env=env)
+
+
+def edge(folder, *arguments, env=None):
+    """Run a command with nothing on the path but the checkout, the standard library and one folder."""
     code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT)!r}]; from edge.cli.main import main; main()"
     return subprocess.run(
-        [sys.executable, "-S", "-c", code, "doctor", *arguments],
+        [sys.executable, "-S", "-c", code, *arguments],
         capture_output=True, text=True, check=False, env=env or {"PATH": "/usr/bin:/bin"}, cwd=folder,
     )  # fmt: skip
 
@@ -126,6 +132,30 @@ def test_programs_are_optional_and_say_what_for_and_how_to_get_them(environment)
         assert words[0] in told[name]["why"]
         assert words[1] in (told[name]["how"] or words[1]), name
     assert told["edgetpu_compiler"]["how"] or machine.program("edgetpu_compiler")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package"),
+    [
+        (["devices"], "platformdirs"),
+        (["report", str(MEASUREMENT), "--out", "page.html"], "markupsafe"),
+        (["convert", "mobilenet_v2", "--to", "fp32", "--out", "models"], "keras"),
+    ],
+    ids=["devices", "report", "convert"],
+)
+def test_a_command_whose_package_is_missing_names_it(environment, arguments, package):
+    done = edge(environment, *arguments)
+    assert done.returncode == 8, done.stderr
+    assert f"error: this needs the package {package}, which is not installed" in done.stderr
+    assert "hint: pip install 'edge-convert[host]'" in done.stderr
+    assert not (environment / "page.html").exists()
+
+
+def test_without_rich_there_is_no_bar_and_no_fault(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress("waiting", 3) as advance:
+        advance(1, "one")
 
 
 def test_a_board_is_judged_by_its_jobs(environment):
