@@ -20,7 +20,7 @@ WRITE_S = 10.0
 _HINTS = {
     errno.EACCES: "add yourself to the group of the port (`sudo usermod -aG dialout $USER`), then log in again",
     errno.ENOENT: "is it plugged in? `edge devices scan` lists the serial ports",
-    errno.EBUSY: "another program has it: a terminal (screen, minicom), ModemManager, or another edge",
+    errno.EBUSY: "that may be a terminal (screen, minicom), ModemManager, or another edge",
 }
 
 

@@ -53,6 +53,7 @@ class Link:
         self._free_s = -math.inf  # when the line will have carried all it was given, by its speed
         self._spoken_s = -math.inf  # when the newest data will have left
         self._rounds = 0  # of saying again since the last news
+        self._unheard_since_s: float | None = None
         self.weather = Weather()
         self.resent = 0
         self.heard = False  # anything of the other end's
@@ -104,7 +105,7 @@ class Link:
 
     def receive(self, kind: int, body: bytes, now_s: float) -> None:
         """Take a frame of this session."""
-        self.heard = True
+        self.heard, self._unheard_since_s = True, None
         if kind == DATA and len(body) > _OFFSET.size:
             self._store(_OFFSET.unpack_from(body)[0], body[_OFFSET.size :])
             self._owes += 1
@@ -130,7 +131,13 @@ class Link:
             out.append(self._given(frame(FIN, self.session, _OFFSET.pack(self._base)), now_s))
             self._end_sent_s = self._free_s
             self._rounds += 1
+        if self._unheard_since_s is None and self.wait_s(now_s) is not None:
+            self._unheard_since_s = now_s
         return b"".join(out)
+
+    def silence_s(self, now_s: float) -> float:
+        """Return for how long an answer has been owed while nothing at all came from the other end."""
+        return 0.0 if self._unheard_since_s is None else now_s - self._unheard_since_s
 
     def wait_s(self, now_s: float) -> float | None:
         """Return after which time `frames` has something to say though nothing arrives; None: never."""
@@ -240,7 +247,8 @@ class Link:
         """Say again the first of what has no answer: as it was, then as lost, in frames as long as the line allows."""
         self._rounds += 1
         first = self._flying[0]
-        some = [each for each in self._flying if each is first or each.end <= first.begin + AGAIN_BYTES]
+        most = 0 if self._rounds > PATIENT_ROUNDS else AGAIN_BYTES  # nobody may be there, or a login
+        some = [each for each in self._flying if each is first or each.end <= first.begin + most]
         if self._rounds > BELIEVED_ROUNDS:
             self._flying = [each for each in self._flying if each not in some]
             for each in some:

@@ -20,6 +20,7 @@ from firmware_tools.serial_link.reliable import Link
 ASK_EVERY_S = 0.1
 CHUNK_BYTES = 1 << 12
 LAST_WORDS_S = 2.0
+SILENCE_S = 30.0  # without an answer: a board that was started anew has no bridge, and would take this for a login
 _KEYS = frozenset(b"\x03\x04\n\r\x1a\x1c")
 Answered = Callable[[int, int, bytes], bytes | None]  # kind, session and body of a frame: the answer, or None
 
@@ -123,7 +124,7 @@ class Tunnel:
             if not self._out:
                 self._out += self._link.frames(time.monotonic())
             del self._out[: self._line.write_some(self._out)]
-            if self._link.over and self._link.done:
+            if (self._link.over and self._link.done) or self._link.silence_s(time.monotonic()) > SILENCE_S:
                 return
 
     def _watch(self, selector: selectors.BaseSelector) -> None:

@@ -121,6 +121,32 @@ def test_what_nobody_reads_does_not_keep_the_port(echo, tmp_path):
         Line(line.near).close()
 
 
+def test_a_board_that_was_started_anew_ends_the_session_and_hears_little(echo, tmp_path, monkeypatch):
+    monkeypatch.setattr("firmware_tools.serial_link.tunnel.SILENCE_S", 1.0)
+    with NoisyLine() as line, bridge(line, echo, tmp_path) as process:
+        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            process.kill()
+            process.wait(DEADLINE_S)
+            before = len(line.carried["down"])
+            tunnel.socket.settimeout(DEADLINE_S)
+            tunnel.socket.sendall(bytes(20_000))
+            with pytest.raises(ConnectionResetError):
+                tunnel.socket.recv(1)
+        assert len(line.carried["down"]) - before < 10_000
+
+
+def test_silence_counts_only_while_an_answer_is_owed():
+    link = Link(1)
+    link.frames(0.0)
+    assert link.silence_s(1000.0) == 0.0
+    link.send(b"question")
+    link.frames(1000.0)
+    assert link.silence_s(1005.0) == 5.0
+    link.receive(ACK, b"\x08\0\0\0\0", 1005.0)
+    link.frames(1005.0)
+    assert link.silence_s(2000.0) == 0.0
+
+
 def test_three_interrupts_of_a_person_end_the_bridge(echo, tmp_path):
     with NoisyLine() as line, bridge(line, echo, tmp_path) as process, Line(line.near) as port:
         assert is_bridge(port, deadline_s=DEADLINE_S)
