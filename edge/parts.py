@@ -44,6 +44,8 @@ PACKAGES = (
     Package(("zeroconf",), "zeroconf", "finds boards on the network"),
     Package(("pyserial",), "serial", "power meters and consoles over serial"),
 )
+# What may be missing: these packages' modules, and those that come with them.
+MODULES = frozenset({each.module for each in PACKAGES} | {"markupsafe", "cryptography", "tomlkit", "threadpoolctl"})
 PROGRAMS = (
     Program(("chromium", "chromium-browser", "google-chrome"), "chromium", "tests: opens the HTML report"),
     Program(("qemu-aarch64", "qemu-aarch64-static"), "qemu-user", "emulated boards: runs ARM programs"),

@@ -34,7 +34,6 @@ COMMANDS = {
     "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
 }
 INTERRUPTED = 130
-_OWN = ("edge", "converters", "devices", "firmware_tools")
 
 
 class LazyGroup(click.Group):
@@ -114,9 +113,11 @@ def run(args: list[str]) -> int:
 
 
 def _part_missing(error: ModuleNotFoundError) -> Exception:
-    """Return what a user should read where a package is not installed, as on a board; a module of ours is a fault."""
+    """Return what a user should read where a package is not installed, as on a board; any other module is a fault."""
+    from edge.parts import MODULES
+
     package = (error.name or "").partition(".")[0]
-    if package in _OWN or not package:
+    if package not in MODULES:
         return error
     missing = MissingPackageError(
         f"this needs the package {package}, which is not installed",
