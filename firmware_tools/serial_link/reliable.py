@@ -246,7 +246,7 @@ class Link:
     def _again(self, now_s: float) -> list[bytes]:
         """Say again the first of what has no answer: as it was, then as lost, in frames as long as the line allows."""
         self._rounds += 1
-        first = self._flying[0]
+        first = min(self._flying, key=lambda each: each.begin)
         most = 0 if self._rounds > PATIENT_ROUNDS else AGAIN_BYTES  # nobody may be there, or a login
         some = [each for each in self._flying if each is first or each.end <= first.begin + most]
         if self._rounds > BELIEVED_ROUNDS:
@@ -263,7 +263,9 @@ class Link:
 
     def _given(self, data: bytes, now_s: float) -> bytes:
         """Give something to the line; return it."""
-        self._free_s = max(now_s, self._free_s) + len(data) * self._byte_s
+        # Answers are answered by nothing that would correct the clock, so that it must not run far ahead by itself.
+        most_s = now_s + 2 * self._window * self._byte_s
+        self._free_s = min(max(now_s, self._free_s) + len(data) * self._byte_s, most_s)
         return data
 
     def _framed(self, begin: int, end: int) -> bytes:

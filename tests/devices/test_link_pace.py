@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -57,3 +58,22 @@ def test_a_busy_machine_at_the_other_end_makes_frames_no_shorter_for_long():
     line.run_until(lambda: len(line.there.got) == 100_000, limit_s=10)
     assert line.here.link.weather.payload > 200
     assert line.here.carried < 130_000
+
+
+def test_where_nobody_is_there_any_more_little_is_said():
+    line = VirtualLine(115200)
+    line.here.unsent += bytes(20_000)
+    line.there.busy_until_s = math.inf
+    line.run_until(lambda: line.now_s > 30, limit_s=31)
+    assert line.here.carried < 8_000
+
+
+def test_a_line_that_is_faster_than_it_says_is_not_waited_for():
+    line = VirtualLine(10_000_000, said=9600)
+    line.here.unsent += bytes(300_000)
+    line.run_until(lambda: len(line.there.got) == 300_000, limit_s=5)
+    line.flips, lost_until_s = 1.0, line.now_s + 0.05  # the first answer that is more than an acknowledgement is lost
+    line.there.unsent += b"done"
+    line.run_until(lambda: line.now_s > lost_until_s, limit_s=1)
+    line.flips = 0.0
+    line.run_until(lambda: bytes(line.here.got) == b"done", limit_s=2)

@@ -53,12 +53,15 @@ class End:
 
 
 class VirtualLine:
-    """A line of some speed between `here` and `there`; each byte is flipped with probability `flips`."""
+    """A line of some speed between `here` and `there`, who believe the speed `said`.
 
-    def __init__(self, baud: int, *, flips: float = 0.0, seed: int = 0) -> None:
-        self.here, self.there = End(baud), End(baud)
+    Each byte is flipped with probability `flips`.
+    """
+
+    def __init__(self, baud: int, *, flips: float = 0.0, seed: int = 0, said: int | None = None) -> None:
+        self.here, self.there = End(said or baud), End(said or baud)
         self.now_s = 0.0
-        self._bytes_per_s, self._flips, self._chance = baud / 10, flips, random.Random(seed)
+        self._bytes_per_s, self.flips, self._chance = baud / 10, flips, random.Random(seed)
 
     def run_until(self, done, *, limit_s: float) -> float:
         """Let time pass until something is so; return how much did."""
@@ -72,8 +75,8 @@ class VirtualLine:
         return self.now_s - begin_s
 
     def _flipped(self, data: bytes) -> bytes:
-        if not self._flips:
+        if not self.flips:
             return data
         return bytes(
-            each ^ 1 << self._chance.randrange(8) if self._chance.random() < self._flips else each for each in data
+            each ^ 1 << self._chance.randrange(8) if self._chance.random() < self.flips else each for each in data
         )
