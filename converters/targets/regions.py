@@ -75,6 +75,7 @@ def _around(view: GraphView, places: Mapping[int, Place], group: set[int]) -> It
     for position in sorted(group):
         node = view.nodes[position]
         yield from _source(view, places, node)
+        yield from _behind(view, places, node)
         if _is_end(view, node) and not _feeds(view, node, group):
             continue
         for tensor in node.writes:
@@ -91,6 +92,21 @@ def _source(view: GraphView, places: Mapping[int, Place], node: Node) -> Iterato
         (node.index,),
         view.tensor(node.writes[0]).name,
     )
+
+
+def _behind(view: GraphView, places: Mapping[int, Place], node: Node) -> Iterator[Reason]:
+    """Tell of an operator behind one that can only end a cluster."""
+    for producer in (view.producers[tensor] for tensor in node.reads if tensor in view.producers):
+        place = places[producer.position]
+        if place.end and not place.inside and places[node.position].problem is None:
+            yield Reason(
+                "end",
+                f"operator {node.index} ({node.name}) stands behind operator {producer.index} ({producer.name}), where "
+                "a cluster ends",
+                "leave it out, or resize by RESIZE_BILINEAR",
+                (node.index,),
+                view.tensor(node.writes[0]).name,
+            )
 
 
 def _feeds(view: GraphView, node: Node, group: set[int]) -> bool:

@@ -125,6 +125,10 @@ def _shuffled(i: Any) -> Any:
     return keras.layers.Lambda(lambda x: __import__("tensorflow").nn.depth_to_space(x, 2))(pw(dw(pw(stem(i))), 12))
 
 
+def _shuffled_inside(i: Any) -> Any:
+    return head(pw(_lambda(lambda tf, x: tf.nn.depth_to_space(x, 2))(pw(dw(pw(stem(i)))))))
+
+
 def _classifier_behind(i: Any) -> Any:
     x = _layer("GlobalAveragePooling2D", keepdims=True)(pw(dw(pw(stem(i)))))
     return _layer("Flatten")(pw(x, 10, None))
@@ -203,6 +207,7 @@ ZOO: dict[str, Entry] = {
     "read-outside": Entry(net(_also_pooled), 0, 2, "from outside"),
     "read-as-output": Entry(net(_also_output), 0, 2, _WRONG, corrupts=True),
     "shuffled": Entry(net(_shuffled), 2, 2),
+    "shuffled-inside": Entry(net(_shuffled_inside), 2, 3, "where a cluster ends"),
     "no-mean": Entry(net(lambda i: _layer("Dense", 10)(_layer("Flatten")(pw(dw(pw(stem(i))), 4)))), 0, 2, "no mean"),
     "classifier-1x1": Entry(net(_classifier_behind), 2, 3, _WRONG, corrupts=True),
     "dense-behind-kept-mean": Entry(net(_kept_dense), 2, 2, _WRONG, corrupts=True),
