@@ -88,7 +88,7 @@ def _require_enough(settings: TrainingSettings, train: Source, validation: Sourc
         raise DataError(
             f"{settings.data} has one sample of each class ({len(of)}): none can be held out to decide and measure by, "
             "for its class would have none to learn from",
-            hint="take more samples of each class, three or more",
+            hint="take three or more samples of each class, or a larger --limit",
         )
     if empty:
         told = ", ".join(f"{len(part)} for {name}" for name, part in sizes.items())

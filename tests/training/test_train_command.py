@@ -38,7 +38,12 @@ def edge_train(*args, **options):
         ),
         (("simplenet_cifar_310k", "--data", "{one}"), 5, "1 class to learn (bright)", "one folder per class"),
         (("simplenet_cifar_310k", "--data", "{plain}"), 5, "has no labels (pictures)", "labels.csv"),
-        (("simplenet_cifar_310k", "--data", "digits", "--limit", "4"), 5, "too few samples|class to learn", ""),
+        (
+            ("simplenet_cifar_310k", "--data", "digits", "--limit", "4"),
+            5,
+            "one sample of each class",
+            "a larger --limit",
+        ),
         (("simplenet_cifar_310k", "--data", "digits", "--epochs", "0"), 2, "--epochs", ""),
         (("gone.keras", "--data", "digits"), 3, "there is no model gone.keras", "edge models"),
         (("model.h5", "--data", "digits"), 3, "only names of `edge models` and .keras", "save it as .keras"),

@@ -87,7 +87,7 @@ def test_one_sample_of_each_class_cannot_be_divided(settings, tmp_path, save_pic
     alone = dataclasses.replace(settings, data=str(folder), limit=None)
     with pytest.raises(DataError, match=r"has one sample of each class \(3\): none can be held out") as caught:
         parts_of(alone, Preprocessing.for_mode("tf", 8, 8, 3))
-    assert "three or more" in caught.value.hint
+    assert "three or more samples of each class, or a larger --limit" in caught.value.hint
     save_picture(folder / "dark" / "second.png")
     with pytest.raises(DataError, match=r"too few samples: \d for training, 0 for validation") as caught:
         parts_of(dataclasses.replace(alone, test=0.4), Preprocessing.for_mode("tf", 8, 8, 3))
