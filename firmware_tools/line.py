@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from firmware_tools.errors import LineError
+from firmware_tools.errors import LineError, MissingPartError
 
 if TYPE_CHECKING:
     from serial import Serial
@@ -38,6 +38,7 @@ class Line:
 
     Raises:
         LineError: It cannot be opened, or another program has it.
+        MissingPartError: pyserial is not installed.
     """
 
     def __init__(self, port: str, *, baud: int = 115200) -> None:
@@ -129,7 +130,7 @@ def _opened(port: str, baud: int) -> Serial:
     try:
         import serial
     except ImportError as error:
-        raise LineError("serial lines need pyserial", hint="pip install 'edge-convert[host]'") from error
+        raise MissingPartError("serial lines need pyserial", hint="pip install 'edge-convert[host]'") from error
     try:
         return serial.Serial(port, baud, timeout=0, exclusive=True)
     except (serial.SerialException, OSError, ValueError) as error:

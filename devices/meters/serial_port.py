@@ -10,7 +10,7 @@ from typing import TypeVar
 from devices.findings import access_to
 from devices.meters.errors import MeterAccessError, MeterPartError, UnknownMeterError
 from devices.meters.seam import translated
-from firmware_tools.errors import LineError
+from firmware_tools.errors import LineError, MissingPartError
 from firmware_tools.line import Line
 
 T = TypeVar("T")
@@ -55,8 +55,8 @@ def opened(path: str, open_it: Callable[[], T]) -> T:
         raise UnknownMeterError(f"there is no {path}", hint="`edge meter list` shows what is plugged in")
     try:
         return open_it()
+    except MissingPartError as error:
+        raise MeterPartError(str(error), hint=error.hint) from error
     except LineError as error:
-        if isinstance(error.__cause__, ImportError):
-            raise MeterPartError(str(error), hint=error.hint) from error
         access = access_to(Path(path), shown=path)
         raise MeterAccessError(access.problem or str(error), hint=access.hint or error.hint) from error

@@ -24,6 +24,7 @@ def open_tunnel(port: str, baud: int | None, given_up: Callable[[], bool]) -> Tu
 
     Raises:
         UnreachableError: The port cannot be opened, no bridge answers, it reaches no SSH server, or it was given up.
+        MissingPartError: pyserial is not installed.
     """
     from firmware_tools.errors import LineError
     from firmware_tools.line import Line

@@ -151,6 +151,21 @@ def test_a_command_whose_package_is_missing_names_it(environment, arguments, pac
     assert not (environment / "page.html").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("firmware", "info", "--port", "/dev/null"),
+        ("devices", "console", "--port", "/dev/null"),
+        ("meter", "read", "csv:/dev/null"),
+    ],
+    ids=lambda each: each[0],
+)
+def test_a_serial_line_without_pyserial_is_a_missing_part(environment, arguments):
+    done = edge(environment, *arguments)
+    assert done.returncode == 8, done.stderr
+    assert done.stderr == "error: serial lines need pyserial\nhint: pip install 'edge-convert[host]'\n"
+
+
 def test_without_rich_there_is_no_bar_and_no_fault(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
