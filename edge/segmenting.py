@@ -15,6 +15,7 @@ import numpy as np
 from converters.errors import ParityError
 from converters.files import require_folder, write_together
 from converters.segments.split import SCHEMA, Segmentation, segment
+from edge.errors import InputError
 from edge.inference import InferenceRequest, InferenceSession
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError, RuntimeFault
 from edge.runtime.plausible import plausible_array
@@ -49,11 +50,14 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
     anything is written.
 
     Raises:
-        ModelInvalidError: The file is missing or damaged.
+        InputError: There is no such file.
+        ModelInvalidError: It is damaged.
         NotCuttable: The model cannot be cut so often, or at all.
         ParityError: The chain computes something else.
         WriteError: The files cannot be written; then none is.
     """
+    if not path.is_file():
+        raise InputError(f"there is no model file {path}", hint="give the path of a .tflite file")
     whole = verify_file(path)
     require_folder(out)
     found = segment(whole.data, count, name=str(path))

@@ -304,7 +304,8 @@ def test_the_command_says_what_it_cut_and_what_it_cannot(shared_data, tmp_path):
     assert ended.returncode == 0
     assert "gives the whole model's outputs bit for bit (1,001 values compared)" in ended.stdout
     for name, count, code in (
-        ("mobilenet_v1_0.25_128_quant_edgetpu.tflite", 2, 5), ("split_concat.tflite", 9, 5), ("none.tflite", 2, 4),
+        ("mobilenet_v1_0.25_128_quant_edgetpu.tflite", 2, 5), ("split_concat.tflite", 9, 5), ("none.tflite", 2, 3),
+        ("", 2, 3),
     ):  # fmt: skip
         ended = edge("segment", pairs / name, "--count", count, "--out", tmp_path / "other")
         assert ended.returncode == code, ended.stderr
