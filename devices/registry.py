@@ -65,7 +65,10 @@ def find_device(name: str) -> Device:
     if entry is None:
         near = get_close_matches(name, known, n=3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UnknownDeviceError(f"there is no device {name!r}", hint=f"{meant}devices are: {', '.join(known)}")
+        raise UnknownDeviceError(
+            f"there is no device {name!r}",
+            hint=f"{meant}devices are: {', '.join(known)}; `edge devices add` adds a board",
+        )
     module, _, attribute = entry.maker.partition(":")
     made: Device = getattr(importlib.import_module(module), attribute)(name)
     return made

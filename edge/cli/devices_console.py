@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from firmware_tools.console.provision import Provisioned
 
 _SSH_PORT = 22
+_KEY_HINT = "give a file such as ~/.ssh/id_ed25519.pub; `ssh-keygen -t ed25519` makes one"
 
 
 @click.command("console")
@@ -83,10 +84,11 @@ def _key(file: Path | None) -> str | None:
         return None
     try:
         return file.expanduser().read_text("utf-8").strip()
+    except FileNotFoundError as error:
+        raise InputError(f"there is no key {file}", hint=_KEY_HINT) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the key {file} cannot be read: {error}", hint="a file such as ~/.ssh/id_ed25519.pub"
-        ) from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(f"cannot read the key {file}: {why}", hint=_KEY_HINT) from error
 
 
 def _password(user: str, *, from_stdin: bool) -> Callable[[str], str]:

@@ -62,6 +62,13 @@ def test_unknown_name_is_answered_with_the_nearest():
     assert done.stderr.startswith("error: there is no device 'lokal'\nhint: did you mean local? devices are: local, ")
 
 
+@pytest.mark.parametrize("command", ["info", "setup"])
+def test_an_unknown_board_may_be_one_that_was_never_added(command):
+    done = edge(command, "pi4")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "`edge devices add` adds a board" in done.stderr
+
+
 def test_a_broken_agent_is_a_message(tmp_path):
     (tmp_path / "resource.py").write_text("raise ImportError('no resource here')")
     done = edge("info", "local", PYTHONPATH=str(tmp_path))

@@ -234,3 +234,22 @@ def test_wishes_that_no_board_could_take(wishes, said):
     with pytest.raises(SettingError, match=said) as caught:
         Wishes(**wishes)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "error: there is no key {file}\n"),
+        (b"\xff\xfe", "error: cannot read the key {file}: it is no text\n"),
+    ],
+    ids=["missing", "binary"],
+)
+def test_a_key_that_cannot_be_read_is_told_before_the_line_is_opened(tmp_path, content, said):
+    file = tmp_path / "id.pub"
+    if content is not None:
+        file.write_bytes(content)
+    argv = [EDGE, "devices", "console", "--port", "/dev/null", "--ssh-key", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith(said.format(file=file))
+    assert "ssh-keygen -t ed25519" in done.stderr
