@@ -92,10 +92,15 @@ class LoadedModel:
 
 
 def load_model(request: ConvertRequest, say: Say) -> LoadedModel:
-    path = Path(request.source)
-    if path.exists() or path.suffix or "/" in request.source:
-        return _load_file(path, request, say)
+    if names_a_file(request.source):
+        return _load_file(Path(request.source), request, say)
     return _load_registered(request, say)
+
+
+def names_a_file(source: str) -> bool:
+    """Tell a path, whether it is there or not, from a name of the registry."""
+    path = Path(source)
+    return path.exists() or bool(path.suffix) or "/" in source
 
 
 def _load_registered(request: ConvertRequest, say: Say) -> LoadedModel:

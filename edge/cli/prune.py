@@ -73,7 +73,6 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per fi
     ones and the classifier stay dense. Beside the .keras file comes NAME.json.
     """
     from converters.quiet import quiet
-    from edge.training.oneshot.job import prune
     from edge.training.oneshot.request import Manner, PruneRequest
     from edge.training.pruning_plan import Pruning
     from edge.training.settings import default_out
@@ -84,6 +83,8 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per fi
     options["pruning"] = Pruning(**{name: options.pop(name) for name in _PRUNING_OPTIONS})
     request = PruneRequest(**options)
     with quiet(), progress("pruning") as advance:
+        from edge.training.oneshot.job import prune  # loads TensorFlow, which talks
+
         result = prune(request, say=say, advance=advance)
     print_json(result.to_json()) if as_json else _tell(result)
 

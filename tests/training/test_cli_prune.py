@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +17,8 @@ from edge.cli.main import run
 from edge.runtime.preprocessing import Preprocessing
 from edge.training.pruning_times import was_pruned
 from edge.training.settings import TrainingSettings
+
+EDGE = str(Path(sys.executable).with_name("edge"))
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +156,24 @@ def test_an_uneven_block_and_an_assumed_preprocessing_are_told(tmp_path, prune):
     assert agreement["same_top1"] is None, "it is no classifier"
     assert agreement["dense"] is None
     assert agreement["output_sqnr_db"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("gone.keras", "error: there is no model at gone.keras\n"), ("nobody", "error: no model is called 'nobody'")],
+)
+def test_a_model_that_is_not_there_is_told_before_tensorflow_talks(tmp_path, model, said):
+    argv = [EDGE, "prune", model, "--sparsity", "0.5", "--calibrate", "digits", "--out", str(tmp_path / "o.keras")]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith(said)
+
+
+def test_a_path_is_looked_at_before_tensorflow_is_loaded(tmp_path):
+    code = (
+        "import sys\nfrom edge.cli.main import run\n"
+        "status = run(['prune', 'gone.keras', '--sparsity', '0.5', '--calibrate', 'digits'])\n"
+        "sys.exit(status if 'tensorflow' not in sys.modules else 'TensorFlow was loaded')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 3, done.stderr

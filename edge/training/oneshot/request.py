@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import DataError, InputError
+from edge.loading import names_a_file
 from edge.training.pruning_plan import Pruning
 from edge.training.settings import SUFFIX
 
@@ -79,6 +80,11 @@ class PruneRequest:
             raise InputError(
                 f"{self.model} is already converted: its layers cannot be pruned",
                 hint=f"give its architecture by name and the file as weights: edge prune NAME --weights {self.model}",
+            )
+        if names_a_file(self.model) and not Path(self.model).exists():
+            raise InputError(
+                f"there is no model at {self.model}",
+                hint="MODEL is a .keras or .h5 file, or a name of `edge models` with --weights",
             )
         if Path(self.model).exists() and self.out.exists() and self.out.samefile(self.model):
             raise InputError(f"--out {self.out} is the model itself", hint="write the pruned model to another file")
