@@ -24,10 +24,11 @@ def command() -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @json_option
 def cache(files: tuple[Path, ...], as_json: bool) -> None:
-    """Foretell how models that take turns on one Edge TPU share its memory.
+    """Foretell how models share the memory of one Edge TPU.
 
-    FILE is an uncompiled model. Compiled together, the first takes what it needs of the chip's 8 MB, the next what is
-    left; the rest of their parameters is streamed for each inference. The order is the priority.
+    FILE is an uncompiled model; the models take turns on the chip. Compiled together, the first takes what it needs of
+    the chip's 8 MB, the next what is left; the rest of their parameters is streamed for each inference. The order is
+    the priority.
     """
     from converters.edgetpu.caching import cache_forecast
     from converters.modelfile import read_model

@@ -66,7 +66,10 @@ def list_devices(as_json: bool) -> None:
 @_deadline(30.0, "wait for the device")
 @json_option
 def info(name: str, deadline_s: float, as_json: bool) -> None:
-    """Show what the device NAME is: board, CPU, system, clock, temperature, throttling, runtimes."""
+    """Show what the device NAME is and what runs on it.
+
+    Board, CPU, system, clock, temperature, throttling and runtimes.
+    """
     from devices.describe import lines
     from devices.registry import find_device
 
@@ -131,7 +134,10 @@ def add(
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Forget the board NAME and its host key; nothing on the board changes."""
+    """Forget the board NAME and its host key.
+
+    Nothing on the board changes.
+    """
     from devices.ssh.enroll import forget
 
     board = forget(name)

@@ -52,10 +52,10 @@ def command(
     ssh_port: int,
     as_json: bool,
 ) -> None:
-    """Log in on a board's serial console, show its addresses, and make it ready.
+    """Log in on a board's serial console and make it ready.
 
-    Passwords are asked for without showing them, and never typed where the board would echo them. At the end the user
-    is logged out.
+    Its addresses are shown. Passwords are asked for without showing them, and never typed where the board would echo
+    them. At the end the user is logged out.
 
     With --bridge a small program takes the shell's place on the line and passes it on to the board's SSH server, with
     check sums: `edge devices add NAME USER@localhost --serial PORT` then makes the board a device like any other, slow

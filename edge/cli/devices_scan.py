@@ -22,7 +22,10 @@ _SSH_PORT = 22
 @click.option("--interface", metavar="ADDRESS", help="Listen at this IP address of this machine only.")
 @json_option
 def command(duration_s: float, interface: str | None, as_json: bool) -> None:
-    """Look for boards on the network, serial ports and Coral accelerators, and say whether you may open them."""
+    """Look for boards, serial ports and Coral accelerators.
+
+    Boards are looked for on the network, the rest on this machine; it says whether you may open them.
+    """
     from devices.discovery import scan
 
     found = scan(duration_s=duration_s, interface=interface)

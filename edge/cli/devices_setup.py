@@ -28,11 +28,11 @@ _WIDTH = 80
 @click.option("--dry-run", is_flag=True, help="Only say what would be installed, and why.")
 @json_option
 def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_json: bool) -> None:
-    """Install a TFLite runtime on the device NAME, which needs no internet.
+    """Install a TFLite runtime on the device NAME.
 
-    The wheels are downloaded on this machine. On the board they go into a private environment
-    (~/.local/share/edge-convert/venv); the packages of its system are left alone. Before the environment is used, two
-    small models must run in it with the right answers; else the board stays as it was.
+    The device needs no internet: the wheels are downloaded on this machine. On the board they go into a private
+    environment (~/.local/share/edge-convert/venv); the packages of its system are left alone. Before the environment is
+    used, two small models must run in it with the right answers; else the board stays as it was.
     """
     from devices.registry import find_device
     from devices.solver.setup import plan, setup

@@ -41,6 +41,14 @@ def test_each_command_has_help_and_json(name):
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+@pytest.mark.parametrize("name", ["coral", "devices", "firmware", "meter"])
+def test_no_summary_of_a_command_is_cut_at_80_columns(name):
+    done = edge(name, "--help", COLUMNS="80")
+    summaries = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert summaries
+    assert [each for each in summaries if each.endswith("...")] == []
+
+
 def test_an_unknown_command_is_answered_with_the_nearest():
     done = edge("profil")
     assert done.returncode == 2
