@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from edge.measure.measurement import DeviceRef, Measurement
+from edge.measure.text import wrapped
 
 
 def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
     """Return why the two sides must not be compared, as sentences; empty if they may."""
     return (*_differences(before, after), *_invalid("first", before), *_invalid("second", after))
+
+
+def objections_listed(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
+    """Return the same as lines for a terminal of 80 columns, the reasons of an invalid measurement one by one."""
+    told = [wrapped(each, "  ") for each in _differences(before, after)]
+    for side, measurements in (("first", before), ("second", after)):
+        for each in measurements:
+            if not each.validity.valid:
+                told += _invalid_listed(side, each)
+    return [line for lines in told for line in lines]
+
+
+def _invalid_listed(side: str, measurement: Measurement) -> list[list[str]]:
+    """Return paragraphs: one if it fits a line, else a heading and one for each reason."""
+    whole = [wrapped(each, "  ") for each in _invalid(side, [measurement])]
+    if sum(map(len, whole)) <= 1:
+        return whole
+    reasons = [wrapped(each, "    - ") for each in measurement.validity.reasons]
+    return [[f"  the {side} measurement is invalid:"], *reasons]
 
 
 def is_emulated(device: DeviceRef) -> bool:

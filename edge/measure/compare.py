@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import InputError
-from edge.measure.comparable import objections
+from edge.measure.comparable import objections, objections_listed
 from edge.measure.kernel_changes import KernelChange, kernel_changes
 from edge.measure.measurement import Measurement
 from edge.measure.rank_test import ratio_estimate
@@ -122,7 +122,7 @@ def _compare_model(before: list[Measurement], after: list[Measurement], *, terms
     name = _both(first.artifact.name, second.artifact.name)
     if caveats and not anyway:
         raise InputError(
-            f"{name} cannot be compared: {'; '.join(caveats)}",
+            "\n".join([f"{name} cannot be compared:", *objections_listed(before, after)]),
             hint="measure both again under the same conditions, or compare them all the same with --anyway",
         )
     finding = _latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name)

@@ -81,6 +81,25 @@ def test_invalid_measurements_are_refused_unless_anyway(write):
     assert "COMPARED ANYWAY: the second measurement is invalid" in told.stdout
 
 
+def test_many_reasons_are_told_one_by_one_within_80_columns(write):
+    reasons = (
+        "other processes used 68% of all processors during the windows, at most 10% is allowed; the busiest was git",
+        "all cores (2 threads): the window medians differ by 52.9%, at most 10% is allowed",
+    )
+    refused = edge(write("a.json", reasons=reasons), write("b.json", reasons=("too warm",)))
+    assert (refused.returncode, refused.stdout) == (3, "")
+    told = refused.stderr.partition("hint:")[0].splitlines()
+    assert told == [
+        "error: mobilenet_v1_0.25_128_quant cannot be compared:",
+        "  the first measurement is invalid:",
+        "    - other processes used 68% of all processors during the windows, at most 10%",
+        "      is allowed; the busiest was git",
+        "    - all cores (2 threads): the window medians differ by 52.9%, at most 10% is",
+        "      allowed",
+        "  the second measurement is invalid (too warm)",
+    ]
+
+
 @pytest.mark.parametrize("percent", ["5", "0.05", "-5%", "five%", "nan%", "5%5", "%", ""])
 def test_a_margin_that_is_no_percentage_is_a_usage_error(write, percent):
     ended = edge(write("a.json"), write("b.json"), "--fail-if-slower", percent)
