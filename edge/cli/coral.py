@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.cli.devices import Nearest
-from edge.cli.output import json_option, print_json, print_table, say
+from edge.cli.output import json_option, print_json, print_table, say, wrapped
 
 if TYPE_CHECKING:
     from converters.edgetpu.caching import CacheForecast
     from edge.segmenting import Segmented
+
+_ESTIMATE = "an estimate: what is left beside program and activations differs from model to model (6.1 to 7.9 MiB seen)"
 
 
 @click.group(cls=Nearest)
@@ -72,16 +74,16 @@ def _show_cache(found: CacheForecast) -> None:
     if found.fits:
         click.echo(f"all stay on the chip together, about {_mib(found.left_bytes)} of {_mib(found.usable_bytes)} left")
     else:
-        click.echo("not all fit: put the model that runs most often first, or use one Edge TPU for each")
+        click.echo(wrapped("not all fit: put the model that runs most often first, or use one Edge TPU for each", "  "))
     for each in found.models:
         if each.pieces > 1:
-            click.echo(f"{each.name} alone needs {each.pieces} Edge TPUs: edge coral segment {each.name} --count "
-                       f"{each.pieces} --out pieces")  # fmt: skip
+            click.echo(f"{each.name} alone needs {each.pieces} Edge TPUs:\n"
+                       f"  edge coral segment {each.name} --count {each.pieces} --out pieces")  # fmt: skip
     if len(found.models) > 1:
         loads = ", ".join(map(_mib, found.apart_bytes))
-        click.echo(f"compiled apart, each change of model would load its parameters anew: {loads}")
-        click.echo(f"to compile them together: edgetpu_compiler {' '.join(each.name for each in found.models)}")
-    say("an estimate: what is left beside program and activations differs from model to model (6.1 to 7.9 MiB seen)")
+        click.echo(wrapped(f"compiled apart, each change of model would load its parameters anew: {loads}", "  "))
+        click.echo(f"to compile them together:\n  edgetpu_compiler {' '.join(each.name for each in found.models)}")
+    say(wrapped(_ESTIMATE, "  "))
 
 
 def _show_segments(found: Segmented) -> None:
@@ -92,10 +94,11 @@ def _show_segments(found: Segmented) -> None:
     ]  # fmt: skip
     print_table(("piece", "operators", "parameters", "inputs", "outputs", "bytes in"), rows, right=(1, 2, 3, 4, 5))
     if found.checked is not None:
-        click.echo(f"the chain gives the whole model's outputs bit for bit ({found.checked:,} values compared)")
+        text = f"the chain gives the whole model's outputs bit for bit ({found.checked:,} values compared)"
     else:
-        click.echo(f"the chain was not compared with the whole model: {found.unchecked}")
-    click.echo(f"written to {found.manifest.parent}, see {found.manifest.name}")
+        text = f"the chain was not compared with the whole model: {found.unchecked}"
+    click.echo(wrapped(text, "  "))
+    click.echo(wrapped(f"written to {found.manifest.parent}, see {found.manifest.name}", "  "))
 
 
 def _mib(count: int) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.output import json_option, print_json
+from edge.cli.output import json_option, print_json, wrapped
 
 if TYPE_CHECKING:
     from devices.solver.solve import Solution
-
-_WIDTH = 80
 
 
 @click.command("setup")
@@ -52,7 +49,8 @@ def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_js
         rest = ", the rest was there" if ready.sent_bytes < ready.wheels_bytes else ""
         click.echo(f"sent: {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB{rest}")
     if ready.previous:
-        _wrapped(f"kept: {ready.previous}; `edge devices setup {name} --runtime {ready.previous}` goes back to it")
+        back = f"edge devices setup {name} --runtime {ready.previous}"
+        click.echo(wrapped(f"kept: {ready.previous}; `{back}` goes back to it"))
 
 
 def _show(name: str, solution: Solution, *, as_json: bool) -> None:
@@ -61,8 +59,8 @@ def _show(name: str, solution: Solution, *, as_json: bool) -> None:
         return
     can = solution.capabilities
     system = f", {', '.join(solution.system_packages)} of its system" if solution.system_packages else ""
-    _wrapped(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}")
-    _wrapped(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}")
+    click.echo(wrapped(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}"))
+    click.echo(wrapped(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}"))
     for what, has in (
         ("sparse kernels", can.sparse_kernels),
         ("dynamic-range models", can.dynamic_range),
@@ -71,12 +69,7 @@ def _show(name: str, solution: Solution, *, as_json: bool) -> None:
     ):
         click.echo(f"  {what:22}{'unknown' if has is None else 'yes' if has else 'no'}")
     for reason in solution.reasons[1:]:
-        _wrapped(f"  not taken: {reason}")
-
-
-def _wrapped(text: str) -> None:
-    wrapper = textwrap.TextWrapper(width=_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
-    click.echo("\n".join(wrapper.wrap(text)))
+        click.echo(wrapped(f"  not taken: {reason}"))
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ def record(
     if as_json:
         print_json(result.to_json())
         return
-    click.echo(result.text())
+    click.echo(result.text(csv_file, npz_file))
 
 
 @command.command("export")
@@ -161,7 +161,7 @@ def export_recording(recording: Path, csv_file: Path | None, npz_file: Path | No
     if as_json:
         print_json(result.to_json())
         return
-    click.echo(result.text())
+    click.echo(result.text(csv_file, npz_file))
 
 
 @command.command()

@@ -41,10 +41,11 @@ class Recorded:
         return {"file": str(self.path), "meter": info_to_json(self.info), "power": self.powers.to_json(),
                 "rates": self.rates.to_json(), "incomplete": self.incomplete}  # fmt: skip
 
-    def text(self) -> str:
-        """Return it for people."""
+    def text(self, *exported: Path | None) -> str:
+        """Return it for people, and name the files it was written to for other programs."""
         result = result_lines(self.powers, self.rates, self.incomplete)
-        return "\n".join([*about(self.info), *result, f"recorded in {self.path}"])
+        written = [f"written to {each}" for each in exported if each is not None]
+        return "\n".join([*about(self.info), *result, f"recorded in {self.path}", *written])
 
 
 def record_to(

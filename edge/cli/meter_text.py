@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from devices.meters.registry import Kind, settings_of
+from edge.cli.output import COLUMNS, wrapped
 from edge.measure.text import one_line
 
 if TYPE_CHECKING:
@@ -42,19 +43,23 @@ def about(info: MeterInfo) -> list[str]:
     label = "ESTIMATE, not a measurement at the supply; " if info.is_estimate else ""
     nominal = f", {hertz(info.nominal_rate_hz)} nominal" if info.nominal_rate_hz else ""
     return [
-        f"{one_line(info.name)}: {one_line(info.identity)}{nominal}",
-        f"{label}standard uncertainty {info.gain_uncertainty:.2%} and {watts(info.offset_uncertainty_w)} "
-        f"({one_line(info.accuracy_source)})",
+        wrapped(f"{one_line(info.name)}: {one_line(info.identity)}{nominal}"),
+        wrapped(
+            f"{label}standard uncertainty {info.gain_uncertainty:.2%} and {watts(info.offset_uncertainty_w)} "
+            f"({one_line(info.accuracy_source)})"
+        ),
     ]
 
 
 def result_lines(powers: Powers, rates: Rates, incomplete: str | None = None) -> list[str]:
     """Return lines with the result of reading for a while; `incomplete` says why the samples end too early."""
-    ends = [f"INCOMPLETE: {one_line(incomplete)}"] if incomplete else []
+    ends = [wrapped(f"INCOMPLETE: {one_line(incomplete)}")] if incomplete else []
+    speeds = f"{hertz(rates.delivered_hz)} delivered, {hertz(rates.effective_hz)} effective"
+    came = f"{counts(rates)}; {speeds}"
     return [
         f"mean {watts(powers.mean_w)}, peak {watts(powers.peak_w)}, least {watts(powers.least_w)} "
         f"over {rates.duration_s:.4g} s",
-        f"{counts(rates)}; {hertz(rates.delivered_hz)} delivered, {hertz(rates.effective_hz)} effective",
+        came if len(came) <= COLUMNS else f"{counts(rates)}\n    {speeds}",
         *ends,
     ]
 
@@ -64,7 +69,8 @@ def kinds_text(kinds: Iterable[Kind]) -> str:
     lines = []
     for kind in kinds:
         lines.append(f"{kind.example:<24} {kind.about}")
-        lines += [f"    --set {each.name}=...  {each.about}{_default(each)}" for each in settings_of(kind.name)]
+        for each in settings_of(kind.name):
+            lines.append(wrapped(f"    --set {each.name}=...  {each.about}{_default(each)}", " " * 8))
     return "\n".join(lines)
 
 

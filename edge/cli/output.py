@@ -6,11 +6,13 @@ import contextlib
 import importlib.util
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
 
+COLUMNS = 80
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -29,6 +31,11 @@ def print_json(value: object) -> None:
 def say(text: str) -> None:
     """Print one line of talk on stderr."""
     click.echo(text, err=True)
+
+
+def wrapped(text: str, indent: str = "    ") -> str:
+    """Return prose in lines of at most 80 columns, all but the first indented; paths and names stay whole."""
+    return textwrap.fill(text, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:

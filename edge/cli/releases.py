@@ -15,7 +15,7 @@ from devices.releases.board import OnStep
 from devices.releases.layout import ROOT
 from devices.releases.several import Outcome, check, on_each
 from devices.releases.values import Released
-from edge.cli.output import print_json, say
+from edge.cli.output import print_json, say, wrapped
 
 T = TypeVar("T", bound="Stated")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,14 +74,15 @@ def show_released(released: Released) -> None:
     if golden is None:
         click.echo("  not checked with golden vectors")
     else:
-        click.echo(f"  {golden.runs} golden vectors passed on {golden.runtime}: largest difference {golden.worst}")
+        passed = f"  {golden.runs} golden vectors passed on {golden.runtime}: largest difference {golden.worst}"
+        click.echo(wrapped(passed))
         if golden.alike:
-            say(f"note: {released.device}: all have the same outputs, which proves little; try --golden SRC")
+            say(wrapped(f"note: {released.device}: all have the same outputs, which proves little; try --golden SRC"))
     if not released.unchanged:
         click.echo(f"  before: {released.previous or 'nothing'}; sent {released.sent_bytes / 1e6:.2f} MB")
     if released.unit is not None:
         state = "runs" if released.unit.running else f"was written, but does not run: {released.unit.why}"
-        click.echo(f"  {released.unit.path} {state}")
+        click.echo(wrapped(f"  {released.unit.path} {state}"))
         for line in released.unit.advice:
             say(f"on {released.device}: {line}")
 

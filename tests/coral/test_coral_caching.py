@@ -98,7 +98,9 @@ def test_the_command(shared_data):
     assert ended.returncode == 0, ended.stderr
     assert "streamed each inference" in ended.stdout
     assert "not all fit" in ended.stdout
-    assert f"edgetpu_compiler {model} {model} {model}" in ended.stdout
+    assert f"  edgetpu_compiler {model} {model} {model}" in ended.stdout.splitlines()
+    prose = ended.stdout.splitlines()[4:-1] + ended.stderr.splitlines()
+    assert max(map(len, prose)) <= 80
     assert "an estimate" in ended.stderr
     ended = edge(model, "--json")
     said = json.loads(ended.stdout)

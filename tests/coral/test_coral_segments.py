@@ -318,6 +318,9 @@ def test_a_model_that_does_not_run_here_is_cut_and_the_chain_not_claimed(shared_
     found = segment_file(path, 2, tmp_path)
     assert found.checked is None
     assert "does not run here" in found.unchecked
+    shown = edge("segment", path, "--count", 2, "--out", tmp_path).stdout.splitlines()
+    assert shown[3].startswith("the chain was not compared with the whole model:")
+    assert max(len(line) for line in shown[3:] if str(tmp_path) not in line) <= 80
 
 
 def test_a_chain_that_computes_something_else_is_refused_and_nothing_written(whole, shared_data, tmp_path, monkeypatch):

@@ -523,4 +523,6 @@ def test_golden_vectors_that_prove_little_are_told(board, tmp_path):
     done = edge("deploy", str(board.models[0]), "--to", "local", "--release-root", str(board.root), "--golden",
                 str(tmp_path / "same"))  # fmt: skip
     assert (done.returncode, "which proves little" in done.stderr) == (0, True), done.stderr
+    prose = [line for line in (done.stdout + done.stderr).splitlines() if str(board.root) not in line]
+    assert max(map(len, prose)) <= 80
     assert not board.deploy(0, golden=None).golden.alike

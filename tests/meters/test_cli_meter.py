@@ -55,7 +55,9 @@ def recorded(tmp_path):
 def test_kinds_and_list():
     told = json.loads(edge("kinds", "--json").stdout)
     assert [each["kind"] for each in told][:2] == ["edge", "ppk2"]
-    assert "supply_mv" in edge("kinds").stdout
+    shown = edge("kinds").stdout
+    assert "supply_mv" in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert isinstance(json.loads(edge("list", "--json").stdout), list)
     assert edge("list").returncode == 0
 
@@ -69,6 +71,23 @@ def test_read_in_a_pipe(recorded):
     assert "1 kHz effective" in done.stdout
     assert "uncertainty 1.00%" in done.stderr
     assert any("effective" in line for line in done.stderr.splitlines())
+
+
+def test_what_a_recording_says_fits_80_columns_and_the_files_written_are_named(recorded, tmp_path):
+    path, _ = recorded
+    full = load_recording(path)
+    info = replace(full.info, identity="a name " * 20, accuracy_source="a long story " * 20)
+    damaged = replace(full.trace, lost=123_456, damaged=1_234_567)
+    save_recording(path, replace(full, info=info, trace=damaged, incomplete="the reason is long " * 9))
+    read = edge("read", f"replay:{path}")
+    assert (read.returncode, "1234567 damaged\n    " in read.stdout) == (0, True)
+    assert max(len(line) for line in (read.stdout + read.stderr).splitlines() if str(path) not in line) <= 80
+    as_csv, as_npz = tmp_path / "r.csv", tmp_path / "r.npz"
+    written = [f"written to {as_csv}", f"written to {as_npz}"]
+    assert edge("export", path, "--csv", as_csv).stdout.splitlines()[-2:] == [f"recorded in {path}", written[0]]
+    again = edge("record", f"replay:{path}", "--out", tmp_path / "b", "--csv", as_csv, "--npz", as_npz)
+    assert again.stdout.splitlines()[-2:] == written
+    assert edge("export", path).stdout.splitlines()[-1] == f"recorded in {path}"
 
 
 def test_read_as_json(recorded):
