@@ -193,7 +193,8 @@ def _samples(state: State, frames: _Frames) -> tuple[Trace, State]:
     clock_us, advanced = _unwrapped(state.clock_us, records["time_us"])
     good = advanced & (records["inputs"] & OVERFLOW == 0)
     damaged = len(good) - int(np.count_nonzero(good))
-    state = replace(state, expected=expected, clock_us=int(clock_us.max()))
+    # Never back: what a meter sends whose clock began anew has no place behind what has come out already.
+    state = replace(state, expected=expected, clock_us=max(int(clock_us.max()), state.clock_us or 0))
     if damaged:
         records, clock_us = records[good], clock_us[good]
     supply_v, current_a = _scaled(records, identity)

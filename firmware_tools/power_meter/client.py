@@ -68,13 +68,19 @@ class MeterClient:
         return self._ask(protocol.configure(**codes), Command.CONFIGURE, Configuration.parsed)
 
     def start(self) -> None:
-        """Let it send samples, numbered from 0; a meter that somebody left sending is stopped first."""
-        frame = protocol.command(Command.START)
-        reply = self._reply(frame, Command.START, deadline_s=ANSWER_S)
+        """Let it send samples, numbered from 0; a meter that somebody left sending is stopped first.
+
+        What an earlier run left unread is forgotten: the meter's clock may have begun anew since.
+        """
+        reply = self._started()
         if reply.status == Status.STREAMING:
             self.stop()
-            reply = self._reply(frame, Command.START, deadline_s=ANSWER_S)
+            reply = self._started()
         reply.values(Command.START, "")
+
+    def _started(self) -> Reply:
+        self._kept.clear()
+        return self._reply(protocol.command(Command.START), Command.START, deadline_s=ANSWER_S)
 
     def stop(self) -> Stopped:
         """Let it stop; the samples that were on their way are in the next `read`."""

@@ -209,9 +209,9 @@ class SimulatedMeter:
         """Let a brown-out come as soon as so many more bytes have been written to the EEPROM."""
         self._ask(f"cutwrite {count}")
 
-    def hang(self) -> None:
-        """Let the program run astray into an endless loop; the watchdog has to find it."""
-        self._reset_by(lambda: self._ask("hang"))
+    def hang(self) -> int:
+        """Let the program run astray into an endless loop; the watchdog has to find it. Returns the simulated cycle."""
+        return self._reset_by(lambda: self._ask("hang"))["cycle"]
 
     def nack(self, count: int) -> None:
         """Let the chip not acknowledge its next addresses; -1 for ever, 0 no more."""
@@ -269,10 +269,11 @@ class SimulatedMeter:
                     raise TimeoutError(f"no {name} number {count} from the bench; there were {self._events}")
                 self._news.wait(0.05)
 
-    def _reset_by(self, action: Callable[[], object]) -> None:
+    def _reset_by(self, action: Callable[[], dict[str, int]]) -> dict[str, int]:
         before = len(self.events("clock"))
-        action()
+        answer = action()
         self.wait_for("clock", count=before + 1)
+        return answer
 
     def _ask(self, line: str) -> dict[str, int]:
         assert self._process is not None

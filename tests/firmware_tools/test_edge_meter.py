@@ -272,6 +272,14 @@ def test_a_clock_that_steps_back_is_no_time_an_hour_later():
     assert last.damaged == 3
 
 
+def test_a_meter_whose_clock_begins_anew_never_takes_time_back():
+    feed = decoder("edge", identity=IDENTITY).feed
+    parts = [steady(5000, 16), reply(Command.START), steady(0, 16), reply(Command.STOP), steady(16, 16), steady(32, 16)]
+    together = feed(b"".join(parts), 0.0)
+    assert (len(together), together.damaged) == (16, 48)  # time is strictly increasing, as each trace checks
+    assert len(feed(steady(5016, 16), 0.0)) == 16  # from where it had been
+
+
 def test_a_meter_without_time_between_samples_is_refused():
     payload = struct.pack("<7BIBIIIBB", 1, 1, 2, 3, 3, 4, 4, 100_000, 1, 0, 0, 0, 0, 0)
     with pytest.raises(ReplyError, match="no time passes"):
