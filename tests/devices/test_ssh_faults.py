@@ -315,8 +315,10 @@ def test_more_output_than_is_kept_unread(device):
     argv, size = ["head", "-c", "20000000", "/dev/zero"], 20_000_000
     assert len(device.run(argv, deadline_s=DEADLINE_S).stdout) == size
     with device.open(argv) as stream:
-        waiting = [-1, 0]
-        while waiting[-1] != waiting[-2]:  # until nothing more comes, for as long as other programs take
+        waiting, until = [0], time.monotonic() + DEADLINE_S
+        # Until something has come and nothing more does, for as long as other programs take.
+        while waiting[-1] == 0 or waiting[-1] != waiting[-2]:
+            assert time.monotonic() < until, waiting
             for _ in range(5):
                 device.run(["true"], deadline_s=DEADLINE_S)
             waiting.append(len(stream._program.out))
