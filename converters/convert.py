@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters.artifact import Artifact, Provenance, publish
-from converters.blame import blame
-from converters.comparing import Outputs, compare, reference_outputs
+from converters.artifact.record import Artifact, Provenance, publish
+from converters.capture_output import quiet
 from converters.edgetpu.compiler import Compiler
-from converters.edgetpu.forecast import Forecast
-from converters.edgetpu.promise import require_mapped
+from converters.edgetpu.gate import require_mapped
+from converters.edgetpu.mapping import Forecast
+from converters.error_location import blame
 from converters.errors import CalibrationError, ConverterError, ParityError
-from converters.frozen import Port, freeze
-from converters.fullinteger import require_kept_promises
+from converters.freezing import Port, freeze
 from converters.lowering import Lowering
 from converters.parity import Parity, looks_like_classes
-from converters.quiet import quiet
+from converters.recipe_gate import require_kept_promises
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.source import SourceModel
 from converters.sparse.pointwise import require_sparse_weights
+from converters.variant_comparison import Outputs, compare, reference_outputs
 
 Progress = Callable[[int, str], None]
 _HINTS = {
@@ -132,7 +132,7 @@ def require_compiler(recipes: Sequence[Recipe], compiler: Compiler) -> None:
     """Find out before the work begins whether Google's compiler is there, where a recipe needs it.
 
     Raises:
-        ToolMissingError: it is not.
+        MissingPartError: it is not.
     """
     if any(recipe.compiled for recipe in recipes):
         compiler.require()

@@ -1,26 +1,42 @@
-"""Errors of the converters.
+"""The root of all errors, and the errors of the converters.
 
-ConverterError            exit 6   base
-├── SourceError           exit 3   the model to convert is missing, unreadable or of the wrong type
-├── ModelFileError        exit 4   a .tflite file is damaged or uses what cannot be read
-├── CalibrationError      exit 5   the calibration set is empty or does not fit the model's input
-├── ConversionError       exit 6   TensorFlow Lite could not convert the model
-├── ParityError           exit 7   a variant differs from the Keras model by more than its stated tolerance
-├── ToolMissingError      exit 8   a program that is no part of the project is needed and not there
-└── WriteError            exit 13  a file could not be written (disk full, no permission)
+EdgeError                     exit 1   anything a user should read as a message, not a traceback
+├── MissingPartError          exit 8   a package or program that is needed is not installed
+└── ConverterError            exit 6   base of the converters
+    ├── SourceError           exit 3   the model to convert is missing, unreadable or of the wrong type
+    ├── ModelFileError        exit 4   a .tflite file is damaged or uses what cannot be read
+    ├── CalibrationError      exit 5   the calibration set is empty or does not fit the model's input
+    ├── ConversionError       exit 6   TensorFlow Lite could not convert the model
+    ├── ParityError           exit 7   a variant differs from the Keras model by more than its stated tolerance
+    └── WriteError            exit 13  a file could not be written (disk full, no permission)
+
+Every room's tree starts at EdgeError: edge/errors.py, edge/runtime/errors.py, devices/errors.py,
+firmware_tools/errors.py.
 """
 
 from __future__ import annotations
 
 
-class ConverterError(Exception):
-    """Base of the tree; `hint` says what to do next."""
+class EdgeError(Exception):
+    """Root of every error that a user reads as a message: `exit_code` ends the command, `hint` says what to do next."""
 
-    exit_code = 6
+    exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class MissingPartError(EdgeError):
+    """A package or program that is needed is not installed."""
+
+    exit_code = 8
+
+
+class ConverterError(EdgeError):
+    """Base of the converters' errors."""
+
+    exit_code = 6
 
 
 class SourceError(ConverterError):
@@ -51,12 +67,6 @@ class ParityError(ConverterError):
     """A variant differs from the Keras model by more than its stated tolerance."""
 
     exit_code = 7
-
-
-class ToolMissingError(ConverterError):
-    """A program that is no part of the project is needed and not there."""
-
-    exit_code = 8
 
 
 class WriteError(ConverterError):

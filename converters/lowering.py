@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.capture_output import quiet
 from converters.edgetpu.passes import for_edgetpu
 from converters.errors import ConversionError
-from converters.frozen import FrozenModel
-from converters.modelfile import parse_model
-from converters.quiet import quiet
+from converters.freezing import FrozenModel
 from converters.recipes import Recipe
 from converters.samples import SampleSet
-from converters.signature import with_signature
 from converters.sparse.padding import spell_out_padding
-from converters.sparse.storing import encode_blocks, store_int8
+from converters.sparse.storage_passes import encode_blocks, store_int8
+from converters.tflite.reader import parse_model
+from converters.tflite.signature import with_signature
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
 # As the converter names them: 'tf.Erfinv' op is neither ..., tf.Erfinv(tensor<...>), not yet supported for op: 'X'.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import CalibrationError
-from converters.frozen import Port
+from converters.freezing import Port
 
 Array = npt.NDArray[Any]
 Sample = tuple[Sequence[Array], int | None]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.capture_output import quiet
 from converters.errors import SourceError
-from converters.frozen import Port, first_line, unique_names
+from converters.freezing import Port, first_line, unique_names
 from converters.precision import computes_in_half, in_single_precision
-from converters.quiet import quiet
 
 Array = npt.NDArray[Any]
 KerasTensor = Any  # keras.KerasTensor

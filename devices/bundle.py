@@ -1,7 +1,7 @@
 """The agent as one file: what is sent to a device that does not have the toolkit installed.
 
-The zip holds the sources of `edge.runtime` and `edge.agent`, which need NumPy, a TFLite runtime and the standard
-library. They are packed, not imported: this room stands below `edge`. The same sources give the same bytes.
+The zip holds the sources of `edge.runtime`, `edge.agent` and the file formats, which need NumPy, a TFLite runtime and
+the standard library. They are packed, not imported: this room is below `edge`. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devices.errors import DeviceError
-from devices.places import cache_dir
+from devices.local_paths import cache_dir
 
-ROOMS = ("runtime", "agent")
-HOST_ONLY = {"agent/client.py"}
+# What is packed of each package: modules, and folders with all that is in them.
+PACKED = {
+    "converters": ("__init__.py", "errors.py", "artifact", "tflite"),
+    "edge": ("__init__.py", "agent", "runtime"),
+}
+HOST_ONLY = {"edge/agent/client.py"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: no clock gets into the bytes
 _MAIN = "import sys\n\nfrom edge.agent.serve import main\n\nsys.exit(main())\n"
 
@@ -48,17 +52,22 @@ def _pack() -> bytes:
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:
-    spec = importlib.util.find_spec("edge")
+    yield "__main__.py", _MAIN.encode()
+    for package, parts in PACKED.items():
+        top = _folder_of(package)
+        for path in sorted(path for part in parts for path in (top / part).rglob("*.py")) + [
+            top / part for part in parts if part.endswith(".py")
+        ]:
+            name = path.relative_to(top.parent).as_posix()
+            if name not in HOST_ONLY:
+                yield name, path.read_bytes()
+
+
+def _folder_of(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise DeviceError("the sources of the agent are not installed", hint="install edge-convert[host]")
-    top = Path(next(iter(spec.submodule_search_locations)))
-    yield "__main__.py", _MAIN.encode()
-    yield "edge/__init__.py", (top / "__init__.py").read_bytes()
-    for room in ROOMS:
-        for path in sorted((top / room).rglob("*.py")):
-            name = path.relative_to(top).as_posix()
-            if name not in HOST_ONLY:
-                yield f"edge/{name}", path.read_bytes()
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _store(data: bytes, path: Path) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.coral import Problem
-from devices.describe import tpu_problems
 from devices.discovery_mdns import boards_by_mdns
 from devices.discovery_pci import coral_on_pci
 from devices.discovery_usb import coral_on_usb, serial_ports
 from devices.errors import DeviceError
 from devices.findings import Finding
 from devices.local import LocalDevice
+from edge.report.terminal.device_lines import tpu_problems
 
 ROOT = Path("/")
 

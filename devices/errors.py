@@ -13,15 +13,13 @@ DeviceError               exit 10  base
 
 from __future__ import annotations
 
+from converters.errors import EdgeError
 
-class DeviceError(Exception):
-    """Base of the tree; `hint` says what to do next."""
+
+class DeviceError(EdgeError):
+    """Base of the tree."""
 
     exit_code = 10
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class UnknownDeviceError(DeviceError):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from devices.errors import InventoryError, UnknownDeviceError
 from devices.files import write_whole
-from devices.places import config_dir
+from devices.local_paths import config_dir
 from devices.ssh.address import MOST_BAUD, MOST_PORT, Address, parse_destination, parse_jumps
 
 if TYPE_CHECKING:

@@ -3,26 +3,24 @@
 EdgeError                 exit 1   anything a user should read as a message, not a traceback
 ├── InputError            exit 3   a file or name the user gave is missing, unreadable or of the wrong type
 ├── DataError             exit 5   a data source is empty, of the wrong shape, or its labels do not fit
-├── MissingPackageError   exit 8   an optional part is not installed
 ├── MeasurementInvalid    exit 11  a measurement broke a validity rule and --strict was asked for
 ├── RegressionFound       exit 12  `edge compare` found the second measurement slower than allowed
 └── OutputError           exit 13  a result could not be written (disk full, no permission)
-
-The rooms below `edge` (converters, devices) and the runtime that travels to a board have trees of their own;
-whatever carries an integer `exit_code` is shown by the command line as a message, with its `hint` if it has one.
 """
 
 from __future__ import annotations
 
+from converters.errors import EdgeError, MissingPartError
 
-class EdgeError(Exception):
-    """Base of the tree; `hint` says what to do next."""
-
-    exit_code = 1
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+__all__ = [
+    "DataError",
+    "EdgeError",
+    "InputError",
+    "MeasurementInvalid",
+    "MissingPartError",
+    "OutputError",
+    "RegressionFound",
+]
 
 
 class InputError(EdgeError):
@@ -35,12 +33,6 @@ class DataError(EdgeError):
     """A data source is empty, of the wrong shape, or its labels do not fit the model."""
 
     exit_code = 5
-
-
-class MissingPackageError(EdgeError):
-    """An optional part of the toolkit is not installed."""
-
-    exit_code = 8
 
 
 class MeasurementInvalid(EdgeError):  # noqa: N818  (the field's word is a verdict, not an error)

@@ -5,7 +5,6 @@ InstrumentError           exit 10  base: an instrument did not answer, or refuse
 ├── SettingError          exit 3   a setting that the codec does not have, or a value it cannot use
 ├── TraceError            exit 11  samples that cannot be one trace: unequal lengths, time that does not increase
 ├── MetadataError         exit 11  what an instrument said of itself is incomplete or impossible
-├── MissingPartError      exit 8   a package or program that an instrument needs is not installed
 ├── ReplyError            exit 10  an instrument answered with an error, or with something else than was asked
 └── LineError             exit 10  a serial line cannot be opened, or broke
     ├── NoAnswerError     exit 10  nothing answered on it in time
@@ -14,15 +13,13 @@ InstrumentError           exit 10  base: an instrument did not answer, or refuse
 
 from __future__ import annotations
 
+from converters.errors import EdgeError
 
-class InstrumentError(Exception):
-    """Base of the tree; `hint` says what to do next."""
+
+class InstrumentError(EdgeError):
+    """Base of the tree."""
 
     exit_code = 10
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class UnknownCodecError(InstrumentError):
@@ -47,12 +44,6 @@ class MetadataError(InstrumentError):
     """What an instrument said of itself is incomplete or impossible."""
 
     exit_code = 11
-
-
-class MissingPartError(InstrumentError):
-    """A package or program that an instrument needs is not installed."""
-
-    exit_code = 8
 
 
 class ReplyError(InstrumentError):

@@ -10,7 +10,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from firmware_tools.errors import LineError, MissingPartError
+from converters.errors import MissingPartError
+from firmware_tools.errors import LineError
 
 if TYPE_CHECKING:
     from serial import Serial

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.forecast import forecast
+from converters.edgetpu.mapping import forecast
 from converters.edgetpu.parameters import ON_CHIP_BYTES, USABLE_BYTES
 from converters.errors import ModelFileError
-from converters.modelvalues import ModelInfo
+from converters.tflite.values import ModelInfo
 
 # What is left for parameters beside the program and the activations, seen in logs: the least and the most.
 LEAST_BYTES = int(6.1 * (1 << 20))

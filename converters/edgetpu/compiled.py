@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.package import Package, read_package
+from converters.edgetpu.executable import Package, read_package
 from converters.errors import ModelFileError
-from converters.modelvalues import EDGE_TPU_OPERATOR, ModelInfo
+from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo
 
 # Change numbers of the compilers that were released: the last part of their version strings.
 COMPILERS = {"384591198": "16.0", "340273435": "15.0", "317412892": "14.1", "302470888": "2.1", "291256449": "2.0"}

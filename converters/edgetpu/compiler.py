@@ -16,10 +16,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.edgetpu.forecast import Forecast
 from converters.edgetpu.log import CompilerLog, parse_log
-from converters.errors import ConversionError, ToolMissingError
-from converters.modelfile import parse_model
+from converters.edgetpu.mapping import Forecast
+from converters.errors import ConversionError, MissingPartError
+from converters.tflite.reader import parse_model
 
 PROGRAM = "edgetpu_compiler"
 CONTAINER = "docker:"
@@ -61,18 +61,18 @@ class Compiler:
         """Check that the compiler, or what runs containers, is there.
 
         Raises:
-            ToolMissingError: it is not.
+            MissingPartError: it is not.
         """
         program = self._command(Path(), "")[0]
         if shutil.which(program) is None:
             what = f"{program}, which is to run it," if self.where.startswith(CONTAINER) else program
-            raise ToolMissingError(f"the Edge TPU compiler is missing: {what} was not found", hint=HOW_TO_GET)
+            raise MissingPartError(f"the Edge TPU compiler is missing: {what} was not found", hint=HOW_TO_GET)
 
     def compile(self, data: bytes) -> Compiled:
         """Compile a file.
 
         Raises:
-            ToolMissingError: the compiler is not there, or cannot be started.
+            MissingPartError: the compiler is not there, or cannot be started.
             ConversionError: it fails, takes longer than the deadline, or leaves no file that can be read.
         """
         self.require()
@@ -102,7 +102,7 @@ class Compiler:
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            raise ToolMissingError(f"{self.where} cannot be run: {error.strerror or error}", hint=HOW_TO_GET) from error
+            raise MissingPartError(f"{self.where} cannot be run: {error.strerror or error}", hint=HOW_TO_GET) from error
         with process:
             try:
                 said = process.communicate(timeout=self.deadline_s)[0].decode(errors="replace")

@@ -1,6 +1,6 @@
 """What parameters take on the Edge TPU, and what has to be streamed to it for each inference.
 
-Source: the sizes in compiled files (converters.edgetpu.package) against the models they were made of. Output channels
+Source: the sizes in compiled files against the models they were made of. Output channels
 are stored in groups of 64 (the multiplying unit's width), each with 8 bytes besides its weights. Within 11 % of what
 the five convolutional pairs hold; 20 % too much for the LSTM.
 """
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from converters.inspection.weights import RECURRENT, ROLES
-from converters.modelvalues import ModelInfo, OperatorInfo, TensorInfo
+from converters.tflite.values import ModelInfo, OperatorInfo, TensorInfo
 
 _GROUP = 64
 _PER_CHANNEL_BYTES = 8

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from converters.modelvalues import ABSENT, SubgraphInfo
+from converters.tflite.values import ABSENT, SubgraphInfo
 
 
 def mapped_set(graph: SubgraphInfo, supported: Collection[int]) -> frozenset[int]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from converters.edgetpu.versions import NEWEST
-from converters.schema import generated, name_in
+from converters.tflite.generated_schema import generated, name_in
 
 Table = Any  # an object of the schema's unpacked classes
 _IDENTIFIER = b"TFL3"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from converters.edgetpu import computing, moving
-from converters.edgetpu.case import Case, by, computed
-from converters.edgetpu.verdict import CONSTANT, LIMIT, RANK, TYPE, UNSUPPORTED, Refusal, Verdict
+from converters.edgetpu import compute_rules as computing
+from converters.edgetpu import data_movement_rules as moving
+from converters.edgetpu.operator_status import CONSTANT, LIMIT, RANK, TYPE, UNSUPPORTED, Refusal, Verdict
+from converters.edgetpu.operator_view import Case, by, computed
 from converters.edgetpu.versions import KNOWN_CUSTOM
-from converters.modelvalues import EDGE_TPU_OPERATOR, FLOATS
+from converters.tflite.values import EDGE_TPU_OPERATOR, FLOATS
 
 Rule = Callable[[Case], Verdict]
 _MOST_DIMENSIONS = 3

@@ -6,10 +6,7 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
-from converters.inspection.macs import macs_of
-from converters.inspection.memory import activations, peak
-from converters.inspection.quantization import summarize
-from converters.inspection.report import (
+from converters.inspection.inspection_values import (
     EndReport,
     FileReport,
     Inspection,
@@ -21,9 +18,12 @@ from converters.inspection.report import (
     TensorReport,
     zeros_in,
 )
+from converters.inspection.macs import macs_of
+from converters.inspection.memory import activations, peak
+from converters.inspection.quantization import summarize
 from converters.inspection.weights import Origin, WeightInfo, WeightReader, origins
-from converters.modelfile import read_model
-from converters.modelvalues import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
+from converters.tflite.reader import read_model
+from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
 _MIN_VERSION = "min_runtime_version"
 _FP32_BYTES = 4
@@ -37,7 +37,7 @@ def inspect(path: Path) -> Inspection:
     Raises:
         SourceError: the file is missing or unreadable.
         ModelFileError: it is no .tflite file, or a damaged one.
-        SchemaMissingError: the schema's classes are not installed.
+        MissingPartError: the schema's classes are not installed.
     """
     return inspect_model(read_model(path), path)
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from converters.inspection.weights import RECURRENT, roles_of
-from converters.modelvalues import OperatorInfo, SubgraphInfo, TensorInfo
+from converters.tflite.values import OperatorInfo, SubgraphInfo, TensorInfo
 
 _UNKNOWN = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "DELEGATE", "CONV_3D_TRANSPOSE"})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from converters.inspection.weights import origins
-from converters.modelvalues import OperatorInfo, SubgraphInfo, TensorInfo
+from converters.tflite.values import OperatorInfo, SubgraphInfo, TensorInfo
 
 
 @dataclass(frozen=True)

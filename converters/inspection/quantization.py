@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from converters.inspection.weights import WeightInfo
-from converters.modelvalues import EDGE_TPU_OPERATOR, FLOATS, OperatorInfo, SubgraphInfo
+from converters.tflite.values import EDGE_TPU_OPERATOR, FLOATS, OperatorInfo, SubgraphInfo
 
 _INTEGERS = frozenset({"int8", "uint8", "int4", "uint4", "int2"})
 _BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})

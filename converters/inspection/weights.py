@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converters.errors import ModelFileError
-from converters.modelvalues import FLOATS, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
-from converters.tensordata import count_zeros
+from converters.tflite.tensor_data import count_zeros
+from converters.tflite.values import FLOATS, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
 UNPACKING = frozenset({"DENSIFY", "DEQUANTIZE"})
 _PASSING = UNPACKING | {"RESHAPE", "TRANSPOSE", "CAST"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from converters.modelvalues import ABSENT, EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, TensorInfo
 from converters.segments.errors import NotCuttable
+from converters.tflite.values import ABSENT, EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, TensorInfo
 
 # Handles to what lives inside one interpreter, and texts, are not passed from one to another.
 _STAY = frozenset({"resource", "variant", "string"})

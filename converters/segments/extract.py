@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.modelvalues import ABSENT
-from converters.schema import generated
 from converters.segments.errors import NotCuttable
+from converters.tflite.generated_schema import generated
+from converters.tflite.values import ABSENT
 
 Table = Any  # an object of the schema's unpacked classes
 _IDENTIFIER = b"TFL3"

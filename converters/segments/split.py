@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from converters.modelfile import parse_model
-from converters.modelvalues import ABSENT, OperatorInfo, TensorInfo
 from converters.segments.cuts import Chain, balanced
 from converters.segments.errors import NotCuttable
 from converters.segments.extract import Extractor, Part
+from converters.tflite.reader import parse_model
+from converters.tflite.values import ABSENT, OperatorInfo, TensorInfo
 
 SCHEMA = "edge-segments/1"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from converters.modelfile import parse_model
-from converters.modelvalues import OperatorInfo, SubgraphInfo
-from converters.sparse.flatbuffer import Unpacked
+from converters.tflite.reader import parse_model
+from converters.tflite.values import OperatorInfo, SubgraphInfo
+from converters.tflite.writer import Unpacked
 
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 Sides = tuple[int, int]

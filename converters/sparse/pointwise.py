@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from converters.errors import ConversionError
-from converters.modelfile import parse_model
-from converters.modelvalues import ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
-from converters.tensordata import count_zeros
+from converters.tflite.reader import parse_model
+from converters.tflite.tensor_data import count_zeros
+from converters.tflite.values import ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
 _UNPACKING = frozenset({"DENSIFY", "DEQUANTIZE"})
 _POOLING = frozenset({"MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D", "SUM", "REDUCE_MAX"})

@@ -19,9 +19,9 @@ from pathlib import Path
 from devices.bundle import agent_bundle
 from devices.contract import Completed, OnTransfer
 from devices.emulated.boards import BOARDS, Board
+from devices.emulated.build_cache import kept_folder
 from devices.emulated.counts import CountedWindow, read_counts
 from devices.emulated.errors import PreparationError
-from devices.emulated.kept import kept_folder
 from devices.emulated.plugin import counting_plugin
 from devices.emulated.qemu import Qemu, installed_qemu
 from devices.emulated.rootfs import PYTHON, root_folder, root_path
@@ -91,7 +91,7 @@ class EmulatedDevice:
         """Make or find all parts; what is missing is downloaded.
 
         Raises:
-            PartMissingError: QEMU or mmdebstrap is not installed.
+            MissingPartError: QEMU or mmdebstrap is not installed.
             NoRuntimeFits: The board's runtime cannot work with this QEMU.
             PreparationError: A part could not be made.
         """

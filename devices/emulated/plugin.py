@@ -7,8 +7,8 @@ import os
 import platform
 from pathlib import Path
 
+from devices.emulated.build_cache import found_program, kept_folder, made_by, once
 from devices.emulated.errors import CountError
-from devices.emulated.kept import found_program, kept_folder, made_by, once
 from devices.emulated.qemu import HOW_TO_COUNT, Qemu
 
 SOURCE = Path(__file__).with_name("count.c")
@@ -20,7 +20,7 @@ def counting_plugin(qemu: Qemu) -> Path:
 
     Raises:
         CountError: This QEMU cannot count instructions.
-        PartMissingError: gcc is not installed.
+        MissingPartError: gcc is not installed.
         PreparationError: It cannot be compiled.
     """
     if qemu.no_counts is not None:

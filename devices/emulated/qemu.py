@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 
-from devices.emulated.errors import PartMissingError
-from devices.emulated.kept import found_program
+from converters.errors import MissingPartError
+from devices.emulated.build_cache import found_program
 
 PROGRAM = "qemu-aarch64"
 # The plugin is written for version 1 of QEMU's plugin API, which QEMU 9 no longer takes.
@@ -42,7 +42,7 @@ def installed_qemu() -> Qemu:
     """Ask the QEMU that is installed what it is.
 
     Raises:
-        PartMissingError: There is none, or it does not state its version.
+        MissingPartError: There is none, or it does not state its version.
     """
     return _asked(found_program(PROGRAM))
 
@@ -51,7 +51,7 @@ def installed_qemu() -> Qemu:
 def _asked(path: str) -> Qemu:
     version = re.search(r"version (\d+(?:\.\d+)+)", _said(path, "-version"))
     if version is None:
-        raise PartMissingError(f"{path} does not state its version", hint="install Debian's qemu-user")
+        raise MissingPartError(f"{path} does not state its version", hint="install Debian's qemu-user")
     return Qemu(path, tuple(map(int, version[1].split("."))), "-plugin" in _said(path, "-help"))
 
 
@@ -61,5 +61,5 @@ def _said(path: str, option: str) -> str:
             [path, option], stdin=subprocess.DEVNULL, capture_output=True, timeout=_DEADLINE_S, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise PartMissingError(f"{path} cannot be run: {error}", hint="install Debian's qemu-user") from error
+        raise MissingPartError(f"{path} cannot be run: {error}", hint="install Debian's qemu-user") from error
     return done.stdout.decode("utf-8", "replace")

@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from devices.emulated.kept import found_program, kept_folder, made_by, once
+from devices.emulated.build_cache import found_program, kept_folder, made_by, once
 
 SUITE, PYTHON, GLIBC = "bookworm", "3.11", (2, 36)
 PACKAGES = (
@@ -30,7 +30,7 @@ def root_folder() -> Path:
     """Return the root file system, made now if it is not there yet (about 10 s and 80 MB).
 
     Raises:
-        PartMissingError: mmdebstrap is not installed.
+        MissingPartError: mmdebstrap is not installed.
         PreparationError: It failed: no network, no space.
     """
     return once(root_path(), _make, what=_WHAT, deadline_s=_DEADLINE_S)

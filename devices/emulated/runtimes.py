@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from devices.emulated.boards import BOARDS
+from devices.emulated.build_cache import kept_folder, once
 from devices.emulated.errors import PreparationError
-from devices.emulated.kept import kept_folder, once
 from devices.emulated.qemu import Qemu
 from devices.emulated.rootfs import GLIBC, PYTHON
 from devices.errors import UnknownDeviceError
-from devices.places import config_dir
+from devices.local_paths import config_dir
 from devices.solver.solve import Solution, solve
 from devices.solver.target import Target, version_of
 from devices.solver.wheels import fetch

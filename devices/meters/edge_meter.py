@@ -9,8 +9,8 @@ import numpy as np
 
 from devices.meters.accuracy import SHUNT_TOLERANCE, of_chip
 from devices.meters.contract import MeterInfo
+from devices.meters.error_translation import translated
 from devices.meters.errors import MeterAnswerError, MeterError
-from devices.meters.seam import translated
 from devices.meters.serial_port import opened
 from devices.meters.settings import Setting, checked
 from devices.meters.streamed import StreamedMeter

@@ -5,7 +5,6 @@ DeviceError                     exit 10
     ├── UnknownMeterError       exit 3   no meter of that kind or name, or the address cannot be one
     ├── MeterSettingError       exit 3   a setting the meter has not, or one out of its range; nothing was sent
     ├── RecordingError          exit 3   a file is no recording, or one that nobody could have recorded
-    ├── MeterPartError          exit 8   a package needed to talk to the meter is not installed
     ├── MeterAccessError        exit 10  this user may not open the meter, or another program has it
     ├── MeterSilentError        exit 10  the meter did not answer in time (also a TimeoutError)
     ├── MeterGoneError          exit 10  the meter was unplugged, or the connection broke
@@ -39,12 +38,6 @@ class RecordingError(MeterError):
     """A file is no recording, or cannot have been recorded."""
 
     exit_code = 3
-
-
-class MeterPartError(MeterError):
-    """A package that is needed to talk to the meter is not installed."""
-
-    exit_code = 8
 
 
 class MeterAccessError(MeterError):

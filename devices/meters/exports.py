@@ -23,8 +23,8 @@ from devices.meters.accuracy import assumed
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_to_json
-from devices.meters.plausible import check_samples, check_span
 from devices.meters.recording import Recording
+from devices.meters.sanity_limits import check_samples, check_span
 from firmware_tools.errors import TraceError
 from firmware_tools.trace import Trace
 

@@ -17,7 +17,7 @@ from devices.meters import columns
 from devices.meters.contract import MeterInfo
 from devices.meters.errors import RecordingError, RecordingWriteError
 from devices.meters.info_json import info_from_json
-from devices.meters.plausible import check_samples, check_span
+from devices.meters.sanity_limits import check_samples, check_span
 from devices.meters.trace_file import DATA, FREE_SAMPLES, HEAD, MOST_SAMPLES, TraceWriter, read_chunks
 from firmware_tools.trace import Trace
 

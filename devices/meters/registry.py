@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from devices.meters.config import named_meters
 from devices.meters.errors import UnknownMeterError
-from devices.meters.named import named_meters
 
 if TYPE_CHECKING:
     from devices.meters.contract import Meter

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from converters.errors import MissingPartError
 from devices.findings import access_to
-from devices.meters.errors import MeterAccessError, MeterPartError, UnknownMeterError
-from devices.meters.seam import translated
-from firmware_tools.errors import LineError, MissingPartError
+from devices.meters.error_translation import translated
+from devices.meters.errors import MeterAccessError, UnknownMeterError
+from firmware_tools.errors import LineError
 from firmware_tools.line import Line
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def opened(path: str, open_it: Callable[[], T]) -> T:
 
     Raises:
         UnknownMeterError: There is no such port.
-        MeterPartError: pyserial is not installed.
+        MissingPartError: pyserial is not installed.
         MeterAccessError: This user may not open it, another program has it, or it is no serial port.
     """
     if not Path(path).exists():
@@ -56,7 +57,7 @@ def opened(path: str, open_it: Callable[[], T]) -> T:
     try:
         return open_it()
     except MissingPartError as error:
-        raise MeterPartError(str(error), hint=error.hint) from error
+        raise MissingPartError(str(error), hint=error.hint) from error
     except LineError as error:
         access = access_to(Path(path), shown=path)
         raise MeterAccessError(access.problem or str(error), hint=access.hint or error.hint) from error

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from devices.meters.accuracy import Accuracy
 from devices.meters.contract import MeterInfo
+from devices.meters.error_translation import translated
 from devices.meters.errors import MeterError
-from devices.meters.seam import translated
 from devices.meters.serial_port import SerialPort, discard
 from firmware_tools.codecs import Decoder, decoder
 from firmware_tools.trace import Trace

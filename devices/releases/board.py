@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from devices.releases.errors import DamagedError, refusal
-from devices.releases.layout import MODEL, other_places
 from devices.releases.package import Content
+from devices.releases.release_paths import MODEL, other_places
 from devices.releases.values import Golden, Status, UnitState
 
 OnStep = Callable[[str, int, int], None]  # what is done, bytes or steps done, and in all

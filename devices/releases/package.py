@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devices.releases.layout import GOLDEN, MODEL
+from devices.releases.release_paths import GOLDEN, MODEL
 
 
 @dataclass(frozen=True)

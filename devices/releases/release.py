@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 
 from devices.releases.board import OnStep, ReleaseBoard
 from devices.releases.errors import DamagedError, GoldenError, UnknownReleaseError
-from devices.releases.layout import CURRENT_MODEL, GOLDEN, KEEP, MODEL, unit_name
 from devices.releases.package import Content, Package
+from devices.releases.release_paths import CURRENT_MODEL, GOLDEN, KEEP, MODEL, unit_name
 from devices.releases.unit import unit_text
 from devices.releases.values import Golden, Release, Released, Status, UnitState
 

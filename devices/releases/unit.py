@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePosixPath
 
 from devices.releases.errors import ReleaseError
-from devices.releases.layout import CURRENT_MODEL
+from devices.releases.release_paths import CURRENT_MODEL
 
 
 def unit_text(program: str, root: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from devices.releases.layout import CURRENT_MODEL, MODEL
+from devices.releases.release_paths import CURRENT_MODEL, MODEL
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from devices.emulated.rootfs import PYTHON
 from devices.emulated.runtimes import runtime_of, set_runtime
 from devices.solver.check import check_runtime
 from devices.solver.progress import OnStep
-from devices.solver.ready import Ready
+from devices.solver.setup_result import Ready
 from devices.solver.solve import Solution, solve
 from devices.solver.target import Target, version_of
 
@@ -23,7 +23,7 @@ def plan_emulated(name: str, want: str | None) -> Solution:
 
     Raises:
         NoRuntimeFits: Nothing, or not what was asked for; a runtime that would crash in this QEMU is refused.
-        PartMissingError: QEMU is not installed.
+        MissingPartError: QEMU is not installed.
     """
     board = BOARDS[name]
     return solve(

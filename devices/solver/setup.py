@@ -15,7 +15,7 @@ from devices.errors import CommandFailedError, DeadlineError, DeviceError
 from devices.solver.check import check_runtime
 from devices.solver.errors import NoRuntimeFits, SetupError
 from devices.solver.progress import OnStep, silent
-from devices.solver.ready import Ready
+from devices.solver.setup_result import Ready
 from devices.solver.solve import Solution, solve
 from devices.solver.target import Target, version_of
 from devices.solver.wheels import Wheel, Wheelhouse, fetch

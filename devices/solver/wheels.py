@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from devices.places import cache_dir
+from devices.local_paths import cache_dir
 from devices.solver.errors import WheelError
 from devices.solver.solve import Solution
 

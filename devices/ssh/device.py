@@ -16,8 +16,8 @@ from devices.probe import read_facts
 from devices.ssh.address import Address
 from devices.ssh.connection import CONNECT_S, Connection
 from devices.ssh.keys import Pins
-from devices.ssh.place import Placer
 from devices.ssh.stream import SSHStream
+from devices.ssh.upload import Placer
 
 
 class SSHDevice:

@@ -19,7 +19,7 @@ import asyncssh
 
 from devices.errors import HostKeyError, InventoryError
 from devices.files import write_whole
-from devices.places import config_dir
+from devices.local_paths import config_dir
 
 # What a machine may prove itself with, best first. RSA with SHA-1 is not among them.
 ALGORITHMS = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from converters.errors import ModelFileError
 from edge.agent.request import count, field
-from edge.runtime.errors import ModelInputError, ModelInvalidError
+from edge.runtime.errors import ModelInputError
 
 if TYPE_CHECKING:
     from numpy import generic
@@ -27,13 +28,13 @@ def model_path(request: dict[str, Any]) -> str:
     """Return the path of the model a request names, checked to be a file."""
     path = field(request, "model", str)
     if not os.path.isfile(path):  # noqa: PTH113  (a path of this machine as text, for the message)
-        raise ModelInvalidError(f"there is no model file {path!r} on this device")
+        raise ModelFileError(f"there is no model file {path!r} on this device")
     return path
 
 
 def plausible_inputs(model: Model) -> list[NDArray[generic]]:
     """Return one array per input that the model can run on; a dimension that is free becomes 1."""
-    from edge.runtime.plausible import plausible_array
+    from edge.runtime.synthetic_inputs import plausible_array
 
     strings = [each.name for each in model.inputs if each.dtype == "bytes"]
     if strings:

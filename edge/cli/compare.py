@@ -11,9 +11,9 @@ import click
 from edge.cli.output import json_option, print_json
 from edge.errors import MeasurementInvalid, RegressionFound
 from edge.measure.compare import Outcome, compare
-from edge.measure.comparison_summary import comparison_summary
 from edge.measure.measurement import load_measurements
 from edge.measure.verdict import INCONCLUSIVE, SLOWER, Terms
+from edge.report.terminal.comparison_lines import comparison_summary
 
 if TYPE_CHECKING:
     _Type = click.ParamType[float]

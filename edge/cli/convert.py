@@ -12,7 +12,7 @@ import click
 from edge.cli.output import json_option, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from converters.artifact import Artifact
+    from converters.artifact.record import Artifact
     from converters.recipes import Recipe
 
 _MODES = ("tf", "torch", "caffe", "unit", "raw")
@@ -118,8 +118,8 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
     SOURCE is a name of `edge models`, a .keras or .h5 file, or a SavedModel folder. Only variants within their
     tolerance are written.
     """
-    from converters.quiet import quiet
-    from edge.pipeline import ConvertRequest, convert_source
+    from converters.capture_output import quiet
+    from edge.workflows.conversion import ConvertRequest, convert_source
 
     names = ("alpha", "image_size", "classes", "padding")
     arguments = {name: value for name in names if (value := options.pop(name)) is not None}

@@ -12,7 +12,7 @@ from edge.cli.output import json_option, print_json, print_table, say, wrapped
 
 if TYPE_CHECKING:
     from converters.edgetpu.caching import CacheForecast
-    from edge.segmenting import Segmented
+    from edge.workflows.splitting import Segmented
 
 _ESTIMATE = "an estimate: what is left beside program and activations differs from model to model (6.1 to 7.9 MiB seen)"
 
@@ -33,7 +33,7 @@ def cache(files: tuple[Path, ...], as_json: bool) -> None:
     the priority.
     """
     from converters.edgetpu.caching import cache_forecast
-    from converters.modelfile import read_model
+    from converters.tflite.reader import read_model
 
     found = cache_forecast([(str(file), read_model(file)) for file in files])
     if as_json:
@@ -55,7 +55,7 @@ def segment(file: Path, count: int, out: Path, check: bool, as_json: bool) -> No
     The parameters are shared out evenly; the chain computes the same, bit for bit, which is checked before anything is
     written. FILE-segments.json says which outputs go into which inputs. Compile each piece afterwards.
     """
-    from edge.segmenting import segment_file
+    from edge.workflows.splitting import segment_file
 
     found = segment_file(file, count, out, check=check)
     if as_json:

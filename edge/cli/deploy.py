@@ -10,7 +10,7 @@ import click
 from devices.contract import Device
 from devices.releases.board import OnStep
 from devices.releases.errors import DamagedError
-from devices.releases.layout import KEEP
+from devices.releases.release_paths import KEEP
 from devices.releases.values import Release, Status
 from edge.cli.delegate_options import chosen_delegates, delegate_options
 from edge.cli.output import json_option, print_table
@@ -58,7 +58,7 @@ def command(
         return
     if model is None:
         raise click.UsageError("Missing argument 'FILE.tflite'; only --status goes without.")
-    from edge.deploy import Deployment, DeployRequest
+    from edge.workflows.deployment import Deployment, DeployRequest
 
     chosen = chosen_delegates(delegates)["delegates"]
     request = DeployRequest(
@@ -69,7 +69,7 @@ def command(
 
 
 def _status(names: tuple[str, ...], root: str | None, *, as_json: bool) -> None:
-    from edge.deploy import release_status
+    from edge.workflows.deployment import release_status
 
     damaged: list[str] = []
 

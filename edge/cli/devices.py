@@ -70,8 +70,8 @@ def info(name: str, deadline_s: float, as_json: bool) -> None:
 
     Board, CPU, system, clock, temperature, throttling and runtimes.
     """
-    from devices.describe import lines
     from devices.registry import find_device
+    from edge.report.terminal.device_lines import lines
 
     facts = find_device(name).facts(deadline_s=deadline_s)
     if as_json:

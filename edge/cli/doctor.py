@@ -6,9 +6,9 @@ from itertools import groupby
 
 import click
 
+from converters.errors import MissingPartError
 from edge.cli.output import json_option, print_json
-from edge.doctor import JOBS, Diagnosis, Finding, diagnose
-from edge.errors import MissingPackageError
+from edge.doctor.diagnosis import JOBS, Diagnosis, Finding, diagnose
 
 _WIDTH = 80
 _MARGIN = 10
@@ -42,7 +42,7 @@ def _judge(diagnosis: Diagnosis, jobs: tuple[str, ...]) -> None:
     blockers = diagnosis.blockers(*jobs)
     if blockers:
         blocked = [job for job in jobs if diagnosis.blockers(job)]
-        raise MissingPackageError(
+        raise MissingPartError(
             f"cannot {', '.join(blocked)} here: {', '.join(f'{item.name} ({item.detail})' for item in blockers)}",
             hint="; ".join(dict.fromkeys(item.how for item in blockers if item.how)) or None,
         )

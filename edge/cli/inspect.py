@@ -13,11 +13,11 @@ import click
 from converters.edgetpu import TARGET as CORAL
 from converters.edgetpu import CompiledReport, compiled_report
 from converters.inspection import Inspection, inspect_model
-from converters.inspection.beside import ArtifactNote, artifact_beside
-from converters.inspection.report import EndReport, OperatorReport, TensorReport
-from converters.modelfile import read_model
-from converters.modelvalues import ModelInfo
+from converters.inspection.inspection_values import EndReport, OperatorReport, TensorReport
+from converters.inspection.sidecar_summary import ArtifactNote, artifact_beside
 from converters.targets import RECOMMENDED, TARGETS, Target, target_named
+from converters.tflite.reader import read_model
+from converters.tflite.values import ModelInfo
 from edge.cli import inspect_coral, inspect_target
 from edge.cli.output import json_option, print_json, print_table, say
 from edge.errors import InputError
@@ -64,7 +64,7 @@ def command(
     The file is only read, never run; files that other converters made are welcome. With --json all operators
     and tensors are told, whatever the other options say.
     """
-    from edge.runtime.verify import verify_file
+    from converters.tflite.verify import verify_file
 
     if runtime and not isinstance(target, Target):
         told = f"--runtime does not go with --target {target}" if target else "--runtime was given without --target"

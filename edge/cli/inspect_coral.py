@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from converters.edgetpu import CompiledReport, Forecast, forecast
-from converters.edgetpu.forecast import Placement
-from converters.modelvalues import ModelInfo
+from converters.edgetpu.mapping import Placement
+from converters.tflite.values import ModelInfo
 from edge.cli.inspect_target import fact, wrapped
 
 _SHOWN = 12

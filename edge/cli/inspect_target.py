@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from converters.modelvalues import ModelInfo
 from converters.targets import Cluster, SparsePrediction, Target, place_operators, predict_sparse
+from converters.tflite.values import ModelInfo
 
 _WIDTH = 80
 _MARGIN = 16

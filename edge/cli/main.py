@@ -11,8 +11,8 @@ from difflib import get_close_matches
 
 import click
 
+from converters.errors import MissingPartError
 from edge import __version__
-from edge.errors import MissingPackageError
 
 # name: (module, one line of help). The modules are imported when their command runs, so that `edge --help` stays fast.
 COMMANDS = {
@@ -114,12 +114,12 @@ def run(args: list[str]) -> int:
 
 def _part_missing(error: ModuleNotFoundError) -> Exception:
     """Return what a user should read where a package is not installed, as on a board; any other module is a fault."""
-    from edge.parts import MODULES
+    from edge.doctor.parts import MODULES
 
     package = (error.name or "").partition(".")[0]
     if package not in MODULES:
         return error
-    missing = MissingPackageError(
+    missing = MissingPartError(
         f"this needs the package {package}, which is not installed",
         hint="pip install 'edge-convert[host]'; `edge doctor` tells what else is missing",
     )

@@ -57,8 +57,8 @@ def command() -> None:
 @json_option
 def list_meters(as_json: bool) -> None:
     """List what could be a meter, by the name to use for it."""
-    from devices.meters.found import candidates
-    from edge.measure.text import one_line
+    from devices.meters.detect import candidates
+    from edge.report.terminal.text_layout import one_line
 
     found = candidates()
     if as_json:
@@ -78,7 +78,7 @@ def list_meters(as_json: bool) -> None:
 def kinds(as_json: bool) -> None:
     """List kinds of meters, their names and settings."""
     from devices.meters.registry import KINDS
-    from edge.cli.meter_text import kinds_json, kinds_text
+    from edge.report.terminal.meter_tables import kinds_json, kinds_text
 
     if as_json:
         print_json(kinds_json(KINDS.values()))

@@ -20,9 +20,9 @@ from devices.meters.rates import Powers, Rates, Running
 from devices.meters.recorder import gather
 from devices.meters.recording import load_recording
 from devices.meters.trace_file import MOST_SAMPLES, TraceWriter
-from edge.cli.meter_text import about, counts, result_lines, watts
 from edge.cli.output import say
 from edge.errors import InputError
+from edge.report.terminal.meter_tables import about, counts, result_lines, watts
 from firmware_tools.trace import Trace
 
 

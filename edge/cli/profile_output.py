@@ -10,11 +10,11 @@ import click
 from edge.cli.output import print_json, say
 from edge.errors import MeasurementInvalid
 from edge.measure.advice import Terms, advice_on
-from edge.measure.advice_text import advice_text
 from edge.measure.measurement import Measurement, as_document
 from edge.measure.profile_files import Failure, Profiled
 from edge.measure.sparse_proof import alarms_in
-from edge.measure.summary import summary
+from edge.report.terminal.advice_lines import advice_text
+from edge.report.terminal.measurement_lines import summary
 
 
 def say_failure(failure: Failure) -> None:

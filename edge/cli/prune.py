@@ -72,7 +72,7 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per fi
     layer; what is left is corrected so that each layer gives what the dense one gives. The first convolution, depthwise
     ones and the classifier stay dense. Beside the .keras file comes NAME.json.
     """
-    from converters.quiet import quiet
+    from converters.capture_output import quiet
     from edge.training.oneshot.request import Manner, PruneRequest
     from edge.training.pruning_plan import Pruning
     from edge.training.settings import default_out

@@ -12,8 +12,8 @@ import click
 
 from devices.contract import Device
 from devices.releases.board import OnStep
-from devices.releases.layout import ROOT
-from devices.releases.several import Outcome, check, on_each
+from devices.releases.parallel import Outcome, check, on_each
+from devices.releases.release_paths import ROOT
 from devices.releases.values import Released
 from edge.cli.output import print_json, say, wrapped
 

@@ -22,7 +22,7 @@ def command(names: tuple[str, ...], to: str | None, root: str | None, check: boo
 
     A release whose files are not as they were deployed is refused. Nothing is sent; the switch is one step.
     """
-    from edge.deploy import rollback
+    from edge.workflows.deployment import rollback
 
     on_devices(
         names,

@@ -10,9 +10,16 @@ import click
 from devices.registry import find_device
 from edge.cli.delegate_options import chosen_delegates, delegate_options
 from edge.cli.output import json_option, print_json, print_table, say
-from edge.inference import DEADLINE_S, Inference, InferenceRequest, InferenceSession, Prediction, run_inference
 from edge.runtime.interpreters import RUNTIMES
 from edge.runtime.preprocessing import MODES
+from edge.workflows.inference import (
+    DEADLINE_S,
+    Inference,
+    InferenceRequest,
+    InferenceSession,
+    Prediction,
+    run_inference,
+)
 
 _MODES = [mode for mode in MODES if mode != "custom"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from converters.errors import ConverterError
 from converters.files import sha256_of
-from converters.modelfile import read_model
-from converters.modelvalues import ModelInfo
+from converters.tflite.reader import read_model
+from converters.tflite.values import ModelInfo
 from edge.errors import InputError
 from edge.measure.decode import parse_json
 from edge.measure.measurement import Accuracy, ArtifactRef

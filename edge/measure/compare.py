@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import InputError
-from edge.measure.comparable import objections, objections_listed
+from edge.measure.comparability import objections, objections_listed
 from edge.measure.kernel_changes import KernelChange, kernel_changes
 from edge.measure.measurement import Measurement
 from edge.measure.rank_test import ratio_estimate

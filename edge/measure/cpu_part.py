@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.errors import ConverterError
-from converters.modelvalues import EDGE_TPU_OPERATOR
 from converters.segments.split import cpu_part
+from converters.tflite.values import EDGE_TPU_OPERATOR
+from converters.tflite.verify import verify_file
 from devices.contract import Device
 from devices.coral import USB3_MBIT_PER_S, in_words
 from devices.facts import Facts
 from edge.measure.accelerated import Accelerated, CpuPart, DelegateUsed, Times, accelerated_of
 from edge.measure.latency_run import LatencyRun
 from edge.measure.plan import Plan
-from edge.runtime.verify import verify_file
 
 Timed = Callable[[str], LatencyRun]
 

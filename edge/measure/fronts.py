@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from edge.measure.comparable import hardware, is_emulated
+from edge.measure.comparability import hardware, is_emulated
 from edge.measure.measurement import Accuracy, Measurement
 from edge.measure.sparse_proof import sparse_alarm
-from edge.measure.text import numbered, one_line
+from edge.report.terminal.text_layout import numbered, one_line
 
 Standing = Literal["front", "dominated", "not judged"]
 Speed = Literal["latency", "instructions"]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.errors import ModelFileError
-from edge.errors import InputError, MissingPackageError
-from edge.runtime.verify import verify_bytes
+from converters.errors import MissingPartError, ModelFileError
+from converters.tflite.verify import verify_bytes
+from edge.errors import InputError
 
 Floats = npt.NDArray[np.float32]
 
@@ -71,9 +71,9 @@ def read_tflite_weights(path: Path) -> TFLiteWeights:
 
     Raises:
         InputError: the file is missing or not a .tflite file.
-        ModelInvalidError: it is damaged.
+        ModelFileError: it is damaged.
         ModelFileError: its weights are stored in a way that is not read (sparse, 4-bit, blocks).
-        MissingPackageError: the flatbuffers package is not installed.
+        MissingPartError: the flatbuffers package is not installed.
     """
     data = _read(path)
     verify_bytes(data, path)
@@ -103,7 +103,7 @@ def _schema() -> Any:  # noqa: ANN401
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as error:
-        raise MissingPackageError(
+        raise MissingPartError(
             f"reading weights from a .tflite file needs the packages ai-edge-litert and flatbuffers: {error}",
             hint="pip install 'edge-convert[host]'",
         ) from error

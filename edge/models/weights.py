@@ -65,7 +65,7 @@ def load_weights(
 
     Raises:
         InputError: the source is missing, of an unknown type, of another architecture, or not to be had offline.
-        ModelInvalidError: a .tflite file is damaged.
+        ModelFileError: a .tflite file is damaged.
         ModelFileError: a .tflite file stores its weights in a way that is not read (sparse, 4-bit).
     """
     word = str(source)

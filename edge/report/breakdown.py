@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
+from edge.report.formatting import digits, percent, whole
 from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
-from edge.report.numerals import digits, percent, whole
 from edge.report.summary import sparse_text
 
 _SLOWEST = 15

@@ -9,7 +9,7 @@ from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
 from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, Spec, axis, frame, ratio_axis, tip
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
-from edge.report.numerals import UNKNOWN, digits, percent
+from edge.report.formatting import UNKNOWN, digits, percent
 
 _HEIGHT_PX = 240
 Read = Callable[[SustainedPoint], float | None]

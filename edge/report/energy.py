@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.measure.energy.value import Component, Energy, EnergyWindow, Quantity
-from edge.measure.energy.words import alignment_in_words, meter_in_words
-from edge.measure.text import one_line
 from edge.report.charts import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, bars, bars_height, frame, tip
 from edge.report.charts import ratio_axis as x_axis
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
-from edge.report.numerals import UNKNOWN, digits, percent, readable
+from edge.report.formatting import UNKNOWN, digits, percent, readable
+from edge.report.terminal.energy_lines import alignment_in_words, meter_in_words
+from edge.report.terminal.text_layout import one_line
 
 _HEIGHT_PX = 240
 _POINTS = 600

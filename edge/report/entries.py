@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge.measure.comparable import is_emulated
+from edge.measure.comparability import is_emulated
 from edge.measure.measurement import Accuracy, Latency, Measurement
-from edge.measure.text import numbered, one_line
 from edge.report.sources import Artifact, Material, accuracy_of
+from edge.report.terminal.text_layout import numbered, one_line
 
 SEPARATOR = " · "
 

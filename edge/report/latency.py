@@ -9,7 +9,7 @@ from edge.measure.measurement import Latency, Window
 from edge.report.charts import Strip, strips, strips_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
-from edge.report.numerals import UNKNOWN, digits, percent, whole
+from edge.report.formatting import UNKNOWN, digits, percent, whole
 
 _DOTS = 300
 # From zero where variants differ, so that lengths compare; closer where they are alike, so that shapes show.

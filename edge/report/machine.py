@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge.measure.comparable import is_emulated
+from edge.measure.comparability import is_emulated
 from edge.measure.measurement import DeviceRef
-from edge.measure.text import one_line
 from edge.report.document import Column, Table
 from edge.report.entries import Entry, count_of
-from edge.report.numerals import NOT_APPLICABLE, UNKNOWN, megabytes, readable, shown
+from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, megabytes, readable, shown
+from edge.report.terminal.text_layout import one_line
 
 
 def machine_line(device: DeviceRef) -> str:

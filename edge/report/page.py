@@ -9,8 +9,8 @@ import importlib.resources
 import json
 from typing import TYPE_CHECKING, Any
 
+from converters.errors import MissingPartError
 from edge import __version__
-from edge.errors import MissingPackageError
 from edge.report.document import Document
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def html_of(document: Document, *, measured: str) -> str:
     leave, scripts run only if their hash is in the page's own policy, and that policy forbids evaluating text.
 
     Raises:
-        MissingPackageError: jinja2 or vl-convert-python is not installed.
+        MissingPartError: jinja2 or vl-convert-python is not installed.
     """
     from markupsafe import Markup
 
@@ -63,7 +63,7 @@ def _template() -> Template:
     try:
         import jinja2
     except ImportError as error:
-        raise MissingPackageError("an HTML report needs jinja2, which is not installed", hint=_EXTRA) from error
+        raise MissingPartError("an HTML report needs jinja2, which is not installed", hint=_EXTRA) from error
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -76,9 +76,7 @@ def _library() -> str:
     try:
         import vl_convert
     except ImportError as error:
-        raise MissingPackageError(
-            "an HTML report needs vl-convert-python, which is not installed", hint=_EXTRA
-        ) from error
+        raise MissingPartError("an HTML report needs vl-convert-python, which is not installed", hint=_EXTRA) from error
     bundle: Any = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     script = f"(() => {{{bundle}\n}})();".replace("\r\n", "\n").replace("\r", "\n")
     assert "</script" not in script.lower()

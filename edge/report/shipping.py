@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edge.measure.advice import Advice, Terms, advise
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry, count_of
-from edge.report.numerals import UNKNOWN, digits, megabytes
+from edge.report.formatting import UNKNOWN, digits, megabytes
 from edge.report.pareto import Point, fronts
 from edge.report.summary import accuracy_text
 

@@ -8,7 +8,7 @@ from edge.measure.sparse import SparseVerdict
 from edge.measure.sparse_proof import verdict_on
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
-from edge.report.numerals import UNKNOWN
+from edge.report.formatting import UNKNOWN
 from edge.report.summary import DISAGREES, WRONG, sparse_text
 
 _HOW = (

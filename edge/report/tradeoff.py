@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from edge.measure.advice import Advice, Outcome
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import count_of
-from edge.report.numerals import UNKNOWN, digits, megabytes, percent
+from edge.report.formatting import UNKNOWN, digits, megabytes, percent
 from edge.report.pareto import Front, Point, wilson
 from edge.report.plane import DOMINATED, FRONT, INACCURATE, SHIP, UNJUDGED, Dot, Span, plane, plane_height
 from edge.report.summary import accuracy_text

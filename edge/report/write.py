@@ -60,7 +60,7 @@ def write_report(
 
     Raises:
         InputError: A file cannot be read as what it should be, or `out` is one of them or of an unknown suffix.
-        MissingPackageError: A package that draws the page is not installed.
+        MissingPartError: A package that draws the page is not installed.
         converters.errors.WriteError: `out` cannot be written.
     """
     form = form or format_of(out)

@@ -16,26 +16,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge.runtime.artifact import Artifact, artifact_of
+    from converters.artifact.sidecar import Artifact, artifact_of
+    from converters.tflite.verify import VerifiedModel, verify_file
     from edge.runtime.chain import Chain, load_chain
     from edge.runtime.delegates import Delegate
     from edge.runtime.model import Guess, Model
     from edge.runtime.preprocessing import Preprocessing
     from edge.runtime.tensor_info import TensorInfo
-    from edge.runtime.verify import VerifiedModel, verify_file
 
 _EXPORTS = {
-    "Artifact": "artifact",
-    "Chain": "chain",
-    "Delegate": "delegates",
-    "Guess": "model",
-    "Model": "model",
-    "Preprocessing": "preprocessing",
-    "TensorInfo": "tensor_info",
-    "VerifiedModel": "verify",
-    "artifact_of": "artifact",
-    "load_chain": "chain",
-    "verify_file": "verify",
+    "Artifact": "converters.artifact.sidecar",
+    "Chain": "edge.runtime.chain",
+    "Delegate": "edge.runtime.delegates",
+    "Guess": "edge.runtime.model",
+    "Model": "edge.runtime.model",
+    "Preprocessing": "edge.runtime.preprocessing",
+    "TensorInfo": "edge.runtime.tensor_info",
+    "VerifiedModel": "converters.tflite.verify",
+    "artifact_of": "converters.artifact.sidecar",
+    "load_chain": "edge.runtime.chain",
+    "verify_file": "converters.tflite.verify",
 }
 __all__ = [
     "Artifact",
@@ -70,7 +70,7 @@ def load(
             it ("libedgetpu.so.1;device=usb:0"), or `Delegate` values.
 
     Raises:
-        ModelInvalidError: The file did not pass; native code has not seen it.
+        ModelFileError: The file did not pass; native code has not seen it.
         RuntimeMissingError: No runtime is installed, or not the one that was asked for.
         DelegateError: A delegate's library could not be loaded.
         InferenceError: The runtime refused the model.
@@ -84,4 +84,4 @@ def __getattr__(name: str) -> object:
     """Import a public name of a submodule when it is first used."""
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    return getattr(importlib.import_module(_EXPORTS[name]), name)

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from converters.errors import ModelFileError
 from edge.runtime.delegates import Delegate
-from edge.runtime.errors import InferenceError, ModelInputError, ModelInvalidError
+from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.model import Model, load_model
 from edge.runtime.tensor_info import Array
 from edge.runtime.worker import Worker
@@ -59,7 +60,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Read NAME-segments.json, which `edge coral segment` writes beside the pieces.
 
     Raises:
-        ModelInvalidError: It cannot be read, is none, or reads what no piece before has written.
+        ModelFileError: It cannot be read, is none, or reads what no piece before has written.
     """
     file = Path(path)
     try:
@@ -74,7 +75,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         _check(found)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ModelInvalidError(
+        raise ModelFileError(
             f"{file} is no manifest of segments: {said}", hint="edge coral segment writes it"
         ) from error
     return found
@@ -96,7 +97,7 @@ def load_chain(
         delegates: Those of each piece, in order: [["edgetpu;device=usb:0"], ["edgetpu;device=usb:1"]]; () for none.
 
     Raises:
-        ModelInvalidError: The manifest or a piece is damaged, or a piece is not the one it names.
+        ModelFileError: The manifest or a piece is damaged, or a piece is not the one it names.
         ModelInputError: The delegates are not those of each piece.
         RuntimeFault: As for `edge.runtime.load`.
     """
@@ -110,7 +111,7 @@ def load_chain(
             model = load_model(piece.file, runtime=runtime, threads=threads, delegates=own)
             models.append(loaded.enter_context(model))
             if hashlib.sha256(model.verified.data).hexdigest() != piece.sha256:
-                raise ModelInvalidError(f"{piece.file} is not the piece that the manifest names", hint="cut it again")
+                raise ModelFileError(f"{piece.file} is not the piece that the manifest names", hint="cut it again")
         loaded.pop_all()
     return Chain(found, models)
 

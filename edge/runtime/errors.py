@@ -1,7 +1,6 @@
 """Errors of the runtime that travels to the board.
 
 RuntimeFault                 exit 9   base
-├── ModelInvalidError        exit 4   the file is no TFLite model, or is damaged; native code never saw it
 ├── ModelInputError          exit 5   an input array or picture does not fit the model
 ├── RuntimeMissingError      exit 8   no TFLite runtime, or not the one that was asked for
 ├── DelegateError            exit 8   a delegate library could not be loaded
@@ -12,21 +11,13 @@ RuntimeFault                 exit 9   base
 
 from __future__ import annotations
 
+from converters.errors import EdgeError
 
-class RuntimeFault(Exception):  # noqa: N818  (RuntimeError is taken)
-    """Base of the tree; `hint` says what to do next."""
+
+class RuntimeFault(EdgeError):  # noqa: N818  (RuntimeError is taken)
+    """Base of the tree."""
 
     exit_code = 9
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class ModelInvalidError(RuntimeFault):
-    """The file is no TFLite model, or is damaged; native code never saw it."""
-
-    exit_code = 4
 
 
 class ModelInputError(RuntimeFault):

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.tflite.verify import VerifiedModel, verify_file
 from edge.runtime.coral import check_runtime, require_delegate
 from edge.runtime.delegates import Delegate, load_delegates
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.interpreters import RuntimeInfo, choose, first_line, open_interpreter
 from edge.runtime.tensor_info import Array, TensorInfo
-from edge.runtime.verify import VerifiedModel, verify_file
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from edge.data.batches import Batches
 from edge.errors import InputError
 from edge.runtime.preprocessing import Floats, Preprocessing
-from edge.training.batches import Batches
-from edge.training.subject import load_keras, read_sidecar
+from edge.training.model_under_test import load_keras, read_sidecar
 
 _PACKAGE = "edge"
 _SMALLEST = 1e-7

@@ -14,11 +14,11 @@ from typing import Any
 
 import keras
 
+from edge.data.batches import Batches
+from edge.data.splits import Parts, batch_count
 from edge.errors import EdgeError, InputError
-from edge.training.batches import Batches
 from edge.training.checkpoints import Epoch
 from edge.training.distillation import DistillationLoss, LabelAccuracy, TaughtBatches, Teacher
-from edge.training.parts import Parts, batch_count
 from edge.training.pruning_callback import KeepZeros
 from edge.training.pruning_plan import LayerTarget
 from edge.training.recalibration import lags, recalibrate

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.files import require_folder, sha256_of
+from edge.data.splits import Parts, parts_of
 from edge.errors import InputError
 from edge.training.checkpoints import Checkpoints, Epoch, State
+from edge.training.model_under_test import Subject, load_keras, subject_of
 from edge.training.outcome import (
     Share,
     TrainingResult,
@@ -20,11 +22,9 @@ from edge.training.outcome import (
     write_history,
     write_model,
 )
-from edge.training.parts import Parts, parts_of
 from edge.training.pruning_times import first_counted_epoch, schedule_of, was_pruned
 from edge.training.settings import SUFFIX, TrainingSettings
 from edge.training.startup import start_keras
-from edge.training.subject import Subject, load_keras, subject_of
 
 if TYPE_CHECKING:
     from edge.training.fitting import Company
@@ -51,7 +51,7 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
     Raises:
         InputError: the model or the data cannot be found, or the checkpoint is of another training.
         DataError: the data does not fit the model or is too small.
-        MissingPackageError: TensorFlow is not installed.
+        MissingPartError: TensorFlow is not installed.
         WriteError: a file could not be written.
         EdgeError: the loss diverged.
     """
@@ -172,7 +172,7 @@ def _run(
 def _conclude(
     settings: TrainingSettings, subject: Subject, parts: Parts, checkpoints: Checkpoints, state: State, model: Any  # noqa: ANN401
 ) -> TrainingResult:  # fmt: skip
-    from edge.training.batches import count_correct
+    from edge.data.batches import count_correct
     from edge.training.fitting import without_optimizer
 
     best = state.best

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from converters.files import replacing, sha256_of, write_whole
+from edge.data.splits import Parts
 from edge.training.checkpoints import State
-from edge.training.parts import Parts
+from edge.training.model_under_test import SIDECAR_SCHEMA, Subject
 from edge.training.settings import TrainingSettings
-from edge.training.subject import SIDECAR_SCHEMA, Subject
 
 _HISTORY_SCHEMA = "edge-history/1"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edge.training.parts import Parts, batch_count
+from edge.data.splits import Parts, batch_count
+from edge.training.model_under_test import read_sidecar
 from edge.training.pruning_plan import CubicSchedule
 from edge.training.settings import SUFFIX, TrainingSettings
-from edge.training.subject import read_sidecar
 
 
 def schedule_of(settings: TrainingSettings, parts: Parts) -> CubicSchedule | None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.training.batches import Batches
+from edge.data.batches import Batches
+from edge.data.splits import Parts
 from edge.training.budget import DENSE_COST, predicted_instructions
-from edge.training.parts import Parts
 from edge.training.pruning_layers import PointwiseLayer, pointwise_layers
 from edge.training.pruning_plan import CubicSchedule, LayerTarget, Pruning
 from edge.training.recalibration import recalibrate

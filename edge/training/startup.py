@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from converters.quiet import quiet
-from edge.training.packages import require_package
+from converters.capture_output import quiet
+from edge.data.packages import require_package
 
 
 def start_keras() -> Any:  # noqa: ANN401  (the module keras)
     """Return the module keras, its TensorFlow backend ready.
 
     Raises:
-        MissingPackageError: TensorFlow or Keras is not installed.
+        MissingPartError: TensorFlow or Keras is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():

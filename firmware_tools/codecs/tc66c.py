@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from converters.errors import MissingPartError
 from firmware_tools.codecs.answers import Sample, Waiting, arrived, found
 from firmware_tools.codecs.framing import crc16_modbus
-from firmware_tools.errors import MissingPartError
 from firmware_tools.trace import Trace
 
 if TYPE_CHECKING:

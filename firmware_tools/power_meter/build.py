@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.errors import MissingPartError
 from firmware_tools.errors import SettingError
-from firmware_tools.power_meter.errors import BuildError, PlaceError, ToolMissingError
+from firmware_tools.power_meter.errors import BuildError, PlaceError
 
 SOURCES = Path(__file__).parent / "src"
 PROCESSOR = "atmega328p"
@@ -55,7 +56,7 @@ def build(chip: str, *, out: Path, address: int = 0x40, strict: bool = False) ->
 
     Raises:
         SettingError: The chip is none of CHIPS, or it cannot have that address.
-        ToolMissingError: avr-gcc, its C library or its binutils are not installed.
+        MissingPartError: avr-gcc, its C library or its binutils are not installed.
         BuildError: The compiler refused the sources.
         PlaceError: A file could not be written to `out`.
     """
@@ -79,7 +80,7 @@ def find_tool(name: str, *, packages: str) -> str:
     """Return the path of a program, or say what to install."""
     path = shutil.which(name)
     if path is None:
-        raise ToolMissingError(
+        raise MissingPartError(
             f"{name} is not installed",
             hint=f"on Debian, Ubuntu or Raspberry Pi OS: sudo apt install {packages}",
         )
@@ -104,7 +105,7 @@ def _run(*command: str | Path) -> str:
         text = done.stderr.strip()
         absent = "No such file or directory" in text and "<" not in text and "avr/" in text
         if absent:
-            raise ToolMissingError("avr-gcc has no C library", hint="sudo apt install avr-libc")
+            raise MissingPartError("avr-gcc has no C library", hint="sudo apt install avr-libc")
         raise BuildError(f"{Path(command[0]).name} ended with status {done.returncode}:\n{text}")
     return done.stdout
 

@@ -1,7 +1,6 @@
 """Errors of building and flashing the power meter; talking to it raises those of firmware_tools.errors.
 
 InstrumentError          exit 10
-├── ToolMissingError     exit 8   a compiler or programmer is not installed
 ├── BuildError           exit 1   the compiler refused the firmware's sources
 ├── PlaceError           exit 13  a built file could not be written
 ├── PortMissingError     exit 3   there is no such port
@@ -13,12 +12,6 @@ InstrumentError          exit 10
 from __future__ import annotations
 
 from firmware_tools.errors import InstrumentError
-
-
-class ToolMissingError(InstrumentError):
-    """A compiler or programmer is not installed."""
-
-    exit_code = 8
 
 
 class BuildError(InstrumentError):

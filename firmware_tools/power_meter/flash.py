@@ -78,7 +78,7 @@ def flash(
     Raises:
         SettingError: The board is none of BOARDS.
         PortMissingError: There is no such port.
-        ToolMissingError: avrdude is not installed.
+        MissingPartError: avrdude is not installed.
         WrongBoardError: Another processor answered; nothing was written.
         BootloaderError: None answered, or the line broke.
         NotFlashedError: The flash does not hold what was sent.

@@ -12,7 +12,7 @@ import math
 import struct
 
 from firmware_tools.serial_link.frames import ACK, DATA, FIN, OVERHEAD_BYTES, frame
-from firmware_tools.serial_link.weather import Weather
+from firmware_tools.serial_link.link_quality import Weather
 
 BAUD = 115200
 WINDOW_BYTES, LEAST_WINDOW_BYTES = 4096, 512  # sent and not answered

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from converters.errors import ModelFileError
 from devices.local import LocalDevice
 from edge.agent import protocol
 from edge.agent.client import AgentClient
@@ -20,7 +21,6 @@ from edge.runtime.errors import (
     CrashedError,
     InferenceError,
     ModelInputError,
-    ModelInvalidError,
     RuntimeFault,
     RuntimeMissingError,
 )
@@ -91,7 +91,7 @@ def test_errors_come_back_as_their_classes_and_the_agent_lives_on(agent, small_m
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(Path(small_model).read_bytes()[:4096])
     call = {"deadline_s": DEADLINE_S, "inputs": [[]]}
-    with pytest.raises(ModelInvalidError):
+    with pytest.raises(ModelFileError):
         agent.call("infer", model=str(damaged), **call)
     with pytest.raises(ModelInputError):
         agent.call("infer", model=small_model, **call)

@@ -55,4 +55,4 @@ def test_a_job_of_the_store_needs_its_payload(tmp_path):
     assert "is no sha256" in answers[2]["error"]["message"]
     assert answers[3]["result"]["refused"]["kind"] == "disk"
     assert answers[4]["result"]["refused"]["kind"] == "unknown"
-    assert answers[5]["error"]["type"] == "ModelInvalidError"
+    assert answers[5]["error"]["type"] == "ModelFileError"

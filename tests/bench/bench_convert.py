@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.quiet import quiet
+from converters.capture_output import quiet
 from converters.recipes import recipes_named
 
 RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float")
@@ -43,7 +43,7 @@ def _prepared(folder: Path) -> tuple[Path, Path]:
 
 
 def _ours(source: Path, pictures: Path, out: Path) -> None:
-    from edge.pipeline import ConvertRequest, convert_source
+    from edge.workflows.conversion import ConvertRequest, convert_source
 
     convert_source(
         ConvertRequest(

@@ -23,7 +23,7 @@ from devices.releases.package import Content
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
 from devices.ssh.keys import HostKey
-from edge.deploy import Deployment, DeployRequest
+from edge.workflows.deployment import Deployment, DeployRequest
 
 RUNS = 7
 
@@ -51,7 +51,7 @@ def main() -> None:
 def _model(folder: Path) -> bytearray:
     """Return MobileNetV2 1.0 224 in float32, with random weights."""
     code = (
-        "import sys\nfrom converters.quiet import quiet\n"
+        "import sys\nfrom converters.capture_output import quiet\n"
         "with quiet():\n"
         "    import tensorflow as tf\n    from edge.models import build\n"
         "    data = tf.lite.TFLiteConverter.from_keras_model(build('mobilenet_v2')).convert()\n"
@@ -66,8 +66,8 @@ def _model(folder: Path) -> bytearray:
 
 def _changed(model: bytearray, run: int) -> bytearray:
     """Return the model with a weight changed, so that the board has not seen its content."""
-    from edge.runtime.contents import contents_of
-    from edge.runtime.flatbuffer import read_root
+    from converters.tflite.contents import contents_of
+    from converters.tflite.flatbuffer import read_root
 
     data = bytes(model)
     constants = [each.data for each in contents_of(read_root(data), data).subgraphs[0].tensors if each.data is not None]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edge import machine
 from edge.cli.output import progress
-from edge.doctor import JOBS, diagnose
-from edge.installed import normalized, release, wanted, within
+from edge.doctor import host as machine
+from edge.doctor.diagnosis import JOBS, diagnose
+from edge.doctor.distributions import normalized, release, wanted, within
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASUREMENT = ROOT / "tests" / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"

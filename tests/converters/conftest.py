@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.artifact import Artifact, Provenance, SourceRecord
+from converters.artifact.record import Artifact, Provenance, SourceRecord
 from converters.convert import Conversion, convert
 from converters.recipes import recipes_named
 from converters.samples import SampleSet, gather

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converters.artifact import publish
+from converters.artifact.record import publish
+from converters.capture_output import quiet
 from converters.convert import convert
 from converters.errors import CalibrationError, ConversionError, ParityError, WriteError
-from converters.modelfile import parse_model
-from converters.quiet import quiet
-from converters.running import HostModel
+from converters.host_interpreter import HostModel
+from converters.tflite.reader import parse_model
 
 ALL_RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float", "int16x8")
 

@@ -119,7 +119,7 @@ _PUBLISHING = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from converters.artifact import publish
+from converters.artifact.record import publish
 import pickle
 artifact = pickle.loads(Path(sys.argv[1]).read_bytes())
 print("ready", flush=True)

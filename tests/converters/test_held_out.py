@@ -9,10 +9,10 @@ import keras
 import pytest
 
 from converters.recipes import recipes_named
-from edge.loading import ConvertRequest
-from edge.pipeline import convert_source
+from edge.models.loading import ConvertRequest
 from edge.training.loop import train
 from edge.training.settings import TrainingSettings
+from edge.workflows.conversion import convert_source
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converters.errors import CalibrationError
-from converters.frozen import Port
+from converters.freezing import Port
 from converters.samples import drawn, gather
 
 PORT = Port(name="scan", shape=(1, 4, 4, 1), dtype="float32")

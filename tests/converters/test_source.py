@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from converters.capture_output import quiet
 from converters.convert import convert
 from converters.errors import SourceError
-from converters.quiet import quiet
 from converters.source import load_source
 
 

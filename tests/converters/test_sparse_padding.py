@@ -7,17 +7,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from converters.frozen import freeze
+from converters.freezing import freeze
+from converters.host_interpreter import HostModel
 from converters.lowering import Lowering
-from converters.modelfile import parse_model
 from converters.recipes import recipe_named
-from converters.running import HostModel
-from converters.schema import generated
 from converters.source import from_keras
 from converters.sparse.padding import spell_out_padding
 from converters.targets import predict_sparse, target_named
+from converters.tflite.generated_schema import generated
+from converters.tflite.reader import parse_model
+from converters.tflite.verify import verify_bytes
 from edge.models import build
-from edge.runtime.verify import verify_bytes
 from edge.training.pruning import prune_magnitude
 
 SIZE = 48  # block 13 of MobileNetV2 halves a map of 3x3

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from keras import layers
 
-from converters.artifact import Artifact, Provenance, SourceRecord
+from converters.artifact.record import Artifact, Provenance, SourceRecord
 from converters.convert import Conversion, convert
 from converters.errors import ConversionError
-from converters.modelfile import parse_model
 from converters.recipes import recipe_named, recipes_named
 from converters.samples import gather
 from converters.source import from_keras
 from converters.sparse.pointwise import constant_behind, pointwise_weights, require_sparse_weights
-from converters.tensordata import dense_values, real_values
+from converters.tflite.reader import parse_model
+from converters.tflite.tensor_data import dense_values, real_values
+from converters.tflite.verify import verify_bytes
 from edge.models import build
 from edge.runtime.kernels import XNNPACK, profile_kernels
-from edge.runtime.verify import verify_bytes
 from edge.training.pruning import prunable_layers, prune_magnitude
 
 COMPUTING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.blame import layer_errors
 from converters.convert import convert
+from converters.error_location import layer_errors
 from converters.errors import CalibrationError, ConversionError, SourceError
-from converters.frozen import Port, freeze
+from converters.freezing import Port, freeze
 from converters.lowering import Lowering
 from converters.recipes import RECIPES
 from converters.samples import SampleSet, drawn
 from converters.source import load_source
-from edge.loading import ConvertRequest
-from edge.sampling import _arrays
+from edge.data.sampling import _arrays
+from edge.models.loading import ConvertRequest
 
 TWO = tuple(Port(name=name, shape=(1, 2), dtype="float32") for name in ("a", "b_c"))
 

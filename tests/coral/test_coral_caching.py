@@ -12,7 +12,7 @@ import pytest
 from converters.edgetpu.caching import LEAST_BYTES, MOST_BYTES, cache_forecast, share_out
 from converters.edgetpu.parameters import USABLE_BYTES
 from converters.errors import ModelFileError
-from converters.modelfile import read_model
+from converters.tflite.reader import read_model
 
 MIB = 1 << 20
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters.errors import ModelFileError
 from edge.runtime import Chain, load, load_chain
 from edge.runtime.chain import Manifest, Piece, read_manifest
-from edge.runtime.errors import InferenceError, ModelInputError, ModelInvalidError
-from edge.segmenting import segment_file
+from edge.runtime.errors import InferenceError, ModelInputError
+from edge.workflows.splitting import segment_file
 
 STUCK = """
 import threading
@@ -201,16 +202,16 @@ def changed(cut, folder, change):
     ],
 )
 def test_a_manifest_that_is_none(cut, tmp_path, change, words):
-    with pytest.raises(ModelInvalidError, match=words):
+    with pytest.raises(ModelFileError, match=words):
         read_manifest(changed(cut, tmp_path, change))
 
 
 def test_a_piece_that_is_another(cut, tmp_path):
     manifest = changed(cut, tmp_path, lambda value: value["segments"][1].update(sha256="0" * 64))
-    with pytest.raises(ModelInvalidError, match="is not the piece that the manifest names"):
+    with pytest.raises(ModelFileError, match="is not the piece that the manifest names"):
         load_chain(manifest)
 
 
 def test_a_manifest_that_is_not_there(tmp_path):
-    with pytest.raises(ModelInvalidError, match="no manifest of segments"):
+    with pytest.raises(ModelFileError, match="no manifest of segments"):
         read_manifest(tmp_path / "none.json")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.inference import InferenceRequest, InferenceSession
 from edge.runtime import coral, load, verify_file
 from edge.runtime.coral import System, advice, check_device, least_runtime
 from edge.runtime.coral_state import coral_state
 from edge.runtime.delegates import Delegate, load_delegates, with_options
 from edge.runtime.errors import CrashedError, DelegateError, InferenceError
+from edge.workflows.inference import InferenceRequest, InferenceSession
 
 COMPILED = (
     "mobilenet_v1_0.25_128_quant_edgetpu", "split_concat_edgetpu", "keras_lstm_mnist_ptq_edgetpu",

@@ -12,11 +12,11 @@ import pytest
 
 from devices.local import LocalDevice
 from devices.releases.errors import GoldenError
-from edge.deploy import Deployment, DeployRequest, release_status, rollback
 from edge.errors import DataError, InputError
 from edge.runtime import load
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import DelegateError
+from edge.workflows.deployment import Deployment, DeployRequest, release_status, rollback
 
 COMPILED, WHOLE = "mobilenet_v1_0.25_128_quant_edgetpu.tflite", "mobilenet_v1_0.25_128_quant.tflite"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from devices.coral import Coral, driver_cure, in_words, problems
-from devices.describe import tpu_problems
 from devices.local import LocalDevice
-from edge.doctor_tpu import remarks
+from edge.doctor.edge_tpu import remarks
+from edge.report.terminal.device_lines import tpu_problems
 from edge.runtime.coral_state import coral_state
 
 STATUS = """Package: bash

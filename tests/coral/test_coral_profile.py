@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from converters.modelfile import read_model
+from converters.tflite.reader import read_model
 from devices.coral import Coral
 from devices.local import LocalDevice
 from edge.agent import sysfs
@@ -21,13 +21,13 @@ from edge.measure.cpu_part import accelerator_notes, left_to_the_cpu
 from edge.measure.measurement import Measurement, load_measurements, save_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
-from edge.measure.summary import summary
 from edge.measure.validity import RULES, Broken, Evidence
 from edge.report.accelerator import accelerator_section
 from edge.report.compose import compose
 from edge.report.entries import entries_of
 from edge.report.markdown import markdown_of
 from edge.report.sources import Material
+from edge.report.terminal.measurement_lines import summary
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import CrashedError
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from converters.errors import ModelFileError, ParityError, WriteError
-from converters.modelfile import parse_model
-from converters.schema import generated
 from converters.segments.cuts import Chain, balanced
 from converters.segments.errors import NotCuttable
 from converters.segments.extract import Extractor
 from converters.segments.split import cpu_part, segment, segment_at
+from converters.tflite.generated_schema import generated
+from converters.tflite.reader import parse_model
+from converters.tflite.verify import verify_bytes
 from edge.runtime.model import load_model
-from edge.runtime.plausible import plausible_array
-from edge.runtime.verify import verify_bytes
-from edge.segmenting import segment_file
+from edge.runtime.synthetic_inputs import plausible_array
+from edge.workflows.splitting import segment_file
 
 # Skip connections, a branch with a mean and a resize, 3 inputs and 5 outputs, a recurrent layer with state.
 WHOLE = (
@@ -331,7 +331,7 @@ def test_a_chain_that_computes_something_else_is_refused_and_nothing_written(who
         weights.data = np.asarray(weights.data) ^ 64
 
     spoilt = rebuilt(whole[WHOLE[2]][0], other)
-    monkeypatch.setattr("edge.segmenting.segment", lambda data, count, name: segment(spoilt, count))
+    monkeypatch.setattr("edge.workflows.splitting.segment", lambda data, count, name: segment(spoilt, count))
     with pytest.raises(ParityError, match=r"differs from the whole model: \d+ of 1001 values"):
         segment_file(shared_data / f"{WHOLE[2]}.tflite", 2, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncssh
 
-from devices import layout
+from devices import board_paths as layout
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 SETTINGS = """

@@ -9,11 +9,10 @@ import pytest
 from device_contract import AWKWARD, DEADLINE_S, DeviceContract
 
 from devices.contract import Exit
-from devices.describe import lines
 from devices.emulated.boards import BOARDS
+from devices.emulated.build_cache import PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
-from devices.emulated.kept import PACKAGES
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.rootfs import root_path
 from devices.emulated.runtimes import runtime_of, set_runtime
@@ -21,6 +20,7 @@ from devices.errors import DeadlineError, UnknownDeviceError
 from devices.registry import find_device
 from devices.solver.errors import NoRuntimeFits, WheelError
 from edge.agent.client import AgentClient
+from edge.report.terminal.device_lines import lines
 from edge.runtime.errors import CrashedError
 
 # Bits of AT_HWCAP on aarch64 (Linux, arch/arm64/include/uapi/asm/hwcap.h), by the names of /proc/cpuinfo.

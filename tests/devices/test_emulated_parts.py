@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from converters.errors import MissingPartError
+from devices.emulated.build_cache import PACKAGES, found_program, kept_folder, made_by, once
 from devices.emulated.counts import read_counts
 from devices.emulated.device import emulated_device
-from devices.emulated.errors import CountError, PartMissingError, PreparationError
-from devices.emulated.kept import PACKAGES, found_program, kept_folder, made_by, once
+from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.plugin import counting_plugin
 from devices.emulated.qemu import Qemu, installed_qemu
 from devices.emulated.symbols import Function, by_function
@@ -119,7 +120,7 @@ def test_a_qemu_that_cannot_count_is_refused(qemu, why):
 @pytest.mark.parametrize("program", PACKAGES)
 def test_a_program_that_is_absent_is_named_with_its_package(monkeypatch, tmp_path, program):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PartMissingError, match=program) as caught:
+    with pytest.raises(MissingPartError, match=program) as caught:
         found_program(program)
     assert caught.value.hint.endswith(f"apt install {PACKAGES[program]}")
 
@@ -128,7 +129,7 @@ def test_an_absent_qemu_is_an_error_of_every_use(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     device = emulated_device("emulated-zero2w")
     for use in (lambda: device.facts(), lambda: device.run(["python3"], deadline_s=5), installed_qemu):
-        with pytest.raises(PartMissingError, match="qemu-aarch64"):
+        with pytest.raises(MissingPartError, match="qemu-aarch64"):
             use()
 
 
@@ -136,7 +137,7 @@ def test_a_qemu_that_states_no_version_is_refused(monkeypatch, tmp_path):
     (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\necho nothing\n")
     (tmp_path / "qemu-aarch64").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(PartMissingError, match="does not state its version"):
+    with pytest.raises(MissingPartError, match="does not state its version"):
         installed_qemu()
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from devices.describe import lines, notes
 from devices.errors import UnknownDeviceError
 from devices.facts import Facts, Throttled
 from devices.registry import find_device
 from edge.agent.facts import run
+from edge.report.terminal.device_lines import lines, notes
 
 PI4 = {
     "board": {

@@ -17,15 +17,15 @@ from devices.errors import DeviceError
 from devices.local import LocalDevice
 from devices.releases.board import Patience, ReleaseBoard
 from devices.releases.errors import BusyError, DamagedError, FullError, GoldenError, UnknownReleaseError
-from devices.releases.layout import root_on, unit_name
 from devices.releases.package import Content
-from devices.releases.several import SomeFailedError, check, on_each
+from devices.releases.parallel import SomeFailedError, check, on_each
+from devices.releases.release_paths import root_on, unit_name
 from devices.releases.unit import unit_text
 from edge.agent.client import AgentClient
-from edge.deploy import Deployment, DeployRequest, release_status, rollback
 from edge.errors import InputError
 from edge.runtime import artifact_of, load
 from edge.runtime.errors import RuntimeFault
+from edge.workflows.deployment import Deployment, DeployRequest, release_status, rollback
 
 EDGE = str(Path(sys.executable).with_name("edge"))
 PATIENCE = Patience(lock_s=0.3)
@@ -103,7 +103,7 @@ def test_nothing_is_sent_twice(board):
 
 
 def test_what_was_run_on_the_board_before_is_not_sent(board):
-    from devices.layout import model_path
+    from devices.board_paths import model_path
 
     model = board.models[0]
     place = Path(model_path(os.environ["HOME"], Content.of("", model.read_bytes()).sha256))
@@ -233,7 +233,7 @@ def test_a_model_that_answers_otherwise_does_not_serve(board, tmp_path, monkeypa
     golden = wrong_golden(board, tmp_path)
     before = board.deploy(1)
     # The vectors are real but for one value: no second runtime that answers otherwise is at hand.
-    monkeypatch.setattr("edge.golden.GoldenMaker.for_runtime", lambda self, name: golden)
+    monkeypatch.setattr("edge.workflows.golden_vectors.GoldenMaker.for_runtime", lambda self, name: golden)
     with pytest.raises(GoldenError, match=r"3 \(allowed 2 steps\); nothing was switched") as caught:
         board.deploy(0, golden=None)
     assert caught.value.exit_code == 14

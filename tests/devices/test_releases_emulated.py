@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from devices.emulated.build_cache import PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
-from devices.emulated.kept import PACKAGES
 from devices.solver.errors import WheelError
-from edge.deploy import Deployment, DeployRequest, release_status
+from edge.workflows.deployment import Deployment, DeployRequest, release_status
 
 
 @pytest.fixture

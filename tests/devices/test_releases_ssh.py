@@ -16,7 +16,7 @@ from sshd import OpenSSH
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
 from devices.ssh.keys import HostKey
-from edge.deploy import Deployment, DeployRequest, release_status, rollback
+from edge.workflows.deployment import Deployment, DeployRequest, release_status, rollback
 
 EDGE = str(Path(sys.executable).with_name("edge"))
 MOST_BYTES_FOR_NOTHING = 4096

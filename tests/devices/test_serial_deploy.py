@@ -16,7 +16,7 @@ from devices.ssh.address import Address
 from devices.ssh.connect import reach
 from devices.ssh.device import SSHDevice, inventory_device
 from devices.ssh.keys import HostKey, write_pins
-from edge.deploy import Deployment, DeployRequest, release_status
+from edge.workflows.deployment import Deployment, DeployRequest, release_status
 from firmware_tools.line import Line
 
 MODEL = "mobilenet_v1_0.25_128_quant"

@@ -19,9 +19,9 @@ from firmware_tools.errors import LineError, NoAnswerError
 from firmware_tools.line import WRITE_S, Line
 from firmware_tools.serial_link import bridge as board_end
 from firmware_tools.serial_link.frames import ACK, DATA, Frames, frame
+from firmware_tools.serial_link.link_quality import Weather
 from firmware_tools.serial_link.reliable import Link
 from firmware_tools.serial_link.tunnel import Tunnel, dismiss, is_bridge
-from firmware_tools.serial_link.weather import Weather
 
 DEADLINE_S = 10.0
 

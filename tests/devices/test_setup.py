@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices import layout
+from devices import board_paths as layout
 from devices.bundle import agent_bundle
 from devices.errors import DeadlineError, TransferError
 from devices.local import LocalDevice
-from devices.places import cache_dir
+from devices.local_paths import cache_dir
 from devices.solver.errors import NoRuntimeFits, SetupError, WheelError
 from devices.solver.setup import plan, setup
 from devices.solver.wheels import fetch

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sshd import Keys, OpenSSH
 
-from devices import layout
+from devices import board_paths as layout
 from devices.bundle import agent_bundle
 from devices.errors import CommandFailedError, DeviceError, TransferError, UnreachableError
 from devices.ssh.address import Address

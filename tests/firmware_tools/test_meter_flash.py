@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from simulated_meter import SimulatedMeter
 from stk500_peer import ATMEGA168, ATMEGA328P, ATMEGA328PB, BootloaderPeer
 
+from converters.errors import MissingPartError
 from edge.cli.firmware import command as firmware_command
 from firmware_tools.codecs.edge_commands import Chip, Configuration, Identity, SelfTest
 from firmware_tools.errors import NoAnswerError, SettingError
@@ -25,7 +26,6 @@ from firmware_tools.power_meter.errors import (
     NotFlashedError,
     PlaceError,
     PortMissingError,
-    ToolMissingError,
     WrongBoardError,
 )
 from firmware_tools.power_meter.flash import BOARDS, flash
@@ -91,7 +91,7 @@ def test_an_address_that_no_chip_can_have(tmp_path):
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissingError, match="avr-gcc is not installed") as caught:
+    with pytest.raises(MissingPartError, match="avr-gcc is not installed") as caught:
         build("ina226", out=tmp_path / "out")
     assert "apt install gcc-avr binutils-avr avr-libc" in caught.value.hint
     assert not (tmp_path / "out").exists()
@@ -174,7 +174,7 @@ def test_no_such_port_and_no_such_board(avrdude, firmware, tmp_path):
 
 def test_avrdude_that_is_not_there(firmware, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissingError, match="avrdude is not installed"):
+    with pytest.raises(MissingPartError, match="avrdude is not installed"):
         flash(firmware, port=str(tmp_path))
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import cuts, errors, fed, pieces, with_errors
 
+from converters.errors import MissingPartError
 from firmware_tools.codecs import decoder, fnirsi, tc66c, um25c
 from firmware_tools.codecs.framing import crc8, crc16_modbus
-from firmware_tools.errors import MissingPartError
 
 ENCRYPT = Cipher(algorithms.AES(tc66c.KEY), modes.ECB()).encryptor().update
 

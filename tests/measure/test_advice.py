@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.measure.advice import Advice, Terms, advice_on
-from edge.measure.advice_text import advice_text
 from edge.measure.measurement import Accuracy, DeviceRef, Instructions, SparseKernels
 from edge.measure.sparse import SparseForecast, SparseVerdict
+from edge.report.terminal.advice_lines import advice_text
 
 FORECAST = SparseForecast("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())
 

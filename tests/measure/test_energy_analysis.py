@@ -15,13 +15,13 @@ from edge.measure.energy.align_clock import RoundTrip, align_clock, clock_of_hos
 from edge.measure.energy.align_edges import align_edges
 from edge.measure.energy.analyse import NotMeasured, energy_of
 from edge.measure.energy.coverage import coverage_factor, effective_freedom
-from edge.measure.energy.drawing import digest
 from edge.measure.energy.power import Power, effective_rate_hz, power_of
 from edge.measure.energy.schedule import Mark, Schedule, Stretch
+from edge.measure.energy.thinning import digest
 from edge.measure.energy.value import Energy, Quantity, Refused
 from edge.measure.energy.verdict import energy_verdict
-from edge.measure.energy.words import energy_summary, in_joules
 from edge.measure.measurement import Window
+from edge.report.terminal.energy_lines import energy_summary, in_joules
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import devices.solver
+from converters.errors import ModelFileError
 from devices.contract import Completed, Exit
+from devices.emulated.build_cache import PACKAGES
 from devices.emulated.counts import CountedWindow
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import CountError, PreparationError
-from devices.emulated.kept import PACKAGES
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.runtimes import set_runtime
 from devices.solver.errors import WheelError
@@ -26,8 +27,8 @@ from edge.measure.measurement import Measurement, RuntimeRef
 from edge.measure.microkernels import Role, role_of
 from edge.measure.plan import Plan, quick
 from edge.measure.profile import profile, steps
-from edge.measure.summary import summary
-from edge.runtime.errors import CrashedError, ModelInvalidError, RuntimeMissingError
+from edge.report.terminal.measurement_lines import summary
+from edge.runtime.errors import CrashedError, RuntimeMissingError
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_errors_of_the_board_arrive_as_they_are(tiny, own_choices, tmp_path):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(tiny.read_bytes()[:1000])
     device = emulated_device("emulated-pi4")
-    with pytest.raises(ModelInvalidError):
+    with pytest.raises(ModelFileError):
         count_instructions(device, str(damaged), runtime=None, budget_s=0)
     with pytest.raises(RuntimeMissingError):
         count_instructions(device, str(tiny), runtime="tflite-runtime", budget_s=0)

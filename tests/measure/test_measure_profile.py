@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from converters.errors import ModelFileError
 from converters.files import sha256_of
 from devices.local import LocalDevice
 from edge.errors import InputError
@@ -20,9 +21,9 @@ from edge.measure.measurement import Accuracy, Measurement
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
 from edge.measure.profile_files import profile_files
-from edge.measure.summary import summary
 from edge.measure.verdict import SLOWER, Terms
-from edge.runtime.errors import ModelInvalidError, RuntimeMissingError
+from edge.report.terminal.measurement_lines import summary
+from edge.runtime.errors import RuntimeMissingError
 
 TINY = Plan(warmup_s=0.02, window_s=0.02, min_runs=3, kernel_runs=3)
 
@@ -121,7 +122,7 @@ def test_a_damaged_file_does_not_lose_the_others(model, tmp_path):
     found = profile_files([damaged, model, tmp_path / "none.tflite"], LocalDevice(), plan, on_failure=told.append)
     assert [each.artifact.name for each in found.measurements] == [model.stem]
     assert [(each.path.name, each.exit_code) for each in found.failures] == [("damaged.tflite", 4), ("none.tflite", 3)]
-    assert isinstance(found.failures[0].error, ModelInvalidError)
+    assert isinstance(found.failures[0].error, ModelFileError)
     assert isinstance(found.failures[1].error, InputError)
     assert told == list(found.failures)
     assert "number of windows is 1" in found.measurements[0].validity.reasons[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge.measure.text import figure, megabytes, shortened, wrapped
+from edge.report.terminal.text_layout import figure, megabytes, shortened, wrapped
 
 
 @pytest.mark.parametrize(

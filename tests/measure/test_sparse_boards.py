@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.quiet import quiet
+from converters.capture_output import quiet
 from converters.recipes import recipes_named
+from devices.emulated.build_cache import PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
-from devices.emulated.kept import PACKAGES
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.runtimes import set_runtime
 from devices.solver.errors import WheelError
@@ -21,7 +21,7 @@ from edge.measure.plan import Plan, quick
 from edge.measure.profile import profile
 from edge.measure.profile_files import profile_on
 from edge.measure.sparse_proof import sparse_alarm
-from edge.pipeline import ConvertRequest, convert_source
+from edge.workflows.conversion import ConvertRequest, convert_source
 
 SPARSE = ("sparse", "sparse-fp16", "sparse-int8")
 pytestmark = pytest.mark.slow

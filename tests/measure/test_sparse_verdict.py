@@ -15,7 +15,7 @@ from edge.measure.measurement import DeviceRef, Instructions, KernelInstructions
 from edge.measure.sparse import SparseForecast
 from edge.measure.sparse_forecast import forecast, target_of
 from edge.measure.sparse_proof import alarms_in, proven, sparse_alarm, verdict_on
-from edge.measure.summary import summary
+from edge.report.terminal.measurement_lines import summary
 
 TINY = Path(devices.solver.__file__).with_name("data") / "check-int8.tflite"
 ALL = SparseForecast("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())

@@ -7,8 +7,8 @@ import os
 import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
-from devices.meters.found import candidates, on_hidraw, on_hwmon, on_powercap, on_serial_ports
-from devices.meters.named import meters_path
+from devices.meters.config import meters_path
+from devices.meters.detect import candidates, on_hidraw, on_hwmon, on_powercap, on_serial_ports
 from devices.meters.registry import KINDS
 
 

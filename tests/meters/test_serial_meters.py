@@ -10,6 +10,7 @@ from meter_peers import PPK2_AMPS, PPK2_METADATA, CsvPeer, FnirsiPeer, Peer, Ppk
 from meter_reading import read_until, samples, wait_until
 
 from devices.meters import edge_meter, fnirsi, ppk2, usb_testers
+from devices.meters.config import meters_path
 from devices.meters.errors import (
     MeterAccessError,
     MeterAnswerError,
@@ -19,7 +20,6 @@ from devices.meters.errors import (
     MeterSilentError,
     UnknownMeterError,
 )
-from devices.meters.named import meters_path
 from devices.meters.rates import rates
 from devices.meters.recorder import Recorder, gather
 from devices.meters.recording import load_recording

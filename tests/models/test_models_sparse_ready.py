@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from converters.frozen import freeze
+from converters.freezing import freeze
 from converters.lowering import Lowering
-from converters.modelfile import parse_model
-from converters.modelvalues import ModelInfo, OperatorInfo
 from converters.recipes import recipe_named
 from converters.source import from_keras
 from converters.sparse.pointwise import pointwise_weights, require_sparse_weights
+from converters.tflite.reader import parse_model
+from converters.tflite.values import ModelInfo, OperatorInfo
 from edge.models import build
 from edge.training.pruning import prunable_layers, prune_magnitude
 

@@ -12,10 +12,10 @@ from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import Measurement
 from edge.report.compose import compose
+from edge.report.formatting import digits, megabytes, named, percent, shown
 from edge.report.kernels import family_of
 from edge.report.latency import domain_of, thinned
 from edge.report.markdown import escaped, markdown_of
-from edge.report.numerals import digits, megabytes, named, percent, shown
 from edge.report.sources import Material
 from edge.report.write import render
 

@@ -32,7 +32,7 @@ def structural(data: bytes) -> list[int]:
 
     Found by walking the real flatbuffer: tables, their vtables and their vectors of offsets and small numbers.
     """
-    from edge.runtime.flatbuffer import Record, read_root
+    from converters.tflite.flatbuffer import Record, read_root
 
     places: set[int] = set()
 

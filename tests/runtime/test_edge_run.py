@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.inference import InferenceRequest, InferenceSession, run_inference
-from edge.pixels import InputReader
+from edge.data.input_arrays import InputReader
 from edge.runtime import Preprocessing, TensorInfo, load, verify_file
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
+from edge.workflows.inference import InferenceRequest, InferenceSession, run_inference
 
 
 def edge_run(*words, status=0):

@@ -15,8 +15,8 @@ import pytest
 from mutations import mutants
 
 from edge.cli.main import cli
-from edge.inference import InferenceSession
 from edge.runtime import load
+from edge.workflows.inference import InferenceSession
 
 IN_PROCESS = 2400
 REAL_PROCESSES = 100

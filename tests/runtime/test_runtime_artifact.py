@@ -8,9 +8,9 @@ import shutil
 
 import pytest
 
+from converters.artifact.sidecar import embedded_labels
+from converters.errors import ModelFileError
 from edge.runtime import Preprocessing, artifact_of
-from edge.runtime.artifact import embedded_labels
-from edge.runtime.errors import ModelInvalidError
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_there_may_be_none(described):
 def test_a_description_of_another_file_is_refused(described):
     model = described()
     model.write_bytes(model.read_bytes() + b"\0")
-    with pytest.raises(ModelInvalidError, match=r"is not the file that net-int8\.json describes: its sha256 is"):
+    with pytest.raises(ModelFileError, match=r"is not the file that net-int8\.json describes: its sha256 is"):
         artifact_of(model)
 
 
@@ -73,7 +73,7 @@ def test_a_description_of_another_file_is_refused(described):
     ],
 )
 def test_a_wrong_description_is_refused(described, changes, message):
-    with pytest.raises(ModelInvalidError, match=message):
+    with pytest.raises(ModelFileError, match=message):
         artifact_of(described(**changes))
 
 
@@ -81,7 +81,7 @@ def test_a_wrong_description_is_refused(described, changes, message):
 def test_a_broken_description_is_refused(described, text):
     model = described()
     model.with_suffix(".json").write_text(text)
-    with pytest.raises(ModelInvalidError, match=r"net-int8\.json"):
+    with pytest.raises(ModelFileError, match=r"net-int8\.json"):
         artifact_of(model)
 
 

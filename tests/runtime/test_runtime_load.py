@@ -8,14 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from converters.errors import ModelFileError
 from edge.runtime import Delegate, TensorInfo, load
-from edge.runtime.errors import (
-    DelegateError,
-    InferenceError,
-    ModelInputError,
-    ModelInvalidError,
-    RuntimeMissingError,
-)
+from edge.runtime.errors import DelegateError, InferenceError, ModelInputError, RuntimeMissingError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), np.uint8)
 
@@ -172,7 +167,7 @@ def test_delegates_are_read_from_text_and_json():
 def test_native_code_never_sees_a_damaged_file(mobilenet, tmp_path):
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(mobilenet.read_bytes()[:100_000])
-    with pytest.raises(ModelInvalidError, match=r"cut\.tflite"):
+    with pytest.raises(ModelFileError, match=r"cut\.tflite"):
         load(cut)
 
 

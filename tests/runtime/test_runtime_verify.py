@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as official
 
-from edge.runtime import schema, verify_file
-from edge.runtime.errors import ModelInvalidError
-from edge.runtime.flatbuffer import Damage, read_root, tables
-from edge.runtime.operator_table import ARITIES, OPTION_RANGES
-from edge.runtime.verify import verify_bytes
+from converters.errors import ModelFileError
+from converters.tflite import schema
+from converters.tflite.flatbuffer import Damage, read_root, tables
+from converters.tflite.operator_table import ARITIES, OPTION_RANGES
+from converters.tflite.verify import verify_bytes
+from edge.runtime import verify_file
 
 ANYWHERE = Path("model.tflite")
 PAIRS = "edgetpu_pairs"
@@ -130,7 +131,7 @@ def mobilenet(shared_data):
 
 
 def refused(data, pattern):
-    with pytest.raises(ModelInvalidError, match=pattern) as caught:
+    with pytest.raises(ModelFileError, match=pattern) as caught:
         verify_bytes(bytes(data), ANYWHERE)
     assert caught.value.exit_code == 4
     assert caught.value.hint
@@ -145,9 +146,9 @@ def test_every_truncation_is_refused(small):
 def test_other_files_are_refused(tmp_path):
     refused(b"", "has 0 bytes")
     refused(b"\x89PNG\r\n\x1a\n" * 8, r"at byte 4: bytes 4 to 7 are .* b'TFL3' there")
-    with pytest.raises(ModelInvalidError, match=r"cannot read the model .*No such file"):
+    with pytest.raises(ModelFileError, match=r"cannot read the model .*No such file"):
         verify_file(tmp_path / "absent.tflite")
-    with pytest.raises(ModelInvalidError, match=r"cannot read the model .*directory"):
+    with pytest.raises(ModelFileError, match=r"cannot read the model .*directory"):
         verify_file(tmp_path)
 
 

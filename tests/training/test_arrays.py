@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge.data.sources import available_splits, open_source
 from edge.errors import DataError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.sources import available_splits, open_source
 
 
 def saved(path, **arrays):

@@ -93,9 +93,9 @@ def test_accuracy_counts_labels_with_and_without_the_teacher():
 def test_the_teacher_sees_the_pictures_as_the_student_does(settings, teacher):
     import keras
 
-    from edge.training.batches import Batches
+    from edge.data.batches import Batches
+    from edge.data.splits import parts_of
     from edge.training.distillation import TaughtBatches, Teacher
-    from edge.training.parts import parts_of
 
     parts = parts_of(settings, Preprocessing.for_mode("tf", 8, 8, 3))
     model = keras.models.load_model(teacher)

@@ -13,7 +13,7 @@ from edge.models.transfer import unit_variance
 from edge.training.oneshot.layerwise import prune_layers
 from edge.training.oneshot.program import detached, program_of
 from edge.training.oneshot.request import Manner
-from edge.training.oneshot.shelf import Shelf
+from edge.training.oneshot.spill_store import Shelf
 from edge.training.pruning_layers import layer_targets, pointwise_layers
 from edge.training.pruning_plan import Pruning
 

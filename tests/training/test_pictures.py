@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.errors import DataError, InputError, MissingPackageError
+from converters.errors import MissingPartError
+from edge.data.images import is_picture, read_picture
+from edge.data.packages import require_package
+from edge.errors import DataError, InputError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.packages import require_package
-from edge.training.pictures import is_picture, read_picture
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,6 @@ def test_pictures_are_told_by_name(tmp_path, name, expected):
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "no_such_package", None)
-    with pytest.raises(MissingPackageError, match="cooking needs no-such-package") as caught:
+    with pytest.raises(MissingPartError, match="cooking needs no-such-package") as caught:
         require_package("no_such_package", "no-such-package", "cooking")
     assert "pip install no-such-package" in caught.value.hint

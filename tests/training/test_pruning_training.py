@@ -126,8 +126,8 @@ def test_recalibration_keeps_the_better_of_two(pruned):
 def test_recalibration_repairs_stale_averages(settings, pruned):
     import keras
 
+    from edge.data.splits import parts_of
     from edge.runtime.preprocessing import Preprocessing
-    from edge.training.parts import parts_of
     from edge.training.sparse import recalibrated
 
     model = keras.models.load_model(pruned[0].file)

@@ -9,11 +9,11 @@ import tensorflow as tf
 from keras import layers
 
 from edge.cli.main import run
+from edge.data.sources import open_source
 from edge.models.weights import load_weights
 from edge.training.loop import Watch, train
 from edge.training.recalibration import freeze_identities, recalibrate
 from edge.training.settings import TrainingSettings
-from edge.training.sources import open_source
 
 
 def network():

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from edge.data.sources import available_splits, open_source
 from edge.errors import DataError, InputError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.sources import available_splits, open_source
 
 
 def test_class_folders(class_folders, tiny, save_picture):
@@ -209,7 +209,7 @@ def test_labels_beyond_the_model_are_refused(class_folders, tiny):
 def test_reading_data_does_not_import_tensorflow():
     code = (
         "import sys; from edge.runtime.preprocessing import Preprocessing;"
-        "from edge.training.sources import open_source;"
+        "from edge.data.sources import open_source;"
         "next(open_source('digits', preprocessing=Preprocessing.for_mode('tf', 8, 8, 3)).samples());"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )

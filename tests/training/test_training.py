@@ -10,15 +10,15 @@ import shutil
 import numpy as np
 import pytest
 
+from edge.data.augment import augmented
+from edge.data.batches import Batches, batch_count
+from edge.data.sources import open_source
+from edge.data.splits import parts_of
 from edge.errors import DataError, EdgeError, InputError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.augment import augmented
-from edge.training.batches import Batches, batch_count
 from edge.training.checkpoints import Checkpoints
 from edge.training.loop import Watch, train
-from edge.training.parts import parts_of
 from edge.training.settings import TrainingSettings
-from edge.training.sources import open_source
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from devices.meters.contract import MeterInfo
 from edge.measure.energy import budget
 from edge.measure.energy.align import Aligned, ClockEvidence, align
 from edge.measure.energy.align_clock import RoundTrip, most_drift
-from edge.measure.energy.drawing import digest, drawing
 from edge.measure.energy.evidence import Evidence
 from edge.measure.energy.power import Power, changes, effective_rate_hz, longest_still, power_of, samples_are
 from edge.measure.energy.rules import judge
 from edge.measure.energy.schedule import Runs, Schedule, Stretch
+from edge.measure.energy.thinning import digest, drawing
 from edge.measure.energy.value import (
     Alignment,
     Component,

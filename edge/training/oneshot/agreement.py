@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.data.source import Integers, Source
 from edge.training.oneshot.program import Program
 from edge.training.outcome import Share
-from edge.training.source import Integers, Source
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ import numpy as np
 
 from converters.files import replacing, require_folder, sha256_of, write_whole
 from edge.errors import InputError
-from edge.loading import ConvertRequest, LoadedModel, Say, load_model
+from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model
+from edge.training.model_under_test import SIDECAR_SCHEMA, frozen_notes
 from edge.training.oneshot.agreement import Agreement, batches, compare
+from edge.training.oneshot.image_split import Pictures, labels_in_order, pictures_of
 from edge.training.oneshot.layerwise import LayerOutcome, prune_layers
-from edge.training.oneshot.pictures import Pictures, labels_in_order, pictures_of
 from edge.training.oneshot.program import detached, program_of
 from edge.training.oneshot.request import PruneRequest
 from edge.training.pruning_layers import layer_targets, pointwise_layers
 from edge.training.pruning_plan import LayerTarget
 from edge.training.sparse import pruning_json
 from edge.training.startup import start_keras
-from edge.training.subject import SIDECAR_SCHEMA, frozen_notes
 
 Advance = Callable[[int, str], None]
 

@@ -24,7 +24,7 @@ from edge.training.oneshot.neighbours import Neighbours, neighbours_of
 from edge.training.oneshot.normalization import ChannelSums, channel_scale, is_normalization, match
 from edge.training.oneshot.program import Program, Values
 from edge.training.oneshot.request import Manner
-from edge.training.oneshot.shelf import Shelf
+from edge.training.oneshot.spill_store import Shelf
 from edge.training.oneshot.surgery import refit, select
 from edge.training.pruning import block_mask
 from edge.training.pruning_plan import LayerTarget

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import DataError, InputError
-from edge.loading import names_a_file
+from edge.models.loading import names_a_file
 from edge.training.pruning_plan import Pruning
 from edge.training.settings import SUFFIX
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.data.packages import require_package
 from edge.training.oneshot.moments import Array, Quadratic
-from edge.training.packages import require_package
 
 CANDIDATES = 64
 _TINY = float(np.finfo(np.float64).tiny)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sparse_zoo import ZOO, write
 
-from converters.modelfile import read_model
-from converters.modelvalues import ModelInfo
-from converters.quiet import quiet
+from converters.capture_output import quiet
+from converters.tflite.reader import read_model
+from converters.tflite.values import ModelInfo
 
 
 @pytest.fixture(scope="session")

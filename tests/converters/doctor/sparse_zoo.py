@@ -260,7 +260,7 @@ def write(name: str, folder: Path) -> Path:
 
 
 def _stored(data: bytes, how: str) -> bytes:
-    from converters.sparse.storing import encode_blocks, store_int8
+    from converters.sparse.storage_passes import encode_blocks, store_int8
 
     return {"as converted": bytes, "blocks": encode_blocks, "int8": store_int8}[how](data)
 

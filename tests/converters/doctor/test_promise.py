@@ -6,7 +6,7 @@ import pytest
 
 from converters.errors import ConversionError, SourceError
 from converters.targets import predict_sparse
-from converters.targets.promise import require_sparse_on
+from converters.targets.sparse_gate import require_sparse_on
 
 
 def _named(zoo_models, wanted):

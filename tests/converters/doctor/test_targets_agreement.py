@@ -12,8 +12,8 @@ from sparse_zoo import ZOO
 
 from converters.targets import predict_sparse
 from devices.contract import Device
+from devices.emulated.build_cache import PACKAGES, found_program
 from devices.emulated.device import EmulatedDevice, emulated_device
-from devices.emulated.kept import PACKAGES, found_program
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.runtimes import set_runtime
 from devices.errors import DeviceError

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from sparse_zoo import ZOO
 
 from converters.errors import SourceError
-from converters.modelfile import read_model
 from converters.targets import TARGETS, place_operators, predict_sparse, runtime_named, target_named
+from converters.tflite.reader import read_model
 from devices.solver.runtimes import RUNTIMES as WHEELS
 from edge.cli.inspect import command
 from edge.runtime import load

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.modelfile import parse_model
-from converters.modelvalues import ModelInfo
-from converters.schema import generated
+from converters.tflite.generated_schema import generated
+from converters.tflite.reader import parse_model
+from converters.tflite.values import ModelInfo
 
 Table = Any
 

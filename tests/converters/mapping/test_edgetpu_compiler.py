@@ -20,8 +20,8 @@ from sketch import Sketch
 from converters.edgetpu import forecast
 from converters.edgetpu.compiler import Compiled, Compiler
 from converters.edgetpu.log import Row, parse_log
-from converters.errors import ConversionError, ModelFileError, ToolMissingError
-from converters.modelfile import parse_model
+from converters.errors import ConversionError, MissingPartError, ModelFileError
+from converters.tflite.reader import parse_model
 
 # The structure of real logs with numbers of our own.
 FIGURES = """Edge TPU Compiler version 16.0.384591198
@@ -243,7 +243,7 @@ def is_alive(pid):
 @pytest.mark.parametrize("where", ["edgetpu_compiler", "/nowhere/compiler", "docker:some/image"])
 def test_one_that_is_not_there_is_told_with_how_to_get_it(monkeypatch, tmp_path, where):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissingError, match="missing") as caught:
+    with pytest.raises(MissingPartError, match="missing") as caught:
         Compiler(where).compile(model())
     assert caught.value.exit_code == 8
     assert "edgetpu-compiler" in caught.value.hint
@@ -253,7 +253,7 @@ def test_one_that_cannot_be_run_is_told(tmp_path):
     program = tmp_path / "compiler"
     program.write_bytes(b"\x7fELF not really")
     program.chmod(0o755)
-    with pytest.raises(ToolMissingError, match="cannot be run"):
+    with pytest.raises(MissingPartError, match="cannot be run"):
         Compiler(str(program)).compile(model())
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from converters.edgetpu import compiled_report, forecast
-from converters.modelfile import read_model
+from converters.tflite.reader import read_model
 
 CONVOLUTIONAL = (
     "bodypix_mobilenet_v1_075_512_512_16_quant_decoder",

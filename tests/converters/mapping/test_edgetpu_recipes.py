@@ -14,17 +14,17 @@ from sketch import Sketch
 from converters.convert import convert
 from converters.edgetpu import forecast
 from converters.edgetpu.compiler import Compiler
+from converters.edgetpu.gate import require_mapped
+from converters.edgetpu.operator_status import LIMIT, TYPE
 from converters.edgetpu.passes import for_edgetpu
-from converters.edgetpu.promise import require_mapped
-from converters.edgetpu.verdict import LIMIT, TYPE
 from converters.errors import ConversionError
-from converters.frozen import freeze
+from converters.freezing import freeze
+from converters.host_interpreter import HostModel
 from converters.lowering import Lowering
-from converters.modelfile import parse_model
 from converters.recipes import recipe_named
-from converters.running import HostModel
 from converters.samples import SampleSet
 from converters.source import from_keras
+from converters.tflite.reader import parse_model
 
 ZOO = {
     "mobilenet_v1": {"image_size": 96, "padding": "same"},
@@ -130,7 +130,7 @@ def test_an_activation_in_a_transposed_convolution_comes_out(activation, biased)
     out = sketch.add("TRANSPOSE_CONV", inputs, (1, 16, 16, 4), version=4, options=("TransposeConvOptions", options))
     if biased:
         bias = sketch._graph.tensors[inputs[3]]
-        from converters.schema import generated
+        from converters.tflite.generated_schema import generated
 
         bias.quantization = generated().QuantizationParametersT()
         bias.quantization.scale, bias.quantization.zeroPoint = np.array([0.005], np.float32), np.zeros(1, np.int64)

@@ -10,12 +10,12 @@ import pytest
 from sketch import Sketch
 
 from converters.edgetpu import forecast
+from converters.edgetpu.gate import remarks
+from converters.edgetpu.operator_status import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
 from converters.edgetpu.parameters import parameter_forecast
-from converters.edgetpu.promise import remarks
-from converters.edgetpu.verdict import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
 from converters.edgetpu.versions import NEWEST
 from converters.errors import ModelFileError
-from converters.modelfile import parse_model
+from converters.tflite.reader import parse_model
 
 MAP = (1, 8, 8, 16)
 

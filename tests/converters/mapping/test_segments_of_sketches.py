@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from sketch import Sketch
 
-from converters.modelfile import parse_model
 from converters.segments.cuts import Chain
 from converters.segments.errors import NotCuttable
 from converters.segments.split import segment, segment_at
+from converters.tflite.reader import parse_model
+from converters.tflite.verify import verify_bytes
 from edge.runtime.model import load_model
-from edge.runtime.plausible import plausible_array
-from edge.runtime.verify import verify_bytes
-from edge.segmenting import segment_file
+from edge.runtime.synthetic_inputs import plausible_array
+from edge.workflows.splitting import segment_file
 
 SHAPE, FLOAT = (1, 4, 4, 4), "float32"
 SEED = ("RandomOptions", {"seed": 3, "seed2": 4})

@@ -40,7 +40,7 @@ def repack(small_files):
     def changed(change, recipe="fp32"):
         import flatbuffers
 
-        from converters.schema import generated
+        from converters.tflite.generated_schema import generated
 
         unpacked = generated().ModelT.InitFromPackedBuf(small_files.path(recipe).read_bytes())
         change(unpacked)

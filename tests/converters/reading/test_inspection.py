@@ -11,7 +11,7 @@ import pytest
 
 from converters.errors import ModelFileError, SourceError
 from converters.inspection import inspect, inspect_model
-from converters.modelfile import parse_model
+from converters.tflite.reader import parse_model
 
 MODELS = ("models/mobilenet_v2_1.0_224_quant", "models/tf2_mobilenet_v2_1.0_224_ptq")
 PAIRED = (

@@ -11,10 +11,10 @@ import pytest
 
 from converters.errors import ModelFileError
 from converters.inspection import inspect_model
-from converters.modelfile import parse_model, read_model
-from converters.modelvalues import ModelInfo, QuantizationInfo, SparseDimension, SparsityInfo, TensorInfo
-from converters.schema import generated
-from converters.tensordata import count_zeros, dense_values, real_values, stored_values
+from converters.tflite.generated_schema import generated
+from converters.tflite.reader import parse_model, read_model
+from converters.tflite.tensor_data import count_zeros, dense_values, real_values, stored_values
+from converters.tflite.values import ModelInfo, QuantizationInfo, SparseDimension, SparsityInfo, TensorInfo
 
 QUANTIZED = "models/tf2_mobilenet_v2_1.0_224_ptq.tflite"
 RECIPES = ("fp32", "sparse", "sparse-fp16")
@@ -253,6 +253,9 @@ def test_an_unknown_operator_is_named_by_its_number(repack):
 
 
 def test_the_schema_loads_without_its_package():
-    code = "import sys; from converters.schema import generated; generated(); print('ai_edge_litert' in sys.modules)"
+    code = (
+        "import sys; from converters.tflite.generated_schema import generated; generated(); "
+        "print('ai_edge_litert' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

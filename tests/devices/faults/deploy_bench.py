@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from faulty_proxy import FaultyProxy
 
+from converters.tflite.contents import contents_of
+from converters.tflite.flatbuffer import read_root
 from devices.local import LocalDevice
 from devices.releases.board import Patience
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
-from edge.deploy import Deployment, DeployRequest
 from edge.runtime import load, verify_file
-from edge.runtime.contents import contents_of
-from edge.runtime.flatbuffer import read_root
+from edge.workflows.deployment import Deployment, DeployRequest
 
 QUICK = Patience(answer_s=20, piece_s=20, golden_s=60, lock_s=20, lease_s=5)
 IMPATIENT = Patience(answer_s=1.0, piece_s=1.0, golden_s=1.5, lock_s=20, lease_s=0.8)

@@ -14,7 +14,7 @@ from faulty_proxy import Fault
 
 from devices.local import LocalDevice
 from devices.releases.errors import DamagedError
-from edge.deploy import Deployment, release_status, rollback
+from edge.workflows.deployment import Deployment, release_status, rollback
 
 CUTS = 56
 TAIL_BYTES = 1500  # of what goes up: checks, switch, tidying

@@ -1,0 +1,66 @@
+"""A file for the Edge TPU is written only where its compiler will map something, or the user wants it anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from converters.edgetpu.mapping import Forecast, forecast
+from converters.errors import ConversionError
+from converters.tflite.reader import parse_model
+
+_SHOWN = 4
+
+
+def require_mapped(
+    *, anyway: bool = False, say: Callable[[str], None] = lambda text: None
+) -> Callable[[bytes], Forecast]:
+    """Return the check of a file's bytes: it refuses what the compiler would, and tells what stays on the CPU.
+
+    Args:
+        anyway: let through what the compiler is expected to refuse.
+        say: called with what a user should know: operators that will not be mapped, parameters that will be streamed.
+
+    Raises:
+        ConversionError: (the check) nothing of the file would run on the Edge TPU.
+    """
+
+    said: set[str] = set()
+
+    def require(data: bytes) -> Forecast:
+        found = forecast(parse_model(data))
+        for line in remarks(found):
+            if line not in said:  # recipes that share a model share its remarks
+                say(line)
+                said.add(line)
+        if found.mapped or anyway:
+            return found
+        told = "; ".join(each.text for each in found.failures[:_SHOWN]) or _first(found)
+        change = found.advice[0].change if found.advice else ""
+        hint = f"{change}; or write it all the same with --anyway" if change else "write it all the same with --anyway"
+        raise ConversionError(f"nothing of it would run on the Edge TPU: {told}", hint=hint)
+
+    return require
+
+
+def remarks(found: Forecast) -> list[str]:
+    """Return what a user should know of a file that is not mapped whole, or does not fit."""
+    lines = []
+    if found.mapped and found.on_cpu:
+        lines.append(f"{len(found.on_cpu)} of {len(found.operators)} operators will stay on the CPU: {_names(found)}")
+        lines += [f"{each.text} -> {each.change}" for each in found.advice[:_SHOWN]]
+    if found.mapped and found.parameters.streamed_bytes:
+        sizes = found.parameters
+        verb = "may" if sizes.fits is None else "do"
+        lines.append(f"parameters of about {sizes.estimated_bytes:,} bytes {verb} not fit on the Edge TPU: about "
+                     f"{sizes.streamed_bytes:,} are streamed for each inference")  # fmt: skip
+    return lines
+
+
+def _names(found: Forecast) -> str:
+    names = [f"{each.index} {each.op}" for each in found.on_cpu]
+    return ", ".join(names[: 2 * _SHOWN]) + (", ..." if len(names) > 2 * _SHOWN else "")
+
+
+def _first(found: Forecast) -> str:
+    each = found.on_cpu[0]
+    return f"operator {each.index} ({each.op}) {each.reason}"

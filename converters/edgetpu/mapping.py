@@ -1,0 +1,139 @@
+"""What compiler 16.0 will make of a .tflite file, told from the file alone: operators, parameters, advice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from converters.edgetpu.mapping_advice import Advice, advise
+from converters.edgetpu.operator_status import LIMIT, MAPPED, SUBGRAPH, Refusal, Verdict
+from converters.edgetpu.operator_view import Case
+from converters.edgetpu.parameters import ParameterForecast, parameter_forecast
+from converters.edgetpu.partition import mapped_set
+from converters.edgetpu.rules import judge
+from converters.edgetpu.versions import COMPILER
+from converters.edgetpu.whole_file_limits import Failure, failures
+from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo
+
+TARGET = "coral"
+EDGE_TPU, CPU = "edgetpu", "cpu"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One operator of the main graph: where it runs, why, and the compiler's word for it.
+
+    `certain` is False where the rule behind it is drawn between few observations.
+    """
+
+    index: int
+    op: str
+    runs_on: str
+    reason: str | None
+    status: str
+    certain: bool = True
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the compiler will make of a file. `failures` say why it makes nothing at all: then nothing is mapped."""
+
+    operators: tuple[Placement, ...]
+    failures: tuple[Failure, ...]
+    parameters: ParameterForecast
+    advice: tuple[Advice, ...]
+    compiled: bool
+
+    @property
+    def mapped(self) -> int:
+        """Operators that run on the Edge TPU."""
+        return sum(each.runs_on == EDGE_TPU for each in self.operators)
+
+    @property
+    def on_cpu(self) -> tuple[Placement, ...]:
+        """Operators that stay on the CPU."""
+        return tuple(each for each in self.operators if each.runs_on == CPU)
+
+    @property
+    def fully_mapped(self) -> bool:
+        """Whether every operator runs on the Edge TPU."""
+        return bool(self.operators) and not self.on_cpu
+
+    def summary(self) -> dict[str, Any]:
+        """Return the value `edgetpu` of an artifact."""
+        return {
+            "compiler": COMPILER,
+            "mapped": self.mapped,
+            "of": len(self.operators),
+            "on_cpu": [{"index": each.index, "op": each.op, "reason": each.reason} for each in self.on_cpu],
+            "parameters": dataclasses.asdict(self.parameters),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value `target` of an inspection."""
+        return {
+            "name": TARGET,
+            "board": "Coral Edge TPU",
+            "compiler": COMPILER,
+            "operators": [dataclasses.asdict(each) for each in self.operators],
+            "sparse": None,
+            "mapped": self.mapped,
+            "of": len(self.operators),
+            "failures": [dataclasses.asdict(each) for each in self.failures],
+            "parameters": dataclasses.asdict(self.parameters),
+            "advice": [dataclasses.asdict(each) for each in self.advice],
+        }
+
+
+def forecast(model: ModelInfo) -> Forecast:
+    """Tell which operators of a file's main graph the compiler maps to the Edge TPU.
+
+    Args:
+        model: the file, as `read_model` gives it, compiled or not.
+
+    Raises:
+        ModelFileError: a constant of the file is damaged.
+    """
+    verdicts = {operator.index: judge(Case(model, operator)) for operator in model.main.operators}
+    stopped = () if model.is_edgetpu_compiled else failures(model)
+    supported = {index for index, verdict in verdicts.items() if not isinstance(verdict, Refusal)}
+    if model.is_edgetpu_compiled:
+        mapped = frozenset(op.index for op in model.main.operators if op.name == EDGE_TPU_OPERATOR)
+    else:
+        mapped = frozenset() if stopped else mapped_set(model.main, supported)
+    placements = tuple(
+        _compiled(op) if model.is_edgetpu_compiled else _placement(op, verdicts, mapped, stopped)
+        for op in model.main.operators
+    )
+    return Forecast(
+        operators=placements,
+        failures=stopped,
+        parameters=parameter_forecast(model, mapped),
+        advice=() if model.is_edgetpu_compiled else advise(model.main, verdicts, mapped, stopped),
+        compiled=model.is_edgetpu_compiled,
+    )
+
+
+def _placement(
+    operator: OperatorInfo, verdicts: Mapping[int, Verdict], mapped: frozenset[int], stopped: tuple[Failure, ...]
+) -> Placement:
+    verdict = verdicts[operator.index]
+    if stopped:
+        own = verdict if isinstance(verdict, Refusal) else None
+        reason = f"the compiler refuses the whole file: {stopped[0].text}"
+        return Placement(operator.index, operator.name, CPU, reason, own.status if own else LIMIT)
+    if operator.index in mapped:
+        doubt = None if verdict is None else str(verdict)
+        return Placement(operator.index, operator.name, EDGE_TPU, doubt, MAPPED, certain=doubt is None)
+    if isinstance(verdict, Refusal):
+        return Placement(operator.index, operator.name, CPU, str(verdict), verdict.status, certain=verdict.certain)
+    behind = "depends on an operator that stays on the CPU; only one piece of the model can be mapped"
+    return Placement(operator.index, operator.name, CPU, behind, SUBGRAPH)
+
+
+def _compiled(operator: OperatorInfo) -> Placement:
+    if operator.name == EDGE_TPU_OPERATOR:
+        return Placement(operator.index, operator.name, EDGE_TPU, "compiled for the Edge TPU", MAPPED)
+    return Placement(operator.index, operator.name, CPU, "left on the CPU by the compiler", SUBGRAPH)

@@ -1,0 +1,104 @@
+"""Run a .tflite model on the host through LiteRT, quantizing inputs and reading outputs as real numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.capture_output import quiet
+from converters.errors import ConversionError
+from converters.tflite.reader import parse_model
+
+Array = npt.NDArray[Any]
+_UNLOADABLE = (
+    "a quantized variant is refused when its ranges are out of proportion (untrained weights, dead channels): "
+    "train the model, calibrate with more samples, or use fp32, fp16 or dynamic"
+)
+
+
+class HostModel:
+    """One loaded model; `preserve` keeps every intermediate tensor readable, at the price of speed and memory."""
+
+    def __init__(self, data: bytes, *, preserve: bool = False) -> None:
+        """Load the model with all cores.
+
+        Raises:
+            ConversionError: LiteRT cannot load what was converted.
+        """
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve else OpResolverType.AUTO
+        with quiet() as noise:
+            try:
+                self._interpreter = Interpreter(
+                    model_content=data, num_threads=os.cpu_count() or 1,
+                    experimental_preserve_all_tensors=preserve, experimental_op_resolver_type=resolver,
+                )  # fmt: skip
+                self._interpreter.allocate_tensors()
+            except (RuntimeError, ValueError) as error:
+                told = f"LiteRT cannot load the converted model: {_place(data, str(error))}{error}"
+                raise ConversionError(f"{told} {noise.tail()}".strip(), hint=_UNLOADABLE) from error
+        self._data = data
+        self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
+        self._details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
+        self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the outputs as float32 (integers dequantized) for one batch of inputs.
+
+        Raises:
+            ConversionError: a kernel refused to run.
+        """
+        for detail, array in zip(self.inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], quantized(array, detail))
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            told = f"LiteRT cannot run the converted model: {_place(self._data, str(error))}{error}"
+            raise ConversionError(told, hint=_UNLOADABLE) from error
+        return [real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self.outputs]
+
+    def value(self, index: int) -> Array | None:
+        """Return a tensor's real value after a run; None where it holds none."""
+        try:
+            return real(self._interpreter.get_tensor(index), self._details[index])
+        except ValueError:
+            return None
+
+
+def _place(data: bytes, told: str) -> str:
+    """Name the tensor that the operator writes whose number LiteRT tells; "" where it tells none."""
+    found = re.search(r"Node number (\d+)", told)
+    graph = parse_model(data).main
+    if not found or int(found[1]) >= len(graph.operators):
+        return ""
+    return f"at '{graph.tensors[graph.operators[int(found[1])].outputs[0]].name.split(';')[0]}': "
+
+
+def quantized(array: Array, detail: Mapping[str, Any]) -> Array:
+    """Return the array in the input's own type."""
+    dtype = np.dtype(detail["dtype"])
+    scale, zero_point = detail["quantization"]
+    if dtype.kind not in "iu" or not scale:
+        return np.ascontiguousarray(array, dtype)
+    limits = np.iinfo(dtype)
+    stored: Array = np.clip(np.rint(array / scale + zero_point), limits.min, limits.max).astype(dtype)
+    return stored
+
+
+def real(array: Array, detail: Mapping[str, Any]) -> Array:
+    """Return a tensor's value as real numbers, whatever its type and quantization."""
+    parameters = detail["quantization_parameters"]
+    scales, zeros = parameters["scales"], parameters["zero_points"]
+    if array.dtype.kind not in "iu" or not len(scales):
+        return array
+    shape = [1] * array.ndim
+    if len(scales) > 1:
+        shape[parameters["quantized_dimension"]] = len(scales)
+    value: Array = (array.astype(np.float64) - zeros.reshape(shape)) * scales.reshape(shape)
+    return value.astype(np.float32)

@@ -1,0 +1,1 @@
+"""The .tflite format: schema, reader, values, graph views, writer, verification."""

@@ -1,0 +1,1 @@
+"""Data sources: image folders, array files, sampling, batches."""

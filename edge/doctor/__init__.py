@@ -1,0 +1,1 @@
+"""Diagnoses this machine: what is installed, what is missing, and how to get it."""

@@ -1,0 +1,71 @@
+"""Reasons not to compare two measurements: another device, threads, runtime, or an invalid measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from edge.measure.measurement import DeviceRef, Measurement
+from edge.report.terminal.text_layout import wrapped
+
+
+def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
+    """Return why the two sides must not be compared, as sentences; empty if they may."""
+    return (*_differences(before, after), *_invalid("first", before), *_invalid("second", after))
+
+
+def objections_listed(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
+    """Return the same as lines for a terminal of 80 columns, the reasons of an invalid measurement one by one."""
+    told = [wrapped(each, "  ") for each in _differences(before, after)]
+    for side, measurements in (("first", before), ("second", after)):
+        for each in measurements:
+            if not each.validity.valid:
+                told += _invalid_listed(side, each)
+    return [line for lines in told for line in lines]
+
+
+def _invalid_listed(side: str, measurement: Measurement) -> list[list[str]]:
+    """Return paragraphs: one if it fits a line, else a heading and one for each reason."""
+    whole = [wrapped(each, "  ") for each in _invalid(side, [measurement])]
+    if sum(map(len, whole)) <= 1:
+        return whole
+    reasons = [wrapped(each, "    - ") for each in measurement.validity.reasons]
+    return [[f"  the {side} measurement is invalid:"], *reasons]
+
+
+def is_emulated(device: DeviceRef) -> bool:
+    """Tell whether a device is an emulated one, by the kind in its facts or by its name."""
+    return device.facts.get("kind") == "emulated" or device.name.startswith("emulated-")
+
+
+def _differences(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
+    found = []
+    for what, of in _MUST_AGREE.items():
+        first, second = sorted({of(each) for each in before}), sorted({of(each) for each in after})
+        if first != second or len(first) > 1:
+            found.append(f"the {what} differ: {' and '.join(first)} against {' and '.join(second)}")
+    return found
+
+
+def _invalid(side: str, measurements: Sequence[Measurement]) -> list[str]:
+    return [
+        f"the {side} measurement is invalid ({'; '.join(each.validity.reasons) or 'no reason stated'})"
+        for each in measurements
+        if not each.validity.valid
+    ]
+
+
+def hardware(measurement: Measurement) -> str:
+    """Return what tells two machines of one name apart ("local" is another one everywhere), as far as it is stated."""
+    facts = measurement.device.facts
+    cpu = facts.get("cpu")
+    parts = cpu if isinstance(cpu, Mapping) else {}
+    cores = None if parts.get("cores") is None else f"{parts['cores']} cores"
+    stated = [str(each) for each in (facts.get("board"), parts.get("model"), cores) if each is not None]
+    return f"{measurement.device.name} ({', '.join(stated)})" if stated else measurement.device.name
+
+
+_MUST_AGREE: dict[str, Callable[[Measurement], str]] = {
+    "devices": hardware,
+    "thread counts": lambda each: str(each.threads),
+    "runtimes": lambda each: f"{each.runtime.name} {each.runtime.version}",
+}

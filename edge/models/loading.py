@@ -1,0 +1,242 @@
+"""Bring a model to convert into memory: by name with its weights, or from a file, with what is known of its input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converters.artifact.record import SourceRecord
+from converters.files import sha256_of
+from converters.freezing import Port
+from converters.recipes import Recipe
+from converters.source import SourceModel, from_keras, load_source
+from converters.targets.sparse_gate import DEFAULT_TARGET
+from edge.errors import InputError
+from edge.runtime.preprocessing import Preprocessing
+
+ASSUMED_MODE = "tf"
+IMAGENET = 1000
+_EDGE_MODEL = "edge-model/1"
+_ON_PIXELS = "keras.src.layers.preprocessing.image_preprocessing"
+KerasModel = Any  # keras.Model
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertRequest:
+    """What the user of `edge convert` asks for; None where nothing was said.
+
+    Attributes:
+        source: a registry name, a .keras or .h5 file, or a SavedModel folder.
+        arguments: for a registry name: alpha, image_size, classes, padding.
+        labels: a file of names, or the word "imagenet".
+        samples: at most so many calibration inputs, and so many checked ones.
+        tolerance: fields of `converters.recipes.Tolerance` to replace in every recipe.
+        target: the board on which files of sparse recipes must run sparse kernels; `anyway` writes them all the same,
+            and files of which the Edge TPU's compiler is expected to map nothing.
+        io: type of the inputs and outputs of files for the Edge TPU: uint8 or int8; None is the recipe's.
+        compiler: where Google's compiler is: a path, or docker:IMAGE; None is PATH.
+    """
+
+    source: str
+    recipes: tuple[Recipe, ...]
+    folder: Path
+    name: str | None = None
+    weights: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    calibrate: str | None = None
+    check: str | None = None
+    samples: int = 200
+    seed: int = 0
+    labels: str | None = None
+    preprocess: str | None = None
+    batch: int = 1
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    target: str = DEFAULT_TARGET
+    anyway: bool = False
+    io: str | None = None
+    compiler: str | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a training never saw: a part of the data with this digest, as `Source.split` gives it again."""
+
+    digest: str
+    fraction: float
+    seed: int
+
+    @classmethod
+    def from_sidecar(cls, sidecar: Mapping[str, Any] | None) -> HeldOut | None:
+        """Read it from what `edge train` wrote; None where the data has a test part of its own, or nothing is told."""
+        data = (sidecar or {}).get("data") or {}
+        part = data.get("held_out")
+        return cls(str(data["digest"]), float(part["fraction"]), int(part["seed"])) if part else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A model with what is known about it before any data is read."""
+
+    model: SourceModel
+    record: SourceRecord
+    inputs: tuple[Port, ...]
+    preprocessing: Preprocessing | None
+    assumed: bool
+    labels: tuple[str, ...] | None
+    labels_origin: str | None
+    held_out: HeldOut | None = None
+
+
+def load_model(request: ConvertRequest, say: Say) -> LoadedModel:
+    if names_a_file(request.source):
+        return _load_file(Path(request.source), request, say)
+    return _load_registered(request, say)
+
+
+def names_a_file(source: str) -> bool:
+    """Tell a path, whether it is there or not, from a name of the registry."""
+    path = Path(source)
+    return path.exists() or bool(path.suffix) or "/" in source
+
+
+def _load_registered(request: ConvertRequest, say: Say) -> LoadedModel:
+    from edge.models import arguments_of, build, spec_of
+
+    arguments = arguments_of(request.source, **request.arguments)
+    keras_model = build(request.source, **arguments)
+    weights: tuple[str, str] | tuple[None, None] = (None, None)
+    if request.weights is None:
+        say(f"{request.source} has random weights: name trained ones with --weights for figures that mean something")
+    else:
+        weights = _put_weights(keras_model, request, say)
+    model = from_keras(keras_model, name=request.source, kind="registry")
+    inputs = model.with_static_inputs(batch=request.batch, image_size=None)
+    record = SourceRecord(name=request.source, kind="registry", arguments=arguments, sha256=None,
+                          weights=weights[0], weights_sha256=weights[1])  # fmt: skip
+    mode = request.preprocess or spec_of(request.source).mode
+    labels, origin = _labels(request, model, _knows_imagenet(request.weights), None)
+    return LoadedModel(model=model, record=record, inputs=inputs, preprocessing=_for_mode(mode, inputs), assumed=False,
+                   labels=labels, labels_origin=origin)  # fmt: skip
+
+
+def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
+    if request.weights is not None:
+        raise InputError(f"{path} brings its own weights; --weights {request.weights} was given as well",
+                         hint="--weights goes with a registry name (`edge models`)")  # fmt: skip
+    others = sorted(set(request.arguments) - {"image_size"})
+    if others:
+        raise InputError(f"{', '.join(others)} cannot be chosen for {path}: the file fixes them",
+                         hint="these options go with a registry name (`edge models`)")  # fmt: skip
+    model = load_source(path)
+    for note in model.notes:
+        say(note)
+    inputs = model.with_static_inputs(batch=request.batch, image_size=request.arguments.get("image_size"))
+    sidecar = _sidecar(path, say)
+    preprocessing, assumed = _preprocessing_of_file(model, inputs, request, sidecar)
+    if assumed and preprocessing is not None:
+        say(f"preprocessing is not known for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
+            "--preprocess tf|torch|caffe|unit|raw says what it was trained with")  # fmt: skip
+    labels, origin = _labels(request, model, False, sidecar)
+    record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
+                          sha256=_sha_of(str(path)), weights=None, weights_sha256=None, notes=model.notes)  # fmt: skip
+    return LoadedModel(model=model, record=record, inputs=inputs, preprocessing=preprocessing, assumed=assumed,
+                   labels=labels, labels_origin=origin, held_out=HeldOut.from_sidecar(sidecar))  # fmt: skip
+
+
+def _put_weights(model: KerasModel, request: ConvertRequest, say: Say) -> tuple[str, str]:
+    """Load the weights and return what was asked for and the file's digest."""
+    from edge.models.weights import load_weights
+
+    assert request.weights is not None
+    loaded = load_weights(model, request.weights, name=request.source, arguments=request.arguments)
+    for note in loaded.notes:
+        say(note)
+    return loaded.source, loaded.sha256
+
+
+def _sha_of(path: str | None) -> str | None:
+    return sha256_of(Path(path)) if path is not None and Path(path).is_file() else None
+
+
+def _knows_imagenet(weights: str | None) -> bool:
+    return weights is not None and (weights == "imagenet" or weights.endswith(".tflite"))
+
+
+def _sidecar(path: Path, say: Say) -> Mapping[str, Any] | None:
+    """Return what `edge train` wrote beside a model, None where there is nothing of the kind, or of another file."""
+    beside = path.with_suffix(".json")
+    if path.is_dir() or not beside.is_file():
+        return None
+    try:
+        value = json.loads(beside.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(value, dict) or value.get("schema") != _EDGE_MODEL:
+        return None
+    if value.get("sha256") != _sha_of(str(path)):
+        say(f"{beside.name} describes another file than {path.name} is now: its preprocessing and labels are not used")
+        return None
+    return value
+
+
+def _preprocessing_of_file(
+    model: SourceModel, inputs: tuple[Port, ...], request: ConvertRequest, sidecar: Mapping[str, Any] | None
+) -> tuple[Preprocessing | None, bool]:
+    """Return the preprocessing and whether it is only assumed; None for inputs that are no pictures."""
+    if not _is_picture(inputs):
+        return None, False
+    if request.preprocess is not None:
+        return _for_mode(request.preprocess, inputs), False
+    if sidecar is not None and sidecar.get("preprocessing") is not None:
+        return Preprocessing.from_json(sidecar["preprocessing"]), False
+    if _scales_itself(model):
+        return _for_mode("raw", inputs), False
+    return _for_mode(ASSUMED_MODE, inputs), True
+
+
+def _scales_itself(model: SourceModel) -> bool:
+    """Whether a Rescaling or Normalization layer reads the input, behind layers at most that keep pixels pixels."""
+    for layer in _opened(getattr(model.keras_model, "layers", ())):
+        if type(layer).__name__ in ("Rescaling", "Normalization"):
+            return True
+        if not type(layer).__module__.startswith(_ON_PIXELS) and type(layer).__name__ != "InputLayer":
+            return False
+    return False
+
+
+def _opened(layers: Iterable[Any]) -> Iterator[Any]:
+    """Yield layers in order, nested models opened."""
+    for layer in layers:
+        nested = getattr(layer, "layers", None)
+        yield from _opened(nested) if nested else (layer,)
+
+
+def _is_picture(inputs: tuple[Port, ...]) -> bool:
+    return len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[3] in (1, 3)
+
+
+def _for_mode(mode: str, inputs: tuple[Port, ...]) -> Preprocessing | None:
+    if not _is_picture(inputs):
+        return None
+    _, height, width, channels = inputs[0].shape
+    return Preprocessing.for_mode(mode, height, width, channels)
+
+
+def _labels(
+    request: ConvertRequest, model: SourceModel, imagenet: bool, sidecar: Mapping[str, Any] | None
+) -> tuple[tuple[str, ...] | None, str | None]:
+    """Return the class names and where they are from."""
+    from edge.models.labels import imagenet_labels, read_labels
+
+    classes = model.classes
+    if request.labels == "imagenet" or (request.labels is None and imagenet and classes in (IMAGENET, IMAGENET + 1)):
+        return imagenet_labels(classes or 0), "imagenet"
+    if request.labels is not None:
+        return read_labels(Path(request.labels), classes=classes), request.labels
+    if sidecar is not None and sidecar.get("labels"):
+        return tuple(sidecar["labels"]), "the trained model"
+    return None, None

@@ -1,0 +1,1 @@
+"""Renders results as text for a terminal of 80 columns."""

@@ -1,0 +1,63 @@
+"""A comparison as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge.measure.compare import Comparison, Finding, Outcome
+from edge.measure.kernel_changes import KernelChange
+from edge.report.terminal.text_layout import figure, megabytes, shortened, table, threads, wrapped
+
+_KERNELS = 6
+
+
+def comparison_summary(outcome: Outcome) -> str:
+    """Return each model's verdict with its proof, then what changed beside it."""
+    lines = [line for each in outcome.comparisons for line in (*_lines(each), "")]
+    for side, names in (("first", outcome.only_before), ("second", outcome.only_after)):
+        lines += [line for name in names for line in wrapped(f"note: {name} is only in the {side} file")]
+    return "\n".join(lines).rstrip()
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    finding = comparison.finding
+    yield from wrapped(f"{comparison.name} on {comparison.device}, {threads(comparison.threads)}")
+    yield from wrapped(f"{finding.verdict.upper()}: {finding.sentence}", "  ")
+    yield from wrapped(_effect(finding), "  ")
+    for caveat in comparison.caveats:
+        yield from wrapped(f"COMPARED ANYWAY: {caveat}", "  ")
+    for note in comparison.notes:
+        yield from wrapped(f"note: {note}", "  ")
+    sizes = f"file {_sizes(comparison.model_bytes)}, peak memory {_sizes(comparison.peak_rss_bytes)}"
+    yield from wrapped(sizes, "  ")
+    yield from _kernels(comparison.kernels)
+
+
+def _effect(finding: Finding) -> str:
+    unit = "ms" if finding.quantity == "latency_ms" else "instructions"
+    write = figure if finding.quantity == "latency_ms" else "{:,.0f}".format
+    text = f"{write(finding.before)} -> {write(finding.after)} {unit} ({finding.ratio - 1:+.1%}"
+    interval = finding.decision.interval if finding.decision else None
+    if interval is None:
+        return text + ")"
+    return f"{text}; {interval.low - 1:+.1%} to {interval.high - 1:+.1%} at {interval.confidence:.0%} confidence)"
+
+
+def _kernels(changes: tuple[KernelChange, ...] | None) -> Iterator[str]:
+    if changes is None:
+        yield "  kernels: not known on both sides"
+        return
+    rows = [_kernel(change) for change in changes[:_KERNELS]]
+    if rows:
+        yield from table([("  kernels by change", "us before", "us after", "calls"), *rows])
+
+
+def _kernel(change: KernelChange) -> tuple[str, ...]:
+    calls = ["-" if each is None else f"{each:g}" for each in (change.calls_before, change.calls_after)]
+    times = ["-" if each is None else figure(each) for each in (change.time_before_us, change.time_after_us)]
+    return (f"  {shortened(change.name)}", *times, calls[0] if calls[0] == calls[1] else " -> ".join(calls))
+
+
+def _sizes(values: tuple[int | None, int | None]) -> str:
+    texts = [megabytes(each) for each in values]
+    return texts[0] if texts[0] == texts[1] else " -> ".join(texts)

@@ -1,0 +1,38 @@
+"""The parts of an inference through delegates, as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge.measure.accelerated import Accelerated
+from edge.measure.measurement import Measurement
+from edge.report.terminal.text_layout import figure, wrapped
+
+
+def accelerated_summary(measurement: Measurement) -> Iterator[str]:
+    """Yield the lines; none where no delegate was used."""
+    found = measurement.accelerated
+    if found is None:
+        return
+    yield from wrapped(f"delegates: {delegates_in_words(found)}")
+    yield from wrapped(f"{first_in_words(found)}; later ones {figure(found.steady_ms)} ms", "  ")
+    if found.delegate_ms is not None and found.delegate_share is not None:
+        yield f"  delegate's part {figure(found.delegate_ms)} ms ({found.delegate_share:.1%})"
+    if found.cpu is not None:
+        names = ", ".join(found.cpu.operators)
+        yield from wrapped(f"CPU's part alone {figure(found.cpu.median_ms)} ms: {names}", "  ")
+    yield from wrapped(f"parts: {found.method}", "  ")
+    for each in found.attached:
+        yield from wrapped(f"attached: {each}", "  ")
+    yield ""
+
+
+def delegates_in_words(found: Accelerated) -> str:
+    """Return the libraries with their options."""
+    return ", ".join(f"{each.library} {each.options}".strip() for each in found.delegates)
+
+
+def first_in_words(found: Accelerated) -> str:
+    """Return what the first inference took, and how much of it only once."""
+    once = "" if found.once_ms is None else f", {figure(found.once_ms)} ms of it only once"
+    return f"first inference {figure(found.first_ms)} ms{once}"

@@ -1,0 +1,188 @@
+"""A measurement as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from edge.measure.endurance import sustained_in_words
+from edge.measure.measurement import Kernel, Latency, Measurement
+from edge.measure.sparse_proof import sparse_alarm, verdict_on
+from edge.report.terminal.delegate_lines import accelerated_summary
+from edge.report.terminal.energy_lines import energy_summary
+from edge.report.terminal.text_layout import figure, function, megabytes, shortened, table, threads, wrapped
+
+_KERNELS = 8
+
+
+def summary(measurement: Measurement, *, alarmed: Callable[[str], str] = str) -> str:
+    """Return the measurement's figures, its conditions and, loudly, whether they may be believed.
+
+    `alarmed` marks each line of what must not be overlooked, for example as red.
+    """
+    parts = (
+        _head, _latency, accelerated_summary, _instructions,
+        _kernels, lambda found: _sparse(found, alarmed), _energy, _memory,
+        _accuracy, _conditions, _endurance, _validity, _notes,
+    )  # fmt: skip
+    return "\n".join(line for part in parts for line in part(measurement))
+
+
+def _head(measurement: Measurement) -> Iterator[str]:
+    runtime, device = measurement.runtime, measurement.device
+    board = device.facts.get("board")
+    cpu = device.facts.get("cpu")
+    model = cpu.get("model") if isinstance(cpu, Mapping) else None
+    said = ", ".join(str(each) for each in (board, model) if each)
+    yield from wrapped(f"{measurement.artifact.name} on {device.name}" + (f" ({said})" if said else ""))
+    yield from wrapped(f"{runtime.name} {runtime.version}" + (", quick plan" if measurement.plan.quick else ""), "  ")
+    yield ""
+
+
+def _latency(measurement: Measurement) -> Iterator[str]:
+    found = [each for each in (measurement.latency_ms, measurement.latency_all_cores_ms) if each is not None]
+    if found:
+        head = ("latency (ms)", "median", "p90", "p99", "mean", "min", "spread", "runs")
+        yield from table([head, *map(_latency_row, found)])
+        once = f"load {figure(measurement.load_ms)} ms, first run {figure(measurement.first_ms)} ms"
+        yield from wrapped(f"{once}; {_windows(measurement)}")
+        yield ""
+
+
+def _instructions(measurement: Measurement) -> Iterator[str]:
+    found = measurement.instructions
+    if found is None:
+        return
+    spread = "unknown" if found.spread is None else f"{found.spread:.3%}"
+    yield f"instructions per inference: {found.per_inference:,.0f}, spread {spread}"
+    yield ""
+    if found.kernels:
+        listed = found.kernels[:_KERNELS]
+        rows = [(function(each.name), f"{each.share:.1%}", f"{each.per_inference:,.0f}") for each in listed]
+        yield from table([("functions (per inference)", "share", "count"), *rows])
+        if len(found.kernels) > _KERNELS:
+            yield f"and {len(found.kernels) - _KERNELS} more, see --json"
+        yield ""
+
+
+def _latency_row(latency: Latency) -> tuple[str, ...]:
+    figures = (latency.median, latency.p90, latency.p99, latency.mean, latency.min)
+    spread = "unknown" if latency.spread is None else f"{latency.spread:.1%}"
+    return (threads(latency.threads), *map(figure, figures), spread, str(latency.samples))
+
+
+def _windows(measurement: Measurement) -> str:
+    interval = measurement.latency_ms.interval if measurement.latency_ms else None
+    text = f"{len(measurement.windows)} windows"
+    if interval is None:
+        return text
+    return f"{text}, median within {figure(interval.low)} to {figure(interval.high)} ms at {interval.confidence:.0%}"
+
+
+def _kernels(measurement: Measurement) -> Iterator[str]:
+    kernels = measurement.kernels
+    if not kernels:
+        yield from wrapped(f"kernels: none known ({measurement.kernels_reason or 'the profile is empty'})")
+        yield ""
+        return
+    yield from _timed_kernels(kernels) if any(each.time_us is not None for each in kernels) else _named_kernels(kernels)
+    if len(kernels) > _KERNELS:
+        yield f"and {len(kernels) - _KERNELS} more families, see --json"
+    yield ""
+
+
+def _energy(measurement: Measurement) -> Iterator[str]:
+    return energy_summary(measurement.energy)
+
+
+def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator[str]:
+    verdict, alarm, sparse = verdict_on(measurement), sparse_alarm(measurement), measurement.sparse_kernels
+    if verdict is not None:
+        if verdict.agrees is not False:
+            yield from wrapped(verdict.text)
+        yield from map(alarmed, wrapped(alarm, "ALARM: ") if alarm else ())
+    elif sparse is not None and sparse.of:
+        yield f"sparse kernels ran: {sparse.ran} of {sparse.of}; nothing was forecast"
+    else:
+        return
+    yield ""
+
+
+def _timed_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
+    total_us = sum(kernel.time_us or 0.0 for kernel in kernels)
+    rows = [
+        (shortened(kernel.name), f"{(kernel.time_us or 0.0) / total_us:.1%}" if total_us else "-",
+         figure(kernel.time_us), f"{kernel.calls:g}")
+        for kernel in kernels[:_KERNELS]
+    ]  # fmt: skip
+    return table([("kernels (per inference)", "share", "time (us)", "calls"), *rows])
+
+
+def _named_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
+    rows = [(shortened(kernel.name), f"{kernel.calls:g}") for kernel in kernels[:_KERNELS]]
+    return table([("kernels (per inference)", "calls"), *rows])
+
+
+def _memory(measurement: Measurement) -> Iterator[str]:
+    memory = measurement.memory
+    if memory.peak_rss_bytes is None and memory.base_rss_bytes is None:
+        yield f"memory: unknown; file {megabytes(memory.model_bytes)}"
+        return
+    yield (
+        f"memory: peak {megabytes(memory.peak_rss_bytes)}, before the model {megabytes(memory.base_rss_bytes)}; "
+        f"file {megabytes(memory.model_bytes)}"
+    )
+
+
+def _accuracy(measurement: Measurement) -> Iterator[str]:
+    accuracy = measurement.accuracy
+    if accuracy is not None and accuracy.of:
+        share = accuracy.correct / accuracy.of
+        yield f"accuracy when converted: {accuracy.correct} of {accuracy.of} ({share:.1%})"
+
+
+def _conditions(measurement: Measurement) -> Iterator[str]:
+    before, after = measurement.conditions.before, measurement.conditions.after
+    if "emulator" in before:
+        return
+    parts = [
+        f"governor {_changed(before, after, 'governor', '')}",
+        f"temperature {_changed(before, after, 'temperature_c', ' C')}",
+        f"load {_changed(before, after, 'load_1min', '')}",
+    ]
+    yield from wrapped("conditions: " + ", ".join(parts))
+
+
+def _endurance(measurement: Measurement) -> Iterator[str]:
+    waited, loaded = measurement.cool_down, measurement.sustained
+    if waited is not None:
+        degrees = f"{waited.begin_c:.1f} to {waited.end_c:.1f} C"
+        yield from wrapped(f"cool-down: {waited.waited_s:.0f} s, {degrees}, ended by: {waited.ended_by}")
+    if loaded is not None:
+        yield from wrapped(f"sustained load: {sustained_in_words(loaded)}")
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:
+    values = [before.get(name), after.get(name)]
+    if None in values:
+        return "unknown"
+    texts = list(dict.fromkeys(f"{each:.3g}" if isinstance(each, float) else str(each) for each in values))
+    return " to ".join(texts) + unit
+
+
+def _validity(measurement: Measurement) -> Iterator[str]:
+    validity = measurement.validity
+    yield ""
+    if validity.valid:
+        yield "VALID: no rule was broken"
+    else:
+        yield "INVALID: do not rely on these figures, because"
+        for reason in validity.reasons:
+            yield from wrapped(reason, "  - ")
+    if validity.unknown:
+        yield from wrapped("not checked: " + "; ".join(validity.unknown))
+
+
+def _notes(measurement: Measurement) -> Iterator[str]:
+    for note in measurement.notes:
+        yield from wrapped(f"note: {note}")

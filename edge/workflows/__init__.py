@@ -1,0 +1,1 @@
+"""One function per command that joins several rooms: convert, run, deploy, split."""

@@ -1,0 +1,84 @@
+"""The glue of `edge convert`: a source, its weights and its data, brought together for the converters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from converters.artifact.record import Artifact, Provenance
+from converters.convert import Conversion, Progress, convert, require_calibration, require_compiler
+from converters.edgetpu.compiler import PROGRAM, Compiler
+from converters.edgetpu.gate import require_mapped
+from converters.files import require_folder
+from converters.recipes import Recipe
+from converters.samples import SampleSet
+from converters.targets.sparse_gate import DEFAULT_TARGET, require_sparse_on
+from edge.data.sampling import read_data
+from edge.errors import InputError
+from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model
+
+__all__ = ["ConvertRequest", "convert_source"]
+
+
+def convert_source(
+    request: ConvertRequest, *, say: Say = lambda text: None, on_progress: Progress = lambda steps, note: None
+) -> tuple[Artifact, ...]:
+    """Load, convert, check and publish.
+
+    Args:
+        request: what is asked.
+        say: called with each remark a user should read.
+        on_progress: called as `on_progress(steps_done, note)`; 2 steps per recipe and 5 more.
+
+    Raises:
+        InputError: an argument does not go with the source.
+        DataError: a data source is unreadable or does not fit.
+        WriteError: the folder cannot be written to; known before the work begins where it can be.
+        ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
+    """
+    recipes = _as_asked(request)
+    require_calibration(recipes, given=request.calibrate is not None)
+    require_compiler(recipes, Compiler(request.compiler or PROGRAM))
+    require_sparse = require_sparse_on(_sparse_target(request), anyway=request.anyway)
+    require_folder(request.folder)
+    on_progress(0, "loading the model")
+    loaded = load_model(request, say)
+    on_progress(1, "reading data")
+    calibration, check = read_data(request, loaded, say)
+    on_progress(1, "")
+    conversion = Conversion(
+        model=loaded.model, inputs=loaded.inputs, recipes=recipes, calibration=calibration,
+        check=check,        classes=loaded.labels is not None or check.labels is not None,
+        provenance=_provenance(loaded, calibration), name=request.name or loaded.model.name, folder=request.folder,
+        require_sparse=require_sparse,
+        require_mapped=require_mapped(anyway=request.anyway, say=say),
+        compiler=Compiler(request.compiler or PROGRAM),
+    )  # fmt: skip
+    return convert(conversion, on_progress=on_progress)
+
+
+def _sparse_target(request: ConvertRequest) -> str:
+    """Return the board for sparse recipes; where there are none, "coral" may be named too."""
+    return request.target if any(recipe.sparse for recipe in request.recipes) else DEFAULT_TARGET
+
+
+def _as_asked(request: ConvertRequest) -> tuple[Recipe, ...]:
+    """Return the recipes with the tolerance and the interface asked for."""
+    if request.io and not any(recipe.edgetpu for recipe in request.recipes):
+        raise InputError(f"--io {request.io} was given, but no recipe leaves a choice",
+                         hint="--io goes with --to edgetpu and edgetpu-compiled")  # fmt: skip
+    return tuple(
+        replace(
+            recipe,
+            tolerance=replace(recipe.tolerance, **request.tolerance),
+            interface=request.io if request.io and recipe.edgetpu else recipe.interface,
+        )
+        for recipe in request.recipes
+    )
+
+
+def _provenance(loaded: LoadedModel, calibration: SampleSet | None) -> Provenance:
+    preprocessing = None if loaded.preprocessing is None else loaded.preprocessing.to_json()
+    return Provenance(
+        source=loaded.record, preprocessing=preprocessing, preprocessing_assumed=loaded.assumed, labels=loaded.labels,
+        labels_origin=loaded.labels_origin, calibration=None if calibration is None else calibration.to_json(),
+    )  # fmt: skip

@@ -1,0 +1,188 @@
+"""A model file and a board in, a release out: what `edge deploy` and `edge rollback` do."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from converters.artifact.sidecar import Artifact, artifact_of
+from converters.tflite.verify import VerifiedModel, verify_file
+from devices.contract import Device
+from devices.errors import DeviceError
+from devices.releases.board import OnStep, Patience, ReleaseBoard
+from devices.releases.errors import ReleaseError
+from devices.releases.package import Content, Package
+from devices.releases.release import Terms, release, roll_back
+from devices.releases.release_paths import DESCRIPTION, GOLDEN, KEEP, MODEL, root_on
+from devices.releases.values import Released, Status
+from edge.agent.client import AgentClient
+from edge.errors import InputError
+from edge.runtime.coral import OPERATOR
+from edge.runtime.delegates import Delegate
+from edge.runtime.errors import RuntimeFault
+from edge.workflows.golden_vectors import GoldenMaker, Through
+
+NO_GOLDEN = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployRequest:
+    """What to deploy, and how.
+
+    Attributes:
+        model: The .tflite file; its description (.json beside it) goes along if there is one.
+        root: The folder of the releases on the board; None for the usual one.
+        keep: How many releases stay there.
+        golden: A picture, an array file or a folder of them to check the model with on the board; None draws inputs,
+            "none" checks nothing.
+        program: The user's program on the board that a systemd unit shall run.
+        delegates: What the board runs the model through, in the check.
+        reference: For a model compiled for the Edge TPU: the one it was compiled from, which runs here.
+    """
+
+    model: Path
+    root: str | None = None
+    keep: int = KEEP
+    golden: str | None = None
+    program: str | None = None
+    delegates: tuple[Delegate, ...] = ()
+    reference: Path | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+class Deployment:
+    """One model file, read and verified once, to be deployed to any number of boards.
+
+    Raises:
+        InputError: There is no such file, or it is compiled and nothing says what it should answer.
+        ModelFileError: It is no sound model, or its description is another file's.
+    """
+
+    def __init__(self, request: DeployRequest) -> None:
+        self._request = request
+        self._verified = _verified(request.model)
+        self._artifact = artifact_of(request.model)
+        source = None if request.golden in (None, NO_GOLDEN) else Path(str(request.golden))
+        if source is not None and not source.exists():
+            raise InputError(
+                f"there is no {source} to take golden inputs from", hint="check the path, or leave it away"
+            )
+        self._golden = None
+        if request.golden != NO_GOLDEN:
+            through = _through(request, self._verified)
+            self._golden = GoldenMaker(self._verified, self._artifact, source, through)
+
+    def to(self, device: Device, *, on_step: OnStep | None = None) -> Released:
+        """Deploy to one board.
+
+        Raises:
+            ReleaseError: The board refused a step, or the model answers otherwise there than here.
+            DeviceError: The board cannot be reached, or the connection broke.
+            RuntimeFault: The agent failed on the board.
+        """
+        request = self._request
+        with _agent(device) as agent:
+            board = ReleaseBoard(agent, device.name, request.root or root_on(device), patience=request.patience)
+            package = self._package(agent, device.name)
+            terms = Terms(who(), request.keep, request.program)
+            return release(board, package, terms, on_step=on_step or _silent)
+
+    def _package(self, agent: AgentClient, device: str) -> Package:
+        contents = [Content.of(MODEL, self._verified.data)]
+        if self._artifact is not None:
+            text = json.dumps(dict(self._artifact.values), indent=2, ensure_ascii=False) + "\n"
+            contents.append(Content.of(DESCRIPTION, text.encode()))
+        if self._golden is not None:
+            contents.append(Content.of(GOLDEN, self._golden.for_runtime(_runtime(agent, device))))
+        return Package(_label(self._artifact, self._request.model), tuple(contents))
+
+
+def rollback(
+    device: Device,
+    to: str | None = None,
+    *,
+    root: str | None = None,
+    check: bool = True,
+    patience: Patience | None = None,
+    on_step: OnStep | None = None,
+) -> Released:
+    """Make an earlier release serve: the one named (id, number or the beginning of an id), or the one before.
+
+    Raises:
+        UnknownReleaseError: There is no such release.
+        DamagedError: Its files are not as they were deployed.
+        GoldenError: It answers otherwise than when it was made; not with `check` False.
+    """
+    with _agent(device) as agent:
+        board = ReleaseBoard(agent, device.name, root or root_on(device), patience=patience)
+        return roll_back(board, to, who(), check=check, on_step=on_step or _silent)
+
+
+def release_status(device: Device, *, root: str | None = None) -> Status:
+    """Return what is on a board, every file of every release read there and compared with its sum."""
+    with _agent(device) as agent:
+        return ReleaseBoard(agent, device.name, root or root_on(device)).status()
+
+
+def who() -> str:
+    """Return who deploys, for others to read: user@host."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+@contextlib.contextmanager
+def _agent(device: Device) -> Iterator[AgentClient]:
+    """Start the agent, and close the device's connection at the end where it has one."""
+    close: Callable[[], None] = getattr(device, "close", lambda: None)
+    try:
+        with AgentClient.on(device) as agent:
+            yield agent
+    except Exception as error:
+        if isinstance(error, DeviceError | RuntimeFault) and error.hint is None:
+            error.hint = f"nothing was changed on {device.name}; `edge devices info {device.name}` tries to reach it"
+        raise
+    finally:
+        close()
+
+
+def _through(request: DeployRequest, model: VerifiedModel) -> Through:
+    if OPERATOR in model.custom and request.reference is None:
+        raise InputError(
+            f"{request.model} was compiled for the Edge TPU and does not run here: what it should answer is not known",
+            hint="--reference FILE.tflite, the model it was compiled from, with --tpu or --delegate for the board; "
+            "--golden none deploys without a check",
+        )
+    return Through(request.delegates, None if request.reference is None else _verified(request.reference))
+
+
+def _verified(path: Path) -> VerifiedModel:
+    if not path.is_file():
+        raise InputError(f"there is no model file {path}", hint="give the path of a .tflite file")
+    return verify_file(path)
+
+
+def _runtime(agent: AgentClient, device: str) -> str | None:
+    """Return the runtime the board will use."""
+    found = agent.hello.get("runtimes") or []
+    if not found:
+        raise ReleaseError(
+            f"{device} has no TFLite runtime: the model cannot be checked there",
+            hint=f"`edge devices setup {device}` installs one; --golden none deploys without a check",
+        )
+    return str(found[0]["name"])
+
+
+def _label(artifact: Artifact | None, path: Path) -> str:
+    return path.stem if artifact is None else artifact.name
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Report nothing."""

@@ -1,0 +1,190 @@
+"""Golden vectors: a few inputs and the outputs the model gives for them here, for a board to be compared with."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.artifact.sidecar import Artifact
+from converters.tflite.contents import contents_of
+from converters.tflite.flatbuffer import read_root
+from converters.tflite.verify import VerifiedModel
+from edge.data.input_arrays import InputReader
+from edge.errors import DataError, InputError
+from edge.runtime.delegates import Delegate
+from edge.runtime.errors import RuntimeFault
+from edge.runtime.interpreters import installed
+from edge.runtime.synthetic_inputs import plausible_array
+from edge.runtime.tensor_info import Array, TensorInfo
+from edge.workflows.inference import InferenceRequest, InferenceSession
+
+RUNS = 3
+MOST_RUNS = 8
+MOST_VALUES = 1 << 16  # of one output; of a larger one every n-th value is kept
+BLOCK = 16  # drawn pictures are made of squares of this size, which pack into few bytes
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".npy", ".npz")
+# What two right implementations may differ by. 8-bit outputs: the last rounding, and one more that it may shift.
+# Floating point: sums in another order. 8-bit arithmetic inside, floating point outside: two steps of 1/127 of the
+# largest value. Wide integers are indices or truth: a tie may go the other way.
+STEPS_8_BIT, STEPS_16_BIT = 2.0, 64.0
+# The Edge TPU rounds in each layer as it likes. Not measured on one: as far as two CPU runtimes were seen apart.
+STEPS_EDGE_TPU = 16.0
+RELATIVE_FLOAT, RELATIVE_8_BIT_INSIDE, SHARE_INDICES = 1e-3, 2 / 127, 0.05
+
+
+@dataclass(frozen=True)
+class Through:
+    """How a board runs a model: its delegates there, and the model that computes the right outputs here.
+
+    A model compiled for an accelerator does not run here; `reference` is the one it was compiled from.
+    """
+
+    delegates: tuple[Delegate, ...] = ()
+    reference: VerifiedModel | None = None
+
+    def check(self, model: VerifiedModel) -> None:
+        """Refuse a reference with other inputs or outputs."""
+        if self.reference is None:
+            return
+        for side in ("inputs", "outputs"):
+            wanted, got = ([(each.shape, each.dtype) for each in getattr(m, side)] for m in (model, self.reference))
+            if wanted != got:
+                raise DataError(
+                    f"{self.reference.path} is not what {model.path} was compiled from: its {side} are "
+                    f"{_listed(got)}, expected {_listed(wanted)}"
+                )
+
+    def told(self) -> dict[str, Any]:
+        """Return what the archive says of it."""
+        delegates = {"delegates": [each.to_json() for each in self.delegates]} if self.delegates else {}
+        return delegates if self.reference is None else {**delegates, "reference": self.reference.path.name}
+
+
+def _listed(ends: Sequence[tuple[tuple[int, ...], str]]) -> str:
+    return ", ".join(f"{dtype} {list(shape)}" for shape, dtype in ends)
+
+
+class GoldenMaker:
+    """Makes golden vectors of one model; for each runtime once, however many boards ask.
+
+    Args:
+        verified: The model.
+        artifact: Its description, or None.
+        source: A picture, an array file or a folder of them; None draws inputs.
+        through: For a model compiled for an accelerator: how the board runs it, and what runs here instead.
+
+    Raises:
+        DataError: What runs here instead has other inputs or outputs.
+    """
+
+    def __init__(
+        self, verified: VerifiedModel, artifact: Artifact | None, source: Path | None, through: Through | None = None
+    ) -> None:
+        self._verified, self._artifact, self._source = verified, artifact, source
+        self._through = through or Through()
+        self._through.check(verified)
+        self._made: dict[str | None, bytes] = {}
+        self._lock = threading.Lock()
+
+    def for_runtime(self, name: str | None) -> bytes:
+        """Return an archive as `edge.agent.golden` reads it.
+
+        Args:
+            name: The board's runtime; the same one runs here if it is installed, else the first that is.
+
+        Raises:
+            RuntimeFault: The model does not run here.
+            InputError, DataError, ModelInputError: The source cannot be read or does not fit.
+        """
+        here = [each.name for each in installed()]
+        chosen = name if name in here else None
+        with self._lock:
+            if chosen not in self._made:
+                self._made[chosen] = self._make(chosen)
+            return self._made[chosen]
+
+    def _make(self, runtime: str | None) -> bytes:
+        inputs = self._drawn() if self._source is None else self._read(self._source)
+        runs_here = self._through.reference or self._verified
+        request = InferenceRequest(model=runs_here.path, sources=(), runtime=runtime)
+        try:
+            with InferenceSession() as session:
+                outputs, used = session.infer(request, inputs)
+        except RuntimeFault as error:
+            error.hint = f"{f'{error.hint}; ' if error.hint else ''}--golden none deploys without a check on the board"
+            raise
+        told = {"source": str(self._source or "drawn"), "runtime": used, **self._through.told()}
+        return _archive(self._verified, inputs, outputs, told)
+
+    def _drawn(self) -> list[list[Array]]:
+        strings = [each.name for each in self._verified.inputs if each.dtype == "bytes"]
+        if strings:
+            raise InputError(f"input {strings[0]!r} takes texts", hint="give inputs (--golden SRC) or --golden none")
+        return [
+            [_drawn(info, seed=100 * run + i) for i, info in enumerate(self._verified.inputs)] for run in range(RUNS)
+        ]
+
+    def _read(self, source: Path) -> list[list[Array]]:
+        reader = InputReader.of(self._verified, self._artifact, None)
+        paths = [source]
+        if source.is_dir():
+            paths = sorted(each for each in source.rglob("*") if each.suffix.lower() in PICTURES)[:MOST_RUNS]
+            if not paths:
+                raise DataError(f"{source} holds no pictures or arrays", hint=f"wanted: {', '.join(PICTURES)}")
+        return [reader.read(path) for path in paths]
+
+
+def _drawn(info: TensorInfo, *, seed: int) -> Array:
+    """Return an input drawn by a seed: a picture of squares, or plain numbers."""
+    shape = [1 if size < 0 else size for size in info.shape]
+    if len(shape) != 4 or min(shape[1:3]) < 2 * BLOCK:
+        return plausible_array(shape, info.dtype, seed=seed)
+    height, width = shape[1:3]
+    small = plausible_array([shape[0], -(-height // BLOCK), -(-width // BLOCK), shape[3]], info.dtype, seed=seed)
+    return small.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :height, :width]
+
+
+def _archive(
+    verified: VerifiedModel,
+    inputs: Sequence[Sequence[Array]],
+    outputs: Sequence[Sequence[Array]],
+    told: Mapping[str, Any],
+) -> bytes:
+    inside = _has_8_bit(verified)
+    steps = STEPS_EDGE_TPU if "reference" in told else STEPS_8_BIT
+    limits = [_limit(info, array, inside, steps) for info, array in zip(verified.outputs, outputs[0], strict=True)]
+    alike = all(np.array_equal(got[i], outputs[0][i]) for got in outputs[1:] for i in range(len(limits)))
+    shape = {"runs": len(inputs), "inputs": len(verified.inputs), "outputs": limits}
+    about = {**told, **shape, "alike": len(outputs) > 1 and alike}
+    arrays: dict[str, Array] = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
+    for run, (given, got) in enumerate(zip(inputs, outputs, strict=True)):
+        arrays |= {f"input.{run}.{i}": array for i, array in enumerate(given)}
+        kept = (array.reshape(-1)[:: each["stride"]] for each, array in zip(limits, got, strict=True))
+        arrays |= {f"output.{run}.{i}": array for i, array in enumerate(kept)}
+    memory = io.BytesIO()
+    np.savez_compressed(memory, **arrays)  # type: ignore[arg-type]  # its stubs take the arrays for an option
+    return memory.getvalue()
+
+
+def _limit(info: TensorInfo, array: Array, inside: bool, steps: float) -> dict[str, Any]:
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind == "f":
+        unit, limit = "relative", RELATIVE_8_BIT_INSIDE if inside else RELATIVE_FLOAT
+    elif kind in "iu" and size <= 2:
+        unit, limit = "steps", steps if size == 1 else STEPS_16_BIT
+    else:
+        unit, limit = "share", SHARE_INDICES
+    return {"name": info.name, "unit": unit, "limit": limit, "stride": -(-array.size // MOST_VALUES) or 1}
+
+
+def _has_8_bit(verified: VerifiedModel) -> bool:
+    data = verified.data
+    graphs = contents_of(read_root(data), data).subgraphs
+    return any(tensor.type in ("INT8", "UINT8") for graph in graphs for tensor in graph.tensors)
