@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from edge.measure.advice import Terms
-from edge.report.accelerator import accelerator_section
-from edge.report.breakdown import breakdown_section
-from edge.report.circumstances import conditions_section, unknown_section, validity_section
 from edge.report.document import Document
-from edge.report.endurance import endurance_section
-from edge.report.energy import energy_section
 from edge.report.entries import Entry, entries_of
-from edge.report.instructions import instructions_section
-from edge.report.latency import latency_section
-from edge.report.provenance import provenance_section
-from edge.report.shipping import advice_of, shipping_section
-from edge.report.sources import Material
-from edge.report.sparse_section import any_is_sparse, sparse_section
-from edge.report.summary import summary_section, verdict_of
-from edge.report.tradeoff import tradeoff_section
+from edge.report.material import Material
+from edge.report.sections.accelerator_section import accelerator_section
+from edge.report.sections.conditions_section import conditions_section, unknown_section, validity_section
+from edge.report.sections.energy_section import energy_section
+from edge.report.sections.instructions_section import instructions_section
+from edge.report.sections.kernel_section import breakdown_section
+from edge.report.sections.latency_section import latency_section
+from edge.report.sections.provenance_section import provenance_section
+from edge.report.sections.shipping_section import advice_of, shipping_section
+from edge.report.sections.sparse_section import any_is_sparse, sparse_section
+from edge.report.sections.summary_section import summary_section, verdict_of
+from edge.report.sections.sustained_section import endurance_section
+from edge.report.sections.tradeoff_section import tradeoff_section
 
 
 def compose(material: Material, *, title: str | None = None, terms: Terms | None = None) -> Document:

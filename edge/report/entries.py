@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge.measure.comparability import is_emulated
 from edge.measure.measurement import Accuracy, Latency, Measurement
-from edge.report.sources import Artifact, Material, accuracy_of
+from edge.report.material import Artifact, Material, accuracy_of
 from edge.report.terminal.text_layout import numbered, one_line
 
 SEPARATOR = " · "

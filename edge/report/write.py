@@ -15,10 +15,10 @@ from edge.measure.advice import Terms
 from edge.report.compose import compose
 from edge.report.document import Document
 from edge.report.entries import entries_of
+from edge.report.html.page import html_of
 from edge.report.markdown import markdown_of
-from edge.report.page import html_of
-from edge.report.shipping import advice_of
-from edge.report.sources import Material, read_material
+from edge.report.material import Material, read_material
+from edge.report.sections.shipping_section import advice_of
 
 SCHEMA = "edge-report/1"
 SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md", ".json": "json"}

@@ -22,11 +22,11 @@ from edge.measure.measurement import Measurement, load_measurements, save_measur
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
 from edge.measure.validity import RULES, Broken, Evidence
-from edge.report.accelerator import accelerator_section
 from edge.report.compose import compose
 from edge.report.entries import entries_of
 from edge.report.markdown import markdown_of
-from edge.report.sources import Material
+from edge.report.material import Material
+from edge.report.sections.accelerator_section import accelerator_section
 from edge.report.terminal.measurement_lines import summary
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import CrashedError

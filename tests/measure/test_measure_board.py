@@ -28,10 +28,10 @@ from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
 from edge.measure.measurement import Measurement, load_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan
 from edge.measure.profile import profile, steps
-from edge.report.charts import FAMILY_COLORS
+from edge.report.charts.vega import FAMILY_COLORS
 from edge.report.compose import compose
-from edge.report.endurance import colors
-from edge.report.sources import Material
+from edge.report.material import Material
+from edge.report.sections.sustained_section import colors
 from edge.report.terminal.measurement_lines import summary
 from edge.report.write import render
 from edge.runtime.errors import RuntimeFault

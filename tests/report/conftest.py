@@ -9,7 +9,7 @@ from chromium_pipe import Browser
 from sample_measurements import variants
 
 from edge.measure.measurement import save_measurements
-from edge.report.sources import Material, read_material
+from edge.report.material import Material, read_material
 
 
 @pytest.fixture

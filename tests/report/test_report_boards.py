@@ -13,7 +13,7 @@ from edge.measure.measurement import Accuracy, Instructions, Measurement, Sparse
 from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.report.compose import compose
 from edge.report.markdown import markdown_of
-from edge.report.sources import Material
+from edge.report.material import Material
 from edge.report.write import json_of, write_report
 
 ROWS = (("net-fp32", 113.8, 13.9, 168, 0), ("net-int8", 110.7, 3.6, 165, 0), ("net-sparse", 52.2, 7.5, 167, 34),

@@ -9,7 +9,7 @@ import pytest
 from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import save_measurements
-from edge.report.latency import thinned
+from edge.report.sections.latency_section import thinned
 from edge.report.write import write_report
 
 HOSTILE = "</script><img src=x onerror=\"window.pwned='yes'\"><b>&amp;{{7*7}}`${1}`"

@@ -13,10 +13,10 @@ from sample_measurements import emulated, real_measurement, scaled, variants
 from edge.measure.measurement import Measurement
 from edge.report.compose import compose
 from edge.report.formatting import digits, megabytes, named, percent, shown
-from edge.report.kernels import family_of
-from edge.report.latency import domain_of, thinned
 from edge.report.markdown import escaped, markdown_of
-from edge.report.sources import Material
+from edge.report.material import Material
+from edge.report.sections.kernel_families import family_of
+from edge.report.sections.latency_section import domain_of, thinned
 from edge.report.write import render
 
 
@@ -108,7 +108,7 @@ def test_open_fields_may_hold_anything(odd):
 
 
 def test_charts_load_nothing_and_use_only_colours_of_the_style_sheet():
-    style = files("edge.report").joinpath("page.css").read_text()
+    style = files("edge.report.html").joinpath("page.css").read_text()
     defined = set(re.findall(r"(--[a-z0-9-]+):", style))
     for section in document(*variants(), emulated(real_measurement())).sections:
         for chart in section.charts:
@@ -121,7 +121,7 @@ def test_charts_load_nothing_and_use_only_colours_of_the_style_sheet():
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_text_has_contrast(scheme):
-    style = files("edge.report").joinpath("page.css").read_text()
+    style = files("edge.report.html").joinpath("page.css").read_text()
     blocks = re.findall(r":root \{(.*?--.*?)\}", style, re.DOTALL)
     colors = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", "".join(blocks[: scheme + 1])))
     for name in ("ink", "muted", "accent", "alert", "good"):

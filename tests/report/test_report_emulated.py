@@ -12,7 +12,7 @@ from edge.measure.measurement import Instructions, SparseKernels
 from edge.report.compose import compose
 from edge.report.document import Table
 from edge.report.markdown import markdown_of
-from edge.report.sources import Material
+from edge.report.material import Material
 
 BOARD = emulated(scaled("net-sparse", factor=1, model_bytes=9_000_000, correct=None))
 

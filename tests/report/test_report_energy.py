@@ -13,9 +13,9 @@ from sample_measurements import real_measurement, scaled
 
 from edge.measure.measurement import Measurement, Validity, save_measurements
 from edge.report.compose import compose
-from edge.report.energy import energy_section, power_chart
 from edge.report.entries import entries_of
-from edge.report.sources import Material
+from edge.report.material import Material
+from edge.report.sections.energy_section import energy_section, power_chart
 from edge.report.write import write_report
 
 REASON = "a window lasts 3 s, at least 10 s are needed"
@@ -100,7 +100,7 @@ def test_points_are_thinned_and_windows_shaded():
 
 
 def test_charts_use_only_colours_of_the_style_sheet(section):
-    style = files("edge.report").joinpath("page.css").read_text()
+    style = files("edge.report.html").joinpath("page.css").read_text()
     for chart in section.charts:
         text = json.dumps(chart.spec)
         assert set(re.findall(r"var\((--[a-z0-9-]+)\)", text)) <= set(re.findall(r"(--[a-z0-9-]+):", style))

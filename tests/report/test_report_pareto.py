@@ -12,8 +12,8 @@ from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import Accuracy
 from edge.report.entries import entries_of
-from edge.report.pareto import fronts, wilson
-from edge.report.sources import Material
+from edge.report.material import Material
+from edge.report.sections.pareto import fronts, wilson
 
 
 def entries(*measurements):

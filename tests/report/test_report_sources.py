@@ -11,8 +11,8 @@ from converters.errors import WriteError
 from edge.errors import InputError
 from edge.measure.measurement import Accuracy, save_measurements
 from edge.report.entries import entries_of
-from edge.report.sources import read_material
-from edge.report.summary import summary_section
+from edge.report.material import read_material
+from edge.report.sections.summary_section import summary_section
 from edge.report.write import write_report
 
 ARTIFACT = {

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from edge.measure.measurement import Instructions
 from edge.measure.microkernels import OTHER, XNNPACK_REST
-from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
+from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole
-from edge.report.kernels import families, shares, timed
+from edge.report.sections.kernel_families import families, shares, timed
 
 _UNIT = "instructions per inference (million)"
 _WHOLE = "not told apart"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.report.charts import ACCENT, ALERT, AXIS_PX, GOOD, INK, MUTED, Spec, axis, frame, ratio_axis, tip
+from edge.report.charts.vega import ACCENT, ALERT, AXIS_PX, GOOD, INK, MUTED, Spec, axis, frame, ratio_axis, tip
 
 _HEIGHT_PX = 280
 # Labels are kept apart for a narrow screen; a wider one only gives them more room. Drawn widths differ by font.

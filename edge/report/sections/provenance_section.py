@@ -8,7 +8,7 @@ from typing import Any
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, readable, shown, whole
-from edge.report.sources import Artifact
+from edge.report.material import Artifact
 
 _NOT_STATED = "not stated"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
-from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, Spec, axis, frame, ratio_axis, tip
+from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, Spec, axis, frame, ratio_axis, tip
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent

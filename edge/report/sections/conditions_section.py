@@ -8,8 +8,8 @@ from typing import Any
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, digits, named, percent, readable, shown
-from edge.report.machine import machine_table
-from edge.report.summary import validity_text
+from edge.report.sections.device_table import machine_table
+from edge.report.sections.summary_section import validity_text
 
 _Sample = Mapping[str, Any]
 # Shown in columns of their own, or of no meaning to a reader.

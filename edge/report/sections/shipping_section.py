@@ -8,8 +8,8 @@ from edge.measure.advice import Advice, Terms, advise
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.formatting import UNKNOWN, digits, megabytes
-from edge.report.pareto import Point, fronts
-from edge.report.summary import accuracy_text
+from edge.report.sections.pareto import Point, fronts
+from edge.report.sections.summary_section import accuracy_text
 
 _RULE = (
     "Variants are weighed against each other on one board only, with one runtime and one number of threads. Invalid "

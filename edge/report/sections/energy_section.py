@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.measure.energy.value import Component, Energy, EnergyWindow, Quantity
-from edge.report.charts import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, bars, bars_height, frame, tip
-from edge.report.charts import ratio_axis as x_axis
+from edge.report.charts.vega import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, bars, bars_height, frame, tip
+from edge.report.charts.vega import ratio_axis as x_axis
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.formatting import UNKNOWN, digits, percent, readable

@@ -8,12 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.measure.advice import Advice, Outcome
+from edge.report.charts.scatter_chart import (
+    DOMINATED,
+    FRONT,
+    INACCURATE,
+    SHIP,
+    UNJUDGED,
+    Dot,
+    Span,
+    plane,
+    plane_height,
+)
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import count_of
 from edge.report.formatting import UNKNOWN, digits, megabytes, percent
-from edge.report.pareto import Front, Point, wilson
-from edge.report.plane import DOMINATED, FRONT, INACCURATE, SHIP, UNJUDGED, Dot, Span, plane, plane_height
-from edge.report.summary import accuracy_text
+from edge.report.sections.pareto import Front, Point, wilson
+from edge.report.sections.summary_section import accuracy_text
 
 _LOOKS = {
     SHIP: Key("point-ship", "to ship"),

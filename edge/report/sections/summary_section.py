@@ -10,7 +10,7 @@ from edge.measure.sparse_proof import alarms_in, verdict_on
 from edge.report.document import Column, Section, Table, Verdict
 from edge.report.entries import SEPARATOR, Entry, count_of
 from edge.report.formatting import UNKNOWN, digits, megabytes, milliseconds, percent
-from edge.report.machine import machine_line
+from edge.report.sections.device_table import machine_line
 from edge.report.terminal.text_layout import one_line
 
 # Words that a page shows in red: sparse kernels ran otherwise than forecast; what the runtime computes is wrong.

@@ -9,7 +9,7 @@ from edge.measure.sparse_proof import verdict_on
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN
-from edge.report.summary import DISAGREES, WRONG, sparse_text
+from edge.report.sections.summary_section import DISAGREES, WRONG, sparse_text
 
 _HOW = (
     "The forecast is made from the file alone, for the board's processor and runtime. The proof comes from the board: "

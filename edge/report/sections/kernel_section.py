@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.report.charts import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
+from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry, count_of
 from edge.report.formatting import digits, percent, whole
-from edge.report.kernels import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
-from edge.report.summary import sparse_text
+from edge.report.sections.kernel_families import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
+from edge.report.sections.summary_section import sparse_text
 
 _SLOWEST = 15
 _NOT_TIME = "Under emulation the times tell which kernels ran, not how long they take on the board."

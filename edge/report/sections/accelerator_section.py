@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.measure.accelerated import Accelerated
-from edge.report.charts import FAMILY_COLORS, Bar, Segment, bars, bars_height
+from edge.report.charts.vega import FAMILY_COLORS, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole

@@ -1,0 +1,1 @@
+"""Renders the report as one self-contained HTML page."""
