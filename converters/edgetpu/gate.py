@@ -1,4 +1,4 @@
-"""A file for the Edge TPU is written only where its compiler will map something, or the user wants it anyway."""
+"""Refuses files of which the Edge TPU compiler would map nothing, unless forced."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SHOWN = 4
 
 
 def require_mapped(
-    *, anyway: bool = False, say: Callable[[str], None] = lambda text: None
+    *, force: bool = False, say: Callable[[str], None] = lambda text: None
 ) -> Callable[[bytes], Forecast]:
     """Return the check of a file's bytes: it refuses what the compiler would, and tells what stays on the CPU.
 
     Args:
-        anyway: let through what the compiler is expected to refuse.
+        force: let through what the compiler is expected to refuse.
         say: called with what a user should know: operators that will not be mapped, parameters that will be streamed.
 
     Raises:
@@ -32,11 +32,11 @@ def require_mapped(
             if line not in said:  # recipes that share a model share its remarks
                 say(line)
                 said.add(line)
-        if found.mapped or anyway:
+        if found.mapped or force:
             return found
         told = "; ".join(each.text for each in found.failures[:_SHOWN]) or _first(found)
         change = found.advice[0].change if found.advice else ""
-        hint = f"{change}; or write it all the same with --anyway" if change else "write it all the same with --anyway"
+        hint = f"{change}; or write it with --force" if change else "write it with --force"
         raise ConversionError(f"nothing of it would run on the Edge TPU: {told}", hint=hint)
 
     return require

@@ -1,4 +1,4 @@
-"""A file of a sparse recipe is written only where its sparse kernels will run, or where the user wants it anyway."""
+"""Refuses files of sparse recipes whose sparse kernels would not run on the target, unless forced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_TARGET = "pi4"
 _SHOWN = 3
 
 
-def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes], None]:
+def require_sparse_on(target: str, *, force: bool = False) -> Callable[[bytes], None]:
     """Return the check of a file's bytes for a board with the runtime recommended there.
 
     A file that XNNPACK would compute wrongly, or refuse, on any board is never let through: files travel.
@@ -31,12 +31,12 @@ def require_sparse_on(target: str, *, anyway: bool = False) -> Callable[[bytes],
         for each in (board, *TARGETS.values()):
             _require_right_results(found if each is board else predict_sparse(model, each))
         told, where = _told(found)
-        if found.engages or anyway:
+        if found.engages or force:
             return
         require_sparse_weights(data)
         raise ConversionError(
             f"{where} no sparse kernel would run: {told}",
-            hint="change what is named, choose another --target, or write it all the same with --anyway",
+            hint="change what is named, choose another --target, or write it with --force",
         )
 
     return require
@@ -47,7 +47,7 @@ def _require_right_results(found: SparsePrediction) -> None:
         told, where = _told(found)
         raise ConversionError(
             f"{where} the file would be refused or give wrong results: {told}",
-            hint="change what is named, or use fp32, fp16 or int8; --anyway does not help here",
+            hint="change what is named, or use fp32, fp16 or int8; --force does not help here",
         )
 
 

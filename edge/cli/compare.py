@@ -48,7 +48,7 @@ class Percent(_Type):
 @click.option("--alpha", type=click.FloatRange(0.0001, 0.5), default=0.05, show_default=True,
               help="Chance of a wrong verdict that is accepted.")  # fmt: skip
 @click.option("--fail-if-inconclusive", is_flag=True, help="Exit with status 11 if nothing is shown.")
-@click.option("--anyway", is_flag=True, help="Compare what is invalid, or differs in device, threads or runtime.")
+@click.option("--force", is_flag=True, help="Compare what is invalid, or differs in device, threads or runtime.")
 @json_option
 def command(
     before: Path,
@@ -56,7 +56,7 @@ def command(
     fail_if_slower: float | None,
     alpha: float,
     fail_if_inconclusive: bool,
-    anyway: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Decide whether the measurements in B are slower than those in A.
@@ -67,7 +67,7 @@ def command(
     side also cover what differs from one process to the next.
     """
     terms = Terms(alpha=alpha) if fail_if_slower is None else Terms(margin=fail_if_slower, alpha=alpha)
-    outcome = compare(load_measurements(before), load_measurements(after), terms, anyway=anyway)
+    outcome = compare(load_measurements(before), load_measurements(after), terms, force=force)
     if as_json:
         print_json(outcome.to_json())
     else:

@@ -110,7 +110,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     help="For edgetpu: type in and out.  [default: uint8, pixels as they are]",
 )
 @click.option("--compiler", metavar="PATH|docker:IMAGE", help="For edgetpu-compiled: where edgetpu_compiler is.")
-@click.option("--anyway", is_flag=True, help="Write files that will run dense there, or of which nothing is mapped.")
+@click.option("--force", is_flag=True, help="Write files that would run dense there, or of which nothing is mapped.")
 @json_option
 def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Convert SOURCE to TFLite variants and check each against the Keras model.

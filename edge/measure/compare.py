@@ -75,7 +75,7 @@ class Outcome:
 
 
 def compare(
-    before: Sequence[Measurement], after: Sequence[Measurement], terms: Terms, *, anyway: bool = False
+    before: Sequence[Measurement], after: Sequence[Measurement], terms: Terms, *, force: bool = False
 ) -> Outcome:
     """Compare the measurements of two files, model by model.
 
@@ -86,10 +86,10 @@ def compare(
         before: What the first file holds.
         after: What the second file holds.
         terms: The allowed slow-down and the error rate.
-        anyway: Compare what differs in device, threads or runtime, or is invalid; the objections become caveats.
+        force: Compare what differs in device, threads or runtime, or is invalid; the objections become caveats.
 
     Raises:
-        InputError: Nothing matches, there is nothing to compare, or there are objections and `anyway` is off.
+        InputError: Nothing matches, there is nothing to compare, or there are objections and `force` is off.
     """
     first, second = _by_model(before), _by_model(after)
     if len(first) == len(second) == 1:
@@ -101,7 +101,7 @@ def compare(
             f"no model of the first file is in the second: {', '.join(first)} against {', '.join(second)}",
             hint="models are matched by artifact name and device; compare files with one measurement each instead",
         )
-    compared = tuple(_compare_model(*pair, terms=terms, anyway=anyway) for pair in pairs)
+    compared = tuple(_compare_model(*pair, terms=terms, force=force) for pair in pairs)
     if len(first) == len(second) == 1:
         return Outcome(compared, (), ())
     return Outcome(
@@ -116,14 +116,14 @@ def _by_model(measurements: Sequence[Measurement]) -> dict[str, list[Measurement
     return found
 
 
-def _compare_model(before: list[Measurement], after: list[Measurement], *, terms: Terms, anyway: bool) -> Comparison:
+def _compare_model(before: list[Measurement], after: list[Measurement], *, terms: Terms, force: bool) -> Comparison:
     caveats = objections(before, after)
     first, second = before[0], after[0]
     name = _both(first.artifact.name, second.artifact.name)
-    if caveats and not anyway:
+    if caveats and not force:
         raise InputError(
             "\n".join([f"{name} cannot be compared:", *objections_listed(before, after)]),
-            hint="measure both again under the same conditions, or compare them all the same with --anyway",
+            hint="measure both again under the same conditions, or compare them with --force",
         )
     finding = _latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name)
     return Comparison(

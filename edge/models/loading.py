@@ -35,7 +35,7 @@ class ConvertRequest:
         labels: a file of names, or the word "imagenet".
         samples: at most so many calibration inputs, and so many checked ones.
         tolerance: fields of `converters.recipes.Tolerance` to replace in every recipe.
-        target: the board on which files of sparse recipes must run sparse kernels; `anyway` writes them all the same,
+        target: the board on which files of sparse recipes must run sparse kernels; `force` writes them regardless,
             and files of which the Edge TPU's compiler is expected to map nothing.
         io: type of the inputs and outputs of files for the Edge TPU: uint8 or int8; None is the recipe's.
         compiler: where Google's compiler is: a path, or docker:IMAGE; None is PATH.
@@ -56,7 +56,7 @@ class ConvertRequest:
     batch: int = 1
     tolerance: Mapping[str, float] = field(default_factory=dict)
     target: str = DEFAULT_TARGET
-    anyway: bool = False
+    force: bool = False
     io: str | None = None
     compiler: str | None = None
 

@@ -38,7 +38,7 @@ def convert_source(
     recipes = _as_asked(request)
     require_calibration(recipes, given=request.calibrate is not None)
     require_compiler(recipes, Compiler(request.compiler or PROGRAM))
-    require_sparse = require_sparse_on(_sparse_target(request), anyway=request.anyway)
+    require_sparse = require_sparse_on(_sparse_target(request), force=request.force)
     require_folder(request.folder)
     on_progress(0, "loading the model")
     loaded = load_model(request, say)
@@ -50,7 +50,7 @@ def convert_source(
         check=check,        classes=loaded.labels is not None or check.labels is not None,
         provenance=_provenance(loaded, calibration), name=request.name or loaded.model.name, folder=request.folder,
         require_sparse=require_sparse,
-        require_mapped=require_mapped(anyway=request.anyway, say=say),
+        require_mapped=require_mapped(force=request.force, say=say),
         compiler=Compiler(request.compiler or PROGRAM),
     )  # fmt: skip
     return convert(conversion, on_progress=on_progress)

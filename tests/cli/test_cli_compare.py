@@ -70,13 +70,13 @@ def test_inconclusive_passes_unless_asked_and_says_so(write):
     assert "error: inconclusive" in strict.stderr
 
 
-def test_invalid_measurements_are_refused_unless_anyway(write):
+def test_invalid_measurements_are_refused_unless_forced(write):
     invalid = write("b.json", reasons=("too warm",))
     refused = edge(write("a.json"), invalid)
     assert (refused.returncode, refused.stdout) == (3, "")
     assert "the second measurement is invalid (too warm)" in refused.stderr
-    assert "--anyway" in refused.stderr
-    told = edge(write("a.json"), invalid, "--anyway")
+    assert "--force" in refused.stderr
+    told = edge(write("a.json"), invalid, "--force")
     assert told.returncode == 0
     assert "COMPARED ANYWAY: the second measurement is invalid" in told.stdout
 

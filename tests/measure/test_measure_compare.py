@@ -125,13 +125,13 @@ BASE = [10.0, 10.1, 9.9, 10.05, 9.95]
         ),
     ],
 )
-def test_what_is_not_comparable_is_refused_unless_anyway(make, changes, words):
+def test_what_is_not_comparable_is_refused_unless_forced(make, changes, words):
     sides = [make(BASE)], [replace(make(BASE), **changes)]
     with pytest.raises(InputError) as caught:
         compare(*sides, TERMS)
     assert words in str(caught.value)
-    assert "--anyway" in caught.value.hint
-    assert any(words in each for each in compare(*sides, TERMS, anyway=True).comparisons[0].caveats)
+    assert "--force" in caught.value.hint
+    assert any(words in each for each in compare(*sides, TERMS, force=True).comparisons[0].caveats)
 
 
 def test_another_machine_of_the_same_name_is_another_device(make):

@@ -111,7 +111,7 @@ def test_the_same_model_twice_is_not_five_times_slower(measured, model):
     again = profile(model, LocalDevice(), replace(TINY, all_cores=False, kernels=False))
     assert again.latency_all_cores_ms is None
     assert (again.kernels, again.kernels_reason) == (None, "not asked for")
-    assert compare([measured], [again], Terms(margin=4.0, alpha=0.01), anyway=True).verdict != SLOWER
+    assert compare([measured], [again], Terms(margin=4.0, alpha=0.01), force=True).verdict != SLOWER
 
 
 def test_a_damaged_file_does_not_lose_the_others(model, tmp_path):

@@ -64,7 +64,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
             prune_magnitude(model, 0.8, 2)
             model.save(folder / f"{padding}.keras")
             request = ConvertRequest(
-                source=str(folder / f"{padding}.keras"), recipes=recipes_named(recipes), folder=folder, anyway=True
+                source=str(folder / f"{padding}.keras"), recipes=recipes_named(recipes), folder=folder, force=True
             )
             made |= {f"{padding} {each.recipe.name}": each.path for each in convert_source(request)}
     return made

@@ -73,7 +73,7 @@ def test_a_model_and_pictures_give_a_sparse_model_and_its_description(tmp_path, 
     again = TrainingSettings(model=str(out), data="digits", out=tmp_path / "more.keras")
     assert was_pruned(again), "edge train keeps the zeros"
     capsys.readouterr()
-    converted = ["convert", str(out), "--to", "sparse", "--anyway", "--out", str(tmp_path), "--name", "lite"]
+    converted = ["convert", str(out), "--to", "sparse", "--force", "--out", str(tmp_path), "--name", "lite"]
     assert run(converted) == 0, capsys.readouterr().err
     assert inspect(tmp_path / "lite-sparse.tflite").operator_counts["DENSIFY"] == 2
 

@@ -194,8 +194,8 @@ def test_what_stays_on_the_cpu_is_said_and_what_maps_nothing_refused():
     none = sketch.data(sketch.add("HARD_SWISH", [sketch.input((1, 8, 8, 4))], (1, 8, 8, 4)))
     with pytest.raises(ConversionError, match="operator 0 \\(HARD_SWISH\\) has no counterpart") as caught:
         require(none)
-    assert "--anyway" in caught.value.hint
-    assert require_mapped(anyway=True)(none).mapped == 0
+    assert "--force" in caught.value.hint
+    assert require_mapped(force=True)(none).mapped == 0
 
 
 @pytest.fixture(scope="module")

@@ -22,17 +22,17 @@ def test_what_runs_sparse_is_let_through(sparse_file):
     require_sparse_on("pi4")(sparse_file)
 
 
-def test_the_same_file_is_refused_for_a_desktop_unless_wanted_anyway(sparse_file):
+def test_the_same_file_is_refused_for_a_desktop_unless_forced(sparse_file):
     with pytest.raises(ConversionError, match=r"x86 .* no sparse kernel would run"):
         require_sparse_on("x86")(sparse_file)
-    require_sparse_on("x86", anyway=True)(sparse_file)
+    require_sparse_on("x86", force=True)(sparse_file)
 
 
 @pytest.mark.parametrize("target", ["pi4", "x86"])  # a file made for a desktop ends up on a board
 def test_what_gives_wrong_results_anywhere_is_refused_even_then(zoo_files, zoo_models, target):
     file = zoo_files[_named(zoo_models, lambda found: found.corrupts)]
     with pytest.raises(ConversionError, match=r"on pi.* wrong results"):
-        require_sparse_on(target, anyway=True)(file.read_bytes())
+        require_sparse_on(target, force=True)(file.read_bytes())
 
 
 def test_an_unknown_target_is_answered_with_the_known_ones():
