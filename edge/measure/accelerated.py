@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.measure.decode import Count, NonNegative
+from converters.decode import Count, NonNegative
 
 SUBTRACTED = (
     "the operators left to the CPU were timed alone, as a graph of their own with the same runtime and threads, and "

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.decode import parse_json
 from converters.errors import ConverterError
 from converters.files import sha256_of
 from converters.tflite.reader import read_model
 from converters.tflite.values import ModelInfo
 from edge.errors import InputError
-from edge.measure.decode import parse_json
 from edge.measure.measurement import Accuracy, ArtifactRef
 
 _POINTWISE = (1, 1)

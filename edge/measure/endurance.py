@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from converters.decode import AtLeast, Count, NonNegative
 from edge.measure.conditions import Sample
-from edge.measure.decode import AtLeast, Count, NonNegative
 from edge.measure.statistics import median
 
 # Of a series' begin and end, so much is compared: one point alone may be an outlier.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.decode import Count, DecodeError, NonNegative, decode, parse_json
 from converters.files import write_whole
 from edge.errors import InputError
 from edge.measure.accelerated import Accelerated
-from edge.measure.decode import Count, NonNegative, decode, parse_json
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.value import Energy
 from edge.measure.sparse import SparseVerdict
@@ -256,7 +256,10 @@ class Measurement:
             InputError: Not a measurement, of an unknown schema version, or a field is wrong; the message names it.
         """
         _check_schema(value, where)
-        return decode(cls, value, where)
+        try:
+            return decode(cls, value, where)
+        except DecodeError as error:
+            raise InputError(str(error), hint=error.hint or _HAND_MADE) from error
 
 
 def load_measurements(path: Path) -> tuple[Measurement, ...]:
@@ -311,4 +314,5 @@ def _check_schema(value: object, where: str) -> None:
     raise InputError(f"{where} is no measurement: {said}, expected {SCHEMA!r}", hint=_MAKE)
 
 
+_HAND_MADE = "expected is what `edge profile --out FILE.json` writes"
 _MAKE = "make one with `edge profile MODEL.tflite --out FILE.json`"

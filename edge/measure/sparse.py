@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.measure.decode import Count
+from converters.decode import Count
 
 
 @dataclass(frozen=True)

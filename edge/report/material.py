@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.decode import Count, DecodeError, decode, parse_json
 from edge.errors import InputError
-from edge.measure.decode import Count, decode, parse_json
 from edge.measure.measurement import Accuracy, Measurement, load_measurements
 
 ARTIFACT_SCHEMA = "edge-artifact/1"
@@ -90,7 +90,7 @@ def _read_artifact(path: Path) -> Artifact | None:
     optional = dict.fromkeys(("created", "calibration", "parity"))
     try:
         return decode(Artifact, {**optional, **known}, str(path))
-    except InputError as error:
+    except DecodeError as error:
         raise InputError(str(error), hint=_HINT) from error
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_board import BARKER, Board, polled_run_of, run_of, various
 
-from edge.measure.decode import decode
+from converters.decode import decode
 from edge.measure.energy.align_clock import RoundTrip, align_clock, clock_of_host, clock_of_meter
 from edge.measure.energy.align_edges import align_edges
 from edge.measure.energy.analyse import NotMeasured, energy_of

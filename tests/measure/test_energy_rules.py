@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from synthetic_board import polled_run_of, run_of, various
 
+from converters.decode import decode
 from devices.local import LocalDevice
 from devices.meters.errors import MeterGoneError
 from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.registry import find_meter
 from edge.errors import InputError
-from edge.measure.decode import decode
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
 from edge.measure.energy.analyse import NotMeasured, energy_of
 from edge.measure.energy.plan import EnergyPlan

@@ -18,7 +18,7 @@ TOP = {
 }  # fmt: skip
 ROOMS = ("edge", "converters", "devices", "firmware_tools")
 # What travels to a board beside edge.runtime and edge.agent.
-FORMATS = {"converters.artifact", "converters.errors", "converters.tflite"}
+FORMATS = {"converters.artifact", "converters.decode", "converters.errors", "converters.tflite"}
 # room: what of the project it may import. The longest prefix that matches a module decides.
 ALLOWED = {
     "edge": {"edge", "converters", "devices", "firmware_tools"},

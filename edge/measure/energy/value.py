@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge.measure.decode import Count, NonNegative
+from converters.decode import Count, NonNegative
 
 
 @dataclass(frozen=True)
