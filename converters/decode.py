@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -118,7 +118,7 @@ class _Decoder:
     def dataclass(self, cls: type[Any], value: object, where: str) -> object:
         if not isinstance(value, dict):
             raise _wrong(where, "an object", value)
-        hints, fields = _hints(cls), dataclasses.fields(cls)
+        hints, fields = _hints(cast(Hashable, cls)), dataclasses.fields(cls)
         if not self.ignore_unknown:
             _refuse_unknown(fields, value, where)
         _require_all(fields, value, where)
@@ -163,7 +163,7 @@ class _Decoder:
 
 
 @functools.cache
-def _hints(cls: type[Any]) -> Mapping[str, Any]:
+def _hints(cls: object) -> Mapping[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
