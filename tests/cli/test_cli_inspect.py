@@ -26,7 +26,7 @@ def real_files(shared_data):
 
 def test_every_real_file_fits_a_terminal(shared_data):
     files = real_files(shared_data)
-    assert len(files) == 16
+    assert len(files) >= 16  # fewer would mean that a folder was not found
     for file in files:
         done = edge("inspect", file, "--tensors")
         assert (done.returncode, done.stderr) == (0, ""), file
