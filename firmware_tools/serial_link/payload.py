@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_MODULES = ("frames", "weather", "reliable", "bridge")
+_MODULES = ("frames", "link_quality", "reliable", "bridge")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the same sources give the same bytes
 _MAIN = "from firmware_tools.serial_link.bridge import main\n\nmain()\n"
 
