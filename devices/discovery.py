@@ -12,7 +12,6 @@ from devices.discovery_usb import coral_on_usb, serial_ports
 from devices.errors import DeviceError
 from devices.findings import Finding
 from devices.local import LocalDevice
-from edge.report.terminal.device_lines import tpu_problems
 
 ROOT = Path("/")
 
@@ -51,6 +50,6 @@ def _cures(attached: tuple[Finding, ...]) -> tuple[Problem, ...]:
     if not any(each.kind.startswith("coral") for each in attached):
         return ()
     try:
-        return tpu_problems(LocalDevice().facts())
+        return LocalDevice().facts().tpu_problems
     except DeviceError as error:
         return (Problem("what keeps the Edge TPUs from use is not known", str(error)),)

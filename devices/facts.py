@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from devices.coral import Coral
+from devices.coral import Coral, Problem, problems
 
 # Implementer 0x41 (ARM): name of a `CPU part`. Source: Linux, arch/arm64/include/asm/cputype.h
 ARM_PARTS = {
@@ -142,6 +142,14 @@ class Facts:
     def to_json(self) -> dict[str, Any]:
         """Return the facts as `json.dumps` takes them."""
         return dataclasses.asdict(self)
+
+    @property
+    def tpu_problems(self) -> tuple[Problem, ...]:
+        """What keeps the device's Edge TPUs from use, with the known remedy; nothing where none is attached."""
+        if self.coral is None:
+            return ()
+        runtimes = {each.name: each.version for each in self.runtimes}
+        return problems(self.coral, kernel=self.os.kernel, page_size_bytes=self.page_size_bytes, runtimes=runtimes)
 
 
 def _board(board: dict[str, str | None], cpuinfo: list[dict[str, str]]) -> str | None:

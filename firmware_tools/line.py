@@ -25,11 +25,6 @@ _HINTS = {
 }
 
 
-def printable(text: str) -> str:
-    """Return what the other end said without what would steer the user's terminal."""
-    return "".join(each if each.isprintable() else " " for each in text).strip()
-
-
 class Line:
     """An open port, as a context manager.
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from converters.edgetpu.log import CompilerLog, parse_log
 from converters.edgetpu.mapping import Forecast
 from converters.errors import ConversionError, MissingPartError
+from converters.printable import printable
 from converters.tflite.reader import parse_model
 
 PROGRAM = "edgetpu_compiler"
@@ -163,7 +164,7 @@ def _reason(said: str) -> str:
     errors = parse_log(said).errors
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     told = "; ".join(dict.fromkeys(errors)) or (lines[-1] if lines else "it said nothing")
-    return "".join(char if char.isprintable() else "?" for char in told)[:400]
+    return printable(told)[:400]
 
 
 def _merged(counts: Counter[str]) -> Counter[str]:

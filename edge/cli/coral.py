@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.cli.devices import Nearest
-from edge.cli.output import json_option, print_json, print_table, say, wrapped
+from edge.cli.output import json_option, print_json, print_table, say
+from edge.report.formatting import mebibytes
+from edge.report.terminal.text_layout import paragraph
 
 if TYPE_CHECKING:
     from converters.edgetpu.caching import CacheForecast
@@ -65,30 +67,30 @@ def segment(file: Path, count: int, out: Path, check: bool, as_json: bool) -> No
 
 
 def _show_cache(found: CacheForecast) -> None:
-    rows = [
-        (str(number), each.name, _mib(each.parameter_bytes), _mib(each.cached_bytes), _mib(each.streamed_bytes),
-         "" if each.certain else "not certain")
-        for number, each in enumerate(found.models, 1)
-    ]  # fmt: skip
+    rows = []
+    for number, each in enumerate(found.models, 1):
+        sizes = map(mebibytes, (each.parameter_bytes, each.cached_bytes, each.streamed_bytes))
+        rows.append((str(number), each.name, *sizes, "" if each.certain else "not certain"))
     print_table(("", "model", "parameters", "cached", "streamed each inference", ""), rows, right=(0, 2, 3, 4))
     if found.fits:
-        click.echo(f"all stay on the chip together, about {_mib(found.left_bytes)} of {_mib(found.usable_bytes)} left")
+        left, usable = mebibytes(found.left_bytes), mebibytes(found.usable_bytes)
+        click.echo(f"all stay on the chip together, about {left} of {usable} left")
     else:
-        click.echo(wrapped("not all fit: put the model that runs most often first, or use one Edge TPU for each", "  "))
+        click.echo(paragraph("not all fit: put the model that runs most often first, or use one Edge TPU each", "  "))
     for each in found.models:
         if each.pieces > 1:
             click.echo(f"{each.name} alone needs {each.pieces} Edge TPUs:\n"
                        f"  edge coral segment {each.name} --count {each.pieces} --out pieces")  # fmt: skip
     if len(found.models) > 1:
-        loads = ", ".join(map(_mib, found.apart_bytes))
-        click.echo(wrapped(f"compiled apart, each change of model would load its parameters anew: {loads}", "  "))
+        loads = ", ".join(map(mebibytes, found.apart_bytes))
+        click.echo(paragraph(f"compiled apart, each change of model would load its parameters anew: {loads}", "  "))
         click.echo(f"to compile them together:\n  edgetpu_compiler {' '.join(each.name for each in found.models)}")
-    say(wrapped(_ESTIMATE, "  "))
+    say(paragraph(_ESTIMATE, "  "))
 
 
 def _show_segments(found: Segmented) -> None:
     rows = [
-        (file.name, str(each.operators), _mib(each.parameter_bytes), str(len(each.inputs)), str(len(each.outputs)),
+        (file.name, str(each.operators), mebibytes(each.parameter_bytes), str(len(each.inputs)), str(len(each.outputs)),
          f"{sum(b.bytes or 0 for b in each.inputs):,}")
         for file, each in zip(found.files, found.segmentation.segments, strict=True)
     ]  # fmt: skip
@@ -97,9 +99,5 @@ def _show_segments(found: Segmented) -> None:
         text = f"the chain gives the whole model's outputs bit for bit ({found.checked:,} values compared)"
     else:
         text = f"the chain was not compared with the whole model: {found.unchecked}"
-    click.echo(wrapped(text, "  "))
-    click.echo(wrapped(f"written to {found.manifest.parent}, see {found.manifest.name}", "  "))
-
-
-def _mib(count: int) -> str:
-    return f"{count / (1 << 20):.2f} MiB" if count >= 1 << 17 or not count else f"{count / (1 << 10):.2f} KiB"
+    click.echo(paragraph(text, "  "))
+    click.echo(paragraph(f"written to {found.manifest.parent}, see {found.manifest.name}", "  "))

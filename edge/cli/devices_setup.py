@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.output import json_option, print_json, wrapped
+from edge.cli.output import json_option, print_json
+from edge.report.terminal.text_layout import paragraph
 
 if TYPE_CHECKING:
     from devices.solver.solve import Solution
@@ -50,7 +51,7 @@ def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_js
         click.echo(f"sent: {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB{rest}")
     if ready.previous:
         back = f"edge devices setup {name} --runtime {ready.previous}"
-        click.echo(wrapped(f"kept: {ready.previous}; `{back}` goes back to it"))
+        click.echo(paragraph(f"kept: {ready.previous}; `{back}` goes back to it"))
 
 
 def _show(name: str, solution: Solution, *, as_json: bool) -> None:
@@ -59,8 +60,8 @@ def _show(name: str, solution: Solution, *, as_json: bool) -> None:
         return
     can = solution.capabilities
     system = f", {', '.join(solution.system_packages)} of its system" if solution.system_packages else ""
-    click.echo(wrapped(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}"))
-    click.echo(wrapped(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}"))
+    click.echo(paragraph(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}"))
+    click.echo(paragraph(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}"))
     for what, has in (
         ("sparse kernels", can.sparse_kernels),
         ("dynamic-range models", can.dynamic_range),
@@ -69,7 +70,7 @@ def _show(name: str, solution: Solution, *, as_json: bool) -> None:
     ):
         click.echo(f"  {what:22}{'unknown' if has is None else 'yes' if has else 'no'}")
     for reason in solution.reasons[1:]:
-        click.echo(wrapped(f"  not taken: {reason}"))
+        click.echo(paragraph(f"  not taken: {reason}"))
 
 
 @contextlib.contextmanager

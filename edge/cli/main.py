@@ -13,6 +13,7 @@ import click
 
 from converters.errors import MissingPartError
 from edge import __version__
+from edge.cli.output import say, show_error
 
 # name: (module, one line of help). The modules are imported when their command runs, so that `edge --help` stays fast.
 COMMANDS = {
@@ -96,7 +97,7 @@ def run(args: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error.__cause__, EOFError):  # click takes it for the end of the terminal's input
             return _show(error.__cause__)
-        click.echo("interrupted; nothing half-written was left", err=True)
+        say("interrupted; no half-written file is left")
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -107,13 +108,13 @@ def run(args: list[str]) -> int:
         return 0  # the reader of our pipe has gone: click has put a wrapper round stdout and ends; no fault of ours
     except ModuleNotFoundError as error:
         return _show(_part_missing(error))
-    except Exception as error:  # noqa: BLE001  (the outermost seam: whatever is left becomes a message)
+    except Exception as error:  # noqa: BLE001  (the outermost place: whatever is left becomes a message)
         return _show(error)
     return status if isinstance(status, int) else 0  # click hands back the status of ctx.exit() in this mode
 
 
 def _part_missing(error: ModuleNotFoundError) -> Exception:
-    """Return what a user should read where a package is not installed, as on a board; any other module is a fault."""
+    """Return the message for a package that is not installed, as on a board; any other missing module is a fault."""
     from edge.doctor.parts import MODULES
 
     package = (error.name or "").partition(".")[0]
@@ -121,27 +122,14 @@ def _part_missing(error: ModuleNotFoundError) -> Exception:
         return error
     missing = MissingPartError(
         f"this needs the package {package}, which is not installed",
-        hint="pip install 'edge-convert[host]'; `edge doctor` tells what else is missing",
+        hint="pip install 'edge-convert[host]'; `edge doctor` shows what else is missing",
     )
     missing.__cause__ = error
     return missing
 
 
-def _harmless(text: str) -> str:
-    """Replace what a message that quotes a file, a board or a name could do to the terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
-
-
 def _show(error: Exception) -> int:
-    code = getattr(error, "exit_code", None)
-    hint = getattr(error, "hint", None)
-    if not isinstance(code, int):
-        code, hint = 1, hint or "this is a fault of edge itself; EDGE_DEBUG=1 shows where it rose"
-        click.echo(f"internal error: {type(error).__name__}: {_harmless(str(error))}", err=True)
-    else:
-        click.echo(f"error: {_harmless(str(error))}", err=True)
-    if hint:
-        click.echo(f"hint: {_harmless(str(hint))}", err=True)
+    code = show_error(error)
     if os.environ.get("EDGE_DEBUG"):
         traceback.print_exception(error)
     return code

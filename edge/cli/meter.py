@@ -57,8 +57,8 @@ def command() -> None:
 @json_option
 def list_meters(as_json: bool) -> None:
     """List what could be a meter, by the name to use for it."""
+    from converters.printable import one_line
     from devices.meters.detect import candidates
-    from edge.report.terminal.text_layout import one_line
 
     found = candidates()
     if as_json:

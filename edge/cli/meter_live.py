@@ -20,7 +20,8 @@ from devices.meters.info_json import info_to_json
 from devices.meters.rates import Running
 from devices.meters.recorder import gather
 from edge.cli.output import print_json, say
-from edge.report.terminal.meter_tables import about, counts, hertz, result_lines, watts
+from edge.report.formatting import hertz, watts
+from edge.report.terminal.meter_tables import about, counts, result_lines
 from edge.report.terminal.power_plot import Buckets, draw
 from firmware_tools.trace import Trace
 

@@ -22,7 +22,8 @@ from devices.meters.recording import load_recording
 from devices.meters.trace_file import MOST_SAMPLES, TraceWriter
 from edge.cli.output import say
 from edge.errors import InputError
-from edge.report.terminal.meter_tables import about, counts, result_lines, watts
+from edge.report.formatting import watts
+from edge.report.terminal.meter_tables import about, counts, result_lines
 from firmware_tools.trace import Trace
 
 

@@ -1,4 +1,4 @@
-"""What the commands share in talking: JSON or tables on stdout, progress and notes on stderr."""
+"""Prints results as JSON or tables on stdout, and messages, errors and progress on stderr."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import contextlib
 import importlib.util
 import json
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
 
-COLUMNS = 80
+from converters.errors import EdgeError
+from converters.printable import printable
+from edge.report.terminal.text_layout import table
+
+_FAULT = "this is a fault of edge itself; EDGE_DEBUG=1 shows where it happened"
+_LAYOUT = "\n\t"
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on stdout; what its encoding cannot say, as a file's name in bytes, is escaped."""
+    """Print one JSON document on stdout; characters that its encoding lacks are escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -29,35 +33,43 @@ def print_json(value: object) -> None:
 
 
 def say(text: str) -> None:
-    """Print one line of talk on stderr."""
+    """Print one message on stderr."""
     click.echo(text, err=True)
 
 
-def wrapped(text: str, indent: str = "    ") -> str:
-    """Return prose in lines of at most 80 columns, all but the first indented; paths and names stay whole."""
-    return textwrap.fill(text, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+def show_error(error: Exception, *, of: str = "") -> int:
+    """Print an error and its hint on stderr, and return its exit code; what is no EdgeError is a fault of edge.
+
+    Args:
+        error: What was raised. The text may quote files, boards and names.
+        of: What failed, if the message alone does not tell.
+    """
+    text = printable(str(error), keep=_LAYOUT)
+    if isinstance(error, EdgeError):
+        kind, hint, code = "error", error.hint, error.exit_code
+    else:
+        kind, hint, code = "internal error", _FAULT, 1
+        text = f"{type(error).__name__}: {text}"
+    say(f"{kind}: {of}{': ' if of else ''}{text}")
+    if hint:
+        say(f"hint: {printable(hint, keep=_LAYOUT)}")
+    return code
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> None:
     """Print a plain table on stdout; `right` names the columns, by index, that are aligned right.
 
     Lines are never cut or coloured: the output is as good in a pipe as on a terminal.
     """
-    widths = [max(len(str(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
-    for row in [columns, *rows]:
-        cells = [
-            str(cell).rjust(width) if index in right else str(cell).ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
+    click.echo("\n".join(table([columns, *rows], right=right)))
 
 
 @contextlib.contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
-    """Show a progress bar on stderr, only on a terminal, and where rich is installed: a board has it not.
+    """Show a progress bar on stderr, if that is a terminal and rich is installed (on a board it is not).
 
     Yields:
-        A function `advance(steps, note)`; `note` replaces the text behind the bar, "" leaves it.
+        A function `advance(steps, note)`; `note` replaces the text after the bar, "" leaves it.
     """
     if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield lambda steps, note: None

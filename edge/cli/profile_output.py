@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from edge.cli.output import print_json, say
+from edge.cli.output import print_json, say, show_error
 from edge.errors import MeasurementInvalid
 from edge.measure.advice import Terms, advice_on
 from edge.measure.measurement import Measurement, as_document
@@ -19,9 +19,7 @@ from edge.report.terminal.measurement_lines import summary
 
 def say_failure(failure: Failure) -> None:
     """Tell a failure as soon as it happened."""
-    say(f"error: {failure.path} on {failure.device}: {failure.error}")
-    if hint := getattr(failure.error, "hint", None):
-        say(f"hint: {hint}")
+    show_error(failure.error, of=f"{failure.path} on {failure.device}")
 
 
 def show(found: Profiled, *, as_json: bool, as_list: bool, terms: Terms) -> None:

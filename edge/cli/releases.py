@@ -10,12 +10,14 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
+from converters.errors import EdgeError
 from devices.contract import Device
 from devices.releases.board import OnStep
 from devices.releases.parallel import Outcome, check, on_each
 from devices.releases.release_paths import ROOT
 from devices.releases.values import Released
-from edge.cli.output import print_json, say, wrapped
+from edge.cli.output import print_json, say, show_error
+from edge.report.terminal.text_layout import paragraph
 
 T = TypeVar("T", bound="Stated")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,9 +58,7 @@ def on_devices(
 
     def done(outcome: Outcome[T]) -> None:
         if several and outcome.error is not None:
-            say(f"error: {outcome.device}: {outcome.error}")
-            if hint := getattr(outcome.error, "hint", None):
-                say(f"hint: {hint}")
+            show_error(outcome.error, of=outcome.device)
 
     with _bars() as bar:
         outcomes = on_each(tuple(devices), lambda name: work(devices[name], bar(name)), on_done=done)
@@ -75,14 +75,14 @@ def show_released(released: Released) -> None:
         click.echo("  not checked with golden vectors")
     else:
         passed = f"  {golden.runs} golden vectors passed on {golden.runtime}: largest difference {golden.worst}"
-        click.echo(wrapped(passed))
+        click.echo(paragraph(passed))
         if golden.alike:
-            say(wrapped(f"note: {released.device}: all have the same outputs, which proves little; try --golden SRC"))
+            say(paragraph(f"note: {released.device}: all have the same outputs, which proves little; try --golden SRC"))
     if not released.unchanged:
         click.echo(f"  before: {released.previous or 'nothing'}; sent {released.sent_bytes / 1e6:.2f} MB")
     if released.unit is not None:
         state = "runs" if released.unit.running else f"was written, but does not run: {released.unit.why}"
-        click.echo(wrapped(f"  {released.unit.path} {state}"))
+        click.echo(paragraph(f"  {released.unit.path} {state}"))
         for line in released.unit.advice:
             say(f"on {released.device}: {line}")
 
@@ -102,7 +102,7 @@ def _print(outcomes: Sequence[Outcome[T]], show: Callable[[T], None], *, as_json
 def _json(outcome: Outcome[T]) -> dict[str, Any]:
     if outcome.value is not None:
         return outcome.value.to_json()
-    hint = getattr(outcome.error, "hint", None)
+    hint = outcome.error.hint if isinstance(outcome.error, EdgeError) else None
     return {"device": outcome.device, "error": str(outcome.error), "hint": hint, "exit_code": outcome.exit_code}
 
 

@@ -9,8 +9,7 @@ import click
 from edge.cli.advice_option import loss_option
 from edge.cli.output import json_option, print_json
 from edge.measure.advice import Terms
-
-_WIDTH = 80
+from edge.report.terminal.text_layout import WIDTH
 
 
 @click.command()
@@ -39,4 +38,4 @@ def command(
         print_json(written.to_json())
     else:
         said = (f"{written.path} ({written.bytes / 1e6:.2f} MB)", written.headline)
-        click.echo(": ".join(said) if len(": ".join(said)) <= _WIDTH else "\n  ".join(said))
+        click.echo(": ".join(said) if len(": ".join(said)) <= WIDTH else "\n  ".join(said))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from converters.printable import printable
 from devices.registry import find_device
 from edge.cli.delegate_options import chosen_delegates, delegate_options
 from edge.cli.output import json_option, print_json, print_table, say
@@ -73,13 +74,14 @@ def _show(prediction: Prediction) -> None:
     click.echo(f"{prediction.source}:")
     if prediction.classes is not None:
         rows = [
-            [f"{guess.score:.4f}", str(guess.index), _clean(guess.label or "(no name)")] for guess in prediction.classes
+            [f"{guess.score:.4f}", str(guess.index), printable(guess.label or "(no name)")]
+            for guess in prediction.classes
         ]
         print_table(["score", "class", "name"], rows, right=(0, 1))
         return
     rows = [
         [
-            _clean(each.name),
+            printable(each.name),
             "x".join(map(str, each.shape)),
             each.dtype,
             _number(each.minimum),
@@ -89,11 +91,6 @@ def _show(prediction: Prediction) -> None:
         for each in prediction.outputs
     ]
     print_table(["output", "shape", "type", "min", "max", "mean"], rows, right=(3, 4, 5))
-
-
-def _clean(text: str) -> str:
-    """Replace what a name from a file could do to a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from edge.measure.measurement import DeviceRef, Measurement
-from edge.report.terminal.text_layout import wrapped
+from edge.report.terminal.text_layout import wrap
 
 
 def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
@@ -15,7 +15,7 @@ def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> t
 
 def objections_listed(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
     """Return the same as lines for a terminal of 80 columns, the reasons of an invalid measurement one by one."""
-    told = [wrapped(each, "  ") for each in _differences(before, after)]
+    told = [wrap(each, "  ") for each in _differences(before, after)]
     for side, measurements in (("first", before), ("second", after)):
         for each in measurements:
             if not each.validity.valid:
@@ -25,10 +25,10 @@ def objections_listed(before: Sequence[Measurement], after: Sequence[Measurement
 
 def _invalid_listed(side: str, measurement: Measurement) -> list[list[str]]:
     """Return paragraphs: one if it fits a line, else a heading and one for each reason."""
-    whole = [wrapped(each, "  ") for each in _invalid(side, [measurement])]
+    whole = [wrap(each, "  ") for each in _invalid(side, [measurement])]
     if sum(map(len, whole)) <= 1:
         return whole
-    reasons = [wrapped(each, "    - ") for each in measurement.validity.reasons]
+    reasons = [wrap(each, "    - ") for each in measurement.validity.reasons]
     return [[f"  the {side} measurement is invalid:"], *reasons]
 
 

@@ -6,14 +6,15 @@ two never stand in one group, nor do two boards, two runtimes or two numbers of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from converters.printable import one_line
 from edge.measure.comparability import hardware, is_emulated
 from edge.measure.measurement import Accuracy, Measurement
 from edge.measure.sparse_proof import sparse_alarm
-from edge.report.terminal.text_layout import numbered, one_line
 
 Standing = Literal["front", "dominated", "not judged"]
 Speed = Literal["latency", "instructions"]
@@ -109,7 +110,7 @@ def front_of(members: Sequence[Variant]) -> Front:
     first = members[0]
     assert first.speed is not None
     objectives = (first.speed, "size", "accuracy") if with_accuracy else (first.speed, "size")
-    labels = numbered([one_line(each.measurement.artifact.name) for each in members])
+    labels = number_equal_labels([one_line(each.measurement.artifact.name) for each in members])
     return Front(
         device=first.measurement.device.name,
         runtime=runtime_of(first.measurement),
@@ -183,3 +184,12 @@ def _costs(variant: Variant, *, with_accuracy: bool) -> tuple[float, ...]:
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a <= b for a, b in zip(one, other, strict=True)) and one != other
+
+
+def number_equal_labels(labels: Sequence[str]) -> list[str]:
+    """Return labels that are all different: equal ones get numbers."""
+    total, seen, numbered = Counter(labels), Counter[str](), []
+    for label in labels:
+        seen[label] += 1
+        numbered.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
+    return numbered

@@ -9,12 +9,12 @@ from typing import Any
 
 from converters import targets
 from converters.errors import ConverterError
+from converters.printable import one_line
 from converters.targets import TARGETS, Target
 from converters.targets.boards import AVX
 from converters.tflite.reader import read_model
 from edge.measure.measurement import DeviceRef, RuntimeRef
 from edge.measure.sparse import SparseForecast
-from edge.report.terminal.text_layout import one_line
 
 _EMULATED = "emulated-"
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from converters.printable import one_line
 from edge.measure.measurement import Measurement
 from edge.measure.microkernels import SPARSE
 from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.measure.sparse_forecast import forecast
-from edge.report.terminal.text_layout import one_line
 
 NAMES, INSTRUCTIONS = "kernel names", "instructions"
 _NOTHING_TO_RUN = "the model has no 1x1 convolutions, all that sparse kernels run"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from converters.printable import one_line
 from edge.measure.comparability import is_emulated
+from edge.measure.fronts import number_equal_labels
 from edge.measure.measurement import Accuracy, Latency, Measurement
+from edge.report.formatting import count_of
 from edge.report.material import Artifact, Material, accuracy_of
-from edge.report.terminal.text_layout import numbered, one_line
 
 SEPARATOR = " · "
 
@@ -57,7 +59,7 @@ def entries_of(material: Material) -> tuple[Entry, ...]:
     What follows from the parts before it, as where each device has one runtime, is left out.
     """
     artifacts = {artifact.sha256: artifact for artifact in material.artifacts}
-    labels = numbered(_labels(material.measurements))
+    labels = number_equal_labels(_labels(material.measurements))
     return tuple(
         Entry(label=label, measurement=one, artifact=artifacts.get(one.artifact.sha256))
         for label, one in zip(labels, material.measurements, strict=True)
@@ -82,8 +84,3 @@ def _labels(measurements: Sequence[Measurement]) -> list[str]:
 
 def _kinds(measurements: Sequence[Measurement], parts: Sequence[Callable[[Measurement], str]]) -> int:
     return len({tuple(part(one) for part in parts) for one in measurements})
-
-
-def count_of(number: float, noun: str) -> str:
-    """Return "1 thread", "2 threads"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,10 +10,11 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from converters.printable import printable
 from firmware_tools.console.shell import Ask, Shell, log_in
 from firmware_tools.console.terminal import Terminal
 from firmware_tools.errors import LineError, LoginRefusedError, SettingError
-from firmware_tools.line import Line, printable
+from firmware_tools.line import Line
 from firmware_tools.serial_link.payload import bridge_program
 from firmware_tools.serial_link.tunnel import dismiss, is_bridge
 
@@ -163,7 +164,7 @@ def _require(shell: Shell, user: str) -> None:
 
 def _clean(text: str) -> str:
     """Return the end of a board's words, without what would steer the user's terminal."""
-    return printable(text)[-200:]
+    return printable(text, instead=" ").strip()[-200:]
 
 
 def _install_key(shell: Shell, key: str, on_step: Callable[[str], None]) -> str:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from converters.printable import printable
 from firmware_tools.errors import LineError, NoAnswerError
-from firmware_tools.line import Line, printable
+from firmware_tools.line import Line
 from firmware_tools.serial_link.frames import ACK, BYE, DATA, FIN, PING, PONG, RESET, SYN, SYN_ACK, Frames, frame
 from firmware_tools.serial_link.reliable import Link
 
@@ -84,7 +85,7 @@ class Tunnel:
 
         body = ask(self._line, self._frames, frame(SYN, session), answered, deadline_s=deadline_s, given_up=given_up)
         if body[0]:
-            said = printable(body[1:].decode("utf-8", "replace"))
+            said = printable(body[1:].decode("utf-8", "replace"), instead=" ").strip()
             raise NoAnswerError(
                 f"the board at {self._line.name} answers, its SSH server does not: {said}",
                 hint="edge devices console --enable-ssh starts it",

@@ -14,7 +14,6 @@ import pytest
 from devices.coral import Coral, driver_cure, in_words, problems
 from devices.local import LocalDevice
 from edge.doctor.edge_tpu import remarks
-from edge.report.terminal.device_lines import tpu_problems
 from edge.runtime.coral_state import coral_state
 
 STATUS = """Package: bash
@@ -320,4 +319,4 @@ def test_an_older_agent_states_nothing():
     assert Coral.parse(None) is None
     facts = LocalDevice().facts()
     assert facts.coral is not None
-    assert tpu_problems(replace(facts, coral=None)) == ()
+    assert replace(facts, coral=None).tpu_problems == ()

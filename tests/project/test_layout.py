@@ -19,6 +19,8 @@ TOP = {
 ROOMS = ("edge", "converters", "devices", "firmware_tools")
 # What travels to a board beside edge.runtime and edge.agent.
 FORMATS = {"converters.artifact", "converters.decode", "converters.errors", "converters.tflite"}
+# What every part of the host side may use.
+HOST = {"converters.errors", "converters.files", "converters.printable"}
 # room: what of the project it may import. The longest prefix that matches a module decides.
 ALLOWED = {
     "edge": {"edge", "converters", "devices", "firmware_tools"},
@@ -27,8 +29,8 @@ ALLOWED = {
     "converters": {"converters"},
     "converters.tflite": FORMATS,
     "converters.artifact": FORMATS,
-    "devices": {"devices", "firmware_tools", "converters.errors", "converters.files", "converters.targets", *FORMATS},
-    "firmware_tools": {"firmware_tools", "converters.errors", "converters.files"},
+    "devices": {"devices", "firmware_tools", *HOST, "converters.targets", *FORMATS},
+    "firmware_tools": {"firmware_tools", *HOST},
 }
 HEAVY = {"tensorflow", "keras"}
 HEAVY_ROOMS = ("converters", "edge.models", "edge.training", "edge.data")

@@ -12,7 +12,7 @@ from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import Measurement
 from edge.report.compose import compose
-from edge.report.formatting import digits, megabytes, named, percent, shown
+from edge.report.formatting import digits, field_text, field_title, megabytes, percent
 from edge.report.markdown import escaped, markdown_of
 from edge.report.material import Material
 from edge.report.sections.kernel_families import family_of
@@ -197,10 +197,10 @@ def test_three_significant_digits(value, text):
 
 
 def test_units_follow_the_names():
-    assert named("temperature_c") == "temperature (°C)"
-    assert shown("frequencies_khz", [1_800_000, None]) == "1,800, unknown"
-    assert shown("energy_j", None) == "unknown"
-    assert shown("throttled", False) == "no"
+    assert field_title("temperature_c") == "temperature (°C)"
+    assert field_text("frequencies_khz", [1_800_000, None]) == "1,800, unknown"
+    assert field_text("energy_j", None) == "unknown"
+    assert field_text("throttled", False) == "no"
     assert percent(0.0001) == "< 0.1 %"
     assert megabytes(3_940_000) == "3.94"
 

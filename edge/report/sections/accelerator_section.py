@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from converters.printable import one_line
 from edge.measure.accelerated import Accelerated
 from edge.report.charts.vega import FAMILY_COLORS, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole
 from edge.report.terminal.delegate_lines import delegates_in_words
-from edge.report.terminal.text_layout import one_line
 
 _DELEGATE, _CPU = "delegate", "CPU operators"
 _COLORS = FAMILY_COLORS[:2]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry, count_of
-from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, digits, named, percent, readable, shown
+from edge.report.entries import Entry
+from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, count_of, digits, field_text, field_title, percent, readable
 from edge.report.sections.device_table import machine_table
 from edge.report.sections.summary_section import validity_text
 
@@ -53,7 +53,7 @@ def _emulators(entries: Sequence[Entry]) -> tuple[str, ...]:
         if entry.emulated:
             stated = entry.measurement.conditions.before
             emulator = stated.get("emulator") or entry.measurement.device.facts.get("board")
-            text = f"{shown('', emulator)}, CPU {shown('', stated.get('cpu'))}"
+            text = f"{field_text('', emulator)}, CPU {field_text('', stated.get('cpu'))}"
             said.setdefault(text, []).append(entry.label)
     return tuple(f"{', '.join(labels)} ran under emulation: {text}." for text, labels in said.items())
 
@@ -139,7 +139,7 @@ def _conditions(entry: Entry) -> tuple[str, ...]:
     before, after = conditions.before, conditions.after
     return (
         entry.label,
-        _two(before, after, lambda sample: shown("", sample.get("governor"))),
+        _two(before, after, lambda sample: field_text("", sample.get("governor"))),
         _two(before, after, _clock),
         _two(before, after, lambda sample: _number(sample.get("temperature_c"))),
         _two(before, after, lambda sample: _number(sample.get("load_1min"))),
@@ -170,7 +170,7 @@ def _throttled(sample: _Sample) -> str:
     if not isinstance(state, Mapping):
         return UNKNOWN
     now, ever = state.get("now"), state.get("since_boot")
-    return shown("", now) if now else f"no (since boot: {shown('', ever)})" if ever else "no"
+    return field_text("", now) if now else f"no (since boot: {field_text('', ever)})" if ever else "no"
 
 
 def _others(samples: Sequence[_Sample]) -> str:
@@ -188,10 +188,10 @@ def _samples(entry: Entry) -> Table | None:
             if any(each.get(key) is not None for each in flat)]  # fmt: skip
     if not keys:
         return None
-    rows = tuple((str(index), *(shown(key, each.get(key)) for key in keys)) for index, each in enumerate(flat))
+    rows = tuple((str(index), *(field_text(key, each.get(key)) for key in keys)) for index, each in enumerate(flat))
     return Table(
         caption=f"All samples of {entry.label}",
-        columns=(Column("Sample", True), *(Column(named(key), number=True) for key in keys)),
+        columns=(Column("Sample", True), *(Column(field_title(key), number=True) for key in keys)),
         rows=rows,
         folded=True,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from converters.printable import one_line
 from edge.measure.comparability import is_emulated
 from edge.measure.measurement import DeviceRef
 from edge.report.document import Column, Table
-from edge.report.entries import Entry, count_of
-from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, megabytes, readable, shown
-from edge.report.terminal.text_layout import one_line
+from edge.report.entries import Entry
+from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, count_of, field_text, megabytes, readable
 
 
 def machine_line(device: DeviceRef) -> str:
@@ -58,14 +58,14 @@ def _row(device: DeviceRef) -> tuple[str, ...]:
     model = " · ".join(str(each) for each in (cpu.get("model"), cpu.get("architecture"), facts.get("soc")) if each)
     return (
         device.name,
-        shown("", facts.get("kind")),
-        shown("", facts.get("board")),
+        field_text("", facts.get("kind")),
+        field_text("", facts.get("board")),
         model or UNKNOWN,
-        NOT_APPLICABLE if hosted else shown("", cpu.get("cores")),
-        shown("", cpu.get("features")),
+        NOT_APPLICABLE if hosted else field_text("", cpu.get("cores")),
+        field_text("", cpu.get("features")),
         " · ".join(str(each) for each in (system.get("name"), not hosted and system.get("kernel")) if each) or UNKNOWN,
         NOT_APPLICABLE if hosted else megabytes(memory) if readable(memory) else UNKNOWN,
-        shown("", python.get("version")),
+        field_text("", python.get("version")),
     )
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from converters.printable import one_line
 from edge.measure.energy.value import Component, Energy, EnergyWindow, Quantity
 from edge.report.charts.vega import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, bars, bars_height, frame, tip
 from edge.report.charts.vega import ratio_axis as x_axis
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry, count_of
-from edge.report.formatting import UNKNOWN, digits, percent, readable
+from edge.report.entries import Entry
+from edge.report.formatting import UNKNOWN, count_of, digits, joule_unit, percent, readable, uncertainty_places
 from edge.report.terminal.energy_lines import alignment_in_words, meter_in_words
-from edge.report.terminal.text_layout import one_line
 
 _HEIGHT_PX = 240
 _POINTS = 600
-_PLACES = 9
 _NET, _IDLE, _WHOLE = "inference", "idle board", "inference and idle board"
 _COLORS = {_NET: "var(--c1)", _IDLE: OUTSIDE_COLOR, _WHOLE: "var(--c1)"}
 _OPEN_TABLES = 2
@@ -59,7 +58,7 @@ def _texts(found: _Found) -> list[str]:
 
 
 def _bars(found: Sequence[_Found]) -> Chart:
-    scale, unit = _scale([each.energy.gross_j.value for each in found])
+    scale, unit = joule_unit([each.energy.gross_j.value for each in found])
     rows = [_bar(each, scale, unit) for each in found]
     parts = [part for part in _COLORS if any(s.part == part for row in rows for s in row.segments)]
     said = "; ".join(f"{row.label}: {row.figures}" for row in rows)
@@ -155,7 +154,7 @@ def _points(energy: Energy) -> list[dict[str, float]]:
 
 
 def _figures(found: Sequence[_Found]) -> Table:
-    scale, unit = _scale([each.energy.gross_j.value for each in found])
+    scale, unit = joule_unit([each.energy.gross_j.value for each in found])
     heads = (f"Energy per inference ({unit})", "k", f"Net of idle ({unit})", "k, net", "Mean (W)", "Peak (W)",
              "Idle (W)", "Windows", "Inferences")  # fmt: skip
     return Table(
@@ -210,7 +209,7 @@ def _window(number: int, window: EnergyWindow) -> tuple[str, ...]:
 
 
 def _budget(found: _Found, *, folded: bool) -> Table:
-    scale, unit = _scale([each.gross_j for each in found.energy.components])
+    scale, unit = joule_unit([each.gross_j for each in found.energy.components])
     total = sum(each.gross_j * each.gross_j for each in found.energy.components) or 1.0
     heads = (f"Gross ({unit})", f"Net ({unit})", "Share of gross variance")
     return Table(
@@ -234,15 +233,9 @@ def _line(line: Component, scale: float, total: float) -> tuple[str, ...]:
     )
 
 
-def _scale(values_j: Sequence[float]) -> tuple[float, str]:
-    """Return what to divide joules by, and the unit's name, so that the largest has digits before its point."""
-    largest = max((abs(value) for value in values_j), default=0.0)
-    return (1.0, "J") if largest >= 1 else (1e-3, "mJ") if largest >= 1e-3 else (1e-6, "µJ")
-
-
 def _with_spread(quantity: Quantity, scale: float) -> str:
     spread = None if quantity.expanded_uncertainty is None else quantity.expanded_uncertainty / scale
     if not readable(spread) or not readable(quantity.value / scale):
         return f"{digits(quantity.value / scale)} ± {UNKNOWN}"
-    places = min(_PLACES, max(0, 1 - int(f"{spread:e}".split("e")[1]))) if spread > 0 else 3
+    places = uncertainty_places(spread)
     return f"{quantity.value / scale:,.{places}f} ± {spread:,.{places}f}"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry, count_of
-from edge.report.formatting import digits, percent, whole
+from edge.report.entries import Entry
+from edge.report.formatting import count_of, digits, percent, whole
 from edge.report.sections.kernel_families import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
 from edge.report.sections.summary_section import sparse_text
 

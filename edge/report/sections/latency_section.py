@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from edge.measure.measurement import Latency, Window
 from edge.report.charts.vega import Strip, strips, strips_height
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry, count_of
-from edge.report.formatting import UNKNOWN, digits, percent, whole
+from edge.report.entries import Entry
+from edge.report.formatting import UNKNOWN, count_of, digits, percent, whole
 
 _DOTS = 300
 # From zero where variants differ, so that lengths compare; closer where they are alike, so that shapes show.

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
-from edge.report.formatting import UNKNOWN, digits, percent, readable, shown, whole
+from edge.report.formatting import UNKNOWN, digits, field_text, percent, readable, whole
 from edge.report.material import Artifact
 
 _NOT_STATED = "not stated"
@@ -56,7 +56,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         ref.name,
         ref.sha256,
         _source(artifact.source) if artifact else _NOT_STATED,
-        ref.recipe or (shown("", artifact.recipe.get("name")) if artifact else _NOT_STATED),
+        ref.recipe or (field_text("", artifact.recipe.get("name")) if artifact else _NOT_STATED),
         whole(ref.parameters),
         whole(ref.macs),
         _parity(ref.parity or (artifact.parity if artifact else None)),
@@ -81,15 +81,15 @@ def _calibration(artifact: Artifact | None) -> str:
     if not calibration:
         return "none"
     digest = str(calibration.get("digest") or "")[:12]
-    parts = (f"{shown('', calibration.get('samples'))} samples of {calibration.get('source') or UNKNOWN}",
-             f"seed {shown('', calibration.get('seed'))}", f"digest {digest}" if digest else "")  # fmt: skip
+    parts = (f"{field_text('', calibration.get('samples'))} samples of {calibration.get('source') or UNKNOWN}",
+             f"seed {field_text('', calibration.get('seed'))}", f"digest {digest}" if digest else "")  # fmt: skip
     return ", ".join(part for part in parts if part)
 
 
 def _parity(parity: Mapping[str, Any] | None) -> str:
     if not parity:
         return "not checked, or not stated"
-    parts = [f"{shown('', parity.get('samples'))} samples"]
+    parts = [f"{field_text('', parity.get('samples'))} samples"]
     for key, word in (("max_abs_error", "largest error"), ("mean_abs_error", "mean error")):
         if readable(parity.get(key)):
             parts.append(f"{word} {digits(parity[key])}")
@@ -99,5 +99,5 @@ def _parity(parity: Mapping[str, Any] | None) -> str:
         parts.append(f"top-1 agreement {percent(parity['top1_agreement'])}")
     counted = parity.get("accuracy")
     if isinstance(counted, Mapping) and isinstance(counted.get("reference_correct"), int):
-        parts.append(f"source model right {counted['reference_correct']} of {shown('', counted.get('of'))}")
+        parts.append(f"source model right {counted['reference_correct']} of {field_text('', counted.get('of'))}")
     return ", ".join(parts)

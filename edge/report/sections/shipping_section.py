@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from edge.measure.advice import Advice, Terms, advise
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry, count_of
-from edge.report.formatting import UNKNOWN, digits, megabytes
+from edge.report.entries import Entry
+from edge.report.formatting import UNKNOWN, count_of, digits, megabytes
 from edge.report.sections.pareto import Point, fronts
 from edge.report.sections.summary_section import accuracy_text
 

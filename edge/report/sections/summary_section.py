@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from converters.printable import one_line
 from edge.measure.measurement import Accuracy, Latency
 from edge.measure.sparse import SparseVerdict
 from edge.measure.sparse_proof import alarms_in, verdict_on
 from edge.report.document import Column, Section, Table, Verdict
-from edge.report.entries import SEPARATOR, Entry, count_of
-from edge.report.formatting import UNKNOWN, digits, megabytes, milliseconds, percent
+from edge.report.entries import SEPARATOR, Entry
+from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
 from edge.report.sections.device_table import machine_line
-from edge.report.terminal.text_layout import one_line
 
 # Words that a page shows in red: sparse kernels ran otherwise than forecast; what the runtime computes is wrong.
 DISAGREES, WRONG = "DISAGREES", "WRONG results"
@@ -154,7 +154,7 @@ def _named(place: str, entry: Entry) -> bool:
 
 
 def _chosen(read: Callable[[Latency], float]) -> Callable[[Entry], str]:
-    return lambda entry: milliseconds(read(entry.measurement.latency_ms) if entry.measurement.latency_ms else None)
+    return lambda entry: digits(read(entry.measurement.latency_ms) if entry.measurement.latency_ms else None)
 
 
 def _all_cores(entry: Entry) -> str:

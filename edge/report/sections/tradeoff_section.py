@@ -20,8 +20,7 @@ from edge.report.charts.scatter_chart import (
     plane_height,
 )
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import count_of
-from edge.report.formatting import UNKNOWN, digits, megabytes, percent
+from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
 from edge.report.sections.pareto import Front, Point, wilson
 from edge.report.sections.summary_section import accuracy_text
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from edge.measure.advice import Advice, Outcome
-from edge.report.terminal.text_layout import figure, threads, wrapped
+from edge.report.formatting import count_of, digits
+from edge.report.terminal.text_layout import shorten, wrap
 
 _NAME = 32
 
@@ -16,14 +17,14 @@ def advice_text(found: Sequence[Advice]) -> str:
     shared = alike if len(found) > 1 else []
     lines = ["What to ship", *(line for each in found for line in ("", *_board(each, shared)))]
     if shared:
-        lines += ["", "On each of them:", *(line for text in shared for line in wrapped(text, "- "))]
+        lines += ["", "On each of them:", *(line for text in shared for line in wrap(text, "- "))]
     return "\n".join(lines)
 
 
 def _board(advice: Advice, shared: Collection[str]) -> Iterator[str]:
     front = advice.front
     by = "instructions, which are not time" if front.speed == "instructions" else "median latency"
-    yield from wrapped(f"{front.device}, {front.runtime}, {threads(front.threads)}, by {by}")
+    yield from wrap(f"{front.device}, {front.runtime}, {count_of(front.threads, 'thread')}, by {by}")
     head = ("", "variant", "million" if front.speed == "instructions" else "ms", "MB", "accuracy", "standing")
     rows = [head, *(_row(each) for each in sorted(advice.outcomes, key=lambda each: each.point.cost))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -31,18 +32,12 @@ def _board(advice: Advice, shared: Collection[str]) -> Iterator[str]:
         cells = (cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=False))
         yield "  ".join([f"{mark:1} {name.ljust(widths[1])}", *cells, standing])
     for sentence in advice.sentences:
-        yield from wrapped(sentence) if sentence not in shared else ()
+        yield from wrap(sentence) if sentence not in shared else ()
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
     point = outcome.point
-    cost = figure(point.cost) if point.median_ms is not None else f"{point.cost / 1e6:,.1f}"
+    cost = digits(point.cost) if point.median_ms is not None else f"{point.cost / 1e6:,.1f}"
     share = "unknown" if point.share is None else f"{point.share:.1%}"
     mark = ">" if outcome.standing == "SHIP" else ""
-    return mark, _shortened(point.label), cost, figure(point.model_bytes / 1e6), share, outcome.standing
-
-
-def _shortened(name: str) -> str:
-    """Return a name that leaves room for the numbers; what is cut out of its middle is marked."""
-    half = (_NAME - 3) // 2
-    return name if len(name) <= _NAME else f"{name[:half]}...{name[-half:]}"
+    return mark, shorten(point.label, _NAME), cost, digits(point.model_bytes / 1e6), share, outcome.standing

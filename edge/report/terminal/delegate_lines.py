@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from edge.measure.accelerated import Accelerated
 from edge.measure.measurement import Measurement
-from edge.report.terminal.text_layout import figure, wrapped
+from edge.report.formatting import digits
+from edge.report.terminal.text_layout import wrap
 
 
 def accelerated_summary(measurement: Measurement) -> Iterator[str]:
@@ -14,16 +15,16 @@ def accelerated_summary(measurement: Measurement) -> Iterator[str]:
     found = measurement.accelerated
     if found is None:
         return
-    yield from wrapped(f"delegates: {delegates_in_words(found)}")
-    yield from wrapped(f"{first_in_words(found)}; later ones {figure(found.steady_ms)} ms", "  ")
+    yield from wrap(f"delegates: {delegates_in_words(found)}")
+    yield from wrap(f"{first_in_words(found)}; later ones {digits(found.steady_ms)} ms", "  ")
     if found.delegate_ms is not None and found.delegate_share is not None:
-        yield f"  delegate's part {figure(found.delegate_ms)} ms ({found.delegate_share:.1%})"
+        yield f"  delegate's part {digits(found.delegate_ms)} ms ({found.delegate_share:.1%})"
     if found.cpu is not None:
         names = ", ".join(found.cpu.operators)
-        yield from wrapped(f"CPU's part alone {figure(found.cpu.median_ms)} ms: {names}", "  ")
-    yield from wrapped(f"parts: {found.method}", "  ")
+        yield from wrap(f"CPU's part alone {digits(found.cpu.median_ms)} ms: {names}", "  ")
+    yield from wrap(f"parts: {found.method}", "  ")
     for each in found.attached:
-        yield from wrapped(f"attached: {each}", "  ")
+        yield from wrap(f"attached: {each}", "  ")
     yield ""
 
 
@@ -34,5 +35,5 @@ def delegates_in_words(found: Accelerated) -> str:
 
 def first_in_words(found: Accelerated) -> str:
     """Return what the first inference took, and how much of it only once."""
-    once = "" if found.once_ms is None else f", {figure(found.once_ms)} ms of it only once"
-    return f"first inference {figure(found.first_ms)} ms{once}"
+    once = "" if found.once_ms is None else f", {digits(found.once_ms)} ms of it only once"
+    return f"first inference {digits(found.first_ms)} ms{once}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-
-from devices.coral import PAGE_16K, Problem, in_words, problems
+from devices.coral import PAGE_16K, in_words
 from devices.facts import Facts, Throttled
+from edge.report.formatting import UNKNOWN, memory_size
+from edge.report.terminal.text_layout import wrap
 
-UNKNOWN = "unknown"
-WIDTH, LABEL_WIDTH = 80, 14
+LABEL_WIDTH = 14
 
 
 def describe(facts: Facts) -> list[tuple[str, str]]:
@@ -23,9 +22,9 @@ def describe(facts: Facts) -> list[tuple[str, str]]:
         ("OS", f"{system.name or system.id or UNKNOWN}, kernel {system.kernel or UNKNOWN}"),
         ("Python", f"{facts.python.version} ({facts.python.implementation}, {facts.python.bits}-bit)"),
         ("libc", facts.libc or UNKNOWN),
-        ("memory", f"{_size(facts.memory_bytes)}, {_size(facts.available_memory_bytes)} available"),
-        ("page size", _size(facts.page_size_bytes)),
-        ("free disk", _size(facts.free_disk_bytes)),
+        ("memory", f"{memory_size(facts.memory_bytes)}, {memory_size(facts.available_memory_bytes)} available"),
+        ("page size", memory_size(facts.page_size_bytes)),
+        ("free disk", memory_size(facts.free_disk_bytes)),
         ("governor", clock.governor or "unknown: the kernel does not control the clock"),
         ("frequency", _frequency(facts)),
         ("temperature", UNKNOWN if facts.temperature_c is None else f"{facts.temperature_c:.1f} °C"),
@@ -42,7 +41,7 @@ def notes(facts: Facts) -> list[str]:
     cure = "edge doctor" if facts.kind == "local" else f"edge devices setup {facts.name}"
     bits, machine = facts.python.bits, facts.cpu.architecture
     chips = facts.coral.chips if facts.coral else ()
-    return [f"{each.what}: {each.cure}" for each in tpu_problems(facts)] + [
+    return [f"{each.what}: {each.cure}" for each in facts.tpu_problems] + [
         text
         for holds, text in (
             (not facts.runtimes, f"no TFLite runtime: `{cure}`"),
@@ -59,33 +58,16 @@ def notes(facts: Facts) -> list[str]:
     ]  # fmt: skip
 
 
-def tpu_problems(facts: Facts) -> tuple[Problem, ...]:
-    """Return what keeps the device's Edge TPUs from use, with the known cure; nothing where none is attached."""
-    if facts.coral is None:
-        return ()
-    runtimes = {each.name: each.version for each in facts.runtimes}
-    return problems(facts.coral, kernel=facts.os.kernel, page_size_bytes=facts.page_size_bytes, runtimes=runtimes)
-
-
 def lines(facts: Facts) -> list[str]:
     """Return the description as text, wrapped at 80 columns."""
-    wrapper = textwrap.TextWrapper(width=WIDTH, subsequent_indent=" " * LABEL_WIDTH, break_on_hyphens=False)
-    return [line for label, text in describe(facts) for line in wrapper.wrap(f"{label:<{LABEL_WIDTH}}{text}")]
+    margin = " " * LABEL_WIDTH
+    return [line for label, text in describe(facts) for line in wrap(text, f"{label:<{LABEL_WIDTH}}", margin=margin)]
 
 
 def _cores(cores: int | None, usable: int | None) -> str:
     if cores is None:
         return "unknown cores"
     return f"{cores} cores" if usable in (cores, None) else f"{cores} cores ({usable} usable)"
-
-
-def _size(count: int | None) -> str:
-    if count is None:
-        return UNKNOWN
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}".replace(".0 ", " ")
-    return f"{count} bytes"
 
 
 def _frequency(facts: Facts) -> str:

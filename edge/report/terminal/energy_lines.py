@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge.measure.energy.value import Energy, Quantity
-from edge.report.terminal.text_layout import wrapped
-
-_SCALES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
+from edge.report.formatting import joule_unit, uncertainty_places
+from edge.report.terminal.text_layout import wrap
 
 
 def energy_summary(energy: Energy | None) -> Iterator[str]:
@@ -16,25 +15,25 @@ def energy_summary(energy: Energy | None) -> Iterator[str]:
         return
     label = "energy per inference (ESTIMATE)" if energy.is_estimate else "energy per inference"
     net = "" if energy.net_j is None else f", net of idle {in_joules(energy.net_j)}"
-    yield from wrapped(f"{label}: {in_joules(energy.gross_j)}{net}")
+    yield from wrap(f"{label}: {in_joules(energy.gross_j)}{net}")
     idle = "" if energy.idle is None else f", idle {(energy.idle.before_w + energy.idle.after_w) / 2:.3g} W"
-    yield from wrapped(
+    yield from wrap(
         f"power: mean {energy.mean_w:.3g} W, peak {energy.peak_w:.3g} W{idle}; {len(energy.windows)} windows, "
         f"{energy.inferences} inferences", "  ",
     )  # fmt: skip
-    yield from wrapped(f"meter: {meter_in_words(energy)}", "  ")
-    yield from wrapped(f"clocks: {alignment_in_words(energy)}", "  ")
+    yield from wrap(f"meter: {meter_in_words(energy)}", "  ")
+    yield from wrap(f"clocks: {alignment_in_words(energy)}", "  ")
     yield ""
 
 
 def in_joules(quantity: Quantity) -> str:
     """Return "0.123 J +- 0.004 J (k=2.0)"; the uncertainty with two digits, the value to the same place."""
-    unit, name = next((each for each in _SCALES if abs(quantity.value) >= each[0]), _SCALES[-1])
+    unit, name = joule_unit([quantity.value], micro="u")
     value = quantity.value / unit
     if quantity.expanded_uncertainty is None or quantity.coverage_factor is None:
         return f"{value:.3g} {name} +- unknown"
     expanded = quantity.expanded_uncertainty / unit
-    places = max(0, 1 - int(f"{expanded:e}".split("e")[1])) if expanded > 0 else 3
+    places = uncertainty_places(expanded)
     return f"{value:.{places}f} {name} +- {expanded:.{places}f} {name} (k={quantity.coverage_factor:.2g})"
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
 from edge.measure.sparse_proof import sparse_alarm, verdict_on
+from edge.report.formatting import count_of, digits, file_size
 from edge.report.terminal.delegate_lines import accelerated_summary
 from edge.report.terminal.energy_lines import energy_summary
-from edge.report.terminal.text_layout import figure, function, megabytes, shortened, table, threads, wrapped
+from edge.report.terminal.text_layout import shorten, table, wrap
 
-_KERNELS = 8
+_KERNELS, _NAME, _FUNCTION = 8, 44, 56
 
 
 def summary(measurement: Measurement, *, alarmed: Callable[[str], str] = str) -> str:
@@ -34,8 +35,8 @@ def _head(measurement: Measurement) -> Iterator[str]:
     cpu = device.facts.get("cpu")
     model = cpu.get("model") if isinstance(cpu, Mapping) else None
     said = ", ".join(str(each) for each in (board, model) if each)
-    yield from wrapped(f"{measurement.artifact.name} on {device.name}" + (f" ({said})" if said else ""))
-    yield from wrapped(f"{runtime.name} {runtime.version}" + (", quick plan" if measurement.plan.quick else ""), "  ")
+    yield from wrap(f"{measurement.artifact.name} on {device.name}" + (f" ({said})" if said else ""))
+    yield from wrap(f"{runtime.name} {runtime.version}" + (", quick plan" if measurement.plan.quick else ""), "  ")
     yield ""
 
 
@@ -44,8 +45,8 @@ def _latency(measurement: Measurement) -> Iterator[str]:
     if found:
         head = ("latency (ms)", "median", "p90", "p99", "mean", "min", "spread", "runs")
         yield from table([head, *map(_latency_row, found)])
-        once = f"load {figure(measurement.load_ms)} ms, first run {figure(measurement.first_ms)} ms"
-        yield from wrapped(f"{once}; {_windows(measurement)}")
+        once = f"load {digits(measurement.load_ms)} ms, first run {digits(measurement.first_ms)} ms"
+        yield from wrap(f"{once}; {_windows(measurement)}")
         yield ""
 
 
@@ -58,7 +59,7 @@ def _instructions(measurement: Measurement) -> Iterator[str]:
     yield ""
     if found.kernels:
         listed = found.kernels[:_KERNELS]
-        rows = [(function(each.name), f"{each.share:.1%}", f"{each.per_inference:,.0f}") for each in listed]
+        rows = [(shorten(each.name, _FUNCTION), f"{each.share:.1%}", f"{each.per_inference:,.0f}") for each in listed]
         yield from table([("functions (per inference)", "share", "count"), *rows])
         if len(found.kernels) > _KERNELS:
             yield f"and {len(found.kernels) - _KERNELS} more, see --json"
@@ -68,7 +69,7 @@ def _instructions(measurement: Measurement) -> Iterator[str]:
 def _latency_row(latency: Latency) -> tuple[str, ...]:
     figures = (latency.median, latency.p90, latency.p99, latency.mean, latency.min)
     spread = "unknown" if latency.spread is None else f"{latency.spread:.1%}"
-    return (threads(latency.threads), *map(figure, figures), spread, str(latency.samples))
+    return (count_of(latency.threads, "thread"), *map(digits, figures), spread, str(latency.samples))
 
 
 def _windows(measurement: Measurement) -> str:
@@ -76,13 +77,13 @@ def _windows(measurement: Measurement) -> str:
     text = f"{len(measurement.windows)} windows"
     if interval is None:
         return text
-    return f"{text}, median within {figure(interval.low)} to {figure(interval.high)} ms at {interval.confidence:.0%}"
+    return f"{text}, median within {digits(interval.low)} to {digits(interval.high)} ms at {interval.confidence:.0%}"
 
 
 def _kernels(measurement: Measurement) -> Iterator[str]:
     kernels = measurement.kernels
     if not kernels:
-        yield from wrapped(f"kernels: none known ({measurement.kernels_reason or 'the profile is empty'})")
+        yield from wrap(f"kernels: none known ({measurement.kernels_reason or 'the profile is empty'})")
         yield ""
         return
     yield from _timed_kernels(kernels) if any(each.time_us is not None for each in kernels) else _named_kernels(kernels)
@@ -99,8 +100,8 @@ def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator
     verdict, alarm, sparse = verdict_on(measurement), sparse_alarm(measurement), measurement.sparse_kernels
     if verdict is not None:
         if verdict.agrees is not False:
-            yield from wrapped(verdict.text)
-        yield from map(alarmed, wrapped(alarm, "ALARM: ") if alarm else ())
+            yield from wrap(verdict.text)
+        yield from map(alarmed, wrap(alarm, "ALARM: ") if alarm else ())
     elif sparse is not None and sparse.of:
         yield f"sparse kernels ran: {sparse.ran} of {sparse.of}; nothing was forecast"
     else:
@@ -111,26 +112,26 @@ def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator
 def _timed_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
     total_us = sum(kernel.time_us or 0.0 for kernel in kernels)
     rows = [
-        (shortened(kernel.name), f"{(kernel.time_us or 0.0) / total_us:.1%}" if total_us else "-",
-         figure(kernel.time_us), f"{kernel.calls:g}")
+        (shorten(kernel.name, _NAME), f"{(kernel.time_us or 0.0) / total_us:.1%}" if total_us else "-",
+         digits(kernel.time_us), f"{kernel.calls:g}")
         for kernel in kernels[:_KERNELS]
     ]  # fmt: skip
     return table([("kernels (per inference)", "share", "time (us)", "calls"), *rows])
 
 
 def _named_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
-    rows = [(shortened(kernel.name), f"{kernel.calls:g}") for kernel in kernels[:_KERNELS]]
+    rows = [(shorten(kernel.name, _NAME), f"{kernel.calls:g}") for kernel in kernels[:_KERNELS]]
     return table([("kernels (per inference)", "calls"), *rows])
 
 
 def _memory(measurement: Measurement) -> Iterator[str]:
     memory = measurement.memory
     if memory.peak_rss_bytes is None and memory.base_rss_bytes is None:
-        yield f"memory: unknown; file {megabytes(memory.model_bytes)}"
+        yield f"memory: unknown; file {file_size(memory.model_bytes)}"
         return
     yield (
-        f"memory: peak {megabytes(memory.peak_rss_bytes)}, before the model {megabytes(memory.base_rss_bytes)}; "
-        f"file {megabytes(memory.model_bytes)}"
+        f"memory: peak {file_size(memory.peak_rss_bytes)}, before the model {file_size(memory.base_rss_bytes)}; "
+        f"file {file_size(memory.model_bytes)}"
     )
 
 
@@ -150,16 +151,16 @@ def _conditions(measurement: Measurement) -> Iterator[str]:
         f"temperature {_changed(before, after, 'temperature_c', ' C')}",
         f"load {_changed(before, after, 'load_1min', '')}",
     ]
-    yield from wrapped("conditions: " + ", ".join(parts))
+    yield from wrap("conditions: " + ", ".join(parts))
 
 
 def _endurance(measurement: Measurement) -> Iterator[str]:
     waited, loaded = measurement.cool_down, measurement.sustained
     if waited is not None:
         degrees = f"{waited.begin_c:.1f} to {waited.end_c:.1f} C"
-        yield from wrapped(f"cool-down: {waited.waited_s:.0f} s, {degrees}, ended by: {waited.ended_by}")
+        yield from wrap(f"cool-down: {waited.waited_s:.0f} s, {degrees}, ended by: {waited.ended_by}")
     if loaded is not None:
-        yield from wrapped(f"sustained load: {sustained_in_words(loaded)}")
+        yield from wrap(f"sustained load: {sustained_in_words(loaded)}")
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:
@@ -178,11 +179,11 @@ def _validity(measurement: Measurement) -> Iterator[str]:
     else:
         yield "INVALID: do not rely on these figures, because"
         for reason in validity.reasons:
-            yield from wrapped(reason, "  - ")
+            yield from wrap(reason, "  - ")
     if validity.unknown:
-        yield from wrapped("not checked: " + "; ".join(validity.unknown))
+        yield from wrap("not checked: " + "; ".join(validity.unknown))
 
 
 def _notes(measurement: Measurement) -> Iterator[str]:
     for note in measurement.notes:
-        yield from wrapped(f"note: {note}")
+        yield from wrap(f"note: {note}")

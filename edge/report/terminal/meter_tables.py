@@ -5,31 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from converters.printable import one_line
 from devices.meters.registry import Kind, settings_of
-from edge.cli.output import COLUMNS, wrapped
-from edge.report.terminal.text_layout import one_line
+from edge.report.formatting import hertz, watts
+from edge.report.terminal.text_layout import WIDTH, paragraph
 
 if TYPE_CHECKING:
     from devices.meters.contract import MeterInfo
     from devices.meters.rates import Powers, Rates
     from devices.meters.settings import Setting
-
-
-def watts(value: float | None) -> str:
-    """Return power for people: four digits, in W, mW or uW."""
-    if value is None:
-        return "-"
-    for unit, scale in (("W", 1.0), ("mW", 1e3)):
-        if abs(value) * scale >= 1:
-            return f"{value * scale:.4g} {unit}"
-    return f"{value * 1e6:.4g} uW" if value else "0 W"
-
-
-def hertz(value: float | None) -> str:
-    """Return a rate for people."""
-    if value is None:
-        return "-"
-    return f"{value / 1000:.4g} kHz" if value >= 999.5 else f"{value:.4g} Hz"
 
 
 def counts(rates: Rates) -> str:
@@ -43,8 +27,8 @@ def about(info: MeterInfo) -> list[str]:
     label = "ESTIMATE, not a measurement at the supply; " if info.is_estimate else ""
     nominal = f", {hertz(info.nominal_rate_hz)} nominal" if info.nominal_rate_hz else ""
     return [
-        wrapped(f"{one_line(info.name)}: {one_line(info.identity)}{nominal}"),
-        wrapped(
+        paragraph(f"{one_line(info.name)}: {one_line(info.identity)}{nominal}"),
+        paragraph(
             f"{label}standard uncertainty {info.gain_uncertainty:.2%} and {watts(info.offset_uncertainty_w)} "
             f"({one_line(info.accuracy_source)})"
         ),
@@ -53,13 +37,13 @@ def about(info: MeterInfo) -> list[str]:
 
 def result_lines(powers: Powers, rates: Rates, incomplete: str | None = None) -> list[str]:
     """Return lines with the result of reading for a while; `incomplete` says why the samples end too early."""
-    ends = [wrapped(f"INCOMPLETE: {one_line(incomplete)}")] if incomplete else []
+    ends = [paragraph(f"INCOMPLETE: {one_line(incomplete)}")] if incomplete else []
     speeds = f"{hertz(rates.delivered_hz)} delivered, {hertz(rates.effective_hz)} effective"
     came = f"{counts(rates)}; {speeds}"
     return [
         f"mean {watts(powers.mean_w)}, peak {watts(powers.peak_w)}, least {watts(powers.least_w)} "
         f"over {rates.duration_s:.4g} s",
-        came if len(came) <= COLUMNS else f"{counts(rates)}\n    {speeds}",
+        came if len(came) <= WIDTH else f"{counts(rates)}\n    {speeds}",
         *ends,
     ]
 
@@ -70,7 +54,7 @@ def kinds_text(kinds: Iterable[Kind]) -> str:
     for kind in kinds:
         lines.append(f"{kind.example:<24} {kind.about}")
         for each in settings_of(kind.name):
-            lines.append(wrapped(f"    --set {each.name}=...  {each.about}{_default(each)}", " " * 8))
+            lines.append(paragraph(f"    --set {each.name}=...  {each.about}{_default(each)}", " " * 8))
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.report.terminal.meter_tables import watts
+from edge.report.formatting import watts
 from firmware_tools.trace import Trace
 
 _BLOCKS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"

@@ -1,70 +1,54 @@
-"""Figures, tables and paragraphs for a terminal of 80 columns."""
+"""Lays out paragraphs and tables for a terminal of 80 columns."""
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-COLUMNS = 80
-_NAME, _FUNCTION = 44, 56
+WIDTH = 80
 
 
-def wrapped(text: str, lead: str = "") -> list[str]:
-    """Return a paragraph's lines; `lead` begins the first, blanks as wide (at least two) the others."""
-    return textwrap.wrap(text, COLUMNS, initial_indent=lead, subsequent_indent=" " * max(2, len(lead)))
+def wrap(text: str, lead: str = "", *, margin: str | None = None, keep_words: bool = False) -> list[str]:
+    """Return a paragraph's lines.
+
+    Args:
+        text: The paragraph.
+        lead: Begins the first line.
+        margin: Begins the others. None: blanks as wide as `lead`, at least two.
+        keep_words: Leave long words whole, such as paths and commands that a user copies.
+    """
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=lead,
+        subsequent_indent=" " * max(2, len(lead)) if margin is None else margin,
+        break_long_words=not keep_words,
+        break_on_hyphens=not keep_words,
+    )
 
 
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return a table's lines: the first column to the left, all others to the right."""
+def paragraph(text: str, margin: str = "    ") -> str:
+    """Return prose as one text, all lines but the first indented; paths and names stay whole."""
+    # An indentation at the begin belongs to the text.
+    lead = text[: len(text) - len(text.lstrip())]
+    return "\n".join(wrap(text.lstrip(), lead, margin=margin, keep_words=True))
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Collection[int] | None = None) -> Iterator[str]:
+    """Yield a table's lines; `right` are the columns, by index, aligned right. None: all but the first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        yield "  ".join([first.ljust(widths[0]), *cells])
+    aligned = range(1, len(widths)) if right is None else right
+    for row in rows:
+        cells = (
+            cell.rjust(width) if index in aligned else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
 
 
-def figure(value: float | None) -> str:
-    """Return a number with at least three significant digits; None is "unknown"."""
-    if value is None:
-        return "unknown"
-    if value == 0 or value >= 100:
-        return f"{value:.0f}"
-    digits = 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:.{digits}f}" if value >= 0.1 else f"{value:.3g}"
-
-
-def megabytes(value_bytes: int | None) -> str:
-    """Return a size in MB (10^6 bytes), small ones in kB."""
-    if value_bytes is None:
-        return "unknown"
-    return f"{value_bytes / 1e6:.1f} MB" if value_bytes >= 1e5 else f"{value_bytes / 1e3:.1f} kB"
-
-
-def threads(count: int) -> str:
-    """Return "1 thread" or "4 threads"."""
-    return "1 thread" if count == 1 else f"{count} threads"
-
-
-def shortened(name: str) -> str:
-    """Return a name that leaves room for three numbers beside it; what is cut out of its middle is marked."""
-    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}...{name[len(name) - _NAME // 2 + 3 :]}"
-
-
-def function(name: str) -> str:
-    """Return a function's name that leaves room for two numbers beside it; what is cut out of its middle is marked."""
-    return name if len(name) <= _FUNCTION else f"{name[: _FUNCTION // 2]}...{name[len(name) - _FUNCTION // 2 + 3 :]}"
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks and control characters: names come from files and may hold anything."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip() or "unnamed"
-
-
-def numbered(labels: Sequence[str]) -> list[str]:
-    """Return labels that are all different: equal ones get numbers."""
-    total, seen, named = Counter(labels), Counter[str](), []
-    for label in labels:
-        seen[label] += 1
-        named.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
-    return named
+def shorten(name: str, width: int) -> str:
+    """Return a name of at most `width` characters; what is cut out of its middle is marked."""
+    if len(name) <= width:
+        return name
+    tail = (width - 3) // 2
+    return f"{name[: width - 3 - tail]}...{name[len(name) - tail :]}"
