@@ -17,11 +17,13 @@ from converters.errors import CalibrationError, ConverterError, ParityError
 from converters.freezing import Port, freeze
 from converters.lowering import Lowering
 from converters.parity import Parity, looks_like_classes
-from converters.recipe_gate import require_kept_promises
+from converters.recipe_gate import require_recipe_kept
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.source import SourceModel
 from converters.sparse.pointwise import require_sparse_weights
+from converters.tflite.reader import parse_model
+from converters.tflite.values import ModelInfo
 from converters.variant_comparison import Outputs, compare, reference_outputs
 
 Progress = Callable[[int, str], None]
@@ -46,9 +48,9 @@ class Conversion:
         provenance: shared by all artifacts.
         name: of the artifacts, before the recipe's.
         folder: where they are published.
-        require_sparse: called with the bytes of every variant of a sparse recipe; raises ConversionError to refuse one.
+        require_sparse: called with every variant of a sparse recipe; raises ConversionError to refuse one.
             Rules of a target can take the place of the default, which looks at the zeros alone.
-        require_mapped: called with the bytes of every variant for the Edge TPU; returns the forecast, or raises
+        require_mapped: called with every variant for the Edge TPU; returns the forecast, or raises
             ConversionError to refuse one.
         compiler: makes the variants that Google's compiler has to make; needed for those alone.
     """
@@ -62,8 +64,8 @@ class Conversion:
     provenance: Provenance
     name: str
     folder: Path
-    require_sparse: Callable[[bytes], None] = require_sparse_weights
-    require_mapped: Callable[[bytes], Forecast] = field(default_factory=require_mapped)
+    require_sparse: Callable[[ModelInfo], None] = require_sparse_weights
+    require_mapped: Callable[[ModelInfo], Forecast] = field(default_factory=require_mapped)
     compiler: Compiler = field(default_factory=Compiler)
 
     @property
@@ -151,10 +153,11 @@ def _variant(
     """Make one variant and judge it."""
     on_progress(0, f"{recipe.name}: converting")
     data = lowering.lower(recipe)
-    require_kept_promises(data, recipe)
+    model = parse_model(data, name=f"the {recipe.name} model")
+    require_recipe_kept(model, recipe)
     if recipe.sparse:
-        conversion.require_sparse(data)
-    mapped = conversion.require_mapped(data) if recipe.edgetpu else None
+        conversion.require_sparse(model)
+    mapped = conversion.require_mapped(model) if recipe.edgetpu else None
     on_progress(1, f"{recipe.name}: comparing with Keras")
     classes = conversion.classes or looks_like_classes(reference[0])
     check = conversion.check.first(recipe.checked_at_most)

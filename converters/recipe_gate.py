@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from converters.errors import ConversionError
 from converters.recipes import Recipe
-from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo
 
 _FLOATS = frozenset({"float32", "float16", "float64", "bfloat16"})
 _BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 
-def require_kept_promises(data: bytes, recipe: Recipe) -> None:
+def require_recipe_kept(model: ModelInfo, recipe: Recipe) -> None:
     """Check the lowered model against its recipe.
 
     Raises:
         ConversionError: an operator still computes in floating point where the recipe promises integers, an operator is
             custom or TensorFlow's own, or a tensor has no static shape.
     """
-    model = parse_model(data, name=f"the {recipe.name} model")
     _require_static(model)
     if recipe.integer_only:
         _require_integers(model)

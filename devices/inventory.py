@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.targets.boards import EMULATED_PREFIX
 from devices.errors import InventoryError, UnknownDeviceError
 from devices.files import write_whole
 from devices.local_paths import config_dir
@@ -56,7 +57,7 @@ class Board:
                     f"{name!r} cannot name a {what}",
                     hint="names begin with a letter or digit and have letters, digits, '.', '-' and '_', 63 at most",
                 )
-            if name in ("local", "all") or name.startswith("emulated-"):
+            if name in ("local", "all") or name.startswith(EMULATED_PREFIX):
                 raise InventoryError(f"{name!r} is a name of the toolkit's own", hint=f"choose another {what} name")
 
     def to_json(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from converters.targets.boards import EMULATED_BOARDS
 from devices.errors import UnknownDeviceError
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ DEVICES: Mapping[str, Entry] = MappingProxyType(
         each.name: each
         for each in (
             Entry("local", "local", "this machine", "devices.local:LocalDevice"),
-            Entry("emulated-pi3", "emulated", "Raspberry Pi 3 (Cortex-A53) in QEMU", _EMULATED),
-            Entry("emulated-pi4", "emulated", "Raspberry Pi 4 (Cortex-A72) in QEMU", _EMULATED),
-            Entry("emulated-pi5", "emulated", "Raspberry Pi 5 (Cortex-A76) in QEMU", _EMULATED),
-            Entry("emulated-zero2w", "emulated", "Raspberry Pi Zero 2 W (Cortex-A53) in QEMU", _EMULATED),
+            *(
+                Entry(name, "emulated", f"{board.board} ({board.cpu}) in QEMU", _EMULATED)
+                for name, board in EMULATED_BOARDS.items()
+            ),
         )
     }
 )

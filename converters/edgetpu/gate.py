@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from converters.edgetpu.mapping import Forecast, forecast
 from converters.errors import ConversionError
-from converters.tflite.reader import parse_model
+from converters.tflite.values import ModelInfo
 
 _SHOWN = 4
 
 
 def require_mapped(
     *, force: bool = False, say: Callable[[str], None] = lambda text: None
-) -> Callable[[bytes], Forecast]:
-    """Return the check of a file's bytes: it refuses what the compiler would, and tells what stays on the CPU.
+) -> Callable[[ModelInfo], Forecast]:
+    """Return the check of a file: it refuses what the compiler would, and tells what stays on the CPU.
 
     Args:
         force: let through what the compiler is expected to refuse.
@@ -26,8 +26,8 @@ def require_mapped(
 
     said: set[str] = set()
 
-    def require(data: bytes) -> Forecast:
-        found = forecast(parse_model(data))
+    def require(model: ModelInfo) -> Forecast:
+        found = forecast(model)
         for line in remarks(found):
             if line not in said:  # recipes that share a model share its remarks
                 say(line)

@@ -15,10 +15,11 @@ from converters.edgetpu.partition import mapped_set
 from converters.edgetpu.rules import judge
 from converters.edgetpu.versions import COMPILER
 from converters.edgetpu.whole_file_limits import Failure, failures
+from converters.targets import boards
 from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo
 
-TARGET = "coral"
 EDGE_TPU, CPU = "edgetpu", "cpu"
+TARGET = boards.EDGE_TPU
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from converters.errors import ConversionError
-from converters.tflite.reader import parse_model
 from converters.tflite.tensor_data import count_zeros
 from converters.tflite.values import ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
@@ -66,7 +65,7 @@ def is_pointwise(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
     return graph.tensors[operator.inputs[1]].shape[1:3] == (1, 1) and operator.options.strides == (1, 1)
 
 
-def require_sparse_weights(data: bytes) -> None:
+def require_sparse_weights(model: ModelInfo) -> None:
     """Refuse a file whose 1x1 convolutions have too few zeros for sparse kernels, or keep them stored.
 
     XNNPACK takes its sparse kernels when more than two thirds of a cluster's 1x1 weights are zero and at least one of
@@ -75,7 +74,7 @@ def require_sparse_weights(data: bytes) -> None:
     Raises:
         ConversionError: too few zeros, or none of them left out; the shares are told.
     """
-    kernels = pointwise_weights(parse_model(data))
+    kernels = pointwise_weights(model)
     if not kernels:
         raise ConversionError(
             "the model has no 1x1 convolution: sparse kernels are for these alone",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from converters.targets.delegate_view import GraphView, Node, Padding
-from converters.targets.runtimes import UNARY, SparseRuntime
+from converters.targets.runtimes import UNARY, SparseRules
 from converters.targets.sparse_prediction import Reason
 
 _FLOAT = "float32"
@@ -46,13 +46,13 @@ class Place:
 _INSIDE = Place(inside=True)
 
 
-class Rules:
+class ClusterRules:
     """Judges the operators of one graph for one runtime."""
 
-    def __init__(self, view: GraphView, runtime: SparseRuntime) -> None:
+    def __init__(self, view: GraphView, known: SparseRules) -> None:
         """Keep the graph and what is known of the runtime."""
         self._view = view
-        self._runtime = runtime
+        self._known = known
 
     def place(self, node: Node) -> Place:
         """Return where the operator may stand in a cluster."""
@@ -177,9 +177,9 @@ class Rules:
         return self._twice(node) if len(set(node.reads)) < len(node.reads) else _INSIDE
 
     def _twice(self, node: Node) -> Place:
-        if self._runtime.takes_twice is None:
+        if self._known.takes_twice is None:
             return self._unmeasured(node, "reads one value twice, which", "scale the value")
-        if node.name in self._runtime.takes_twice:
+        if node.name in self._known.takes_twice:
             return _INSIDE
         found = self._no(node, "reads one value twice, and XNNPACK counts its readers otherwise", "scale the value")
         return Place(inside=True, leaks=True, problem=found.problem)
@@ -188,15 +188,15 @@ class Rules:
         first, second = node.operator.inputs[:2]
         if not (second in self._view.origins and prod(self._view.tensor(second).shape) == 1 and self._on_map(first)):
             return self._unary(node)
-        if self._runtime.takes_clamps is None:
+        if self._known.takes_clamps is None:
             return self._unmeasured(node, "bounds values by a number, which", "use ReLU6")
-        return _INSIDE if self._runtime.takes_clamps else self._unary(node)
+        return _INSIDE if self._known.takes_clamps else self._unary(node)
 
     def _dense(self, node: Node) -> Place:
         maps = self._on_map(node.operator.inputs[0]) and self._on_map(node.writes[0])
-        if not maps or self._runtime.takes_dense_maps is False:
+        if not maps or self._known.takes_dense_maps is False:
             return self._unary(node)
-        if self._runtime.takes_dense_maps is None:
+        if self._known.takes_dense_maps is None:
             return self._unmeasured(node, "is a fully connected layer on a feature map, which", "use a 1x1 convolution")
         if self._view.weights(node) is None:
             return self._no(node, "has weights that are computed, not stored", "store them in the file")
@@ -216,9 +216,9 @@ class Rules:
         what = f"takes the {node.name.lower()} over the axes {found}"
         if node.name == "MEAN" and found == _FEATURE_AXES and self._view.is_feature_map(node.reads[0]):
             return Place(inside=True, end=True)
-        if self._runtime.reduces_any_axes is False or not self._on_map(node.reads[0]):
+        if self._known.reduces_any_axes is False or not self._on_map(node.reads[0]):
             return self._no(node, what, "take the mean over height and width (1, 2)")
-        if self._runtime.reduces_any_axes is None:
+        if self._known.reduces_any_axes is None:
             return self._unmeasured(node, f"{what}, which", "take the mean over height and width (1, 2)")
         wrong = Reason("results", f"the results would be WRONG, or the file refused: {_named(node)} {what}, and "
                        "XNNPACK moves its input to the sparse layout", "take the mean over height and width (1, 2)",
@@ -236,9 +236,9 @@ class Rules:
 
     def _unary(self, node: Node) -> Place:
         single = len(node.reads) == 1 and bool(node.writes) and self._view.is_feature_map(node.reads[0])
-        if single and node.name in UNARY | self._runtime.more_unary:
+        if single and node.name in UNARY | self._known.more_unary:
             return _INSIDE
-        if single and node.name in _NEWER_UNARY - self._runtime.without_unary - self._runtime.outside_unary:
+        if single and node.name in _NEWER_UNARY - self._known.without_unary - self._known.outside_unary:
             return self._unmeasured(node, "", "use ReLU6 or HARD_SWISH")
         return self._no(node, "is no operator that may stand in a cluster",
                         "use 1x1 and depthwise convolutions, ADD, MUL, RESIZE_BILINEAR and activations")  # fmt: skip
@@ -246,7 +246,7 @@ class Rules:
     def _unmeasured(self, node: Node, why: str, change: str) -> Place:
         said = f"{_named(node)} {why}".strip()
         return Place(unknown=True, problem=Reason(
-            "unmeasured", f"{said} was not measured inside a cluster with {self._runtime.versions}", change,
+            "unmeasured", f"{said} was not measured inside a cluster with {self._known.versions}", change,
             (node.index,)))  # fmt: skip
 
     def _weight_shape(self, node: Node) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Predict whether XNNPACK's sparse kernels will run: from the file alone, nothing loaded."""
+"""Predicts which sparse kernels of XNNPACK will run, and why the others will not: from the file alone."""
 
 from __future__ import annotations
 
@@ -8,46 +8,42 @@ from functools import cached_property
 
 import numpy as np
 
-from converters.targets.boards import Target, target_named
-from converters.targets.cluster_rules import Place, Rules
+from converters.inspection.weights import UNPACKING
+from converters.targets.boards import Target
+from converters.targets.cluster_rules import ClusterRules, Place
 from converters.targets.delegate_view import GraphView, Node
-from converters.targets.dynamic_shapes import dynamic_reasons
-from converters.targets.load_refusals import refused_reasons
-from converters.targets.runtimes import RECOMMENDED, RUNTIMES, SparseRuntime, runtime_named
+from converters.targets.graph_rules import find_dynamic_sizes, find_refusals
+from converters.targets.runtimes import RECOMMENDED, SPARSE_RULES, SparseRules, find_sparse_rules
 from converters.targets.sparse_layout import Layout, Weights, layout_of
 from converters.targets.sparse_prediction import Cluster, Reason, SparsePrediction, ordered
 from converters.targets.sparse_regions import Region, regions
 from converters.tflite.tensor_data import real_values
-from converters.tflite.values import ModelInfo
+from converters.tflite.values import ModelInfo, OperatorInfo
 
 # What decides alone, whatever the graph looks like.
 _WHOLE = frozenset({"refused", "runtime", "shapes", "encoding"})
 _BARELY_PRUNED = 0.1
-
-
-def predict_sparse(model: ModelInfo, target: str | Target, runtime: str | None = None) -> SparsePrediction:
-    """Predict which 1x1 convolutions of a file XNNPACK's sparse kernels will run, and say what keeps them from it.
-
-    Args:
-        model: the file, as `converters.tflite.reader.read_model` gives it.
-        target: the board, by name or as a value.
-        runtime: "name==version"; None is the one verified the most.
-
-    Returns:
-        The prediction; `engages` is None where the runtime, or something in the file with it, was not measured.
-
-    Raises:
-        SourceError: there is no target of that name.
-        ModelFileError: weights of the file are damaged.
-    """
-    board = target_named(target) if isinstance(target, str) else target
-    spec = runtime or RECOMMENDED
-    return Doctor(model, board, spec).prediction()
+_CPU = "cpu"
 
 
 @dataclass(frozen=True)
-class Doctor:
-    """One file on one board with one runtime: every rule, checked once."""
+class OperatorPlacement:
+    """One operator of the main graph.
+
+    Attributes:
+        runs_on: the processor.
+        reason: how it runs there, or why; None where there is nothing to add.
+    """
+
+    index: int
+    op: str
+    runs_on: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class SparseAnalyser:
+    """Checks every rule once, for one file on one board with one runtime."""
 
     model: ModelInfo
     target: Target
@@ -61,24 +57,30 @@ class Doctor:
     @cached_property
     def places(self) -> Mapping[int, Place]:
         """Where each node may stand in a cluster, by position."""
-        rules = Rules(self.view, self._rules_of)
+        rules = ClusterRules(self.view, self._rules)
         return {node.position: rules.place(node) for node in self.view.nodes}
 
     @cached_property
     def layout(self) -> Layout:
         """What XNNPACK would move to its sparse layout, were there nothing against it outside the graph."""
-        return layout_of(self.view, self.places, self._weights, self._rules_of.without_unary)
+        return layout_of(self.view, self.places, self._weights, self._rules.without_unary)
 
     @cached_property
     def pointwise(self) -> int:
         """1x1 convolutions of the main graph."""
         return sum(map(self.view.is_pointwise, self.view.nodes))
 
+    @cached_property
+    def operators(self) -> tuple[OperatorPlacement, ...]:
+        """Where each operator of the main graph runs, in the order of the file."""
+        return tuple(OperatorPlacement(op.index, op.name, _CPU, self._how(op)) for op in self.model.main.operators)
+
+    @cached_property
     def prediction(self) -> SparsePrediction:
-        """Put the rules together."""
-        refused = refused_reasons(self.view, self._known)
+        """Which sparse kernels will run."""
+        refused = find_refusals(self.view, self._known)
         whole = ordered(
-            [*refused, *self._of_runtime(), *dynamic_reasons(self.view, self._rules_of), *self._of_encoding()]
+            [*refused, *self._of_runtime(), *find_dynamic_sizes(self.view, self._rules), *self._of_encoding()]
         )
         clusters = tuple(self._cluster(region, whole) for region in regions(self.view, self.places))
         found = [*whole, *(reason for cluster in clusters for reason in cluster.reasons)]
@@ -99,13 +101,34 @@ class Doctor:
         )
 
     @cached_property
-    def _known(self) -> SparseRuntime | None:
-        return runtime_named(self.runtime_spec)
+    def _nodes(self) -> Mapping[int, Node]:
+        return {node.index: node for node in self.view.nodes}
+
+    @cached_property
+    def _clustered(self) -> frozenset[int]:
+        return frozenset(index for cluster in self.prediction.clusters for index in cluster.operators)
+
+    def _how(self, operator: OperatorInfo) -> str | None:
+        if operator.index in self.view.fused:
+            return f"fused into operator {self.view.fused[operator.index].index}"
+        node = self._nodes.get(operator.index)
+        if node is None:
+            return "unpacked once, when the model is loaded" if operator.name in UNPACKING else "computed when loaded"
+        if self.prediction.ran and node.position in self.layout.sparse:
+            return "sparse kernel"
+        problem = self.places[node.position].problem
+        if problem is None and self.view.is_pointwise(node):
+            return "dense kernel" if self.prediction.ran is not None and not self.prediction.refused else None
+        return None if problem is None or operator.index not in self._clustered else str(problem)
+
+    @cached_property
+    def _known(self) -> SparseRules | None:
+        return find_sparse_rules(self.runtime_spec)
 
     @property
-    def _rules_of(self) -> SparseRuntime:
+    def _rules(self) -> SparseRules:
         """The runtime whose rules are checked: for one that was not measured, the one verified the most."""
-        return self._known or runtime_named(RECOMMENDED) or RUNTIMES[0]
+        return self._known or find_sparse_rules(RECOMMENDED) or SPARSE_RULES[0]
 
     @cached_property
     def _weights(self) -> dict[int, Weights]:
@@ -124,9 +147,9 @@ class Doctor:
 
     def _of_runtime(self) -> Iterator[Reason]:
         if not self.target.is_arm:
-            yield Reason("runtime", RUNTIMES[0].why_never(self.target) or "", "measure on the board, or emulated")
+            yield Reason("runtime", SPARSE_RULES[0].why_never(self.target) or "", "measure on the board, or emulated")
         elif self._known is None:
-            known = ", ".join(dict.fromkeys(each.versions for each in RUNTIMES))
+            known = ", ".join(dict.fromkeys(each.versions for each in SPARSE_RULES))
             yield Reason("unmeasured", f"{self.runtime_spec} was not measured", f"measured are {known}")
         elif (why := self._known.why_never(self.target)) is not None:
             yield Reason("runtime", why, f"install {RECOMMENDED}")

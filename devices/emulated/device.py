@@ -16,16 +16,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from converters.targets.boards import EMULATED_BOARDS, EmulatedBoard
 from devices.bundle import agent_bundle
 from devices.contract import Completed, OnTransfer
-from devices.emulated.boards import BOARDS, Board
 from devices.emulated.build_cache import kept_folder
 from devices.emulated.counts import CountedWindow, read_counts
 from devices.emulated.errors import PreparationError
 from devices.emulated.plugin import counting_plugin
 from devices.emulated.qemu import Qemu, installed_qemu
 from devices.emulated.rootfs import PYTHON, root_folder, root_path
-from devices.emulated.runtimes import runtime_of, site_folder, solution_of
+from devices.emulated.runtime_choice import runtime_of, site_folder, solution_of
 from devices.facts import Clock, Facts
 from devices.local import LocalDevice
 from devices.probe import read_facts
@@ -66,7 +66,7 @@ class EmulatedDevice:
     """A board whose processor QEMU emulates; its parts are downloaded and made when the first program starts."""
 
     name: str
-    board: Board
+    board: EmulatedBoard
     kind: str = "emulated"
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
@@ -77,7 +77,7 @@ class EmulatedDevice:
             stated,
             board=f"{self.board.model} (emulated by {qemu})",
             soc=f"{self.board.soc} (emulated)",
-            cpu=replace(stated.cpu, model=self.board.cpu, features=self.board.features),
+            cpu=replace(stated.cpu, model=self.board.qemu_cpu, features=self.board.features),
             clock=Clock(governor=None, now_khz=None, least_khz=None, most_khz=None),
             temperature_c=None,
             throttled=None,
@@ -160,7 +160,7 @@ class EmulatedDevice:
             return tuple(argv), {**own, **(env or {})}
         guest = self.prepare()
         words = (
-            guest.qemu.path, "-cpu", self.board.cpu, "-L", str(guest.root),
+            guest.qemu.path, "-cpu", self.board.qemu_cpu, "-L", str(guest.root),
             *(word for name in _NOT_THE_BOARDS for word in ("-U", name)), *options,
             guest.python if program in PYTHONS else program, *arguments,
         )  # fmt: skip
@@ -179,7 +179,7 @@ class EmulatedDevice:
 
 def emulated_device(name: str) -> EmulatedDevice:
     """Return the emulated board of that name; nothing is downloaded or started yet."""
-    return EmulatedDevice(name, BOARDS[name])
+    return EmulatedDevice(name, EMULATED_BOARDS[name])
 
 
 def _plain(path: Path) -> str:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import time
 
 from devices.contract import Device
-from devices.emulated.boards import BOARDS
 from devices.emulated.qemu import installed_qemu
-from devices.emulated.rootfs import PYTHON
-from devices.emulated.runtimes import runtime_of, set_runtime
+from devices.emulated.runtime_choice import runtime_of, set_runtime, solution_of
 from devices.solver.check import check_runtime
 from devices.solver.progress import OnStep
 from devices.solver.setup_result import Ready
-from devices.solver.solve import Solution, solve
-from devices.solver.target import Target, version_of
-
-_GLIBC = (2, 36)  # of Debian bookworm, which the emulated boards' root file system is
+from devices.solver.solve import Solution
 
 
 def plan_emulated(name: str, want: str | None) -> Solution:
@@ -25,18 +20,7 @@ def plan_emulated(name: str, want: str | None) -> Solution:
         NoRuntimeFits: Nothing, or not what was asked for; a runtime that would crash in this QEMU is refused.
         MissingPartError: QEMU is not installed.
     """
-    board = BOARDS[name]
-    return solve(
-        Target(
-            architecture="aarch64",
-            python=version_of(PYTHON),
-            glibc=_GLIBC,
-            features=frozenset(board.features),
-            cpu=board.cpu,
-            emulator=installed_qemu().version,
-        ),
-        want,
-    )
+    return solution_of(name, want, installed_qemu())
 
 
 def setup_emulated(device: Device, want: str | None, *, deadline_s: float, on_step: OnStep) -> Ready:

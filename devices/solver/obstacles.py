@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from devices.solver.runtimes import NEWEST_PYTHON, OLDEST_PYTHON, RUNTIMES, Runtime, Wheel
-from devices.solver.target import Target, Version, dotted
+from converters.targets.runtimes import (
+    NEWEST_PYTHON,
+    OLDEST_PYTHON,
+    RECOMMENDED,
+    RUNTIMES,
+    Runtime,
+    Version,
+    WheelSupport,
+    dotted,
+)
+from devices.solver.platforms import BoardPlatform
 
 _64_BIT_OF = {"armv7l": "64-bit Raspberry Pi OS (bookworm or newer)", "i686": "a 64-bit system"}
 _NO_WHEELS = {
@@ -31,55 +40,55 @@ class Obstacle:
     distance: int
 
 
-def board_obstacle(target: Target) -> Obstacle | None:
+def board_obstacle(board: BoardPlatform) -> Obstacle | None:
     """Return what keeps every runtime from the board."""
-    if target.architecture not in {name for each in RUNTIMES for name in each.wheels}:
-        what = _NO_WHEELS.get(target.architecture, f"{target.architecture}; aarch64, armv7l and x86-64 boards would do")
+    if board.architecture not in {name for each in RUNTIMES for name in each.wheels}:
+        what = _NO_WHEELS.get(board.architecture, f"{board.architecture}; aarch64, armv7l and x86-64 boards would do")
         kind, _, would = what.partition("; ")
         return Obstacle(f"there are no wheels of any TFLite runtime for {kind}", would, 3)
-    if target.implementation != "cpython":
+    if board.implementation != "cpython":
         return Obstacle(
-            f"its Python is {target.implementation}, the wheels are for CPython", "install CPython on the board", 1
+            f"its Python is {board.implementation}, the wheels are for CPython", "install CPython on the board", 1
         )
-    if target.glibc is None:
+    if board.glibc is None:
         return Obstacle(
             "its C library is not glibc, or does not say so; the wheels are built for glibc (manylinux)",
             "a system with glibc would do: Raspberry Pi OS, Debian or Ubuntu (Alpine's musl has no wheels)",
             2,
         )
-    return _agents_python(target.python[:2])
+    return _agents_python(board.python[:2])
 
 
-def runtime_obstacle(target: Target, runtime: Runtime) -> Obstacle | None:
+def runtime_obstacle(board: BoardPlatform, runtime: Runtime) -> Obstacle | None:
     """Return the first thing that keeps one runtime from a board that `board_obstacle` lets pass."""
-    wheel = runtime.wheels.get(target.architecture)
+    wheel = runtime.wheels.get(board.architecture)
     if wheel is None:
         return Obstacle(
-            f"{runtime.name} has no wheels for {target.architecture}, a 32-bit system",
-            f"{_64_BIT_OF.get(target.architecture, 'a 64-bit system')} would do",
+            f"{runtime.name} has no wheels for {board.architecture}, a 32-bit system",
+            f"{_64_BIT_OF.get(board.architecture, 'a 64-bit system')} would do",
             2,
         )
-    return next(_obstacles(target, runtime, wheel), None)
+    return next(_obstacles(board, runtime, wheel), None)
 
 
-def _obstacles(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
-    yield from _processor(target, runtime, wheel)
-    yield from _python(target, runtime, wheel)
-    yield from _libc(target, runtime, wheel)
-    if target.emulator is not None and runtime.oldest_emulator and target.emulator < runtime.oldest_emulator:
+def _obstacles(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+    yield from _processor(board, runtime, wheel)
+    yield from _python(board, runtime, wheel)
+    yield from _libc(board, runtime, wheel)
+    if board.emulator is not None and runtime.oldest_emulator and board.emulator < runtime.oldest_emulator:
         yield Obstacle(
-            f"{runtime.requirement} crashes in QEMU {dotted(target.emulator)}",
-            f"QEMU {dotted(runtime.oldest_emulator)} runs it but counts no instructions; ai-edge-litert==2.1.6 works",
+            f"{runtime.requirement} crashes in QEMU {dotted(board.emulator)}",
+            f"QEMU {dotted(runtime.oldest_emulator)} runs it but counts no instructions; {RECOMMENDED} works",
             0,
         )
 
 
-def _processor(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
-    has = target.features
+def _processor(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+    has = board.features
     # A 64-bit kernel names ARMv8's instructions, of which asimd holds what 32-bit programs know as neon and vfpv4.
     missing = [] if has is None else sorted(wheel.needs - has - (_IN_ASIMD if "asimd" in has else set()))
     if missing:
-        cpu = target.cpu or "its processor"
+        cpu = board.cpu or "its processor"
         yield Obstacle(
             f"{runtime.name} needs the {', '.join(missing)} instructions that {cpu} lacks: it would die with SIGILL",
             f"a processor with {', '.join(missing)} would do",
@@ -94,8 +103,8 @@ def _agents_python(python: Version) -> Obstacle | None:
     return _wrong_python(python, f"for the toolkit's agent, which {end}", (OLDEST_PYTHON, NEWEST_PYTHON))
 
 
-def _python(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
-    python, (oldest, newest) = target.python[:2], wheel.pythons
+def _python(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+    python, (oldest, newest) = board.python[:2], wheel.pythons
     if not oldest <= python <= newest:
         end = f"goes up to {dotted(newest)}" if python > newest else f"begins at {dotted(oldest)}"
         range_ = (max(oldest, OLDEST_PYTHON), min(newest, NEWEST_PYTHON))
@@ -112,11 +121,11 @@ def _wrong_python(python: Version, whom: str, fitting: tuple[Version, Version]) 
     )
 
 
-def _libc(target: Target, runtime: Runtime, wheel: Wheel) -> Iterator[Obstacle]:
-    if target.glibc is not None and target.glibc < wheel.glibc:
+def _libc(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+    if board.glibc is not None and board.glibc < wheel.glibc:
         first = next((name for version, name in reversed(_FIRST_OS) if wheel.glibc >= version), "Debian 8")
         yield Obstacle(
-            f"glibc {dotted(target.glibc)} is too old for {runtime.requirement}, which needs {dotted(wheel.glibc)}",
+            f"glibc {dotted(board.glibc)} is too old for {runtime.requirement}, which needs {dotted(wheel.glibc)}",
             f"a newer system would do: {first} or newer",
             2,
         )

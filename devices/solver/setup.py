@@ -14,10 +14,10 @@ from devices.contract import NOT_EXECUTABLE, NOT_FOUND, Device
 from devices.errors import CommandFailedError, DeadlineError, DeviceError
 from devices.solver.check import check_runtime
 from devices.solver.errors import NoRuntimeFits, SetupError
+from devices.solver.platforms import BoardPlatform, version_of
 from devices.solver.progress import OnStep, silent
 from devices.solver.setup_result import Ready
 from devices.solver.solve import Solution, solve
-from devices.solver.target import Target, version_of
 from devices.solver.wheels import Wheel, Wheelhouse, fetch
 
 DEADLINE_S = 900.0
@@ -121,7 +121,7 @@ class _Setup:
             if state is None:
                 continue
             try:
-                return Board(python, state, solve(Target.of_python(state), want))
+                return Board(python, state, solve(BoardPlatform.from_python(state), want))
             except NoRuntimeFits as error:
                 first = first or error
         if first is None:

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from converters.targets.runtimes import NUMPY_FROM_SYSTEM, RUNTIMES, Runtime, find_sparse_rules
 from devices.facts import Facts
 from devices.solver.errors import NoRuntimeFits
 from devices.solver.obstacles import Obstacle, board_obstacle, runtime_obstacle
-from devices.solver.runtimes import NUMPY_FROM_SYSTEM, RUNTIMES, Runtime
-from devices.solver.tags import platform_tags, python_tag
-from devices.solver.target import Target
+from devices.solver.platforms import BoardPlatform
 
 NEWEST = "newest"
 
@@ -50,7 +49,7 @@ class Solution:
         return asdict(self)
 
 
-def solve(facts: Facts | Target, want: str | None = None) -> Solution:
+def solve(facts: Facts | BoardPlatform, want: str | None = None) -> Solution:
     """Choose a runtime for a board. Nothing is downloaded or asked.
 
     Args:
@@ -61,34 +60,24 @@ def solve(facts: Facts | Target, want: str | None = None) -> Solution:
     Raises:
         NoRuntimeFits: None fits, or not the one that was asked for; says why and what would.
     """
-    target = facts if isinstance(facts, Target) else Target.of(facts)
+    platform = facts if isinstance(facts, BoardPlatform) else BoardPlatform.from_facts(facts)
     asked = _asked(want)
-    obstacle = board_obstacle(target)
+    obstacle = board_obstacle(platform)
     if obstacle is not None:
-        raise _none_fits(target, want, [(None, obstacle)])
-    obstacles = [(each, runtime_obstacle(target, each)) for each in asked]
+        raise _none_fits(platform, want, [(None, obstacle)])
+    obstacles = [(each, runtime_obstacle(platform, each)) for each in asked]
     fitting = [each for each, found in obstacles if found is None]
     if not fitting:
-        raise _none_fits(target, want, [(each, found) for each, found in obstacles if found is not None])
+        raise _none_fits(platform, want, [(each, found) for each, found in obstacles if found is not None])
     chosen = _best(fitting, newest=want == NEWEST)
     refused = dict.fromkeys(found.why for _, found in obstacles if found is not None)
-    return _solution(target, chosen, (_why(chosen, want, len(fitting)), *refused))
+    return _solution(platform, chosen, (_why(chosen, want, len(fitting)), *refused))
 
 
-def sparse_kernels(runtime: Runtime, target: Target) -> bool | None:
-    """Return whether XNNPACK's sparse kernels can run; None where the processor does not state its features.
-
-    From the runs of each runtime on Cortex-A72, Cortex-A76 and x86-64.
-    """
-    if runtime.sparse == "none" or (target.architecture == "x86_64" and _has(target, "avx")):
-        return False
-    if target.architecture == "aarch64":
-        return True if runtime.sparse == "arm" else _has(target, "asimdhp")
-    return None  # 32-bit ARM and x86 without AVX were not looked at
-
-
-def _has(target: Target, feature: str) -> bool | None:
-    return None if target.features is None else feature in target.features
+def _sparse_kernels(runtime: Runtime, platform: BoardPlatform) -> bool | None:
+    """Return whether XNNPACK's sparse kernels can run; None where that is unknown."""
+    rules = find_sparse_rules(runtime.requirement)
+    return None if rules is None else rules.run_on(platform.architecture, platform.features)
 
 
 def _asked(want: str | None) -> tuple[Runtime, ...]:
@@ -120,30 +109,31 @@ def _why(chosen: Runtime, want: str | None, fitting: int) -> str:
     return f"the newest of {fitting} that fit"
 
 
-def _solution(target: Target, chosen: Runtime, reasons: tuple[str, ...]) -> Solution:
-    from_system = NUMPY_FROM_SYSTEM.get(target.architecture)
+def _solution(platform: BoardPlatform, chosen: Runtime, reasons: tuple[str, ...]) -> Solution:
+    from_system = NUMPY_FROM_SYSTEM.get(platform.architecture)
     packages = (chosen.requirement, *(() if from_system else (chosen.numpy,)), *chosen.declared)
-    assert target.glibc is not None
     return Solution(
         name=chosen.name,
         version=chosen.version,
         requirements=packages,
         system_packages=(from_system,) if from_system else (),
-        architecture=target.architecture,
-        python=target.python,
-        python_tag=python_tag(target.python),
-        platform_tags=platform_tags(target.architecture, target.glibc),
+        architecture=platform.architecture,
+        python=platform.python,
+        python_tag=platform.python_tag,
+        platform_tags=platform.platform_tags,
         capabilities=Capabilities(
-            sparse_kernels=sparse_kernels(chosen, target),
+            sparse_kernels=_sparse_kernels(chosen, platform),
             dynamic_range=chosen.dynamic_range,
-            int8_xnnpack=chosen.int8_xnnpack and target.architecture != "armv7l",
+            int8_xnnpack=chosen.int8_xnnpack and platform.architecture != "armv7l",
             kernel_profile=chosen.kernel_profile,
         ),
         reasons=reasons,
     )
 
 
-def _none_fits(target: Target, want: str | None, found: Sequence[tuple[Runtime | None, Obstacle]]) -> NoRuntimeFits:
+def _none_fits(
+    platform: BoardPlatform, want: str | None, found: Sequence[tuple[Runtime | None, Obstacle]]
+) -> NoRuntimeFits:
     """Say of each runtime what keeps its nearest version from the board, and what would cure it, the nearest first."""
     nearest: dict[str, Obstacle] = {}
     for runtime, obstacle in found:
@@ -152,7 +142,7 @@ def _none_fits(target: Target, want: str | None, found: Sequence[tuple[Runtime |
             nearest[name] = obstacle
     obstacles = sorted(nearest.values(), key=lambda obstacle: obstacle.distance)
     asked = "no TFLite runtime fits" if want in (None, NEWEST) else f"{want} does not fit"
-    board = ", ".join(filter(None, (target.cpu, target.os)))
+    board = ", ".join(filter(None, (platform.cpu, platform.os)))
     return NoRuntimeFits(
         f"{asked} this board{f' ({board})' if board else ''}: {'; '.join(each.why for each in obstacles)}",
         reasons=tuple(dict.fromkeys(obstacle.why for _, obstacle in found)),

@@ -6,16 +6,17 @@ import stat
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import click
 
 from converters.edgetpu import TARGET as CORAL
-from converters.edgetpu import CompiledReport, compiled_report
+from converters.edgetpu import CompiledReport, Forecast, compiled_report, forecast
 from converters.inspection import Inspection, inspect_model
 from converters.inspection.inspection_values import EndReport, OperatorReport, TensorReport
 from converters.inspection.sidecar_summary import ArtifactNote, artifact_beside
-from converters.targets import RECOMMENDED, TARGETS, Target, target_named
+from converters.targets.analysis import Analysis, analyse
+from converters.targets.boards import TARGETS, Target, target_named
+from converters.targets.runtimes import RECOMMENDED
 from converters.tflite.reader import read_model
 from converters.tflite.values import ModelInfo
 from edge.cli import inspect_coral, inspect_target
@@ -48,7 +49,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     "--target",
     callback=_target,
     metavar="NAME",
-    help=f"Judge the file for a board too: {', '.join((*TARGETS, CORAL))}.",
+    help=f"Analyse the file for a board too: {', '.join((*TARGETS, CORAL))}.",
 )
 @click.option(
     "--runtime", metavar="NAME==VERSION", help=f"The board's TFLite runtime, with --target.  [default: {RECOMMENDED}]"
@@ -73,6 +74,7 @@ def command(
     verify_file(file)
     model = read_model(file)
     inspection = inspect_model(model, file)
+    analysis = _analyse(model, target, runtime)
     note = artifact_beside(file, inspection.file.sha256)
     if note is not None and note.problem:
         say(f"warning: {note.problem}")
@@ -80,14 +82,14 @@ def command(
         artifact = None if note is None else vars(note) | {"parity": None if note.parity is None else dict(note.parity)}
         compiled = compiled_report(model)
         described = {"artifact": artifact, "edgetpu": None if compiled is None else compiled.to_json()}
-        print_json(inspection.to_json() | described | _judged(model, target, runtime))
+        print_json(inspection.to_json() | described | ({} if analysis is None else {"target": analysis.to_json()}))
         return
     _show_summary(inspection, note, compiled_report(model))
-    if isinstance(target, Target):
-        inspect_target.show(model, target, runtime)
+    if isinstance(analysis, Analysis):
+        inspect_target.show(analysis, hint=runtime is None)
         return
-    if target is not None:
-        inspect_coral.show(model)
+    if analysis is not None:
+        inspect_coral.show(analysis)
         return
     _show_ends(inspection)
     _show_counts(inspection)
@@ -98,12 +100,10 @@ def command(
         _show_tensors(inspection.tensors)
 
 
-def _judged(model: ModelInfo, target: Target | str | None, runtime: str | None) -> dict[str, Any]:
+def _analyse(model: ModelInfo, target: Target | str | None, runtime: str | None) -> Analysis | Forecast | None:
     if target is None:
-        return {}
-    if isinstance(target, Target):
-        return {"target": inspect_target.judge(model, target, runtime)}
-    return {"target": inspect_coral.judge(model)}
+        return None
+    return analyse(model, target, runtime) if isinstance(target, Target) else forecast(model)
 
 
 def _require(file: Path) -> None:

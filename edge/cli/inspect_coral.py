@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
-from converters.edgetpu import CompiledReport, Forecast, forecast
+from converters.edgetpu import CompiledReport, Forecast
 from converters.edgetpu.mapping import Placement
-from converters.tflite.values import ModelInfo
 from edge.cli.inspect_target import fact, wrapped
 
 _SHOWN = 12
 
 
-def judge(model: ModelInfo) -> dict[str, Any]:
-    """Return the JSON value `target` of an inspection."""
-    return forecast(model).to_json()
-
-
-def show(model: ModelInfo) -> None:
+def show(found: Forecast) -> None:
     """Print what will run on the Edge TPU, what not and why, and what to change, in 80 columns."""
-    found = forecast(model)
     click.echo("\nTarget coral")
     fact("board", "Coral Edge TPU" + ("" if found.compiled else " (a forecast of what edgetpu_compiler 16.0 will do)"))
     fact("mapped", _verdict(found))

@@ -1,39 +1,29 @@
-"""The part of `edge inspect` that judges a file for a target: where it runs, and whether sparse kernels will."""
+"""Prints the analysis of a file for a board: which sparse kernels will run, and what to change."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
-from converters.targets import Cluster, SparsePrediction, Target, place_operators, predict_sparse
-from converters.tflite.values import ModelInfo
+from converters.targets.analysis import Analysis
+from converters.targets.sparse_prediction import Cluster, SparsePrediction
 
 _WIDTH = 80
 _MARGIN = 16
 
 
-def judge(model: ModelInfo, target: Target, runtime: str | None) -> dict[str, Any]:
-    """Return the JSON value `target` of an inspection."""
-    prediction = predict_sparse(model, target, runtime)
-    return {
-        "name": target.name,
-        "board": target.board,
-        "cpu": target.cpu,
-        "runtime": prediction.runtime,
-        "operators": [dataclasses.asdict(each) for each in place_operators(model, target, prediction)],
-        "sparse": prediction.to_json(),
-    }
+def show(analysis: Analysis, *, hint: bool) -> None:
+    """Print the analysis for a board, and what to change, in 80 columns.
 
-
-def show(model: ModelInfo, target: Target, runtime: str | None) -> None:
-    """Print the verdict for a target, and what to change, in 80 columns."""
-    prediction = predict_sparse(model, target, runtime)
+    Args:
+        analysis: of the file.
+        hint: whether to name the option that chooses another runtime.
+    """
+    target, prediction = analysis.target, analysis.sparse
     click.echo(f"\nTarget {target.name}")
     fact("board", f"{target.board}, {target.cpu}")
-    fact("runtime", prediction.runtime + ("" if runtime else " (--runtime NAME==VERSION judges another)"))
+    fact("runtime", prediction.runtime + (" (--runtime NAME==VERSION selects another)" if hint else ""))
     fact("sparse kernels", _verdict(prediction))
     for number, cluster in enumerate(prediction.clusters):
         fact("" if number else "clusters", _cluster(cluster))

@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from converters.targets import runtimes
+from converters.targets.boards import AVX, has_fp16_arithmetic
+from converters.targets.runtimes import LITERT, NEWEST_PYTHON, OLDEST_PYTHON, RECOMMENDED, TFLITE_RUNTIME, dotted
 from edge.doctor import host as machine
 from edge.doctor.distributions import DISTRIBUTION, is_importable, normalized, release, version_of, wanted, within
 from edge.doctor.edge_tpu import remarks as edge_tpu_remarks
@@ -23,11 +26,8 @@ from edge.doctor.parts import PACKAGES, PROGRAMS, Package, Program
 State = Literal["ok", "missing", "problem"]
 JOBS = ("convert", "run", "profile", "report")
 _MIN_FREE_BYTES = 1 << 30
-_OLDEST, _NEWEST = (3, 10), (3, 13)
-_NEWEST_TFLITE_RUNTIME = (3, 11)
 _EMULATOR = "qemu-aarch64"
-_EMULATOR_FOR_NEWEST_RUNTIME = (10,)
-_RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+_RUNTIMES = (LITERT, TFLITE_RUNTIME, "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,15 @@ def diagnose(folder: Path | None = None) -> Diagnosis:
 
 def _python() -> Finding:
     version = platform.python_version()
-    good = _OLDEST <= sys.version_info[:2] <= _NEWEST
+    good = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
+    supported = f"{dotted(OLDEST_PYTHON)} to {dotted(NEWEST_PYTHON)}"
     return Finding(
         section="python",
         name="python",
         state="ok" if good else "problem",
         detail=f"{version} ({sys.executable})",
-        why="TensorFlow and the TFLite runtimes have wheels for 3.10 to 3.13",
-        how=None if good else "make a virtual environment with Python 3.10 to 3.13",
+        why=f"TensorFlow and the TFLite runtimes have wheels for {supported}",
+        how=None if good else f"make a virtual environment with Python {supported}",
         needed_by=JOBS,
     )
 
@@ -140,12 +141,12 @@ def _state_of(package: Package, ranges: dict[str, str]) -> tuple[State, str]:
 
 def _excuse(name: str) -> str:
     """Say why a runtime that is not installed need not, or cannot, be."""
-    if name == "ai-edge-litert" and _is_arm32():
+    if name == LITERT and _is_arm32():
         return f": it has no wheel for {platform.machine()}"
-    if name == "tflite-runtime" and sys.version_info[:2] > _NEWEST_TFLITE_RUNTIME:
+    if name == TFLITE_RUNTIME and sys.version_info[:2] > runtimes.newest_python(TFLITE_RUNTIME):
         return f": it has no wheel for Python {platform.python_version()}"
-    if name == "tflite-runtime" and version_of("ai-edge-litert"):
-        return ", nor needed beside ai-edge-litert"
+    if name == TFLITE_RUNTIME and version_of(LITERT):
+        return f", nor needed beside {LITERT}"
     return ""
 
 
@@ -155,11 +156,10 @@ def _is_arm32() -> bool:
 
 def _runtime() -> Finding:
     found = [" ".join(item) for item in map(version_of, _RUNTIMES) if item is not None]
-    how = "pip install ai-edge-litert"
+    how = f"pip install {LITERT}"
     if _is_arm32():
-        how = (
-            f"pip install '{DISTRIBUTION}[tflite-runtime]' with Python 3.11 or older: no ai-edge-litert for 32-bit ARM"
-        )
+        newest = dotted(runtimes.newest_python(TFLITE_RUNTIME))
+        how = f"pip install '{DISTRIBUTION}[{TFLITE_RUNTIME}]' with Python {newest} or older: {LITERT} is 64-bit only"
     return Finding(
         section="packages",
         name="a TFLite runtime",
@@ -206,7 +206,7 @@ def _machine(folder: Path) -> Iterator[Finding]:
 
 def _processor(cpu: machine.Processor) -> Finding:
     # TensorFlow's x86 wheels are built for AVX and end with SIGILL without it.
-    unusable = cpu.is_x86 and cpu.has("avx") is False
+    unusable = cpu.is_x86 and cpu.has(AVX) is False
     return Finding(
         section="machine",
         name="processor",
@@ -227,12 +227,12 @@ def _processor_detail(cpu: machine.Processor) -> str:
 
 def _processor_why(cpu: machine.Processor) -> str:
     if cpu.is_x86:
-        if cpu.has("avx"):
+        if cpu.has(AVX):
             return "with AVX, XNNPACK never runs sparse kernels: measure sparse models on an ARM board"
         return "latency here says little about an ARM board"
     if not cpu.is_arm:
         return "no TFLite runtime has wheels for this architecture"
-    half = "has" if cpu.has("asimdhp") else "lacks"
+    half = "has" if has_fp16_arithmetic(cpu.features or ()) else "lacks"
     dot = "has" if cpu.has("asimddp") else "lacks"
     return (
         f"{half} fp16 arithmetic (tflite-runtime 2.14 needs it for sparse kernels), {dot} int8 dot products (fast int8)"
@@ -260,7 +260,7 @@ def _profiler() -> Finding:
         state="ok" if profiler.available else "missing" if profiler.library is None else "problem",
         detail=profiler.library if profiler.available and profiler.library else profiler.reason or "",
         why="names the kernels that ran; without it a profile has latency only",
-        how=None if profiler.available else "pip install 'ai-edge-litert>=2.1.6'",
+        how=None if profiler.available else f"pip install '{LITERT}>={runtimes.oldest_profiled()}'",
     )
 
 
@@ -282,13 +282,15 @@ def _program(sought: Program) -> Finding:
 def _emulator(path: str, why: str) -> Finding:
     version = machine.program_version(path)
     told = "version unknown" if version is None else ".".join(map(str, version))
-    if version is None or version >= _EMULATOR_FOR_NEWEST_RUNTIME:
+    crashing = runtimes.find_crashing(version)
+    if not crashing:
         return Finding("programs", _EMULATOR, "ok", f"{path}, {told}", why)
+    needed = dotted(max(oldest for each in crashing if (oldest := each.oldest_emulator)))
     return Finding(
         section="programs",
         name=_EMULATOR,
         state="problem",
-        detail=f"{path}, {told}: ai-edge-litert 2.2 and later crash in it, up to 2.1.6 runs",
+        detail=f"{path}, {told}: {', '.join(each.requirement for each in crashing)} crash in it; {RECOMMENDED} runs",
         why=why,
-        how="install QEMU 10, on Debian 12 from backports: apt install -t bookworm-backports qemu-user",
+        how=f"install QEMU {needed}, on Debian 12 from backports: apt install -t bookworm-backports qemu-user",
     )

@@ -7,16 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters import targets
 from converters.errors import ConverterError
 from converters.printable import one_line
-from converters.targets import TARGETS, Target
-from converters.targets.boards import AVX
+from converters.targets.analysis import analyse
+from converters.targets.boards import ASIMD, AVX, EMULATED_BOARDS, TARGETS, Target
 from converters.tflite.reader import read_model
 from edge.measure.measurement import DeviceRef, RuntimeRef
 from edge.measure.sparse import SparseForecast
-
-_EMULATED = "emulated-"
 
 
 def forecast(path: Path, device: DeviceRef, runtime: RuntimeRef) -> SparseForecast:
@@ -28,7 +25,7 @@ def forecast(path: Path, device: DeviceRef, runtime: RuntimeRef) -> SparseForeca
     if target is None:
         return SparseForecast(None, spec, None, None, False, (_not_measured(device),))
     try:
-        found = targets.predict_sparse(read_model(path), target, spec)
+        found = analyse(read_model(path), target, spec).sparse
     except ConverterError as error:
         return SparseForecast(target.name, spec, None, None, False, (f"the file could not be judged: {error}",))
     reasons = tuple(one_line(str(reason)) for reason in found.reasons)
@@ -41,15 +38,15 @@ def target_of(device: DeviceRef) -> Target | None:
     A 64-bit ARM is judged by its own instructions, whatever the board. An x86 processor without AVX, and 32-bit
     programs on whatever processor, were not measured.
     """
-    if device.name.startswith(_EMULATED):
-        return TARGETS.get(device.name.removeprefix(_EMULATED))
+    if device.name in EMULATED_BOARDS:
+        return EMULATED_BOARDS[device.name]
     cpu = _part(device.facts, "cpu")
-    features, machine = frozenset(map(str, cpu.get("features") or ())), cpu.get("architecture")
+    features, machine = tuple(map(str, cpu.get("features") or ())), cpu.get("architecture")
     if _part(device.facts, "python").get("bits") == 32:
         return None
     if machine == "x86_64":
         return TARGETS["x86"] if AVX in features else None
-    if machine != "aarch64" or "asimd" not in features:
+    if machine != "aarch64" or ASIMD not in features:
         return None
     return replace(_alike(device), features=features)
 
@@ -58,7 +55,7 @@ def _alike(device: DeviceRef) -> Target:
     """Return the board of that name, else one named as the device names itself."""
     board, cpu = str(device.facts.get("board") or "this device"), _part(device.facts, "cpu").get("model")
     known = next((each for each in TARGETS.values() if each.is_arm and board.startswith(each.board)), None)
-    return known or Target(board, board, str(cpu or "processor"), "aarch64", frozenset())
+    return known or Target(board, board, str(cpu or "processor"), "aarch64", ())
 
 
 def _not_measured(device: DeviceRef) -> str:

@@ -13,7 +13,7 @@ from converters.files import sha256_of
 from converters.freezing import Port
 from converters.recipes import Recipe
 from converters.source import SourceModel, from_keras, load_source
-from converters.targets.sparse_gate import DEFAULT_TARGET
+from converters.targets.boards import DEFAULT_TARGET
 from edge.errors import InputError
 from edge.runtime.preprocessing import Preprocessing
 

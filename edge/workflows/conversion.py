@@ -11,7 +11,8 @@ from converters.edgetpu.gate import require_mapped
 from converters.files import require_folder
 from converters.recipes import Recipe
 from converters.samples import SampleSet
-from converters.targets.sparse_gate import DEFAULT_TARGET, require_sparse_on
+from converters.targets.boards import DEFAULT_TARGET
+from converters.targets.sparse_gate import require_sparse_on
 from edge.data.sampling import read_data
 from edge.errors import InputError
 from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model

@@ -13,7 +13,8 @@ from converters.lowering import Lowering
 from converters.recipes import recipe_named
 from converters.source import from_keras
 from converters.sparse.padding import spell_out_padding
-from converters.targets import predict_sparse, target_named
+from converters.targets.analysis import analyse
+from converters.targets.boards import target_named
 from converters.tflite.generated_schema import generated
 from converters.tflite.reader import parse_model
 from converters.tflite.verify import verify_bytes
@@ -53,7 +54,7 @@ def strided(data: bytes) -> list[str]:
 def test_all_34_kernels_will_run_sparse(lowering, tmp_path, recipe):
     data = lowering.lower(recipe_named(recipe))
     assert strided(data) == ["VALID behind PAD"] * 5
-    prediction = predict_sparse(parse_model(data), target_named("pi4"), "ai-edge-litert==2.1.6")
+    prediction = analyse(parse_model(data), target_named("pi4"), "ai-edge-litert==2.1.6").sparse
     assert (prediction.ran, prediction.of, prediction.reasons) == (34, 34, ())
     assert verify_bytes(data, tmp_path / "odd.tflite").size_bytes == len(data)
 

@@ -236,14 +236,14 @@ def test_two_thirds_are_not_enough(tmp_path):
 
 def test_what_is_refused_can_be_decided_elsewhere(tmp_path):
     model = trained_like(build("mobilenet_v1", alpha=0.25, image_size=32, classes=3, padding="symmetric"))
-    (artifact,) = convert(asked(model, tmp_path, "sparse-int8", count=2, require_sparse=lambda data: None))
+    (artifact,) = convert(asked(model, tmp_path, "sparse-int8", count=2, require_sparse=lambda model: None))
     assert artifact.path.exists()
     assert artifact.parity.beyond(artifact.recipe.tolerance) == ()
 
 
 def test_a_file_that_stores_its_zeros_is_told_apart(pruned):
     with pytest.raises(ConversionError, match="the file stores all of them"):
-        require_sparse_weights(pruned.artifacts["fp32"].data)
+        require_sparse_weights(parse_model(pruned.artifacts["fp32"].data))
 
 
 def test_a_model_without_1x1_convolutions(tmp_path):

@@ -8,14 +8,14 @@ import shutil
 import pytest
 from device_contract import AWKWARD, DEADLINE_S, DeviceContract
 
+from converters.targets.boards import EMULATED_BOARDS
 from devices.contract import Exit
-from devices.emulated.boards import BOARDS
 from devices.emulated.build_cache import PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import installed_qemu
 from devices.emulated.rootfs import root_path
-from devices.emulated.runtimes import runtime_of, set_runtime
+from devices.emulated.runtime_choice import runtime_of, set_runtime
 from devices.errors import DeadlineError, UnknownDeviceError
 from devices.registry import find_device
 from devices.solver.errors import NoRuntimeFits, WheelError
@@ -57,19 +57,19 @@ class TestEmulatedDevice(DeviceContract):
 
 
 def test_all_boards_are_found_by_name():
-    for name in BOARDS:
+    for name in EMULATED_BOARDS:
         device = find_device(name)
         assert (device.name, device.kind) == (name, "emulated")
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", EMULATED_BOARDS)
 def test_python_runs_on_the_boards_processor(name):
     code = "import ctypes, platform; print(platform.machine(), ctypes.CDLL(None).getauxval(16))"
     done = emulated_device(name).run(["python3", "-c", code], deadline_s=DEADLINE_S).checked()
     machine, word = done.stdout.decode().split()
     assert machine == "aarch64"
     has = {feature for feature, bit in HWCAP.items() if int(word) >> bit & 1}
-    assert has == set(BOARDS[name].features)
+    assert has == set(EMULATED_BOARDS[name].features)
 
 
 def test_facts_say_that_the_board_is_emulated_and_state_no_clock_or_heat(pi4):

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from converters.targets.runtimes import RUNTIMES
 from devices.facts import Clock, Cpu, Facts, Python, System
 from devices.solver.errors import NoRuntimeFits
-from devices.solver.runtimes import RUNTIMES
+from devices.solver.platforms import BoardPlatform
 from devices.solver.solve import solve
-from devices.solver.tags import platform_tags, python_tag
-from devices.solver.target import Target
 
 A53 = A72 = ("asimd",)
 A76 = ("asimd", "fphp", "asimdhp", "asimddp")
@@ -127,7 +126,7 @@ def test_known_limits_of_tflite_runtime_are_told():
 
 
 def test_a_crash_in_an_old_emulator_is_refused_and_newest_goes_round_it():
-    emulated = replace(Target.of(PI4), emulator=(7, 2))
+    emulated = replace(BoardPlatform.from_facts(PI4), emulator=(7, 2))
     with pytest.raises(NoRuntimeFits, match=r"2\.3\.0 crashes in QEMU 7\.2") as caught:
         solve(emulated, "ai-edge-litert==2.3.0")
     assert "QEMU 10" in caught.value.hint
@@ -150,15 +149,19 @@ def test_what_a_python_says_of_itself_gives_the_same_as_the_facts():
         "python": "3.11.2", "machine": "aarch64", "bits": 64, "libc": "glibc 2.36", "os": None,
         "implementation": "cpython", "cpu_words": "fp asimd evtstrm crc32 cpuid",
     }  # fmt: skip
-    assert solve(Target.of_python(state)) == solve(PI4)
+    assert solve(BoardPlatform.from_python(state)) == solve(PI4)
     emulated = {**state, "cpu_words": "fpu cx8 sse4_1 avx"}  # QEMU's user mode shows the real processor's words
-    assert Target.of_python(emulated).features is None
+    assert BoardPlatform.from_python(emulated).features is None
     old = {**state, "machine": "x86_64", "cpu_words": "fpu cx8 ssse3"}
-    assert Target.of_python(old).features == frozenset()
+    assert BoardPlatform.from_python(old).features == frozenset()
+
+
+def platform_tags(architecture, glibc):
+    return BoardPlatform(architecture, (3, 11), glibc).platform_tags
 
 
 def test_tags():
-    assert python_tag((3, 10, 1)) == "cp310"
+    assert BoardPlatform("x86_64", (3, 10, 1), None).python_tag == "cp310"
     tags = platform_tags("x86_64", (2, 18))
     assert tags[:4] == (
         "manylinux_2_18_x86_64",

@@ -8,11 +8,11 @@ import zipfile
 import pytest
 
 from devices.solver.errors import WheelError
+from devices.solver.platforms import BoardPlatform
 from devices.solver.solve import solve
-from devices.solver.target import Target
 from devices.solver.wheels import download_argv, fetch, sha256_of
 
-BOARD = Target("aarch64", (3, 11, 2), (2, 36))
+BOARD = BoardPlatform("aarch64", (3, 11, 2), (2, 36))
 
 
 def make_wheel(folder, name, version, tag, content="x = 1\n"):
@@ -73,7 +73,7 @@ def test_the_newest_wheel_that_the_glibc_allows_in_the_pinned_version(index):
 
 
 def test_an_older_board_gets_an_older_wheel_of_the_same_version(index):
-    older = solution("demo==1.0", board=Target("aarch64", (3, 11, 2), (2, 31)))
+    older = solution("demo==1.0", board=BoardPlatform("aarch64", (3, 11, 2), (2, 31)))
     assert fetch(older).wheels[0].path.name == "demo-1.0-cp311-cp311-manylinux_2_17_aarch64.whl"
 
 

@@ -18,7 +18,7 @@ from devices.emulated.counts import CountedWindow
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.qemu import installed_qemu
-from devices.emulated.runtimes import set_runtime
+from devices.emulated.runtime_choice import set_runtime
 from devices.solver.errors import WheelError
 from edge.errors import InputError
 from edge.measure import instructions

@@ -14,7 +14,7 @@ from devices.emulated.build_cache import PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import installed_qemu
-from devices.emulated.runtimes import set_runtime
+from devices.emulated.runtime_choice import set_runtime
 from devices.solver.errors import WheelError
 from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan, quick

@@ -10,7 +10,7 @@ import pytest
 
 import devices.solver
 from converters import targets
-from converters.targets import Reason
+from converters.targets.sparse_prediction import Reason
 from edge.measure.measurement import DeviceRef, Instructions, KernelInstructions, Measurement, RuntimeRef, SparseKernels
 from edge.measure.sparse import SparseForecast
 from edge.measure.sparse_forecast import forecast, target_of

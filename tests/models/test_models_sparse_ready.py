@@ -94,7 +94,7 @@ def test_1x1_convolutions(network):
     found = pointwise_weights(network.model)
     assert len(found) == network.pointwise == len(prunable_layers(network.keras_model))
     assert all(kernel.stored_sparse for kernel in found)
-    require_sparse_weights(network.data)
+    require_sparse_weights(network.model)
 
 
 def test_depthwise_convolutions(network):

@@ -182,7 +182,7 @@ def test_what_stays_on_the_cpu_is_said_and_what_maps_nothing_refused():
     sketch = Sketch()
     x = sketch.convolution(sketch.input((1, 8, 8, 4)), (1, 8, 8, 8))
     x = sketch.add("HARD_SWISH", [x], (1, 8, 8, 8))
-    some = sketch.data(sketch.convolution(x, (1, 8, 8, 8)))
+    some = sketch.model(sketch.convolution(x, (1, 8, 8, 8)))
     require = require_mapped(say=said.append)
     assert require(some).mapped == 1
     assert require(some).mapped == 1
@@ -191,7 +191,7 @@ def test_what_stays_on_the_cpu_is_said_and_what_maps_nothing_refused():
     assert len(said) == 2, "said once, though asked twice"
 
     sketch = Sketch()
-    none = sketch.data(sketch.add("HARD_SWISH", [sketch.input((1, 8, 8, 4))], (1, 8, 8, 4)))
+    none = sketch.model(sketch.add("HARD_SWISH", [sketch.input((1, 8, 8, 4))], (1, 8, 8, 4)))
     with pytest.raises(ConversionError, match="operator 0 \\(HARD_SWISH\\) has no counterpart") as caught:
         require(none)
     assert "--force" in caught.value.hint

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sparse_zoo import ZOO
 
-from converters.targets import predict_sparse
+from converters.targets.analysis import analyse
 from devices.contract import Device
 from devices.emulated.build_cache import PACKAGES, found_program
 from devices.emulated.device import EmulatedDevice, emulated_device
 from devices.emulated.qemu import installed_qemu
-from devices.emulated.runtimes import set_runtime
+from devices.emulated.runtime_choice import set_runtime
 from devices.errors import DeviceError
 from devices.registry import find_device
 from edge.agent.client import AgentClient
@@ -76,7 +76,7 @@ def disagreements(device: Device, target: str, runtime: str, files: dict[str, Pa
     with AgentClient.on(device) as agent:
         for name in PROFILED:
             ran = sparse_kernels(agent, device.place(files[name]))
-            predicted = predict_sparse(models[name], target, runtime)
+            predicted = analyse(models[name], target, runtime).sparse
             if ran != predicted.ran and not (ran is None and (predicted.corrupts or predicted.refused)):
                 found[name] = f"predicted {predicted.ran}, ran {ran}"
     return found
@@ -103,7 +103,7 @@ def test_the_instructions_executed_agree(target, runtime, name, emulated, zoo_fi
     device = emulated(target, runtime)
     counted = count_instructions(device, device.place(zoo_files[name]), runtime=None, budget_s=0.0).instructions()
     ran = any("spmm" in each.family for each in counted.kernels)
-    assert predict_sparse(zoo_models[name], target, runtime).engages is ran
+    assert analyse(zoo_models[name], target, runtime).sparse.engages is ran
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_results_are_wrong_exactly_where_it_is_said(emulated, zoo_files, zoo_mod
             right = _outputs(near, zoo_files[name], zoo_models[name])
             found = _outputs(far, zoo_files[name], zoo_models[name])
             same = found is not None and all(map(_alike, right, found))
-            predicted = predict_sparse(zoo_models[name], "pi4", runtime)
+            predicted = analyse(zoo_models[name], "pi4", runtime).sparse
             assert same is not (predicted.corrupts or predicted.refused), name
 
 

@@ -10,9 +10,10 @@ from click.testing import CliRunner
 from sparse_zoo import ZOO
 
 from converters.errors import SourceError
-from converters.targets import TARGETS, place_operators, predict_sparse, runtime_named, target_named
+from converters.targets.analysis import analyse
+from converters.targets.boards import TARGETS, target_named
+from converters.targets.runtimes import RUNTIMES, find_sparse_rules
 from converters.tflite.reader import read_model
-from devices.solver.runtimes import RUNTIMES as WHEELS
 from edge.cli.inspect import command
 from edge.runtime import load
 from edge.runtime.errors import InferenceError
@@ -20,7 +21,7 @@ from edge.runtime.errors import InferenceError
 
 @pytest.mark.parametrize("name", ZOO)
 def test_each_rule_decides(name, model_of):
-    entry, prediction = ZOO[name], predict_sparse(model_of(name), "pi4")
+    entry, prediction = ZOO[name], analyse(model_of(name), "pi4").sparse
     assert (prediction.ran, prediction.of, prediction.corrupts) == (entry.ran, entry.of, entry.corrupts)
     assert prediction.engages is (entry.ran > 0)
     assert bool(prediction.reasons) == (entry.ran < entry.of or entry.corrupts)
@@ -29,7 +30,7 @@ def test_each_rule_decides(name, model_of):
 
 
 def test_stock_mobilenet_has_every_asymmetric_padding_named(model_of):
-    reasons = predict_sparse(model_of("stock-mobilenet"), "pi4").reasons
+    reasons = analyse(model_of("stock-mobilenet"), "pi4").sparse.reasons
     assert [reason.kind for reason in reasons] == ["start", "operator"]
     assert "ZeroPadding2D(1)" in reasons[0].change
     model = model_of("stock-mobilenet")
@@ -39,13 +40,13 @@ def test_stock_mobilenet_has_every_asymmetric_padding_named(model_of):
 
 
 def test_an_integer_model_is_told_two_things_and_no_more(model_of):
-    precision, encoding = predict_sparse(model_of("mobilenet-integer"), "pi4").reasons
+    precision, encoding = analyse(model_of("mobilenet-integer"), "pi4").sparse.reasons
     assert (precision.kind, encoding.kind) == ("precision", "encoding")
     assert "sparse-int8" in precision.change
 
 
 def test_zeros_are_counted_for_the_whole_cluster(model_of):
-    (cluster,) = predict_sparse(model_of("zeros-two-thirds"), "pi5").clusters
+    (cluster,) = analyse(model_of("zeros-two-thirds"), "pi5").sparse.clusters
     assert (cluster.parameters, cluster.zeros) == (1536, 1024)
     (reason,) = cluster.reasons
     assert "prune 1 more" in str(reason)
@@ -72,14 +73,14 @@ def test_zeros_are_counted_for_the_whole_cluster(model_of):
     ],
 )
 def test_runtime_and_processor_decide(runtime, target, engages, says, model_of):
-    prediction = predict_sparse(model_of("plain"), target, runtime)
+    prediction = analyse(model_of("plain"), target, runtime).sparse
     assert prediction.engages is engages
     assert prediction.ran == {True: 2, False: 0, None: None}[engages]
     assert says in str(prediction.reasons[0]) if says else not prediction.reasons
 
 
 def test_a_runtime_nobody_measured_still_does_not_run_dense_weights_sparse(model_of):
-    assert predict_sparse(model_of("ordinary"), "pi4", "ai-edge-litert==9.0.0").engages is False
+    assert analyse(model_of("ordinary"), "pi4", "ai-edge-litert==9.0.0").sparse.engages is False
 
 
 @pytest.mark.parametrize(
@@ -103,13 +104,13 @@ def test_a_runtime_nobody_measured_still_does_not_run_dense_weights_sparse(model
     ],
 )
 def test_what_differs_between_runtimes_is_not_guessed(name, runtime, engages, model_of):
-    assert predict_sparse(model_of(name), "pi5", runtime).engages is engages
+    assert analyse(model_of(name), "pi5", runtime).sparse.engages is engages
 
 
 def test_an_operator_that_an_older_runtime_keeps_out_of_clusters_cuts_them(model_of):
-    prediction = predict_sparse(model_of("tanh"), "pi5", "tflite-runtime==2.14.0")
+    prediction = analyse(model_of("tanh"), "pi5", "tflite-runtime==2.14.0").sparse
     assert (prediction.ran, prediction.corrupts) == (1, True)
-    assert predict_sparse(model_of("tanh"), "pi4", "tflite-runtime==2.14.0").corrupts is False
+    assert analyse(model_of("tanh"), "pi4", "tflite-runtime==2.14.0").sparse.corrupts is False
 
 
 def test_a_file_that_litert_refuses_to_load_is_said_to_be_one(zoo_files, model_of):
@@ -117,7 +118,7 @@ def test_a_file_that_litert_refuses_to_load_is_said_to_be_one(zoo_files, model_o
     with pytest.raises(InferenceError, match="failed to delegate CONV_2D node #6"):
         load(zoo_files["dynamic-range"], runtime="ai-edge-litert")
     for target in ("x86", "pi4"):
-        prediction = predict_sparse(model_of("dynamic-range"), target, runtime)
+        prediction = analyse(model_of("dynamic-range"), target, runtime).sparse
         assert (prediction.refused, prediction.engages) == (True, False)
         assert prediction.reasons[0].operators == (6,)
         assert "sparse-int8" in prediction.reasons[0].change
@@ -136,18 +137,15 @@ def test_a_file_that_litert_refuses_to_load_is_said_to_be_one(zoo_files, model_o
     ],
 )
 def test_other_files_and_runtimes_are_not_said_to_refuse(name, runtime, model_of):
-    assert predict_sparse(model_of(name), "pi4", runtime).refused is False
+    assert analyse(model_of(name), "pi4", runtime).sparse.refused is False
 
 
-def test_the_solver_and_the_doctor_know_the_same_of_the_runtimes():
-    for wheel in WHEELS:
-        known = runtime_named(f"{wheel.name}=={wheel.version}")
-        assert known is not None, wheel.requirement
-        assert known.where == wheel.sparse, wheel.requirement
+def test_the_sparse_kernels_of_each_runtime_in_the_table_were_measured():
+    assert [each.requirement for each in RUNTIMES if find_sparse_rules(each.requirement) is None] == []
 
 
 def test_files_of_strangers_are_judged(shared_data):
-    found = {path.name: predict_sparse(read_model(path), "pi4") for path in sorted(shared_data.rglob("*.tflite"))}
+    found = {path.name: analyse(read_model(path), "pi4").sparse for path in sorted(shared_data.rglob("*.tflite"))}
     assert len(found) > 10
     assert not [name for name, prediction in found.items() if prediction.engages is not False]
     assert not [name for name, prediction in found.items() if not prediction.reasons]
@@ -155,7 +153,7 @@ def test_files_of_strangers_are_judged(shared_data):
 
 def test_operators_are_placed(model_of):
     model = model_of("plain")
-    placed = place_operators(model, target_named("pi4"), predict_sparse(model, "pi4"))
+    placed = analyse(model, "pi4").operators
     assert [each.op for each in placed] == [op.name for op in model.main.operators]
     assert {each.runs_on for each in placed} == {"cpu"}
     by_op = {each.op: each.reason for each in placed}

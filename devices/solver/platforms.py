@@ -1,4 +1,4 @@
-"""What the choice of a runtime depends on: a few facts of a board, from its agent or from its Python alone."""
+"""Describes a board to the solver: the few facts that decide which wheels it can use, and their tags."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converters.targets.runtimes import Version
 from devices.facts import ARM_FEATURES, X86_FEATURES, Facts
 
-Version = tuple[int, ...]
 # A 64-bit kernel may carry 32-bit programs: Raspberry Pi OS (32-bit) boots that way on a Pi 3, 4 and 5.
 _32_BIT = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}
+# The oldest glibc that manylinux tags of an architecture speak of, and the names from before PEP 600.
+_OLDEST_MANYLINUX = {"x86_64": 5, "aarch64": 17, "armv7l": 17}
+_OLD_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _X86_WORD = "cx8"  # every x86 since the Pentium has it, no other processor knows the word
 _ALIASES = {"arm64": "aarch64", "AMD64": "x86_64", "amd64": "x86_64"}
 
 
 @dataclass(frozen=True)
-class Target:
-    """A board as the solver sees it.
+class BoardPlatform:
+    """What decides which wheels a board can use.
 
     `architecture` is that of the board's programs, not of its kernel. `glibc` is None where the C library is another
     or unknown, `features` None where the processor does not state them. `emulator` is QEMU's version on an emulated
@@ -34,8 +37,28 @@ class Target:
     os: str | None = None
     emulator: Version | None = None
 
+    @property
+    def python_tag(self) -> str:
+        """The tag of the board's CPython (PEP 425): 3.11.2 gives cp311."""
+        return f"cp{self.python[0]}{self.python[1]}"
+
+    @property
+    def platform_tags(self) -> tuple[str, ...]:
+        """All manylinux tags (PEP 600) whose wheels run with the board's glibc, the newest first.
+
+        pip matches tags exactly, so that a download for another machine must name each of them.
+        """
+        if self.glibc is None or self.glibc[0] != 2:
+            return ()
+        tags = []
+        for minor in range(self.glibc[1], _OLDEST_MANYLINUX.get(self.architecture, 1000) - 1, -1):
+            tags.append(f"manylinux_2_{minor}_{self.architecture}")
+            if minor in _OLD_TAGS:
+                tags.append(f"{_OLD_TAGS[minor]}_{self.architecture}")
+        return tuple(tags)
+
     @classmethod
-    def of(cls, facts: Facts, *, emulator: Version | None = None) -> Target:
+    def from_facts(cls, facts: Facts, *, emulator: Version | None = None) -> BoardPlatform:
         """Read it from a board's facts."""
         return cls(
             architecture=userland(facts.cpu.architecture, facts.python.bits),
@@ -49,7 +72,7 @@ class Target:
         )
 
     @classmethod
-    def of_python(cls, state: Mapping[str, Any]) -> Target:
+    def from_python(cls, state: Mapping[str, Any]) -> BoardPlatform:
         """Read it from what a Python on the board states of itself (devices/solver/installer.py, `state`)."""
         architecture = userland(str(state["machine"]), int(state["bits"]))
         return cls(
@@ -80,11 +103,6 @@ def version_of(text: str) -> Version:
     """Return the numbers a version begins with: "3.11.2+" gives (3, 11, 2)."""
     found = re.match(r"\d+(?:\.\d+)*", text.strip())
     return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def dotted(version: Version) -> str:
-    """Return a version as text."""
-    return ".".join(map(str, version))
 
 
 def _glibc(libc: str | None) -> Version | None:

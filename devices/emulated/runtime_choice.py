@@ -10,18 +10,18 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from devices.emulated.boards import BOARDS
+from converters.targets.boards import EMULATED_BOARDS
+from converters.targets.runtimes import RECOMMENDED
 from devices.emulated.build_cache import kept_folder, once
 from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import Qemu
 from devices.emulated.rootfs import GLIBC, PYTHON
 from devices.errors import UnknownDeviceError
 from devices.local_paths import config_dir
+from devices.solver.platforms import BoardPlatform, version_of
 from devices.solver.solve import Solution, solve
-from devices.solver.target import Target, version_of
 from devices.solver.wheels import fetch
 
-DEFAULT = "ai-edge-litert==2.1.6"
 # Of a runtime's requirements the first two, itself and NumPy, are all that running a model takes.
 _NEEDED = 2
 _DEADLINE_S = 600.0
@@ -33,7 +33,7 @@ def runtime_of(name: str) -> str:
     Raises:
         PreparationError: The file of choices cannot be read.
     """
-    return _choices().get(name, DEFAULT)
+    return _choices().get(name, RECOMMENDED)
 
 
 def set_runtime(name: str, spec: str | None, qemu: Qemu) -> str:
@@ -63,18 +63,20 @@ def solution_of(name: str, spec: str | None, qemu: Qemu) -> Solution:
         UnknownDeviceError: There is no emulated board of that name.
         NoRuntimeFits: None, or not what was asked for; says why and what would.
     """
-    board = BOARDS.get(name)
+    board = EMULATED_BOARDS.get(name)
     if board is None:
-        raise UnknownDeviceError(f"{name!r} is no emulated board", hint=f"emulated boards are: {', '.join(BOARDS)}")
-    target = Target(
-        architecture="aarch64",
+        raise UnknownDeviceError(
+            f"{name!r} is not an emulated board", hint=f"emulated boards are: {', '.join(EMULATED_BOARDS)}"
+        )
+    platform = BoardPlatform(
+        architecture=board.machine,
         python=version_of(PYTHON),
         glibc=GLIBC,
         features=frozenset(board.features),
-        cpu=board.cpu,
+        cpu=board.qemu_cpu,
         emulator=qemu.version,
     )
-    return solve(target, spec)
+    return solve(platform, spec)
 
 
 def site_folder(solution: Solution) -> Path:
