@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 import devices.solver
-from converters import targets
-from converters.targets.sparse_prediction import Reason
 from edge.measure.measurement import DeviceRef, Instructions, KernelInstructions, Measurement, RuntimeRef, SparseKernels
 from edge.measure.sparse import SparseForecast
 from edge.measure.sparse_forecast import forecast, target_of
@@ -168,12 +166,9 @@ def test_what_cannot_be_judged_is_unknown_with_the_reason(tmp_path):
     assert forecast(TINY, device(), runtime).reasons
 
 
-def test_names_in_a_file_cannot_steer_the_terminal(monkeypatch):
-    hostile = Reason("operator", "operator 0 (CONV_2D) is dilated", "", tensor="\x1b[2Jgone\x07\nnew line")
-    honest = targets.predict_sparse
-    monkeypatch.setattr(
-        targets, "predict_sparse", lambda *given: dataclasses.replace(honest(*given), reasons=(hostile,))
-    )
-    (reason,) = forecast(TINY, device(), RuntimeRef("ai-edge-litert", "2.1.6")).reasons
+def test_names_in_a_file_cannot_steer_the_terminal(tmp_path):
+    name, hostile = b"serving_default_keras_tensor:0", b"\x1b[2Jgone\x07\nnew line"
+    (tmp_path / "hostile.tflite").write_bytes(TINY.read_bytes().replace(name, hostile.ljust(len(name), b"!")))
+    reason, *_ = forecast(tmp_path / "hostile.tflite", device(), RuntimeRef("ai-edge-litert", "2.1.6")).reasons
     assert reason.isprintable()
     assert "gone" in reason
