@@ -5,7 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
+from converters.printable import printable
+
 WIDTH = 80
+_FACT = 17
 
 
 def wrap(text: str, lead: str = "", *, margin: str | None = None, keep_words: bool = False) -> list[str]:
@@ -52,3 +55,33 @@ def shorten(name: str, width: int) -> str:
         return name
     tail = (width - 3) // 2
     return f"{name[: width - 3 - tail]}...{name[len(name) - tail :]}"
+
+
+def wrap_fact(name: str, text: str) -> list[str]:
+    """Return the lines of one fact: its name at the left, its text wrapped to the right of it."""
+    margin = " " * _FACT
+    return wrap(printable(text), f"  {name}".ljust(_FACT), margin=margin)
+
+
+def wrap_item(number: int, text: str, *details: str, change: str | None = None) -> list[str]:
+    """Return the lines of one item of a numbered list: its text, its details, and after an arrow what to change."""
+    head = f"  {number}. "
+    margin = " " * len(head)
+    lines = wrap(printable(text), head)
+    for detail in details:
+        lines += wrap(printable(detail), margin, margin=margin)
+    return lines + (wrap(printable(change), f"{margin}-> ") if change else [])
+
+
+def fit_column(rows: Sequence[list[str]], flexible: int) -> None:
+    """Cut the cells of one column so that the table's lines fit; at least 12 characters of each stay."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = WIDTH - sum(widths) + widths[flexible] - 2 * (len(widths) - 1)
+    for row in rows:
+        row[flexible] = cut(row[flexible], max(room, 12))
+
+
+def cut(text: str, width: int) -> str:
+    """Return printable text of at most `width` characters; what is cut off its end is marked."""
+    text = printable(text)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
