@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ import click
 
 from edge.cli.output import json_option, print_json
 from edge.errors import MeasurementInvalid, RegressionFound
-from edge.measure.compare import Outcome, compare
+from edge.measure.compare import ComparisonResult, compare
 from edge.measure.measurement import load_measurements
-from edge.measure.verdict import INCONCLUSIVE, SLOWER, Terms
+from edge.measure.verdict import INCONCLUSIVE, SLOWER, VerdictCriteria
 from edge.report.terminal.comparison_lines import comparison_summary
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def command(
     are matched by name and device; several measurements of one model in a file are repeats, and four of them on each
     side also cover what differs from one process to the next.
     """
-    terms = Terms(alpha=alpha) if fail_if_slower is None else Terms(margin=fail_if_slower, alpha=alpha)
-    outcome = compare(load_measurements(before), load_measurements(after), terms, force=force)
+    criteria = VerdictCriteria(alpha=alpha)
+    if fail_if_slower is not None:
+        criteria = replace(criteria, margin=fail_if_slower)
+    outcome = compare(load_measurements(before), load_measurements(after), criteria, force=force)
     if as_json:
         print_json(outcome.to_json())
     else:
@@ -75,7 +78,7 @@ def command(
     _end(outcome, fail_if_slower=fail_if_slower is not None, fail_if_inconclusive=fail_if_inconclusive)
 
 
-def _end(outcome: Outcome, *, fail_if_slower: bool, fail_if_inconclusive: bool) -> None:
+def _end(outcome: ComparisonResult, *, fail_if_slower: bool, fail_if_inconclusive: bool) -> None:
     by_verdict = {verdict: _named(outcome, verdict) for verdict in (SLOWER, INCONCLUSIVE)}
     if fail_if_slower and by_verdict[SLOWER]:
         raise RegressionFound(f"slower than allowed: {', '.join(by_verdict[SLOWER])}")
@@ -86,5 +89,5 @@ def _end(outcome: Outcome, *, fail_if_slower: bool, fail_if_inconclusive: bool) 
         )
 
 
-def _named(outcome: Outcome, verdict: str) -> list[str]:
+def _named(outcome: ComparisonResult, verdict: str) -> list[str]:
     return [each.name for each in outcome.comparisons if each.finding.verdict == verdict]

@@ -15,7 +15,7 @@ from edge.cli.energy_options import chosen_energy, energy_options
 from edge.cli.output import json_option, progress
 from edge.cli.profile_output import end, say_failure, show
 from edge.cli.releases import Names
-from edge.measure.advice import Terms
+from edge.measure.advice import AdviceCriteria
 from edge.measure.measurement import save_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan, quick
 from edge.measure.profile import steps
@@ -81,7 +81,7 @@ def _seconds(context: click.Context, option: click.Parameter, minutes: float | N
 def command(
     files: tuple[Path, ...],
     names: tuple[str, ...],
-    terms: Terms,
+    terms: AdviceCriteria,
     out: Path | None,
     strict: bool,
     as_json: bool,

@@ -9,20 +9,20 @@ import click
 
 from edge.cli.output import print_json, say, show_error
 from edge.errors import MeasurementInvalid
-from edge.measure.advice import Terms, advice_on
+from edge.measure.advice import AdviceCriteria, advice_on
 from edge.measure.measurement import Measurement, as_document
-from edge.measure.profile_files import Failure, Profiled
+from edge.measure.profile_files import MeasuringFailure, Profiled
 from edge.measure.sparse_proof import alarms_in
 from edge.report.terminal.advice_lines import advice_text
 from edge.report.terminal.measurement_lines import summary
 
 
-def say_failure(failure: Failure) -> None:
+def say_failure(failure: MeasuringFailure) -> None:
     """Tell a failure as soon as it happened."""
     show_error(failure.error, of=f"{failure.path} on {failure.device}")
 
 
-def show(found: Profiled, *, as_json: bool, as_list: bool, terms: Terms) -> None:
+def show(found: Profiled, *, as_json: bool, as_list: bool, terms: AdviceCriteria) -> None:
     """Print the measurements, and with several of them what to ship."""
     measurements = found.measurements
     advice = advice_text(advice_on(measurements, terms)) if as_list and measurements else ""

@@ -8,7 +8,7 @@ import click
 
 from edge.cli.advice_option import loss_option
 from edge.cli.output import json_option, print_json
-from edge.measure.advice import Terms
+from edge.measure.advice import AdviceCriteria
 from edge.report.terminal.text_layout import WIDTH
 
 
@@ -24,7 +24,7 @@ from edge.report.terminal.text_layout import WIDTH
 @loss_option
 @json_option
 def command(
-    files: tuple[Path, ...], out: Path, form: str | None, title: str | None, terms: Terms, as_json: bool
+    files: tuple[Path, ...], out: Path, form: str | None, title: str | None, terms: AdviceCriteria, as_json: bool
 ) -> None:
     """Draw measurements as one self-contained HTML page, Markdown or JSON.
 

@@ -66,7 +66,7 @@ class Accelerated:
 
 
 @dataclass(frozen=True)
-class Times:
+class DelegateTimes:
     """What was timed of a model through delegates."""
 
     first_ms: float | None
@@ -74,7 +74,7 @@ class Times:
 
 
 def accelerated_of(
-    times: Times,
+    times: DelegateTimes,
     cpu: CpuPart | None,
     *,
     delegates: tuple[DelegateUsed, ...],
@@ -97,7 +97,7 @@ def accelerated_of(
     )
 
 
-def _once_ms(times: Times) -> float | None:
+def _once_ms(times: DelegateTimes) -> float | None:
     if times.first_ms is None or times.first_ms < times.steady_ms:
         return None
     return times.first_ms - times.steady_ms

@@ -1,16 +1,16 @@
-"""The variant to ship on each board, and why the others are not: rules in words, applied board by board.
+"""Advises which variant to ship on each board, and states why not the others.
 
 1. Only variants measured on the same board, with the same runtime and number of threads, are weighed against each
    other; milliseconds and instructions never are.
-2. An invalid measurement is no ground for advice, nor is one whose sparse kernels ran otherwise than forecast, or whose
+2. An invalid measurement supports no advice, nor does one whose sparse kernels ran other than predicted, or whose
    results would be wrong.
-3. Where the accuracy of two or more is known, a variant of unknown accuracy is not advised, nor one that gives more
-   than `Terms.loss` fewer right answers than the most accurate. Where it is not, speed and size decide, and that is
-   said.
-4. Of what is left, the fastest is advised; of those that are within `Terms.alike` as fast, the smallest file; of equal
-   files the more accurate.
+3. Where the accuracy of two or more is known, no variant of unknown accuracy is advised, nor one that gives more than
+   `AdviceCriteria.loss` fewer right answers than the most accurate. Where it is not, speed and size decide, and the
+   advice says so.
+4. Of the rest, the fastest is advised; of those within `AdviceCriteria.alike` of its speed, the smallest file; of files
+   of equal size, the more accurate.
 
-A variant that is advised is on the Pareto front.
+An advised variant is on the Pareto front.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Terms:
+class AdviceCriteria:
     """`loss`: right answers a variant may have fewer than the best, as a share of 1; `alike`: speeds taken as equal."""
 
     loss: float = 0.02
@@ -36,7 +36,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VariantStanding:
     """What became of one variant, and why where it needs a reason."""
 
     point: Point
@@ -45,11 +45,11 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Advice:
+class ShippingAdvice:
     """What to ship on one board: `ship` is None where nothing can be; `sentences` say why, and what to doubt."""
 
     front: Front
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[VariantStanding, ...]
     ship: Point | None
     sentences: tuple[str, ...]
 
@@ -68,22 +68,22 @@ class Advice:
         }
 
 
-def advice_on(measurements: Iterable[Measurement], terms: Terms | None = None) -> tuple[Advice, ...]:
+def advice_on(measurements: Iterable[Measurement], terms: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
     """Advise on each board among measurements, in their order; those that say nothing of speed are left out."""
     variants = (Variant(each, each.accuracy if each.accuracy and each.accuracy.of else None) for each in measurements)
     return tuple(advise(front_of(group), terms) for group in groups(variants))
 
 
-def advise(front: Front, terms: Terms | None = None) -> Advice:
+def advise(front: Front, terms: AdviceCriteria | None = None) -> ShippingAdvice:
     """Choose the variant to ship among those of one front, by the rules above."""
-    terms = terms or Terms()
+    terms = terms or AdviceCriteria()
     weighed = "accuracy" in front.objectives
     judged = [point for point in front.points if point.standing != "not judged"]
     best = max((point.share or 0.0 for point in judged), default=0.0)
     fit = [point for point in judged if not weighed or (point.share or 0.0) >= best - terms.loss - _ROUNDING]
     ship = _chosen(fit, terms)
     outcomes = tuple(_outcome(point, ship, fit, best) for point in front.points)
-    return Advice(front, outcomes, ship, tuple(_sentences(front, outcomes, ship, fit, terms)))
+    return ShippingAdvice(front, outcomes, ship, tuple(_sentences(front, outcomes, ship, fit, terms)))
 
 
 def speed_text(point: Point) -> str:
@@ -100,7 +100,7 @@ def accuracy_in_words(point: Point) -> str:
     return f"accuracy {point.share:.1%} ({point.accuracy.correct:,} of {point.accuracy.of:,})"
 
 
-def _chosen(fit: Sequence[Point], terms: Terms) -> Point | None:
+def _chosen(fit: Sequence[Point], terms: AdviceCriteria) -> Point | None:
     if not fit:
         return None
     fastest = min(point.cost for point in fit)
@@ -108,19 +108,21 @@ def _chosen(fit: Sequence[Point], terms: Terms) -> Point | None:
     return min(alike, key=lambda point: (point.model_bytes, -(point.share or 0.0), point.cost))
 
 
-def _outcome(point: Point, ship: Point | None, fit: Sequence[Point], best: float) -> Outcome:
+def _outcome(point: Point, ship: Point | None, fit: Sequence[Point], best: float) -> VariantStanding:
     if point is ship:
-        return Outcome(point, "SHIP", None)
+        return VariantStanding(point, "SHIP", None)
     if point.standing == "not judged":
-        return Outcome(point, "accuracy unknown" if point.why == ACCURACY_UNKNOWN else "not to be relied on", point.why)
+        return VariantStanding(
+            point, "accuracy unknown" if point.why == ACCURACY_UNKNOWN else "not to be relied on", point.why
+        )
     if not any(each is point for each in fit):
         lost = 100 * (best - (point.share or 0.0))
-        return Outcome(point, "too inaccurate", f"{_digits(lost)} points less accurate than the best")
-    return Outcome(point, "on the front" if point.standing == "front" else "dominated", point.why)
+        return VariantStanding(point, "too inaccurate", f"{_digits(lost)} points less accurate than the best")
+    return VariantStanding(point, "on the front" if point.standing == "front" else "dominated", point.why)
 
 
 def _sentences(
-    front: Front, outcomes: Sequence[Outcome], ship: Point | None, fit: Sequence[Point], terms: Terms
+    front: Front, outcomes: Sequence[VariantStanding], ship: Point | None, fit: Sequence[Point], terms: AdviceCriteria
 ) -> Iterable[str]:
     allowed = f"{100 * terms.loss:g} points"
     if ship is None:
@@ -139,7 +141,7 @@ def _sentences(
         yield from _doubts(front)
 
 
-def _reason(front: Front, ship: Point, fit: Sequence[Point], terms: Terms) -> str:
+def _reason(front: Front, ship: Point, fit: Sequence[Point], terms: AdviceCriteria) -> str:
     among = "of all"
     if "accuracy" in front.objectives:
         among = f"of those at most {100 * terms.loss:g} points less accurate than the best"

@@ -12,23 +12,23 @@ from converters.files import sha256_of
 from converters.tflite.reader import read_model
 from converters.tflite.values import ModelInfo
 from edge.errors import InputError
-from edge.measure.measurement import Accuracy, ArtifactRef
+from edge.measure.measurement import ArtifactRef, RecordedAccuracy
 
 _POINTWISE = (1, 1)
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredModel:
     """The file to measure; `pointwise` counts its 1x1 convolutions, None where the file's structure is not readable."""
 
     ref: ArtifactRef
     model_bytes: int
-    accuracy: Accuracy | None
+    accuracy: RecordedAccuracy | None
     pointwise: int | None
     notes: tuple[str, ...]
 
 
-def describe(path: Path) -> Subject:
+def describe(path: Path) -> MeasuredModel:
     """Read what is known of a .tflite file without running it.
 
     Raises:
@@ -51,7 +51,7 @@ def describe(path: Path) -> Subject:
         macs=_count(stated.get("macs")),
         parity=parity or None,
     )
-    return Subject(ref, size, _accuracy(_mapping(parity.get("accuracy"))), _pointwise_of(path), notes)
+    return MeasuredModel(ref, size, _accuracy(_mapping(parity.get("accuracy"))), _pointwise_of(path), notes)
 
 
 def pointwise_convolutions(model: ModelInfo) -> int:
@@ -88,9 +88,9 @@ def _artifact_json(path: Path, sha256: str) -> tuple[dict[str, Any], tuple[str, 
     return stated, ()
 
 
-def _accuracy(stated: dict[str, Any]) -> Accuracy | None:
+def _accuracy(stated: dict[str, Any]) -> RecordedAccuracy | None:
     correct, of = _count(stated.get("correct")), _count(stated.get("of"))
-    return None if correct is None or of is None else Accuracy(correct, of)
+    return None if correct is None or of is None else RecordedAccuracy(correct, of)
 
 
 def _mapping(value: object) -> dict[str, Any]:

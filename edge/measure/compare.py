@@ -1,4 +1,4 @@
-"""Whether a model became slower between two files of measurements.
+"""Decides whether a model became slower between two files of measurements.
 
 The test sees window medians, because runs inside a window are not independent. Windows of one process still share its
 memory layout and what else the machine was doing; where both sides hold at least four measurements of the same model,
@@ -14,11 +14,18 @@ from typing import Any
 
 from edge.errors import InputError
 from edge.measure.comparability import objections, objections_listed
-from edge.measure.kernel_changes import KernelChange, kernel_changes
-from edge.measure.measurement import Measurement
-from edge.measure.rank_test import ratio_estimate
-from edge.measure.statistics import median
-from edge.measure.verdict import FASTER, INCONCLUSIVE, NOT_SLOWER, SLOWER, Decision, Terms, decide, exact_verdict
+from edge.measure.measurement import Kernel, Measurement
+from edge.measure.statistics import median, ratio_estimate
+from edge.measure.verdict import (
+    FASTER,
+    INCONCLUSIVE,
+    NOT_SLOWER,
+    SLOWER,
+    Decision,
+    VerdictCriteria,
+    decide,
+    exact_verdict,
+)
 
 # From so many repeats on each side on they are tested: the smallest p they can reach is 1 in 70.
 REPEATS = 4
@@ -27,7 +34,7 @@ _PROCESS_NOISE = 0.02
 
 
 @dataclass(frozen=True)
-class Finding:
+class QuantityChange:
     """One quantity before and after: "latency_ms" (median) or "instructions", per inference."""
 
     quantity: str
@@ -40,14 +47,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """One model before and after; `caveats` are the objections that were overridden, `notes` bounds of the claim."""
 
     name: str
     device: str
     threads: int
-    terms: Terms
-    finding: Finding
+    terms: VerdictCriteria
+    finding: QuantityChange
     caveats: tuple[str, ...]
     notes: tuple[str, ...]
     kernels: tuple[KernelChange, ...] | None
@@ -56,10 +63,10 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ComparisonResult:
     """All comparisons of two files, and what stood in only one of them."""
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ModelComparison, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
 
@@ -75,8 +82,8 @@ class Outcome:
 
 
 def compare(
-    before: Sequence[Measurement], after: Sequence[Measurement], terms: Terms, *, force: bool = False
-) -> Outcome:
+    before: Sequence[Measurement], after: Sequence[Measurement], terms: VerdictCriteria, *, force: bool = False
+) -> ComparisonResult:
     """Compare the measurements of two files, model by model.
 
     One model on each side is compared whatever it is called; otherwise models are matched by artifact and device name.
@@ -103,8 +110,8 @@ def compare(
         )
     compared = tuple(_compare_model(*pair, terms=terms, force=force) for pair in pairs)
     if len(first) == len(second) == 1:
-        return Outcome(compared, (), ())
-    return Outcome(
+        return ComparisonResult(compared, (), ())
+    return ComparisonResult(
         compared, tuple(key for key in first if key not in second), tuple(key for key in second if key not in first)
     )
 
@@ -116,7 +123,9 @@ def _by_model(measurements: Sequence[Measurement]) -> dict[str, list[Measurement
     return found
 
 
-def _compare_model(before: list[Measurement], after: list[Measurement], *, terms: Terms, force: bool) -> Comparison:
+def _compare_model(
+    before: list[Measurement], after: list[Measurement], *, terms: VerdictCriteria, force: bool
+) -> ModelComparison:
     caveats = objections(before, after)
     first, second = before[0], after[0]
     name = _both(first.artifact.name, second.artifact.name)
@@ -126,7 +135,7 @@ def _compare_model(before: list[Measurement], after: list[Measurement], *, terms
             hint="measure both again under the same conditions, or compare them with --force",
         )
     finding = _latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name)
-    return Comparison(
+    return ModelComparison(
         name=name,
         device=_both(first.device.name, second.device.name),
         threads=first.threads,
@@ -144,7 +153,7 @@ def _both(first: str, second: str) -> str:
     return first if first == second else f"{first} -> {second}"
 
 
-def _notes(finding: Finding, before: Measurement, after: Measurement, terms: Terms) -> tuple[str, ...]:
+def _notes(finding: QuantityChange, before: Measurement, after: Measurement, terms: VerdictCriteria) -> tuple[str, ...]:
     one_process = finding.decision is not None and finding.decision.unit == WINDOWS
     notes = {
         f"a margin under {_PROCESS_NOISE:.0%} is within what two processes of one model differ by: profile each "
@@ -155,7 +164,7 @@ def _notes(finding: Finding, before: Measurement, after: Measurement, terms: Ter
     return tuple(note for note, holds in notes.items() if holds)
 
 
-def _latency(before: list[Measurement], after: list[Measurement], terms: Terms) -> Finding | None:
+def _latency(before: list[Measurement], after: list[Measurement], terms: VerdictCriteria) -> QuantityChange | None:
     medians = [[each.latency_ms.median for each in side if each.latency_ms] for side in (before, after)]
     windows = [[window.median_ms for each in side for window in each.windows] for side in (before, after)]
     repeated = min(len(before), len(after)) >= REPEATS
@@ -166,21 +175,58 @@ def _latency(before: list[Measurement], after: list[Measurement], terms: Terms) 
         raise InputError("a latency of 0 ms cannot be compared", hint="profile again with longer windows")
     decision = decide(first, second, terms, unit="measurements" if repeated else WINDOWS)
     ratio = ratio_estimate(first, second)
-    return Finding("latency_ms", median(first), median(second), ratio, decision.verdict, decision.sentence, decision)
+    return QuantityChange(
+        "latency_ms", median(first), median(second), ratio, decision.verdict, decision.sentence, decision
+    )
 
 
-def _instructions(before: list[Measurement], after: list[Measurement], terms: Terms) -> Finding | None:
+def _instructions(before: list[Measurement], after: list[Measurement], terms: VerdictCriteria) -> QuantityChange | None:
     counts = [[each.instructions.per_inference for each in side if each.instructions] for side in (before, after)]
     if [len(side) for side in counts] != [len(before), len(after)] or min(min(side) for side in counts) <= 0:
         return None
     first, second = (median(side) for side in counts)
     ratio = second / first
     sentence = f"{ratio - 1:+.2%} instructions, {terms.margin:+.2%} allowed (counted, not sampled)"
-    return Finding("instructions", first, second, ratio, exact_verdict(ratio, terms.margin), sentence, None)
+    return QuantityChange("instructions", first, second, ratio, exact_verdict(ratio, terms.margin), sentence, None)
 
 
-def _nothing_in_common(name: str) -> Finding:
+def _nothing_in_common(name: str) -> QuantityChange:
     raise InputError(
         f"{name}: the two sides have neither latency windows nor instruction counts in common",
         hint="profile both on the same kind of device",
     )
+
+
+@dataclass(frozen=True)
+class KernelChange:
+    """One family before and after, per inference; None where the family did not run. Information, not a verdict."""
+
+    name: str
+    calls_before: float | None
+    calls_after: float | None
+    time_before_us: float | None
+    time_after_us: float | None
+
+
+def kernel_changes(before: Measurement, after: Measurement) -> tuple[KernelChange, ...] | None:
+    """Return all families of both sides, the largest change of time first; None if a side has no kernel profile."""
+    if before.kernels is None or after.kernels is None:
+        return None
+    first = {kernel.name: kernel for kernel in before.kernels}
+    second = {kernel.name: kernel for kernel in after.kernels}
+    changes = [_change(name, first.get(name), second.get(name)) for name in {**first, **second}]
+    return tuple(sorted(changes, key=_size, reverse=True))
+
+
+def _change(name: str, before: Kernel | None, after: Kernel | None) -> KernelChange:
+    return KernelChange(
+        name,
+        before.calls if before else None,
+        after.calls if after else None,
+        before.time_us if before else None,
+        after.time_us if after else None,
+    )
+
+
+def _size(change: KernelChange) -> float:
+    return abs((change.time_after_us or 0.0) - (change.time_before_us or 0.0))

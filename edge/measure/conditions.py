@@ -11,7 +11,7 @@ _COLDEST_C, _HOTTEST_C = -40.0, 150.0
 
 
 @dataclass(frozen=True)
-class Sample:
+class ConditionsSample:
     """The conditions at one moment and, where `wall_s` is known, the load since the sample before it.
 
     `tpu_over_trip_c` is how far the hottest Edge TPU is above its first trip point, where its clock falls; less than 0
@@ -38,7 +38,7 @@ class Sample:
         return min(known, default=None)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Sample:
+    def from_json(cls, value: Mapping[str, Any]) -> ConditionsSample:
         """Read what a device stated; a field that is missing or of another type is unknown, never an error."""
         throttled, since = _mapping(value.get("throttled")), _mapping(value.get("since"))
         degrees = _number(value.get("temperature_c"))

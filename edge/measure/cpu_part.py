@@ -14,7 +14,7 @@ from converters.tflite.verify import verify_file
 from devices.contract import Device
 from devices.coral import USB3_MBIT_PER_S, in_words
 from devices.facts import Facts
-from edge.measure.accelerated import Accelerated, CpuPart, DelegateUsed, Times, accelerated_of
+from edge.measure.accelerated import Accelerated, CpuPart, DelegateTimes, DelegateUsed, accelerated_of
 from edge.measure.latency_run import LatencyRun
 from edge.measure.plan import Plan
 
@@ -63,7 +63,7 @@ def accelerated(
     latency = run.latency()
     left = left_to_the_cpu(path)
     return accelerated_of(
-        Times(run.first_ms, latency.median),
+        DelegateTimes(run.first_ms, latency.median),
         _timed(left, path, device, timed),
         delegates=tuple(
             DelegateUsed(each.library, ";".join(f"{key}={text}" for key, text in each.options.items()))

@@ -14,7 +14,7 @@ from devices.emulated.qemu import HOW_TO_COUNT, installed_qemu
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.errors import InputError
-from edge.measure.artifact_ref import Subject, describe
+from edge.measure.artifact_ref import MeasuredModel, describe
 from edge.measure.instructions import count_instructions
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.measurement import (
@@ -98,7 +98,7 @@ def _refuse_what_takes_time(plan: Plan) -> None:
 class _Found:
     """All that was found out, before it is put into the measurement's fields."""
 
-    subject: Subject
+    subject: MeasuredModel
     facts: Facts
     plan: Plan
     runtime: RuntimeRef

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from converters.decode import AtLeast, Count, NonNegative
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 from edge.measure.statistics import median
 
 # Of a series' begin and end, so much is compared: one point alone may be an outlier.
@@ -99,7 +99,7 @@ def _median_ms(points: Sequence[SustainedPoint]) -> float:
 
 
 def _point(value: Mapping[str, Any]) -> SustainedPoint:
-    sample = Sample.from_json(value["conditions"])
+    sample = ConditionsSample.from_json(value["conditions"])
     return SustainedPoint(
         time_s=float(value["time_s"]),
         median_ms=float(value["median_ns"]) / 1e6,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from converters.printable import one_line
 from edge.measure.comparability import hardware, is_emulated
-from edge.measure.measurement import Accuracy, Measurement
+from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.sparse_proof import sparse_alarm
 
 Standing = Literal["front", "dominated", "not judged"]
@@ -26,7 +26,7 @@ class Variant:
     """One measurement, with what is known of its file's accuracy."""
 
     measurement: Measurement
-    accuracy: Accuracy | None
+    accuracy: RecordedAccuracy | None
 
     @property
     def speed(self) -> Speed | None:
@@ -48,7 +48,7 @@ class Point:
     median_ms: float | None
     instructions: float | None
     model_bytes: int
-    accuracy: Accuracy | None
+    accuracy: RecordedAccuracy | None
     standing: Standing
     why: str | None
 

@@ -37,7 +37,7 @@ _PROGRAM = (
 
 
 @dataclass(frozen=True)
-class Count:
+class InstructionCount:
     """One run of a model under the counter; `windows` and `lengths` (inferences) belong together one by one."""
 
     runtime: RuntimeRef
@@ -90,7 +90,7 @@ class Count:
         return {role: fmean(each[role] for each in counts) for role in set().union(*counts)}
 
 
-def count_instructions(device: EmulatedDevice, model: str, *, runtime: str | None, budget_s: float) -> Count:
+def count_instructions(device: EmulatedDevice, model: str, *, runtime: str | None, budget_s: float) -> InstructionCount:
     """Run a model on an emulated board and count.
 
     Args:
@@ -113,7 +113,9 @@ def count_instructions(device: EmulatedDevice, model: str, *, runtime: str | Non
             f"{len(windows)} windows were counted, {len(lengths)} were run", hint="the counter did not see all marks"
         )
     stated = result["runtime"]
-    return Count(RuntimeRef(str(stated["name"]), str(stated["version"])), windows, lengths, tuple(result["maps"]))
+    return InstructionCount(
+        RuntimeRef(str(stated["name"]), str(stated["version"])), windows, lengths, tuple(result["maps"])
+    )
 
 
 def _result(done: Completed) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge.measure.measurement import Kernel, KernelProfile, Operator, SparseKernels
+from edge.measure.measurement import Kernel, ProfiledOperator, ProfilerRun, SparseKernelCount
 
 # XNNPACK's name for a sparse matrix product; its presence is the proof that a sparse kernel ran.
 SPARSE = "SPMM"
@@ -19,8 +19,8 @@ class KernelView:
     """What the profile showed, or why there is none."""
 
     kernels: tuple[Kernel, ...] | None = None
-    operators: tuple[Operator, ...] | None = None
-    profile: KernelProfile | None = None
+    operators: tuple[ProfiledOperator, ...] | None = None
+    profile: ProfilerRun | None = None
     reason: str | None = None
 
     @classmethod
@@ -32,10 +32,10 @@ class KernelView:
         return cls(
             kernels=tuple(sorted(kernels, key=lambda kernel: kernel.time_us or 0.0, reverse=True)),
             operators=tuple(
-                Operator(each["index"], str(each["op"]), str(each["kernel"]), each["time_us"])
+                ProfiledOperator(each["index"], str(each["op"]), str(each["kernel"]), each["time_us"])
                 for each in result["operators"]
             ),
-            profile=KernelProfile(str(result["version"]), result["runs"], result["threads"], result.get("invoke_us")),
+            profile=ProfilerRun(str(result["version"]), result["runs"], result["threads"], result.get("invoke_us")),
         )
 
     def without_times(self) -> KernelView:
@@ -52,8 +52,8 @@ class KernelView:
             reason=self.reason,
         )
 
-    def sparse(self, pointwise: int | None) -> SparseKernels | None:
+    def sparse(self, pointwise: int | None) -> SparseKernelCount | None:
         """Return how many of the model's 1x1 convolutions ran as sparse products; None where either is not known."""
         if self.operators is None or pointwise is None:
             return None
-        return SparseKernels(sum(SPARSE in operator.kernel.split() for operator in self.operators), pointwise)
+        return SparseKernelCount(sum(SPARSE in operator.kernel.split() for operator in self.operators), pointwise)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 from edge.measure.measurement import Interval, Latency, RuntimeRef, Validity, Window
 from edge.measure.plan import Plan
 from edge.measure.statistics import median, median_interval, percentile, relative_spread, thinned
-from edge.measure.validity import Evidence, judge
+from edge.measure.validity import LatencyEvidence, judge
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class LatencyRun:
 
     def verdict(self, machine: str | None, *, prefix: str = "") -> Validity:
         """Return whether this run may be believed."""
-        evidence = Evidence(
+        evidence = LatencyEvidence(
             plan=self.plan,
             windows=self.windows(),
             samples_ns=[sample for window in self.samples_ns for sample in window],
-            conditions=tuple(Sample.from_json(each) for each in self.conditions),
+            conditions=tuple(ConditionsSample.from_json(each) for each in self.conditions),
             machine=machine,
         )
         return judge(evidence, prefix=prefix)

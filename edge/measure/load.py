@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from devices.contract import Device
 from edge.agent.client import AgentClient
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import Cooling, cool_down
 from edge.measure.endurance import CoolDown, Sustained, sustained_of
 from edge.measure.plan import Plan
@@ -25,7 +25,7 @@ def cooled(agent: AgentClient, plan: Plan, kind: str, on_wait: OnStep) -> CoolDo
         return None
     terms = Cooling(limit_c=plan.cool_below_c, longest_s=longest_s, interval_s=min(2.0, longest_s / 10))
     return cool_down(
-        lambda: Sample.from_json(agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)).temperature_c,
+        lambda: ConditionsSample.from_json(agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)).temperature_c,
         terms,
         on_wait=lambda degrees: on_wait(f"cooling, {degrees:.0f} C"),
     )

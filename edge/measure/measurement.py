@@ -135,7 +135,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Operator:
+class ProfiledOperator:
     """One operator of the model (or of the delegate's graph) and the kernel that ran it, time per inference."""
 
     index: int
@@ -145,7 +145,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class KernelProfile:
+class ProfilerRun:
     """How the kernels were seen: the profiling runtime's version, runs averaged, time of a whole inference."""
 
     version: str
@@ -155,7 +155,7 @@ class KernelProfile:
 
 
 @dataclass(frozen=True)
-class SparseKernels:
+class SparseKernelCount:
     """1x1 convolutions that ran as sparse matrix products, of all 1x1 convolutions in the model."""
 
     ran: Count
@@ -172,7 +172,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class RecordedAccuracy:
     """Right answers of the artifact when it was converted, from its artifact JSON."""
 
     correct: Count
@@ -228,11 +228,11 @@ class Measurement:
     instructions: Instructions | None
     kernels: tuple[Kernel, ...] | None
     kernels_reason: str | None
-    kernel_profile: KernelProfile | None
-    operators: tuple[Operator, ...] | None
-    sparse_kernels: SparseKernels | None
+    kernel_profile: ProfilerRun | None
+    operators: tuple[ProfiledOperator, ...] | None
+    sparse_kernels: SparseKernelCount | None
     memory: Memory
-    accuracy: Accuracy | None
+    accuracy: RecordedAccuracy | None
     energy: Energy | None
     conditions: Conditions
     validity: Validity

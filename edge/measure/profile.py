@@ -18,24 +18,23 @@ from devices.meters.contract import Meter
 from edge.agent.client import AgentClient
 from edge.errors import EdgeError, InputError
 from edge.measure.accelerated import Accelerated
-from edge.measure.artifact_ref import Subject, describe
-from edge.measure.conditions import Sample
+from edge.measure.artifact_ref import MeasuredModel, describe
+from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import DEADLINE
 from edge.measure.cpu_part import accelerated, accelerator_notes
 from edge.measure.emulated import profile_emulated
 from edge.measure.endurance import CoolDown, Sustained
-from edge.measure.energy.analyse import NotMeasured
+from edge.measure.energy.rules import energy_verdict
 from edge.measure.energy.run import measured_energy, opened
 from edge.measure.energy.run import steps as energy_steps
-from edge.measure.energy.value import Energy
-from edge.measure.energy.verdict import energy_verdict
+from edge.measure.energy.value import Energy, NotMeasured
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
 from edge.measure.load import cooled, sustained
 from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
 from edge.measure.plan import Plan
 from edge.measure.sparse_proof import proven
-from edge.measure.validity import joined
+from edge.measure.validity import join_verdicts
 from edge.runtime.delegates import crashed_with
 from edge.runtime.errors import CrashedError, RuntimeFault
 
@@ -107,7 +106,14 @@ def profile(
 
 
 def _found(
-    path: Path, subject: Subject, device: Device, plan: Plan, *, meter: Meter | None, on_step: OnStep, on_wait: OnStep
+    path: Path,
+    subject: MeasuredModel,
+    device: Device,
+    plan: Plan,
+    *,
+    meter: Meter | None,
+    on_step: OnStep,
+    on_wait: OnStep,
 ) -> _Found:
     """Find out all there is, part after part."""
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
@@ -204,7 +210,7 @@ class _Session:
 class _Found:
     """All that was found out, before it is put into the measurement's fields."""
 
-    subject: Subject
+    subject: MeasuredModel
     facts: Facts
     plan: Plan
     runs: tuple[LatencyRun, ...]
@@ -245,7 +251,7 @@ def _measurement(found: _Found) -> Measurement:
         conditions=Conditions(
             found.before, found.after, tuple(dict(each) for run in found.runs for each in run.conditions)
         ),
-        validity=joined(
+        validity=join_verdicts(
             [
                 *(each.verdict(found.facts.cpu.architecture, prefix=_prefix(each, run)) for each in found.runs),
                 energy_verdict(found.energy, run.windows()),
@@ -280,7 +286,7 @@ def _notes(found: _Found) -> tuple[str, ...]:
 def _board_notes(found: _Found) -> tuple[tuple[bool, str], ...]:
     plan, waited = found.plan, found.waited
     cpus = plan.cpus or ()
-    earlier = Sample.from_json(found.before).throttled_since_boot or ()
+    earlier = ConditionsSample.from_json(found.before).throttled_since_boot or ()
     wanted = plan.longest_wait_s(found.facts.kind) > 0
     return (
         (bool(cpus), f"ran on processor{'s' if len(cpus) > 1 else ''} {', '.join(map(str, cpus))} only"),

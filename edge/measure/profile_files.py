@@ -14,11 +14,11 @@ from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan
 from edge.measure.profile import EnergyNotMeasured, OnStep, profile
 
-OnFailure = Callable[["Failure"], None]
+OnFailure = Callable[["MeasuringFailure"], None]
 
 
 @dataclass(frozen=True)
-class Failure:
+class MeasuringFailure:
     """A file that could not be measured on a device, and why: an error of any room, with its exit code."""
 
     path: Path
@@ -50,7 +50,7 @@ class Profiled:
     """
 
     measurements: tuple[Measurement, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[MeasuringFailure, ...]
 
     @property
     def total(self) -> int:
@@ -95,7 +95,7 @@ def profile_files(
                     raise
                 if isinstance(error, EnergyNotMeasured):
                     measurements.append(error.measurement)
-                failures.append(Failure(path, device.name, error, code))
+                failures.append(MeasuringFailure(path, device.name, error, code))
                 if on_failure is not None:
                     on_failure(failures[-1])
     return Profiled(tuple(measurements), tuple(failures))

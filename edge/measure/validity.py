@@ -1,9 +1,9 @@
-"""When a measurement may be believed: rules as data, each with its limit and a sentence for whoever breaks it.
+"""Decides whether a measurement is valid: rules as data, each with its limit and a sentence for when it is broken.
 
-A rule answers None (kept), Broken or Unknown. What a device does not state makes its rules unknown; unknown rules are
-listed with the result and neither pass nor fail it. The limits follow what is known of these boards: governors and
-firmware change the clock behind the kernel's back, heat makes minute 30 differ from minute 1, and neighbours on shared
-machines add 10 to 20 % from one run to the next.
+A rule answers None (kept), Broken or Unknown. A rule is unknown where the device does not state what it needs;
+unknown rules are listed with the result and neither pass nor fail it. The limits follow what is known of these boards:
+governors and firmware change the clock behind the kernel's back, heat makes minute 30 differ from minute 1, and other
+tenants of a shared machine add 10 to 20 % from one run to the next.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 from edge.measure.measurement import Validity, Window
 from edge.measure.plan import WINDOWS, Plan
 from edge.measure.statistics import median, relative_spread, trend
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LatencyEvidence:
     """What the rules look at: one latency run's windows, its samples in time order, and the conditions around them.
 
     `conditions` holds one sample before the first window and one after each.
@@ -29,7 +29,7 @@ class Evidence:
     plan: Plan
     windows: tuple[Window, ...]
     samples_ns: Sequence[int]
-    conditions: tuple[Sample, ...]
+    conditions: tuple[ConditionsSample, ...]
     machine: str | None = None
 
 
@@ -48,36 +48,46 @@ class Unknown(NamedTuple):
 Answer = Broken | Unknown | None
 
 
+E = TypeVar("E")
+
+
 @dataclass(frozen=True)
-class Rule:
-    """One rule: its limit (shares as shares, else in the unit of the name) and the check against it."""
+class Rule(Generic[E]):
+    """One rule on evidence: its limit (shares as shares, else in the unit of the name) and the check against it."""
 
     name: str
     limit: float
-    check: Callable[[Evidence, float], Answer]
+    check: Callable[[E, float], Answer]
 
 
-def judge(evidence: Evidence, rules: Sequence[Rule] | None = None, *, prefix: str = "") -> Validity:
-    """Apply all rules; `prefix` begins each reason, to tell one latency run of a measurement from another."""
-    answers = [rule.check(evidence, rule.limit) for rule in (RULES if rules is None else rules)]
+def judge(
+    evidence: LatencyEvidence, rules: Sequence[Rule[LatencyEvidence]] | None = None, *, prefix: str = ""
+) -> Validity:
+    """Apply the rules of latency, by default all; `prefix` begins each reason and names the run it is about."""
+    return apply_rules(evidence, RULES if rules is None else rules, prefix=prefix)
+
+
+def apply_rules(evidence: E, rules: Sequence[Rule[E]], *, prefix: str = "") -> Validity:
+    """Return the verdict of several rules on one piece of evidence."""
+    answers = [rule.check(evidence, rule.limit) for rule in rules]
     reasons = tuple(prefix + answer.reason for answer in answers if isinstance(answer, Broken))
     unknown = tuple(answer.reason for answer in answers if isinstance(answer, Unknown))
     return Validity(valid=not reasons, reasons=reasons, unknown=unknown)
 
 
-def joined(parts: Sequence[Validity]) -> Validity:
-    """Return the verdict on a measurement of several parts: valid only if each is; the same unknown is said once."""
+def join_verdicts(parts: Sequence[Validity]) -> Validity:
+    """Return the verdict on a measurement of several parts: valid only if each is; an unknown is listed once."""
     reasons = tuple(reason for part in parts for reason in part.reasons)
     unknown = tuple(dict.fromkeys(each for part in parts for each in part.unknown))
     return Validity(valid=not reasons, reasons=reasons, unknown=unknown)
 
 
-def _enough_windows(evidence: Evidence, limit: float) -> Answer:
+def _enough_windows(evidence: LatencyEvidence, limit: float) -> Answer:
     count = len(evidence.windows)
     return Broken(f"the number of windows is {count}, at least {limit:g} are needed") if count < limit else None
 
 
-def _full_windows(evidence: Evidence, limit: float) -> Answer:
+def _full_windows(evidence: LatencyEvidence, limit: float) -> Answer:
     asked = evidence.plan.window_s
     shortest = min((window.duration_s for window in evidence.windows), default=0.0)
     if shortest >= asked * (1 - limit):
@@ -85,7 +95,7 @@ def _full_windows(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"a window lasted {shortest:.3f} s, {asked:.3f} s were asked for")
 
 
-def _enough_runs(evidence: Evidence, limit: float) -> Answer:
+def _enough_runs(evidence: LatencyEvidence, limit: float) -> Answer:
     fewest = min((window.runs for window in evidence.windows), default=0)
     if fewest < evidence.plan.min_runs:
         return Broken(f"a window holds {fewest} runs, at least {evidence.plan.min_runs} were asked for")
@@ -93,7 +103,7 @@ def _enough_runs(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"{total} runs in all, at least {limit:g} are needed") if total < limit else None
 
 
-def _small_spread(evidence: Evidence, limit: float) -> Answer:
+def _small_spread(evidence: LatencyEvidence, limit: float) -> Answer:
     spread = relative_spread([window.median_ms for window in evidence.windows])
     if spread is None:
         return Unknown("the spread of the window medians: there are fewer than two windows")
@@ -102,7 +112,7 @@ def _small_spread(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _no_drift(evidence: Evidence, limit: float) -> Answer:
+def _no_drift(evidence: LatencyEvidence, limit: float) -> Answer:
     found = trend([window.median_ms for window in evidence.windows])
     if found is None:
         return Unknown("a drift over the windows: fewer than four cannot show one")
@@ -114,7 +124,7 @@ def _no_drift(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _quiet_machine(evidence: Evidence, limit: float) -> Answer:
+def _quiet_machine(evidence: LatencyEvidence, limit: float) -> Answer:
     share = _mean_share(evidence, lambda sample: sample.other_cpu_share)
     if share is None:
         return Unknown("the load by other processes: the device does not state it")
@@ -126,7 +136,7 @@ def _quiet_machine(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _by_name(evidence: Evidence) -> str:
+def _by_name(evidence: LatencyEvidence) -> str:
     """Name the process that used the most in a window, where the device states it."""
     named = [
         (sample.busiest_process_share, sample.busiest_process)
@@ -137,7 +147,7 @@ def _by_name(evidence: Evidence) -> str:
     return "" if name is None else f"; the busiest was {name} with up to {share:.0%}"
 
 
-def _own_machine(evidence: Evidence, limit: float) -> Answer:
+def _own_machine(evidence: LatencyEvidence, limit: float) -> Answer:
     share = _mean_share(evidence, lambda sample: sample.steal_share)
     if share is None:
         return Unknown("processor time stolen by a hypervisor: the device does not state it")
@@ -148,14 +158,14 @@ def _own_machine(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _mean_share(evidence: Evidence, of: Callable[[Sample], float | None]) -> float | None:
+def _mean_share(evidence: LatencyEvidence, of: Callable[[ConditionsSample], float | None]) -> float | None:
     stated = [(of(sample), sample.wall_s) for sample in evidence.conditions[1:]]
     known = [(share, wall_s) for share, wall_s in stated if share is not None and wall_s]
     total_s = sum(wall_s for _, wall_s in known)
     return sum(share * wall_s for share, wall_s in known) / total_s if known and len(known) == len(stated) else None
 
 
-def _one_governor(evidence: Evidence, limit: float) -> Answer:
+def _one_governor(evidence: LatencyEvidence, limit: float) -> Answer:
     stated = [sample.governor for sample in evidence.conditions]
     if not stated or None in stated:
         return Unknown("the frequency governor: the device does not state it")
@@ -163,7 +173,7 @@ def _one_governor(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the frequency governor changed from {' to '.join(found)}") if len(found) > limit else None
 
 
-def _steady_clock(evidence: Evidence, limit: float) -> Answer:
+def _steady_clock(evidence: LatencyEvidence, limit: float) -> Answer:
     clocks = [khz for sample in evidence.conditions if (khz := sample.clock_khz) is not None]
     if len(clocks) < len(evidence.conditions) or not clocks:
         return Unknown("the clock frequency: the device does not state it")
@@ -176,7 +186,7 @@ def _steady_clock(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _not_throttled(evidence: Evidence, limit: float) -> Answer:
+def _not_throttled(evidence: LatencyEvidence, limit: float) -> Answer:
     known = [
         (sample.throttled_now, sample.throttled_since_boot)
         for sample in evidence.conditions
@@ -193,7 +203,7 @@ def _not_throttled(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _cool(evidence: Evidence, limit: float) -> Answer:
+def _cool(evidence: LatencyEvidence, limit: float) -> Answer:
     degrees = [sample.temperature_c for sample in evidence.conditions if sample.temperature_c is not None]
     if not degrees:
         return Unknown("the temperature: the device does not state a plausible one")
@@ -203,14 +213,14 @@ def _cool(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the processor reached {max(degrees):.1f} C, at most {most:.0f} C is allowed")
 
 
-def _cool_tpu(evidence: Evidence, limit: float) -> Answer:
+def _cool_tpu(evidence: LatencyEvidence, limit: float) -> Answer:
     over = [sample.tpu_over_trip_c for sample in evidence.conditions if sample.tpu_over_trip_c is not None]
     if not over or max(over) < limit:
         return None
     return Broken(f"the Edge TPU was {max(over):.1f} C above the temperature from which it lowers its clock")
 
 
-def _fine_timer(evidence: Evidence, limit: float) -> Answer:
+def _fine_timer(evidence: LatencyEvidence, limit: float) -> Answer:
     distinct = sorted(set(evidence.samples_ns))
     if len(evidence.samples_ns) < _TIMER_SAMPLES:
         return Unknown(f"the timer's resolution: fewer than {_TIMER_SAMPLES} samples cannot show it")

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.measure.rank_test import p_greater, ratio_interval, smallest_p
-from edge.measure.statistics import Span
+from edge.measure.statistics import ConfidenceInterval, p_greater, ratio_interval, smallest_p
 
 SLOWER, NOT_SLOWER, FASTER, INCONCLUSIVE = "slower", "not slower", "faster", "inconclusive"
 
 
 @dataclass(frozen=True)
-class Terms:
+class VerdictCriteria:
     """What is asked: the slow-down still allowed as a share, and the chance of a wrong verdict still accepted."""
 
     margin: float = 0.05
@@ -35,12 +34,12 @@ class Decision:
     p_slower: float
     p_not_slower: float
     p_faster: float
-    interval: Span | None
+    interval: ConfidenceInterval | None
     verdict: str
     sentence: str
 
 
-def decide(before: Sequence[float], after: Sequence[float], terms: Terms, *, unit: str) -> Decision:
+def decide(before: Sequence[float], after: Sequence[float], terms: VerdictCriteria, *, unit: str) -> Decision:
     """Test latencies that are independent of each other: window medians, or medians of whole measurements."""
     allowed = [value * (1 + terms.margin) for value in before]
     chances = {
@@ -71,7 +70,7 @@ def exact_verdict(ratio: float, margin: float) -> str:
     return FASTER if ratio * (1 + margin) < 1 else NOT_SLOWER
 
 
-def _sentence(verdict: str, chances: dict[str, float], units: str, terms: Terms) -> str:
+def _sentence(verdict: str, chances: dict[str, float], units: str, terms: VerdictCriteria) -> str:
     percent = f"{terms.margin * 100:.3g} %"
     claims = {
         SLOWER: f"a slow-down of more than {percent} is shown",
@@ -83,5 +82,5 @@ def _sentence(verdict: str, chances: dict[str, float], units: str, terms: Terms)
     return f"{claims[verdict]} (p = {p:.3f}, limit {terms.alpha:g}, from {units})"
 
 
-def _too_few(units: str, least: float, terms: Terms) -> str:
+def _too_few(units: str, least: float, terms: VerdictCriteria) -> str:
     return f"{units} are too few to decide: the smallest p they can reach is {least:.3f}, the limit is {terms.alpha:g}"

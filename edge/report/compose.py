@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.measure.advice import Terms
+from edge.measure.advice import AdviceCriteria
 from edge.report.document import Document
 from edge.report.entries import Entry, entries_of
 from edge.report.material import Material
@@ -20,7 +20,7 @@ from edge.report.sections.sustained_section import endurance_section
 from edge.report.sections.tradeoff_section import tradeoff_section
 
 
-def compose(material: Material, *, title: str | None = None, terms: Terms | None = None) -> Document:
+def compose(material: Material, *, title: str | None = None, terms: AdviceCriteria | None = None) -> Document:
     """Lay out the report; without a title it is named by the variants and devices it tells about.
 
     `terms` are those of the advice on what to ship.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from converters.printable import one_line
 from edge.measure.comparability import is_emulated
 from edge.measure.fronts import number_equal_labels
-from edge.measure.measurement import Accuracy, Latency, Measurement
+from edge.measure.measurement import Latency, Measurement, RecordedAccuracy
 from edge.report.formatting import count_of
 from edge.report.material import Artifact, Material, accuracy_of
 
@@ -29,7 +29,7 @@ class Entry:
         return is_emulated(self.measurement.device)
 
     @property
-    def accuracy(self) -> Accuracy | None:
+    def accuracy(self) -> RecordedAccuracy | None:
         """Accuracy from the measurement, its parity record or the artifact file, in this order; None is unknown."""
         own = self.measurement.accuracy
         if own is not None and own.of > 0:

@@ -9,7 +9,7 @@ from typing import Any
 
 from converters.decode import Count, DecodeError, decode, parse_json
 from edge.errors import InputError
-from edge.measure.measurement import Accuracy, Measurement, load_measurements
+from edge.measure.measurement import Measurement, RecordedAccuracy, load_measurements
 
 ARTIFACT_SCHEMA = "edge-artifact/1"
 _HINT = "artifact files are what `edge convert` writes beside each .tflite"
@@ -30,7 +30,7 @@ class Artifact:
     parity: Mapping[str, Any] | None
 
     @property
-    def accuracy(self) -> Accuracy | None:
+    def accuracy(self) -> RecordedAccuracy | None:
         """Right answers counted when it was converted, where they were."""
         return accuracy_of(self.parity)
 
@@ -43,7 +43,7 @@ class Material:
     artifacts: tuple[Artifact, ...]
 
 
-def accuracy_of(parity: Mapping[str, Any] | None) -> Accuracy | None:
+def accuracy_of(parity: Mapping[str, Any] | None) -> RecordedAccuracy | None:
     """Return the accuracy inside a parity record, None where none was counted."""
     counted = (parity or {}).get("accuracy")
     if not isinstance(counted, Mapping):
@@ -51,7 +51,7 @@ def accuracy_of(parity: Mapping[str, Any] | None) -> Accuracy | None:
     correct, of = counted.get("correct"), counted.get("of")
     if not isinstance(correct, int) or not isinstance(of, int) or not 0 <= correct <= of or of == 0:
         return None
-    return Accuracy(correct=correct, of=of)
+    return RecordedAccuracy(correct=correct, of=of)
 
 
 def read_material(paths: Sequence[Path]) -> Material:

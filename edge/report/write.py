@@ -11,7 +11,7 @@ from typing import Any
 from converters.files import write_whole
 from edge import __version__
 from edge.errors import InputError
-from edge.measure.advice import Terms
+from edge.measure.advice import AdviceCriteria
 from edge.report.compose import compose
 from edge.report.document import Document
 from edge.report.entries import entries_of
@@ -47,7 +47,7 @@ def write_report(
     *,
     form: str | None = None,
     title: str | None = None,
-    terms: Terms | None = None,
+    terms: AdviceCriteria | None = None,
 ) -> Written:
     """Read measurements (and artifacts), lay them out and write one whole file.
 
@@ -79,7 +79,7 @@ def write_report(
     )
 
 
-def render(document: Document, material: Material, *, form: str, terms: Terms | None = None) -> str:
+def render(document: Document, material: Material, *, form: str, terms: AdviceCriteria | None = None) -> str:
     """Return the report's text in one of FORMATS."""
     if form == "html":
         return html_of(document, measured=_measured(material))
@@ -88,7 +88,7 @@ def render(document: Document, material: Material, *, form: str, terms: Terms | 
     return json.dumps(json_of(document, material, terms), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def json_of(document: Document, material: Material, terms: Terms | None = None) -> dict[str, Any]:
+def json_of(document: Document, material: Material, terms: AdviceCriteria | None = None) -> dict[str, Any]:
     """Return "edge-report/1": the verdict, the measurements as they were, the artifacts, derived fronts and advice."""
     advice = advice_of(entries_of(material), terms)
     return {

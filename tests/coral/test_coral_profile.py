@@ -15,13 +15,21 @@ from devices.coral import Coral
 from devices.local import LocalDevice
 from edge.agent import sysfs
 from edge.agent.conditions import run as conditions
-from edge.measure.accelerated import ALL_TAKEN, NOT_TOLD, SUBTRACTED, WITHIN_NOISE, CpuPart, Times, accelerated_of
-from edge.measure.conditions import Sample
+from edge.measure.accelerated import (
+    ALL_TAKEN,
+    NOT_TOLD,
+    SUBTRACTED,
+    WITHIN_NOISE,
+    CpuPart,
+    DelegateTimes,
+    accelerated_of,
+)
+from edge.measure.conditions import ConditionsSample
 from edge.measure.cpu_part import accelerator_notes, left_to_the_cpu
 from edge.measure.measurement import Measurement, load_measurements, save_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
-from edge.measure.validity import RULES, Broken, Evidence
+from edge.measure.validity import RULES, Broken, LatencyEvidence
 from edge.report.compose import compose
 from edge.report.entries import entries_of
 from edge.report.markdown import markdown_of
@@ -147,13 +155,13 @@ def test_what_is_left_to_the_cpu_is_what_the_compiler_left(pairs, name, operator
 )
 def test_how_the_parts_are_told_apart(cpu_ms, compiled, share, method):
     cpu = None if cpu_ms is None else CpuPart(("ARG_MAX",), cpu_ms, None)
-    found = accelerated_of(Times(12.0, 10.0), cpu, delegates=(), compiled_operators=compiled, attached=())
+    found = accelerated_of(DelegateTimes(12.0, 10.0), cpu, delegates=(), compiled_operators=compiled, attached=())
     assert (found.delegate_share, found.method, found.once_ms) == (pytest.approx(share) if share else None, method, 2.0)
 
 
 def test_a_first_inference_that_is_no_slower_has_nothing_that_comes_once():
     for first_ms in (9.0, None):
-        found = accelerated_of(Times(first_ms, 10.0), None, delegates=(), compiled_operators=1, attached=())
+        found = accelerated_of(DelegateTimes(first_ms, 10.0), None, delegates=(), compiled_operators=1, attached=())
         assert (found.first_ms, found.once_ms) == (first_ms, None)
 
 
@@ -181,16 +189,18 @@ def test_a_hot_chip_makes_a_measurement_invalid(tmp_path, monkeypatch):
     monkeypatch.setattr(sysfs, "SYS", tmp_path)
     for millidegrees, over in (("60000", -25.0), ("86500", 1.5), ("-87900", None), ("", None)):
         (chip / "temp").write_text(f"{millidegrees}\n")
-        assert Sample.from_json(conditions({}, None)).tpu_over_trip_c == over
+        assert ConditionsSample.from_json(conditions({}, None)).tpu_over_trip_c == over
 
 
 def test_the_rule_of_the_hot_chip():
     (rule,) = [each for each in RULES if each.name == "Edge TPU"]
-    cool, hot = (Sample.from_json({"edge_tpus": [{"temperature_c": t, "trip_c": 85.0}]}) for t in (84.9, 86.5))
-    none = Sample.from_json({})
+    cool, hot = (
+        ConditionsSample.from_json({"edge_tpus": [{"temperature_c": t, "trip_c": 85.0}]}) for t in (84.9, 86.5)
+    )
+    none = ConditionsSample.from_json({})
 
     def judged(*samples):
-        return rule.check(Evidence(Plan(), (), (), samples), rule.limit)
+        return rule.check(LatencyEvidence(Plan(), (), (), samples), rule.limit)
 
     assert judged(none, none) is None
     assert judged(cool, cool) is None

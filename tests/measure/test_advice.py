@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.measure.advice import Advice, Terms, advice_on
-from edge.measure.measurement import Accuracy, DeviceRef, Instructions, SparseKernels
+from edge.measure.advice import AdviceCriteria, ShippingAdvice, advice_on
+from edge.measure.measurement import DeviceRef, Instructions, RecordedAccuracy, SparseKernelCount
 from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.report.terminal.advice_lines import advice_text
 
@@ -32,7 +32,7 @@ def variant(sample_measurement):
             latency_ms=None if emulated else dataclasses.replace(latency, **scaled),
             instructions=Instructions(cost * 1e6, 0.0) if emulated else None,
             memory=dataclasses.replace(sample_measurement.memory, model_bytes=size),
-            accuracy=None if right is None else Accuracy(right, of),
+            accuracy=None if right is None else RecordedAccuracy(right, of),
             validity=dataclasses.replace(sample_measurement.validity, valid=valid),
             **fields,
         )
@@ -40,18 +40,18 @@ def variant(sample_measurement):
     return make
 
 
-def only(found) -> Advice:
+def only(found) -> ShippingAdvice:
     (advice,) = found
     return advice
 
 
 def shipped(*measurements, **terms) -> str | None:
-    ship = only(advice_on(measurements, Terms(**terms))).ship
+    ship = only(advice_on(measurements, AdviceCriteria(**terms))).ship
     return None if ship is None else ship.label
 
 
 def standings(*measurements, **terms) -> dict[str, str]:
-    return {each.point.label: each.standing for each in only(advice_on(measurements, Terms(**terms))).outcomes}
+    return {each.point.label: each.standing for each in only(advice_on(measurements, AdviceCriteria(**terms))).outcomes}
 
 
 def test_the_fastest_of_the_accurate_enough(variant):
@@ -105,7 +105,7 @@ def test_invalid_measurements_are_not_advised(variant):
 def test_what_ran_not_as_forecast_or_computes_wrongly_is_not_advised(ran, corrupts, why, variant):
     predicted = dataclasses.replace(FORECAST, corrupts=corrupts)
     verdict = SparseVerdict(predicted, ran == 34, ran > 0, "kernel names", "")
-    sparse = variant("sparse", 1, sparse_kernels=SparseKernels(ran, 34), sparse_verdict=verdict)
+    sparse = variant("sparse", 1, sparse_kernels=SparseKernelCount(ran, 34), sparse_verdict=verdict)
     advice = only(advice_on([sparse, variant("dense", 10)]))
     assert advice.ship.label == ("sparse" if why is None else "dense")
     assert (why is None) or f"Not sparse: {why}." in advice.sentences

@@ -13,13 +13,12 @@ from synthetic_board import BARKER, Board, polled_run_of, run_of, various
 from converters.decode import decode
 from edge.measure.energy.align_clock import RoundTrip, align_clock, clock_of_host, clock_of_meter
 from edge.measure.energy.align_edges import align_edges
-from edge.measure.energy.analyse import NotMeasured, energy_of
-from edge.measure.energy.coverage import coverage_factor, effective_freedom
-from edge.measure.energy.power import Power, effective_rate_hz, power_of
+from edge.measure.energy.analyse import energy_of
+from edge.measure.energy.budget import coverage_factor, effective_freedom
+from edge.measure.energy.power import Power, digest, effective_rate_hz, power_of
+from edge.measure.energy.rules import energy_verdict
 from edge.measure.energy.schedule import Mark, Schedule, Stretch
-from edge.measure.energy.thinning import digest
-from edge.measure.energy.value import Energy, Quantity, Refused
-from edge.measure.energy.verdict import energy_verdict
+from edge.measure.energy.value import Energy, NotMeasured, Quantity, RefusedAlignment
 from edge.measure.measurement import Window
 from edge.report.terminal.energy_lines import energy_summary, in_joules
 from firmware_tools.trace import Trace
@@ -152,7 +151,7 @@ def test_changes_in_step_with_the_samples_average_nothing_out():
 )
 def test_edges_that_do_not_tell_are_refused(made, seen, words):
     found = edges(marks_at(made), seen)
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedAlignment)
     assert words in found.reason
 
 
@@ -236,8 +235,8 @@ def test_arrivals_are_late_never_early():
 
 
 def test_few_arrivals_tell_nothing():
-    assert isinstance(clock_of_meter(np.empty((0, 2))), Refused)
-    assert isinstance(clock_of_meter(np.stack([np.arange(100) * 0.01] * 2, axis=1)), Refused)
+    assert isinstance(clock_of_meter(np.empty((0, 2))), RefusedAlignment)
+    assert isinstance(clock_of_meter(np.stack([np.arange(100) * 0.01] * 2, axis=1)), RefusedAlignment)
 
 
 def test_alignments_that_contradict_each_other_are_a_reason(known):

@@ -19,9 +19,9 @@ from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun, energy_of
 from edge.measure.energy.plan import EnergyPlan, Pace, check_size
+from edge.measure.energy.power import digest
 from edge.measure.energy.run import opened
 from edge.measure.energy.schedule import Schedule
-from edge.measure.energy.thinning import digest
 from edge.measure.measurement import load_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps

@@ -16,15 +16,15 @@ from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.registry import find_meter
 from edge.errors import InputError
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
-from edge.measure.energy.analyse import NotMeasured, energy_of
+from edge.measure.energy.analyse import energy_of
 from edge.measure.energy.plan import EnergyPlan
 from edge.measure.energy.power import power_of
 from edge.measure.energy.run import check_meter, measured_energy, opened
 from edge.measure.energy.schedule import Schedule
-from edge.measure.energy.value import Drawing, Energy, Refused
+from edge.measure.energy.value import Drawing, Energy, NotMeasured, RefusedAlignment
 from edge.measure.plan import Plan
 from edge.measure.profile import EnergyNotMeasured
-from edge.measure.profile_files import Failure, Profiled, SomeFilesFailed, profile_files
+from edge.measure.profile_files import MeasuringFailure, Profiled, SomeFilesFailed, profile_files
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -121,7 +121,7 @@ def test_a_driver_that_does_not_state_its_shunt_is_unknown(known):
 def test_a_clock_no_meter_has_is_refused_at_once(known, rate):
     arrivals = known.run.arrivals.copy()
     arrivals[:, 1] = arrivals[0, 1] + rate * (arrivals[:, 0] - arrivals[0, 0])
-    assert isinstance(clock_of_meter(arrivals), Refused)
+    assert isinstance(clock_of_meter(arrivals), RefusedAlignment)
     found = energy_of(dataclasses.replace(known.run, arrivals=arrivals))
     assert [each.method for each in found.refused] == ["round trips"]
 
@@ -129,8 +129,8 @@ def test_a_clock_no_meter_has_is_refused_at_once(known, rate):
 def test_a_quartz_may_be_off_by_less_than_a_resonator():
     times = np.arange(0, 60, 0.5)
     arrivals = np.stack([times, 7000 + 1.005 * times], axis=1)
-    assert not isinstance(clock_of_meter(arrivals, most_drift("edge")), Refused)
-    assert isinstance(clock_of_meter(arrivals, most_drift("ppk2")), Refused)
+    assert not isinstance(clock_of_meter(arrivals, most_drift("edge")), RefusedAlignment)
+    assert isinstance(clock_of_meter(arrivals, most_drift("ppk2")), RefusedAlignment)
 
 
 def test_samples_missing_without_being_counted_are_said():
@@ -304,7 +304,7 @@ def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path
 def test_a_measurement_that_lacks_its_energy_is_counted_once(sample_measurement, tmp_path):
     error = EnergyNotMeasured(MeterGoneError("it is gone", hint="plug it in"), sample_measurement)
     assert (str(error), error.hint, error.exit_code) == ("the energy was not measured: it is gone", "plug it in", 10)
-    lost = Failure(tmp_path / "a.tflite", "pi4", error, error.exit_code)
+    lost = MeasuringFailure(tmp_path / "a.tflite", "pi4", error, error.exit_code)
     with pytest.raises(EnergyNotMeasured):
         Profiled((sample_measurement,), (lost,)).check()
     with pytest.raises(SomeFilesFailed, match="1 of 2 measurements") as caught:

@@ -22,7 +22,7 @@ from devices.registry import find_device
 from edge.agent.client import AgentClient
 from edge.agent.processes import Busiest, busiest, ticks_by_process
 from edge.errors import InputError
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import BELOW, DEADLINE, STABLE, Cooling, cool_down
 from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words, sustained_of
 from edge.measure.measurement import Measurement, load_measurements
@@ -88,10 +88,10 @@ def model(shared_data) -> Path:
     return shared_data / "edgetpu_pairs" / "mobilenet_v1_0.25_128_quant.tflite"
 
 
-def conditions() -> Sample:
+def conditions() -> ConditionsSample:
     """What an agent states now."""
     with AgentClient.on(LocalDevice()) as agent:
-        return Sample.from_json(agent.call("conditions", deadline_s=30))
+        return ConditionsSample.from_json(agent.call("conditions", deadline_s=30))
 
 
 def after_windows(count, act):

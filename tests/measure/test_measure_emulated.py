@@ -22,7 +22,7 @@ from devices.emulated.runtime_choice import set_runtime
 from devices.solver.errors import WheelError
 from edge.errors import InputError
 from edge.measure import instructions
-from edge.measure.instructions import Count, count_instructions
+from edge.measure.instructions import InstructionCount, count_instructions
 from edge.measure.measurement import Measurement, RuntimeRef
 from edge.measure.microkernels import Role, role_of
 from edge.measure.plan import Plan, quick
@@ -195,11 +195,11 @@ def test_a_program_that_fails_is_told_with_its_last_words():
     assert "ImportError: no" in caught.value.hint
 
 
-def count_of(*totals: int, threads: int = 1) -> Count:
+def count_of(*totals: int, threads: int = 1) -> InstructionCount:
     """Return a count of windows of 1, 2, 1, ... inferences."""
     windows = tuple(CountedWindow(number, total, {16: total}, threads) for number, total in enumerate(totals, 1))
     lengths = tuple(1 + index % 2 for index in range(len(totals)))
-    return Count(RuntimeRef("ai-edge-litert", "2.1.6"), windows, lengths, ())
+    return InstructionCount(RuntimeRef("ai-edge-litert", "2.1.6"), windows, lengths, ())
 
 
 def test_the_difference_of_two_lengths_leaves_no_cost_of_a_window():

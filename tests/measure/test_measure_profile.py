@@ -17,11 +17,11 @@ from devices.local import LocalDevice
 from edge.errors import InputError
 from edge.measure.artifact_ref import describe
 from edge.measure.compare import compare
-from edge.measure.measurement import Accuracy, Measurement
+from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
 from edge.measure.profile_files import profile_files
-from edge.measure.verdict import SLOWER, Terms
+from edge.measure.verdict import SLOWER, VerdictCriteria
 from edge.report.terminal.measurement_lines import summary
 from edge.runtime.errors import RuntimeMissingError
 
@@ -111,7 +111,7 @@ def test_the_same_model_twice_is_not_five_times_slower(measured, model):
     again = profile(model, LocalDevice(), replace(TINY, all_cores=False, kernels=False))
     assert again.latency_all_cores_ms is None
     assert (again.kernels, again.kernels_reason) == (None, "not asked for")
-    assert compare([measured], [again], Terms(margin=4.0, alpha=0.01), force=True).verdict != SLOWER
+    assert compare([measured], [again], VerdictCriteria(margin=4.0, alpha=0.01), force=True).verdict != SLOWER
 
 
 def test_a_damaged_file_does_not_lose_the_others(model, tmp_path):
@@ -160,7 +160,7 @@ def test_the_artifact_json_of_this_content_is_used(copied):
     write()
     subject = describe(path)
     assert (subject.ref.recipe, subject.ref.parameters, subject.ref.macs) == ("int8", 470_000, 14_000_000)
-    assert subject.accuracy == Accuracy(168, 200)
+    assert subject.accuracy == RecordedAccuracy(168, 200)
     assert subject.ref.parity["cosine"] == 0.99
     assert subject.notes == ()
 

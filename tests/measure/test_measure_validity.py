@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 from edge.measure.measurement import Window
 from edge.measure.plan import Plan
-from edge.measure.validity import RULES, Evidence, joined, judge
+from edge.measure.validity import RULES, LatencyEvidence, join_verdicts, judge
 
 PLAN = Plan(window_s=0.5, min_runs=5)
 
@@ -25,13 +25,13 @@ def sample(**changes):
         "since": {"wall_s": 0.5, "other_cpu_share": 0.01, "steal_share": 0.0},
         **changes,
     }
-    return Sample.from_json(json.loads(json.dumps(value)))
+    return ConditionsSample.from_json(json.loads(json.dumps(value)))
 
 
 def evidence(medians=(10.0, 10.1, 9.9, 10.05, 10.0), runs=50, duration_s=0.5, **changes):
     """Return a quiet run's evidence, with some of it changed."""
     return replace(
-        Evidence(
+        LatencyEvidence(
             plan=PLAN,
             windows=tuple(Window(value, runs, duration_s) for value in medians),
             samples_ns=[10_000_000 + 137 * index for index in range(50)],
@@ -97,7 +97,7 @@ def test_rule_is_broken_by_its_cause_alone(name):
 
 
 def test_a_silent_device_makes_rules_unknown_never_broken_or_kept():
-    silent = Sample.from_json({})
+    silent = ConditionsSample.from_json({})
     verdict = judge(evidence(conditions=(silent,) * 6))
     assert verdict.valid
     assert len(verdict.unknown) == 6
@@ -106,10 +106,10 @@ def test_a_silent_device_makes_rules_unknown_never_broken_or_kept():
 
 
 def test_fields_of_other_types_are_unknown():
-    odd = Sample.from_json(
+    odd = ConditionsSample.from_json(
         {"governor": 3, "frequencies_khz": "fast", "temperature_c": True, "throttled": 0, "since": []}
     )
-    assert odd == Sample.from_json({})
+    assert odd == ConditionsSample.from_json({})
 
 
 def test_a_hung_sensor_is_no_temperature():
@@ -147,10 +147,10 @@ def test_no_windows_at_all_is_invalid():
     assert not judge(evidence(medians=())).valid
 
 
-def test_parts_are_joined_and_the_same_unknown_is_said_once():
-    silent = evidence(conditions=(Sample.from_json({}),) * 6)
+def test_parts_are_join_verdicts_and_the_same_unknown_is_said_once():
+    silent = evidence(conditions=(ConditionsSample.from_json({}),) * 6)
     broken = judge(evidence(runs=2), prefix="all cores: ")
-    whole = joined([judge(silent), broken, judge(silent)])
+    whole = join_verdicts([judge(silent), broken, judge(silent)])
     assert not whole.valid
     assert all(reason.startswith("all cores: ") for reason in whole.reasons)
     assert len(whole.unknown) == 6

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.measure.rank_test import p_greater, ratio_estimate, ratio_interval, smallest_p
+from edge.measure.statistics import p_greater, ratio_estimate, ratio_interval, smallest_p
 
 values = st.lists(st.integers(1, 10_000), min_size=4, max_size=9, unique=True)
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 import devices.solver
-from edge.measure.measurement import DeviceRef, Instructions, KernelInstructions, Measurement, RuntimeRef, SparseKernels
+from edge.measure.measurement import (
+    DeviceRef,
+    Instructions,
+    KernelInstructions,
+    Measurement,
+    RuntimeRef,
+    SparseKernelCount,
+)
 from edge.measure.sparse import SparseForecast
 from edge.measure.sparse_forecast import forecast, target_of
 from edge.measure.sparse_proof import alarms_in, proven, sparse_alarm, verdict_on
@@ -35,7 +42,7 @@ def judged(sample_measurement):
             counted = Instructions(1e6, 0.0, 2, tuple(kernels))
         bare = dataclasses.replace(
             sample_measurement,
-            sparse_kernels=names and SparseKernels(*names),
+            sparse_kernels=names and SparseKernelCount(*names),
             instructions=counted,
             kernels_reason=None if names else "tflite-runtime 2.14.0 has no kernel profiler",
         )

@@ -13,7 +13,7 @@ from edge.measure.energy.value import (
     Idle,
     MeterRef,
     Quantity,
-    Refused,
+    RefusedAlignment,
 )
 
 IDLE_W, BUSY_W, LATENCY_S = 2.4, 4.1, 0.025
@@ -58,7 +58,7 @@ def sample_energy(*, factor: float = 1.0, reasons: tuple[str, ...] = (), is_esti
             "averages since the sample before",
         ),
         alignment=Alignment("load code", 12.0, 1e-4, 0.0, 2.6e-3, 1e-5, "correlation 0.98 before and 0.97 after", 5e-4),
-        refused=(Refused("trigger edges", "no trigger line was named"),),
+        refused=(RefusedAlignment("trigger edges", "no trigger line was named"),),
         samples=14000,
         lost=3,
         damaged=0,

@@ -8,13 +8,13 @@ import json
 from pathlib import Path
 
 from edge.measure.measurement import (
-    Accuracy,
     Conditions,
     Instructions,
     Kernel,
     KernelInstructions,
     Measurement,
-    SparseKernels,
+    RecordedAccuracy,
+    SparseKernelCount,
     Validity,
 )
 
@@ -39,7 +39,7 @@ def scaled(name: str, *, factor: float, model_bytes: int, correct: int | None, v
         kernels=tuple(dataclasses.replace(each, time_us=each.time_us * factor) for each in real.kernels),
         kernel_profile=dataclasses.replace(real.kernel_profile, invoke_us=real.kernel_profile.invoke_us * factor),
         memory=dataclasses.replace(real.memory, model_bytes=model_bytes),
-        accuracy=None if correct is None else Accuracy(correct=correct, of=200),
+        accuracy=None if correct is None else RecordedAccuracy(correct=correct, of=200),
         validity=Validity(valid=valid, reasons=() if valid else ("window medians differ by 18 %",), unknown=()),
     )  # fmt: skip
 
@@ -75,7 +75,7 @@ def emulated(measurement: Measurement) -> Measurement:
         windows=(),
         instructions=counted(),
         kernels=(Kernel("Convolution (NCHW, F32) SPMM", 12, None),),
-        sparse_kernels=SparseKernels(ran=12, of=12),
+        sparse_kernels=SparseKernelCount(ran=12, of=12),
         conditions=Conditions(before=stated, after=stated, samples=()),
     )
 

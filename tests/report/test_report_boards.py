@@ -8,8 +8,8 @@ import json
 import pytest
 from sample_measurements import emulated, real_measurement, scaled
 
-from edge.measure.advice import Terms
-from edge.measure.measurement import Accuracy, Instructions, Measurement, SparseKernels, save_measurements
+from edge.measure.advice import AdviceCriteria
+from edge.measure.measurement import Instructions, Measurement, RecordedAccuracy, SparseKernelCount, save_measurements
 from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.report.compose import compose
 from edge.report.markdown import markdown_of
@@ -28,9 +28,9 @@ def on_board(board: str, name: str, million: float, size: float, right: int, ran
         made,
         device=dataclasses.replace(made.device, name=board),
         instructions=Instructions(million * 1e6, 0.0),
-        accuracy=Accuracy(right, 200),
+        accuracy=RecordedAccuracy(right, 200),
         validity=dataclasses.replace(made.validity, valid=True, reasons=()),
-        sparse_kernels=SparseKernels(ran, 34),
+        sparse_kernels=SparseKernelCount(ran, 34),
         sparse_verdict=SparseVerdict(predicted, True, ran > 0, "kernel names", ""),
     )
 
@@ -40,7 +40,7 @@ def two_boards() -> list[Measurement]:
 
 
 def forged(measurement: Measurement) -> Measurement:
-    return dataclasses.replace(measurement, sparse_kernels=SparseKernels(0, 34))
+    return dataclasses.replace(measurement, sparse_kernels=SparseKernelCount(0, 34))
 
 
 def sections(*measurements, **options):
@@ -98,10 +98,10 @@ def test_one_variant_alone_is_no_choice():
 def test_the_terms_are_the_users():
     every = [on_board("emulated-pi4", *row) for row in (ROWS[0], ("net-tiny", 10, 1, 100, 0))]
     assert columns(sections(*every)["shipping"].tables[0], 0)["Variant to ship"] == "net-fp32"
-    lax = sections(*every, terms=Terms(loss=0.5))
+    lax = sections(*every, terms=AdviceCriteria(loss=0.5))
     assert columns(lax["shipping"].tables[0], 0)["Variant to ship"] == "net-tiny"
     material = Material(measurements=tuple(every), artifacts=())
-    (advice,) = json_of(compose(material), material, Terms(loss=0.5))["advice"]
+    (advice,) = json_of(compose(material), material, AdviceCriteria(loss=0.5))["advice"]
     assert (advice["device"], advice["ship"]["label"]) == ("emulated-pi4", "net-tiny")
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 from sample_measurements import counted, emulated, real_measurement, scaled, variants
 
-from edge.measure.measurement import Instructions, SparseKernels
+from edge.measure.measurement import Instructions, SparseKernelCount
 from edge.report.compose import compose
 from edge.report.document import Table
 from edge.report.markdown import markdown_of
@@ -102,8 +102,8 @@ def test_beside_an_emulated_board_the_measured_keep_plan_and_conditions():
 
 @pytest.mark.parametrize(
     ("sparse", "text"),
-    [(SparseKernels(34, 34), "34 of 34"), (SparseKernels(0, 34), "none of 34"), (None, "unknown"),
-     (SparseKernels(0, 0), "no 1x1 convolutions")],
+    [(SparseKernelCount(34, 34), "34 of 34"), (SparseKernelCount(0, 34), "none of 34"), (None, "unknown"),
+     (SparseKernelCount(0, 0), "no 1x1 convolutions")],
     ids=["all", "none", "unknown", "no convolutions"],
 )  # fmt: skip
 @pytest.mark.parametrize("measurement", [real_measurement(), BOARD], ids=["measured", "emulated"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_measurements import emulated, real_measurement, scaled, variants
 
-from edge.measure.measurement import Accuracy
+from edge.measure.measurement import RecordedAccuracy
 from edge.report.entries import entries_of
 from edge.report.material import Material
 from edge.report.sections.pareto import fronts, wilson
@@ -94,4 +94,4 @@ def test_dominated_means_beaten_by_one_on_the_front(rows):
     ("correct", "of", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (200, 200, 0.9812, 1.0)]
 )
 def test_wilson_interval(correct, of, low, high):
-    assert wilson(Accuracy(correct=correct, of=of)) == pytest.approx((low, high), abs=1e-4)
+    assert wilson(RecordedAccuracy(correct=correct, of=of)) == pytest.approx((low, high), abs=1e-4)

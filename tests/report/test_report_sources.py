@@ -9,7 +9,7 @@ from sample_measurements import real_measurement, variants
 
 from converters.errors import WriteError
 from edge.errors import InputError
-from edge.measure.measurement import Accuracy, save_measurements
+from edge.measure.measurement import RecordedAccuracy, save_measurements
 from edge.report.entries import entries_of
 from edge.report.material import read_material
 from edge.report.sections.summary_section import summary_section
@@ -34,7 +34,7 @@ def test_an_artifact_brings_accuracy_to_its_own_file_only(tmp_path):
     artifact = write(tmp_path / "net.json", {**ARTIFACT, "sha256": first.artifact.sha256})
     entries = entries_of(read_material([artifact, tmp_path / "two.json"]))
     assert first.accuracy is None
-    assert entries[0].accuracy == Accuracy(correct=17, of=20)
+    assert entries[0].accuracy == RecordedAccuracy(correct=17, of=20)
     assert entries[1].artifact is None
 
 

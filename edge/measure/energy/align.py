@@ -13,7 +13,7 @@ from edge.measure.energy import align_code, align_edges
 from edge.measure.energy.align_clock import MeterClock, RoundTrip, align_clock, clock_of_host, clock_of_meter
 from edge.measure.energy.power import Power
 from edge.measure.energy.schedule import Schedule
-from edge.measure.energy.value import Alignment, Refused
+from edge.measure.energy.value import Alignment, RefusedAlignment
 from firmware_tools.trace import Trace
 
 Array = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Aligned:
     """All that could be had, the one to use first, and what was refused."""
 
     found: tuple[Alignment, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedAlignment, ...]
 
     def contradictions(self, moments_s: Sequence[float]) -> tuple[str, ...]:
         """Return a sentence for each two alignments that differ more than their uncertainties explain."""
@@ -65,12 +65,12 @@ def align(evidence: ClockEvidence) -> Aligned:
         else clock_of_host(evidence.power.step_s)
     )
     schedule, rates = evidence.schedule, _rates(evidence.schedule, meter)
-    tried: list[Alignment | Refused] = []
+    tried: list[Alignment | RefusedAlignment] = []
     lag_s = evidence.power.lag_s
     if not evidence.has_trigger:
-        tried.append(Refused(align_edges.METHOD, "the meter has no trigger input"))
+        tried.append(RefusedAlignment(align_edges.METHOD, "the meter has no trigger input"))
     elif not schedule.marks:
-        tried.append(Refused(align_edges.METHOD, "no trigger line was named"))
+        tried.append(RefusedAlignment(align_edges.METHOD, "no trigger line was named"))
     else:
         tried.append(align_edges.align_edges(evidence.trace, schedule.marks, rates, lag_s=lag_s))
     tried.append(align_code.align_code(evidence.power, schedule.codes, schedule.chip_s, rates))
@@ -78,12 +78,12 @@ def align(evidence: ClockEvidence) -> Aligned:
     found = [each for each in tried if isinstance(each, Alignment)]
     # A trigger line was wired and named on purpose: where it can be used, it is.
     found.sort(key=lambda each: (each.method != align_edges.METHOD, each.shown_uncertainty_s))
-    return Aligned(tuple(found), tuple(each for each in tried if isinstance(each, Refused)))
+    return Aligned(tuple(found), tuple(each for each in tried if isinstance(each, RefusedAlignment)))
 
 
-def _rates(schedule: Schedule, meter: MeterClock | Refused) -> Array:
+def _rates(schedule: Schedule, meter: MeterClock | RefusedAlignment) -> Array:
     """Return the rates of the meter's clock to try: what arrivals say, else all a resonator may have."""
-    if not isinstance(meter, Refused):
+    if not isinstance(meter, RefusedAlignment):
         return np.array([meter.drift])
     spacing = schedule.chip_s / 3 / schedule.whole.seconds
     count = int(np.ceil(_RESONATOR / spacing))

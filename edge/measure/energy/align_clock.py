@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.measure.energy.value import Alignment, Refused
+from edge.measure.energy.value import Alignment, RefusedAlignment
 
 Array = NDArray[np.float64]
 METHOD = "round trips"
@@ -66,17 +66,17 @@ def most_drift(kind: str) -> float:
 
 
 def align_clock(
-    before: Sequence[RoundTrip], after: Sequence[RoundTrip], meter: MeterClock | Refused, *, lag_s: float
-) -> Alignment | Refused:
+    before: Sequence[RoundTrip], after: Sequence[RoundTrip], meter: MeterClock | RefusedAlignment, *, lag_s: float
+) -> Alignment | RefusedAlignment:
     """Chain board to host to meter; `before` and `after` are the round trips on either side of the run.
 
     `lag_s` is the standard uncertainty of the delay of power against load.
     """
-    if isinstance(meter, Refused):
+    if isinstance(meter, RefusedAlignment):
         return meter
     batches = [min(batch, key=lambda trip: trip.half_s) for batch in (before, after) if batch]
     if not batches:
-        return Refused(METHOD, "the agent was not asked for its clock")
+        return RefusedAlignment(METHOD, "the agent was not asked for its clock")
     first, last = batches[0], batches[-1]
     apart = last.board_s - first.board_s
     reference = (first.board_s + last.board_s) / 2
@@ -109,7 +109,7 @@ def clock_of_host(step_s: float) -> MeterClock:
     )
 
 
-def clock_of_meter(arrivals: Array, most: float = _MOST_DRIFT) -> MeterClock | Refused:
+def clock_of_meter(arrivals: Array, most: float = _MOST_DRIFT) -> MeterClock | RefusedAlignment:
     """Fit the line below all arrivals that lies closest to them.
 
     It is the edge of the lower convex hull over the mean of the meter's times: no other line below all points has a
@@ -121,13 +121,13 @@ def clock_of_meter(arrivals: Array, most: float = _MOST_DRIFT) -> MeterClock | R
     """
     span = float(np.ptp(arrivals[:, 0])) if len(arrivals) else 0.0
     if len(arrivals) < _FEWEST_ARRIVALS or span < _SHORTEST_S:
-        return Refused(METHOD, f"{len(arrivals)} arrivals over {span:.3g} s do not show the meter's clock")
+        return RefusedAlignment(METHOD, f"{len(arrivals)} arrivals over {span:.3g} s do not show the meter's clock")
     x, y = arrivals[:, 0] - arrivals[0, 0], arrivals[:, 1] - arrivals[0, 1]
     left, right = _support(x, y)
     slope = float((y[right] - y[left]) / (x[right] - x[left]))
     if not slope > 0 or abs(1 / slope - 1) > most:
         said = f"{span:.4g} s of the meter's clock would be {slope * span:.4g} s of the host's"
-        return Refused(METHOD, f"{said}: samples are missing that it does not count, or they are not live")
+        return RefusedAlignment(METHOD, f"{said}: samples are missing that it does not count, or they are not live")
     late = y - y[left] - slope * (x - x[left])
     typical = float(np.quantile(late, 0.05))  # how far below the earliest twentieth the envelope lies
     least = _LEAST_DELAY_S / 2

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge.measure.energy.power import Power
 from edge.measure.energy.schedule import Code, Stretch
-from edge.measure.energy.value import Alignment, Refused
+from edge.measure.energy.value import Alignment, RefusedAlignment
 
 Array = NDArray[np.float64]
 METHOD = "load code"
@@ -39,7 +39,7 @@ class _Place:
     correlation: float
 
 
-def align_code(power: Power, codes: Sequence[Code], chip_s: float, rates: Array) -> Alignment | Refused:
+def align_code(power: Power, codes: Sequence[Code], chip_s: float, rates: Array) -> Alignment | RefusedAlignment:
     """Find the codes in the trace.
 
     Args:
@@ -49,27 +49,27 @@ def align_code(power: Power, codes: Sequence[Code], chip_s: float, rates: Array)
         rates: Rates of the meter's clock against the board's, less 1, to try.
     """
     if len(codes) != 2:
-        return Refused(METHOD, f"the board ran {len(codes)} codes, two are needed")
+        return RefusedAlignment(METHOD, f"the board ran {len(codes)} codes, two are needed")
     if power.step_s > chip_s:
-        return Refused(METHOD, f"a chip of {chip_s:.3g} s is shorter than the distance of two samples, "
+        return RefusedAlignment(METHOD, f"a chip of {chip_s:.3g} s is shorter than the distance of two samples, "
                        f"{power.step_s:.3g} s")  # fmt: skip
     seen = power.coarser(chip_s / _FINEST)
     reference = (codes[0].stretch.begin_s + codes[1].stretch.end_s) / 2
     coarse = _coarse(seen, codes, chip_s, rates, reference)
-    if isinstance(coarse, Refused):
+    if isinstance(coarse, RefusedAlignment):
         return coarse
     shift, rate, grid_s = coarse
     places = []
     for code in codes:
         middle = (code.stretch.begin_s + code.stretch.end_s) / 2
         place = _fine(seen, code, shift + rate * (middle - reference), max(grid_s, 0.4 * chip_s))
-        if isinstance(place, Refused):
+        if isinstance(place, RefusedAlignment):
             return place
         places.append(place)
     return _joined(places, rates, reference, power.lag_s)
 
 
-def _joined(places: Sequence[_Place], rates: Array, reference: float, lag_s: float) -> Alignment | Refused:
+def _joined(places: Sequence[_Place], rates: Array, reference: float, lag_s: float) -> Alignment | RefusedAlignment:
     first, last = places
     apart = last.board_s - first.board_s
     drift = (last.shift_s - first.shift_s) / apart
@@ -77,7 +77,7 @@ def _joined(places: Sequence[_Place], rates: Array, reference: float, lag_s: flo
     spacing = float(np.diff(rates).max()) if len(rates) > 1 else 0.0
     slack = spacing + _QUARTZ + 4 * of_drift
     if not rates[0] - slack <= drift <= rates[-1] + slack:
-        return Refused(METHOD, f"the two codes would mean that the clocks differ by {drift * 1e6:.0f} ppm")
+        return RefusedAlignment(METHOD, f"the two codes would mean that the clocks differ by {drift * 1e6:.0f} ppm")
     weight = (reference - first.board_s) / apart
     return Alignment(
         method=METHOD,
@@ -94,7 +94,7 @@ def _joined(places: Sequence[_Place], rates: Array, reference: float, lag_s: flo
 
 def _coarse(
     power: Power, codes: Sequence[Code], chip_s: float, rates: Array, reference: float
-) -> tuple[float, float, float] | Refused:
+) -> tuple[float, float, float] | RefusedAlignment:
     """Return the shift, the rate and the grid's step where both codes correlate best with the trace."""
     step = max(power.step_s, chip_s / _PER_CHIP)
     grid = np.arange(power.begin_s, power.end_s, step)
@@ -106,20 +106,20 @@ def _coarse(
         shape, mask = _pattern(codes, rate, reference, step)
         curve = _correlation(watts - watts.mean(), shape, mask)
         if not len(curve):
-            return Refused(METHOD, "the recording is shorter than the run")
+            return RefusedAlignment(METHOD, "the recording is shorter than the run")
         at = int(curve.argmax())
         if not found or curve[at] > max(found)[0]:
             best_curve = curve
         found.append((float(curve[at]), float(grid[at]) - begin, float(rate)))
     height, shift, rate = max(found)
     if height < _CORRELATED:
-        return Refused(METHOD, f"the load code does not show in the power: correlation {height:.2f}, at least "
+        return RefusedAlignment(METHOD, f"the load code does not show in the power: correlation {height:.2f}, at least "
                        f"{_CORRELATED} is needed", load_unseen=True)  # fmt: skip
     away = np.abs(np.arange(len(best_curve)) - int(best_curve.argmax())) * step > 1.5 * chip_s
     second = float(best_curve[away].max()) if away.any() else 0.0
     if second >= _RUNNER_UP * height:
         said = f"the load code fits the power at two places, correlation {height:.2f} and {second:.2f}"
-        return Refused(METHOD, said, load_unseen=True)
+        return RefusedAlignment(METHOD, said, load_unseen=True)
     return shift, rate, step
 
 
@@ -161,12 +161,14 @@ def _correlation(watts: Array, shape: Array, mask: Array) -> Array:
     return correlation
 
 
-def _fine(power: Power, code: Code, shift: float, reach: float) -> _Place | Refused:
+def _fine(power: Power, code: Code, shift: float, reach: float) -> _Place | RefusedAlignment:
     """Fit one code by least squares around a coarse shift."""
     low, high = np.searchsorted(power.samples_s, [code.stretch.begin_s + shift, code.stretch.end_s + shift])
     ends, watts = power.samples_s[low:high], power.samples_w[low:high]
     if len(ends) < _FEWEST_SAMPLES or low == 0:
-        return Refused(METHOD, f"only {len(ends)} samples lie within a code, at least {_FEWEST_SAMPLES} are needed")
+        return RefusedAlignment(
+            METHOD, f"only {len(ends)} samples lie within a code, at least {_FEWEST_SAMPLES} are needed"
+        )
     begins = np.minimum(power.samples_s[low - 1 : high - 1], ends - 0.2 * power.step_s)
     begins = np.maximum(begins, ends - 1.5 * power.step_s)
     middle = (code.stretch.begin_s + code.stretch.end_s) / 2
@@ -211,7 +213,7 @@ class _Fit:
         left: Array = float(power @ power) - explained
         return left
 
-    def place(self, board_s: float, shift: float, step: float, blur_s: float) -> _Place | Refused:
+    def place(self, board_s: float, shift: float, step: float, blur_s: float) -> _Place | RefusedAlignment:
         """Return the place with its uncertainty, or refuse a pattern that does not explain the power."""
         near = shift + np.array([-step / 2, 0.0, step / 2])
         before, at, after = self.seen(near)
@@ -220,8 +222,8 @@ class _Fit:
         left = power - height * at
         correlation = float(np.sqrt(max(0.0, 1 - float(left @ left) / max(float(power @ power), 1e-30))))
         if height <= 0 or correlation < _CORRELATED:
-            return Refused(METHOD, f"a load code does not show in the power: correlation {correlation:.2f}, at least "
-                           f"{_CORRELATED} is needed", load_unseen=True)  # fmt: skip
+            said = f"a load code does not show in the power: correlation {correlation:.2f}"
+            return RefusedAlignment(METHOD, f"{said}, at least {_CORRELATED} is needed", load_unseen=True)
         slope = height * (after - before) / step
         variance = float(left @ left) / max(1, len(left) - 4) * _inflation(left) / max(float(slope @ slope), 1e-30)
         return _Place(board_s, shift, float(np.sqrt(variance + blur_s**2 / 12)), correlation)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.measure.energy.schedule import Mark
-from edge.measure.energy.value import Alignment, Refused
+from edge.measure.energy.value import Alignment, RefusedAlignment
 from firmware_tools.trace import Trace
 
 Array = NDArray[np.float64]
@@ -35,7 +35,7 @@ class _Edges:
     level: NDArray[np.int64]
 
 
-def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: float) -> Alignment | Refused:
+def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: float) -> Alignment | RefusedAlignment:
     """Fit offset and drift to the changes of the trigger line.
 
     Args:
@@ -47,11 +47,11 @@ def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: flo
     seen = _seen(trace)
     said = f"the meter saw {len(seen.time_s)} changes of its trigger input, the board made {len(marks)}"
     if len(marks) < _FEWEST:
-        return Refused(METHOD, f"{said}; at least {_FEWEST} are needed")
+        return RefusedAlignment(METHOD, f"{said}; at least {_FEWEST} are needed")
     if len(seen.time_s) < _FEWEST:
-        return Refused(METHOD, f"{said}: is the wire connected?")
+        return RefusedAlignment(METHOD, f"{said}: is the wire connected?")
     if len(seen.time_s) > _MOST_PER_MARK * len(marks):
-        return Refused(METHOD, f"{said}: the input floats or picks up noise")
+        return RefusedAlignment(METHOD, f"{said}: the input floats or picks up noise")
     return _Line(_made(marks), seen).aligned(rates, lag_s)
 
 
@@ -96,7 +96,7 @@ class _Line:
         """The middle of all changes on the board's clock."""
         return float(self.made.time_s.mean())
 
-    def aligned(self, rates: Array, lag_s: float) -> Alignment | Refused:
+    def aligned(self, rates: Array, lag_s: float) -> Alignment | RefusedAlignment:
         """Match and fit, or refuse what does not match, or matches at two places."""
         spacing = float(np.diff(rates).max()) if len(rates) > 1 else 0.0
         blur = float(2 * np.median(self.seen.width_s) + self.made.width_s.max())
@@ -104,16 +104,18 @@ class _Line:
         best, second = self.guesses(rates, tolerance)
         if best.matched < max(_FEWEST, _MATCHED * len(self.since_s)):
             made = len(self.since_s)
-            return Refused(
+            return RefusedAlignment(
                 METHOD, f"only {best.matched} of the board's {made} changes of the line fit what the meter saw"
             )
         if second >= _RUNNER_UP * best.matched:
-            return Refused(METHOD, f"the changes of the trigger line fit at two places ({best.matched} and {second})")
+            return RefusedAlignment(
+                METHOD, f"the changes of the trigger line fit at two places ({best.matched} and {second})"
+            )
         offset, drift = best.offset_s - self.reference_s, best.rate
         for reach in (tolerance, blur):
             pairs = self.pairs(offset + drift * self.since_s, reach)
             if len(pairs) < _FEWEST:
-                return Refused(
+                return RefusedAlignment(
                     METHOD, f"only {len(pairs)} changes of the trigger line fit one line through both clocks"
                 )
             offset, drift, covariance = self.fit(pairs)

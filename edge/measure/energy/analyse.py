@@ -11,11 +11,19 @@ from devices.meters.contract import MeterInfo
 from edge.measure.energy import budget
 from edge.measure.energy.align import Aligned, ClockEvidence, align
 from edge.measure.energy.align_clock import RoundTrip, most_drift
-from edge.measure.energy.evidence import Evidence
-from edge.measure.energy.power import Power, changes, effective_rate_hz, longest_still, power_of, samples_are
+from edge.measure.energy.evidence import EnergyEvidence
+from edge.measure.energy.power import (
+    Power,
+    changes,
+    digest,
+    drawing,
+    effective_rate_hz,
+    longest_still,
+    power_of,
+    samples_are,
+)
 from edge.measure.energy.rules import judge
 from edge.measure.energy.schedule import Runs, Schedule, Stretch
-from edge.measure.energy.thinning import digest, drawing
 from edge.measure.energy.value import (
     Alignment,
     Component,
@@ -23,6 +31,7 @@ from edge.measure.energy.value import (
     EnergyWindow,
     Idle,
     MeterRef,
+    NotMeasured,
     Quantity,
 )
 from edge.measure.statistics import median
@@ -46,14 +55,6 @@ class EnergyRun:
     trigger_asked: bool = False
     machine: str | None = None
     incomplete: str | None = None
-
-
-@dataclass(frozen=True)
-class NotMeasured:
-    """No energy can be stated, and why; `cause` is the error behind it, where something failed."""
-
-    reasons: tuple[str, ...]
-    cause: Exception | None = None
 
 
 def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasured:
@@ -231,14 +232,14 @@ class _Found:
 
     def _evidence(
         self, windows: tuple[EnergyWindow, ...], idle: Idle | None, alignment_share: float, net_j: Quantity | None
-    ) -> Evidence:
+    ) -> EnergyEvidence:
         time, schedule = self.run.trace.time_s, self.run.schedule
         inside = np.zeros(len(time), dtype=np.bool_)
         for each in schedule.windows:
             low, high = np.searchsorted(time, self._on_meter(each))
             inside[low:high] = True
         readings = [self.power.samples_within(*self._on_meter(each)) for each in schedule.windows]
-        return Evidence(
+        return EnergyEvidence(
             meter=self._meter(),
             trace=self.run.trace,
             windows=windows,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.measure.conditions import Sample
-from edge.measure.energy.value import Alignment, EnergyWindow, Idle, MeterRef, Refused
+from edge.measure.conditions import ConditionsSample
+from edge.measure.energy.value import Alignment, EnergyWindow, Idle, MeterRef, RefusedAlignment
 from firmware_tools.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class EnergyEvidence:
     """A run as measured, before it is judged.
 
     Attributes:
@@ -35,10 +35,10 @@ class Evidence:
     net_uncertainty_w: float | None
     alignment: Alignment
     alignment_share: float
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedAlignment, ...]
     contradictions: tuple[str, ...]
     trigger_asked: bool
-    conditions: tuple[Sample, ...]
+    conditions: tuple[ConditionsSample, ...]
     machine: str | None = None
     incomplete: str | None = None
 

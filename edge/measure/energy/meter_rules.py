@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edge.measure.energy.align_clock import most_drift
-from edge.measure.energy.evidence import Evidence
+from edge.measure.energy.evidence import EnergyEvidence
 from edge.measure.validity import Answer, Broken, Unknown
 
 Counts = NDArray[np.int64]
@@ -21,7 +21,7 @@ _AT_END = 0.9995
 _HUNG = 20  # a row of equal readings so many times as long as between two changes, in the window with the most of them
 
 
-def load_seen(evidence: Evidence, limit: float) -> Answer:
+def load_seen(evidence: EnergyEvidence, limit: float) -> Answer:
     """A load the board made on purpose must show in the power."""
     unseen = [each.reason for each in evidence.refused if each.load_unseen]
     if len(unseen) <= limit:
@@ -29,7 +29,7 @@ def load_seen(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the meter does not see this board's load: {unseen[0]}; is it in this board's supply?")
 
 
-def calibrated(evidence: Evidence, limit: float) -> Answer:
+def calibrated(evidence: EnergyEvidence, limit: float) -> Answer:
     """A shunt that nobody told the resistance of may have any."""
     settings, name = evidence.settings, evidence.meter.name
     has_shunt = settings.get("shunt_uohm") is not None
@@ -43,7 +43,7 @@ def calibrated(evidence: Evidence, limit: float) -> Answer:
     return None
 
 
-def fast_enough(evidence: Evidence, limit: float) -> Answer:
+def fast_enough(evidence: EnergyEvidence, limit: float) -> Answer:
     """Readings that repeat are no readings: the window with the fewest counts."""
     fewest, seconds = min(zip(evidence.changes, evidence.lengths_s, strict=True))
     if fewest >= limit:
@@ -51,7 +51,7 @@ def fast_enough(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the readings changed {fewest} times in a window of {seconds:.3g} s, at least {limit:g} are needed")
 
 
-def never_hangs(evidence: Evidence, limit: float) -> Answer:
+def never_hangs(evidence: EnergyEvidence, limit: float) -> Answer:
     """A meter that hangs repeats its last reading, where it would have changed many times."""
     most = max(evidence.changes)
     for number, share in enumerate(evidence.still, 1):
@@ -63,7 +63,7 @@ def never_hangs(evidence: Evidence, limit: float) -> Answer:
     return None
 
 
-def all_counted(evidence: Evidence, limit: float) -> Answer:
+def all_counted(evidence: EnergyEvidence, limit: float) -> Answer:
     """A clock that counts samples runs slow where samples are missing; `limit` scales what a clock may be off."""
     most, drift = limit * most_drift(evidence.kind), evidence.alignment.drift
     if abs(drift) <= most:
@@ -74,7 +74,7 @@ def all_counted(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def within_range(evidence: Evidence, limit: float) -> Answer:
+def within_range(evidence: EnergyEvidence, limit: float) -> Answer:
     """Readings at the end of the range are too low."""
     current = evidence.trace.current_a[evidence.in_windows]
     knows_current = bool(np.isfinite(current).all())
@@ -113,7 +113,7 @@ def _of_few(counts: Counts) -> Answer:
     return Unknown("whether the meter was beyond its range: too few different readings")
 
 
-def _full_scale_a(evidence: Evidence) -> float | None:
+def _full_scale_a(evidence: EnergyEvidence) -> float | None:
     if evidence.kind == "ppk2":
         return _PPK2_A
     if evidence.kind not in ("edge", "hwmon"):

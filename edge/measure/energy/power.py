@@ -1,4 +1,4 @@
-"""Power over time as a function that can be integrated between any two moments, gaps counted.
+"""Turns a trace into power over time, integrable between any two moments, with gaps counted.
 
 What a sample stands for depends on the meter. One that averages over its conversion (INA226 and its like) gives the
 mean of the time since the sample before: its power holds over (t[i-1], t[i]]. One whose samples are moments is joined
@@ -8,14 +8,17 @@ by straight lines. The sum over samples of power, unweighted, is wrong for both 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.measure.energy.value import Alignment, Drawing
 from firmware_tools.trace import Trace
 
+DRAWN_POINTS = 2000
 Array = NDArray[np.float64]
 AVERAGES, MOMENTS = "averages since the sample before", "moments, joined by straight lines"
 # Meters whose samples are means of the time before their stamp. The differences of RAPL's counter are means too, but
@@ -167,3 +170,31 @@ def _integral(nodes: Array, left: Array, right: Array, whole: Array, moments: Ar
     slope = (right[at] - left[at]) / (nodes[at + 1] - nodes[at])
     done: Array = whole[at] + since * (left[at] + slope * since / 2)
     return done
+
+
+def digest(trace: Trace) -> str:
+    """Return the SHA-256 of a trace: its times, powers and inputs as little-endian bytes."""
+    sha = hashlib.sha256()
+    for column in (trace.time_s.astype("<f8"), trace.power_w.astype("<f8"), trace.inputs):
+        sha.update(np.ascontiguousarray(column).tobytes())
+    return sha.hexdigest()
+
+
+def drawing(power: Power, alignment: Alignment, points: int = DRAWN_POINTS) -> Drawing:
+    """Return the trace for drawing: every sample where they are few, else stretches of equal length."""
+    edges = np.linspace(power.samples_s[0], power.samples_s[-1], min(points, len(power.samples_s)) + 1)
+    at = np.clip(np.searchsorted(power.samples_s, edges[:-1]), 0, len(power.samples_s) - 1)
+    at = np.unique(at)
+    counts = np.diff(np.append(at, len(power.samples_s)))
+    middle = np.add.reduceat(power.samples_s, at) / counts
+    board = (middle - alignment.offset_s) / (1 + alignment.drift)
+    return Drawing(
+        time_s=_rounded(board, 4),
+        min_w=_rounded(np.minimum.reduceat(power.samples_w, at), 5),
+        max_w=_rounded(np.maximum.reduceat(power.samples_w, at), 5),
+        mean_w=_rounded(np.add.reduceat(power.samples_w, at) / counts, 5),
+    )
+
+
+def _rounded(values: Array, places: int) -> tuple[float, ...]:
+    return tuple(round(float(each), places) for each in values)

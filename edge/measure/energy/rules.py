@@ -1,4 +1,4 @@
-"""When an energy may be believed: rules as data, like those of latency, each with its limit and its sentence.
+"""Decides whether an energy is valid: rules as data, like those of latency, each with its limit and its sentence.
 
 Windows of at least 10 s and 10 inferences, five of them and their median, losses of at most 0.1 %: as MLPerf Tiny has
 them (mlcommons/tiny: benchmark/runner/main.py, 209-224; eembc/energyrunner: README.md, emon-drop-thresh-pct). The
@@ -7,60 +7,50 @@ conditions are judged by the rules of latency on the samples taken between the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from edge.measure import validity
 from edge.measure.energy import meter_rules
-from edge.measure.energy.evidence import Evidence
-from edge.measure.measurement import Validity
+from edge.measure.energy.evidence import EnergyEvidence
+from edge.measure.energy.value import Energy, NotMeasured
+from edge.measure.measurement import Validity, Window
 from edge.measure.plan import Plan
-from edge.measure.statistics import relative_spread
-from edge.measure.validity import Answer, Broken, Unknown
+from edge.measure.statistics import median, relative_spread
+from edge.measure.validity import Answer, Broken, Rule, Unknown, apply_rules
 
 WINDOWS, WINDOW_S, INFERENCES = 5, 10.0, 10
 _CONDITIONS = ("other processes", "hypervisor", "governor", "clock", "throttling", "temperature", "Edge TPU")
+# A meter read on the board itself, or a board that got hot, changes what is measured.
+_SAME = 0.10
 _COUNTING = ("edge", "ppk2")  # meters that number their samples
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One rule: its limit and the check against it."""
-
-    name: str
-    limit: float
-    check: Callable[[Evidence, float], Answer]
-
-
-def judge(evidence: Evidence, rules: Sequence[Rule] | None = None) -> Validity:
-    """Apply all rules, and those on the conditions."""
-    answers = [rule.check(evidence, rule.limit) for rule in (RULES if rules is None else rules)]
-    reasons = tuple(answer.reason for answer in answers if isinstance(answer, Broken))
-    unknown = tuple(answer.reason for answer in answers if isinstance(answer, Unknown))
+def judge(evidence: EnergyEvidence, rules: Sequence[Rule[EnergyEvidence]] | None = None) -> Validity:
+    """Apply the rules of energy, by default all, and those of latency on the conditions."""
     around = validity.judge(
-        validity.Evidence(Plan(), (), (), evidence.conditions, evidence.machine),
+        validity.LatencyEvidence(Plan(), (), (), evidence.conditions, evidence.machine),
         [rule for rule in validity.RULES if rule.name in _CONDITIONS],
     )
-    return validity.joined([Validity(not reasons, reasons, unknown), around])
+    return validity.join_verdicts([apply_rules(evidence, RULES if rules is None else rules), around])
 
 
-def _enough_windows(evidence: Evidence, limit: float) -> Answer:
+def _enough_windows(evidence: EnergyEvidence, limit: float) -> Answer:
     count = len(evidence.windows)
     return Broken(f"the number of windows is {count}, at least {limit:g} are needed") if count < limit else None
 
 
-def _long_windows(evidence: Evidence, limit: float) -> Answer:
+def _long_windows(evidence: EnergyEvidence, limit: float) -> Answer:
     shortest = min(evidence.lengths_s)
     # The last inference ends a window, so one that was asked to last 10 s does.
     return Broken(f"a window lasts {shortest:.4g} s, at least {limit:g} s are needed") if shortest < limit else None
 
 
-def _enough_inferences(evidence: Evidence, limit: float) -> Answer:
+def _enough_inferences(evidence: EnergyEvidence, limit: float) -> Answer:
     fewest = min(window.runs for window in evidence.windows)
     return Broken(f"a window holds {fewest} inferences, at least {limit:g} are needed") if fewest < limit else None
 
 
-def _small_spread(evidence: Evidence, limit: float) -> Answer:
+def _small_spread(evidence: EnergyEvidence, limit: float) -> Answer:
     spread = relative_spread([window.gross_j / window.runs for window in evidence.windows])
     if spread is None:
         return Unknown("the spread of the windows: there are fewer than two")
@@ -71,7 +61,7 @@ def _small_spread(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _few_lost(evidence: Evidence, limit: float) -> Answer:
+def _few_lost(evidence: EnergyEvidence, limit: float) -> Answer:
     trace = evidence.trace
     share = trace.lost / max(1, trace.lost + len(trace))
     missing = sum(window.missing_s for window in evidence.windows) / max(1e-9, sum(evidence.lengths_s))
@@ -85,11 +75,11 @@ def _few_lost(evidence: Evidence, limit: float) -> Answer:
     return None
 
 
-def _whole_recording(evidence: Evidence, limit: float) -> Answer:
+def _whole_recording(evidence: EnergyEvidence, limit: float) -> Answer:
     return None if evidence.incomplete is None else Broken(f"the recording ends early: {evidence.incomplete}")
 
 
-def _few_damaged(evidence: Evidence, limit: float) -> Answer:
+def _few_damaged(evidence: EnergyEvidence, limit: float) -> Answer:
     damaged, samples = evidence.trace.damaged, len(evidence.trace)
     if damaged <= limit * (damaged + samples):
         return None
@@ -98,7 +88,7 @@ def _few_damaged(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _still_idle(evidence: Evidence, limit: float) -> Answer:
+def _still_idle(evidence: EnergyEvidence, limit: float) -> Answer:
     idle = evidence.idle
     if idle is None:
         return Unknown("the idle power: it was not measured, so no net energy is known")
@@ -110,7 +100,7 @@ def _still_idle(evidence: Evidence, limit: float) -> Answer:
     return Broken(f"the idle power changed from {said}, by {abs(idle.drift):.1%}, at most {limit:.0%} is allowed")
 
 
-def _more_than_idle(evidence: Evidence, limit: float) -> Answer:
+def _more_than_idle(evidence: EnergyEvidence, limit: float) -> Answer:
     if evidence.idle is None:
         return None
     idle = (evidence.idle.before_w + evidence.idle.after_w) / 2
@@ -124,7 +114,7 @@ def _more_than_idle(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _certain_alignment(evidence: Evidence, limit: float) -> Answer:
+def _certain_alignment(evidence: EnergyEvidence, limit: float) -> Answer:
     share, alignment = evidence.alignment_share, evidence.alignment
     if share <= limit:
         return None
@@ -134,12 +124,12 @@ def _certain_alignment(evidence: Evidence, limit: float) -> Answer:
     )
 
 
-def _agreeing_alignments(evidence: Evidence, limit: float) -> Answer:
+def _agreeing_alignments(evidence: EnergyEvidence, limit: float) -> Answer:
     said = evidence.contradictions
     return Broken(f"the alignments contradict each other: {'; '.join(said)}") if len(said) > limit else None
 
 
-def _trigger_seen(evidence: Evidence, limit: float) -> Answer:
+def _trigger_seen(evidence: EnergyEvidence, limit: float) -> Answer:
     if not evidence.trigger_asked:
         return None
     why = [each.reason for each in evidence.refused if each.method == "trigger edges"]
@@ -166,3 +156,30 @@ RULES = (
     Rule("samples counted", 1.0, meter_rules.all_counted),
     Rule("range", 0.001, meter_rules.within_range),
 )
+
+
+def energy_verdict(found: Energy | NotMeasured | None, windows: Sequence[Window]) -> Validity:
+    """Return the verdict; `windows` are those of the latency with the same threads."""
+    if found is None:
+        return Validity(valid=True, reasons=(), unknown=())
+    if isinstance(found, NotMeasured):
+        reasons = tuple(f"energy: not measured: {reason}" for reason in found.reasons)
+        return Validity(valid=False, reasons=reasons, unknown=())
+    reasons = (*found.reasons, *_otherwise(found, windows))
+    return Validity(not reasons, tuple(f"energy: {reason}" for reason in reasons), found.unknown)
+
+
+def _otherwise(found: Energy, windows: Sequence[Window]) -> tuple[str, ...]:
+    """Return a reason if inferences took another time while energy was measured than while latency was."""
+    timed = [window.duration_s / window.runs for window in windows if window.runs]
+    if not timed:
+        return ()
+    before_s = median(timed)
+    then_s = median([(window.end_s - window.begin_s) / window.runs for window in found.windows])
+    change = then_s / before_s - 1 if before_s > 0 else 0.0
+    if abs(change) <= _SAME:
+        return ()
+    return (
+        f"an inference took {1e3 * then_s:.3g} ms while energy was measured, {1e3 * before_s:.3g} ms while latency was "
+        f"({change:+.0%}), at most {_SAME:.0%} is allowed: heat, or the measuring itself",
+    )

@@ -19,10 +19,10 @@ from devices.meters.registry import find_meter
 from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
-from edge.measure.energy.analyse import EnergyRun, NotMeasured, energy_of
+from edge.measure.energy.analyse import EnergyRun, energy_of
 from edge.measure.energy.plan import EnergyPlan, Pace, check_size
 from edge.measure.energy.schedule import Schedule
-from edge.measure.energy.value import Energy
+from edge.measure.energy.value import Energy, NotMeasured
 from edge.measure.plan import Plan
 from edge.runtime.errors import RuntimeFault
 

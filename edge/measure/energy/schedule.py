@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge.measure.conditions import Sample
+from edge.measure.conditions import ConditionsSample
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Schedule:
     windows: tuple[Runs, ...]
     marks: tuple[Mark, ...]
     chip_s: float
-    conditions: tuple[Sample, ...]
+    conditions: tuple[ConditionsSample, ...]
 
     @property
     def whole(self) -> Stretch:
@@ -78,7 +78,7 @@ class Schedule:
             ),
             marks=tuple(Mark(float(time), int(level), float(width)) for time, level, width in result["marks"]),
             chip_s=float(result["chip_s"]),
-            conditions=tuple(Sample.from_json(each) for each in result["conditions"]),
+            conditions=tuple(ConditionsSample.from_json(each) for each in result["conditions"]),
         )
 
 

@@ -91,7 +91,7 @@ class Alignment:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedAlignment:
     """An alignment that could not be had or must not be used, and why; `load_unseen`: the load is not in the power."""
 
     method: str
@@ -159,7 +159,7 @@ class Energy:
     components: tuple[Component, ...]
     meter: MeterRef
     alignment: Alignment
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedAlignment, ...]
     samples: Count
     lost: Count
     damaged: Count
@@ -173,3 +173,11 @@ class Energy:
     def valid(self) -> bool:
         """Whether no rule was broken."""
         return not self.reasons
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """No energy can be stated, and why; `cause` is the error behind it, where something failed."""
+
+    reasons: tuple[str, ...]
+    cause: Exception | None = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edge.measure.fronts import Front, Point, Standing, Variant, front_of, groups
-from edge.measure.measurement import Accuracy
+from edge.measure.measurement import RecordedAccuracy
 from edge.report.entries import Entry
 
 __all__ = ["Front", "Point", "Standing", "fronts", "wilson"]
@@ -18,7 +18,7 @@ def fronts(entries: Sequence[Entry]) -> tuple[Front, ...]:
     return tuple(map(front_of, groups(Variant(entry.measurement, entry.accuracy) for entry in entries)))
 
 
-def wilson(accuracy: Accuracy) -> tuple[float, float]:
+def wilson(accuracy: RecordedAccuracy) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a counted accuracy, as shares of 1 (Wilson 1927, JASA 22)."""
     n, share = accuracy.of, accuracy.correct / accuracy.of
     centre = (share + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)

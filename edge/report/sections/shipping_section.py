@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.measure.advice import Advice, Terms, advise
+from edge.measure.advice import AdviceCriteria, ShippingAdvice, advise
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes
@@ -17,12 +17,12 @@ _RULE = (
 )
 
 
-def advice_of(entries: Sequence[Entry], terms: Terms | None = None) -> tuple[Advice, ...]:
+def advice_of(entries: Sequence[Entry], terms: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
     """Return the advice for each board among the entries."""
     return tuple(advise(front, terms) for front in fronts(entries))
 
 
-def shipping_section(found: Sequence[Advice]) -> Section | None:
+def shipping_section(found: Sequence[ShippingAdvice]) -> Section | None:
     """Return what to ship on each board, None where there is nothing to choose from."""
     if not any(len(each.front.points) > 1 for each in found):
         return None
@@ -38,7 +38,7 @@ def shipping_section(found: Sequence[Advice]) -> Section | None:
     )
 
 
-def _row(advice: Advice) -> tuple[str, ...]:
+def _row(advice: ShippingAdvice) -> tuple[str, ...]:
     front, ship = advice.front, advice.ship
     place = (front.device, f"{front.runtime}, {count_of(front.threads, 'thread')}")
     if ship is None:
@@ -52,7 +52,7 @@ def _speed(point: Point) -> str:
     return f"{digits(point.cost / 1e6)} million instructions"
 
 
-def _sentences(found: Sequence[Advice]) -> list[str]:
+def _sentences(found: Sequence[ShippingAdvice]) -> list[str]:
     """Return first what to ship on each board, then the rest, what several boards share once and with their names."""
     said: dict[str, list[str]] = {}
     for part in (slice(0, 1), slice(1, None)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from converters.printable import one_line
-from edge.measure.measurement import Accuracy, Latency
+from edge.measure.measurement import Latency, RecordedAccuracy
 from edge.measure.sparse import SparseVerdict
 from edge.measure.sparse_proof import alarms_in, verdict_on
 from edge.report.document import Column, Section, Table, Verdict
@@ -62,7 +62,7 @@ def summary_section(entries: Sequence[Entry]) -> Section:
     return Section(key="summary", title="Summary", tables=tuple(tables))
 
 
-def accuracy_text(accuracy: Accuracy | None) -> str:
+def accuracy_text(accuracy: RecordedAccuracy | None) -> str:
     """Return "83.5 % (167 of 200)"."""
     if accuracy is None:
         return UNKNOWN

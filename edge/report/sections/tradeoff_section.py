@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.measure.advice import Advice, Outcome
+from edge.measure.advice import ShippingAdvice, VariantStanding
 from edge.report.charts.scatter_chart import (
     DOMINATED,
     FRONT,
@@ -35,7 +35,7 @@ _DRAWN = {"SHIP": SHIP, "on the front": FRONT, "dominated": DOMINATED, "too inac
 _SPEEDS = {"latency": "Latency", "instructions": "Instructions"}
 
 
-def tradeoff_section(found: Sequence[Advice]) -> Section | None:
+def tradeoff_section(found: Sequence[ShippingAdvice]) -> Section | None:
     """Return the Pareto front of each board, None where there are no two variants to weigh."""
     weighed = [advice for advice in found if len(advice.front.points) > 1]
     if not weighed:
@@ -52,7 +52,7 @@ def tradeoff_section(found: Sequence[Advice]) -> Section | None:
     )
 
 
-def _charts(advice: Advice, index: int, *, several: bool) -> list[Chart]:
+def _charts(advice: ShippingAdvice, index: int, *, several: bool) -> list[Chart]:
     front = advice.front
     where = f" · {_where(front)}" if several else ""
     speed, outcomes = _SPEEDS[front.speed], advice.outcomes
@@ -73,7 +73,7 @@ def _charts(advice: Advice, index: int, *, several: bool) -> list[Chart]:
     return [sizes, _accuracies(advice, known, f"accuracy-{index}", where)] if known else [sizes]
 
 
-def _accuracies(advice: Advice, known: Sequence[Outcome], key: str, where: str) -> Chart:
+def _accuracies(advice: ShippingAdvice, known: Sequence[VariantStanding], key: str, where: str) -> Chart:
     dots = [_accuracy_dot(outcome) for outcome in known]
     low, high = min(dot.low or 0.0 for dot in dots), max(dot.high or 100.0 for dot in dots)
     speed = advice.front.speed
@@ -88,7 +88,7 @@ def _accuracies(advice: Advice, known: Sequence[Outcome], key: str, where: str) 
     )
 
 
-def _accuracy_dot(outcome: Outcome) -> Dot:
+def _accuracy_dot(outcome: VariantStanding) -> Dot:
     point = outcome.point
     assert point.accuracy is not None
     low, high = wilson(point.accuracy)
@@ -106,16 +106,16 @@ def _span(front: Front) -> Span:
     return Span(0.0, max(map(_across, front.points)) * 1.12 or 1.0, unit)
 
 
-def _standing(outcome: Outcome) -> str:
+def _standing(outcome: VariantStanding) -> str:
     return _DRAWN.get(outcome.standing, UNJUDGED)
 
 
-def _legend(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
+def _legend(outcomes: Sequence[VariantStanding]) -> tuple[Key, ...]:
     present = set(map(_standing, outcomes))
     return tuple(key for standing, key in _LOOKS.items() if standing in present)
 
 
-def _said(outcomes: Sequence[Outcome]) -> str:
+def _said(outcomes: Sequence[VariantStanding]) -> str:
     return "; ".join(
         f"{(p := each.point).label}: {digits(_across(p))} {_unit(p)}, {megabytes(p.model_bytes)} MB, "
         f"accuracy {accuracy_text(p.accuracy)}, {each.standing}"
@@ -145,7 +145,7 @@ def _texts(front: Front, *, several: bool) -> list[str]:
     return texts
 
 
-def _table(advice: Advice) -> Table:
+def _table(advice: ShippingAdvice) -> Table:
     front = advice.front
     columns = (
         Column("Variant"),
@@ -160,7 +160,7 @@ def _table(advice: Advice) -> Table:
     return Table(caption=f"{_where(front)}: {', '.join(front.objectives)}", columns=columns, rows=rows)
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: VariantStanding) -> tuple[str, ...]:
     point = outcome.point
     span = wilson(point.accuracy) if point.accuracy else None
     return (

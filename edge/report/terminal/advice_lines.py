@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from edge.measure.advice import Advice, Outcome
+from edge.measure.advice import ShippingAdvice, VariantStanding
 from edge.report.formatting import count_of, digits
 from edge.report.terminal.text_layout import shorten, wrap
 
 _NAME = 32
 
 
-def advice_text(found: Sequence[Advice]) -> str:
+def advice_text(found: Sequence[ShippingAdvice]) -> str:
     """Return what to ship, a table for each board; what is said of all boards alike stands at the end."""
     alike = [text for text in found[0].sentences if all(text in each.sentences for each in found)] if found else []
     shared = alike if len(found) > 1 else []
@@ -21,7 +21,7 @@ def advice_text(found: Sequence[Advice]) -> str:
     return "\n".join(lines)
 
 
-def _board(advice: Advice, shared: Collection[str]) -> Iterator[str]:
+def _board(advice: ShippingAdvice, shared: Collection[str]) -> Iterator[str]:
     front = advice.front
     by = "instructions, which are not time" if front.speed == "instructions" else "median latency"
     yield from wrap(f"{front.device}, {front.runtime}, {count_of(front.threads, 'thread')}, by {by}")
@@ -35,7 +35,7 @@ def _board(advice: Advice, shared: Collection[str]) -> Iterator[str]:
         yield from wrap(sentence) if sentence not in shared else ()
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: VariantStanding) -> tuple[str, ...]:
     point = outcome.point
     cost = digits(point.cost) if point.median_ms is not None else f"{point.cost / 1e6:,.1f}"
     share = "unknown" if point.share is None else f"{point.share:.1%}"

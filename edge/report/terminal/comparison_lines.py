@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge.measure.compare import Comparison, Finding, Outcome
-from edge.measure.kernel_changes import KernelChange
+from edge.measure.compare import ComparisonResult, KernelChange, ModelComparison, QuantityChange
 from edge.report.formatting import count_of, digits, file_size
 from edge.report.terminal.text_layout import shorten, table, wrap
 
 _KERNELS, _NAME = 6, 44
 
 
-def comparison_summary(outcome: Outcome) -> str:
+def comparison_summary(outcome: ComparisonResult) -> str:
     """Return each model's verdict with its proof, then what changed beside it."""
     lines = [line for each in outcome.comparisons for line in (*_lines(each), "")]
     for side, names in (("first", outcome.only_before), ("second", outcome.only_after)):
@@ -20,7 +19,7 @@ def comparison_summary(outcome: Outcome) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _lines(comparison: Comparison) -> Iterator[str]:
+def _lines(comparison: ModelComparison) -> Iterator[str]:
     finding = comparison.finding
     yield from wrap(f"{comparison.name} on {comparison.device}, {count_of(comparison.threads, 'thread')}")
     yield from wrap(f"{finding.verdict.upper()}: {finding.sentence}", "  ")
@@ -34,7 +33,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from _kernels(comparison.kernels)
 
 
-def _effect(finding: Finding) -> str:
+def _effect(finding: QuantityChange) -> str:
     unit = "ms" if finding.quantity == "latency_ms" else "instructions"
     write = digits if finding.quantity == "latency_ms" else "{:,.0f}".format
     text = f"{write(finding.before)} -> {write(finding.after)} {unit} ({finding.ratio - 1:+.1%}"
