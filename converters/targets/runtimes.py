@@ -131,7 +131,7 @@ def find_crashing(emulator: Version | None) -> tuple[Runtime, ...]:
     return tuple(each for each in RUNTIMES if emulator and each.oldest_emulator and emulator < each.oldest_emulator)
 
 
-def dotted(version: Version) -> str:
+def version_text(version: Version) -> str:
     """Return a version as text."""
     return ".".join(map(str, version))
 
@@ -211,7 +211,7 @@ class SparseRules:
     @property
     def versions(self) -> str:
         """Return the range as text."""
-        ends = dict.fromkeys(map(dotted, (self.first, self.last)))
+        ends = dict.fromkeys(map(version_text, (self.first, self.last)))
         return f"{self.name} {' to '.join(ends)}"
 
 

@@ -1,4 +1,4 @@
-"""Folders and files that are made once and then kept: whole or not at all, by one process at a time."""
+"""Keeps folders and files that are built once: complete or not at all, by one process at a time."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from converters.errors import MissingPartError
 from devices.emulated.errors import PreparationError
 from devices.local_paths import cache_dir
 
-PACKAGES = {"qemu-aarch64": "qemu-user", "mmdebstrap": "mmdebstrap", "gcc": "gcc"}
+DEBIAN_PACKAGES = {"qemu-aarch64": "qemu-user", "mmdebstrap": "mmdebstrap", "gcc": "gcc"}
 _POLL_S = 0.05
 _LINES, _COLUMNS = 3, 200
 
 
-def kept_folder() -> Path:
+def cache_folder() -> Path:
     """Return the folder of all that emulated boards share."""
     return cache_dir() / "emulated"
 
 
-def once(goal: Path, make: Callable[[Path], None], *, what: str, deadline_s: float) -> Path:
-    """Return `goal`, made by `make` if it is not there yet.
+def build_once(destination: Path, build: Callable[[Path], None], *, what: str, deadline_s: float) -> Path:
+    """Return `destination`, built by `build` if it does not exist yet.
 
-    `make` gets the path of a draft in an empty folder beside the goal; where it succeeds, the draft is renamed. Other
-    processes that want the same meanwhile wait and then find it.
+    `build` gets a path in an empty temporary folder next to the destination; where it succeeds, what it made there is
+    renamed. Other processes that need the same destination wait for it meanwhile.
 
     Raises:
         PreparationError: The cache cannot be written, or another process did not finish within the deadline.
     """
-    if goal.exists():
-        return goal
+    if destination.exists():
+        return destination
     try:
-        with _locked(goal, what, deadline_s):
-            if not goal.exists():
-                _make(goal, make)
+        with _lock(destination, what, deadline_s):
+            if not destination.exists():
+                _build(destination, build)
     except OSError as error:
         raise PreparationError(
-            f"{what} could not be kept in {goal.parent}: {error.strerror or error}",
+            f"{what} could not be stored in {destination.parent}: {error.strerror or error}",
             hint="free some space there, or let EDGE_CACHE_DIR name another folder",
         ) from error
-    return goal
+    return destination
 
 
-def found_program(name: str) -> str:
+def find_program(name: str) -> str:
     """Return the path of a program.
 
     Raises:
@@ -59,59 +59,59 @@ def found_program(name: str) -> str:
     if path is None:
         raise MissingPartError(
             f"emulated boards need {name}, which is not installed",
-            hint=f"on Debian or Ubuntu: sudo apt install {PACKAGES[name]}",
+            hint=f"on Debian or Ubuntu: sudo apt install {DEBIAN_PACKAGES[name]}",
         )
     return path
 
 
-def made_by(argv: Sequence[str], *, what: str, deadline_s: float, hint: str) -> None:
-    """Run the program that makes something, to its good end.
+def run_builder(argv: Sequence[str], *, what: str, deadline_s: float, hint: str) -> None:
+    """Run the program that builds something.
 
     Raises:
-        PreparationError: It failed or took too long; carries the end of what it wrote.
+        PreparationError: It failed or took too long; carries the end of its output.
     """
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        said, _ = process.communicate(timeout=deadline_s)
+        output, _ = process.communicate(timeout=deadline_s)
     except BaseException as error:
-        _end(process)
+        _kill(process)
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
-        raise PreparationError(f"{what} was not made within {deadline_s:g} s", hint=hint) from error
+        raise PreparationError(f"{what} was not built within {deadline_s:g} s", hint=hint) from error
     if process.returncode:
-        lines = [line[:_COLUMNS] for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line[:_COLUMNS] for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
         raise PreparationError(
-            f"{what} could not be made: {Path(argv[0]).name} ended with status {process.returncode}"
+            f"{what} could not be built: {Path(argv[0]).name} ended with status {process.returncode}"
             + "".join(f"\n  {line}" for line in lines[-_LINES:]),
             hint=hint,
         )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the program with all that it started."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the program and everything it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
     process.communicate()
 
 
-def _make(goal: Path, make: Callable[[Path], None]) -> None:
-    prefix = f".draft-{goal.name}-"
-    for left in goal.parent.glob(f"{prefix}*"):  # by a process that was killed: the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=goal.parent) as folder:
-        draft = Path(folder) / goal.name
-        make(draft)
-        draft.replace(goal)
+def _build(destination: Path, build: Callable[[Path], None]) -> None:
+    prefix = f".draft-{destination.name}-"
+    for leftover in destination.parent.glob(f"{prefix}*"):  # by a process that was killed: the lock is ours
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=destination.parent) as folder:
+        temporary = Path(folder) / destination.name
+        build(temporary)
+        temporary.replace(destination)
 
 
 @contextlib.contextmanager
-def _locked(goal: Path, what: str, deadline_s: float) -> Iterator[None]:
-    """Hold the goal's lock, which ends with the process that holds it."""
-    goal.parent.mkdir(parents=True, exist_ok=True)
+def _lock(destination: Path, what: str, deadline_s: float) -> Iterator[None]:
+    """Hold the destination's lock, which ends with the process that holds it."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + deadline_s
-    with (goal.parent / f".{goal.name}.lock").open("w") as file:
+    with (destination.parent / f".{destination.name}.lock").open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ def _locked(goal: Path, what: str, deadline_s: float) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() > until:
                     raise PreparationError(
-                        f"another process is still making {what} after {deadline_s:g} s",
+                        f"another process is still building {what} after {deadline_s:g} s",
                         hint="wait for it, or end it, and try again",
                     ) from error
                 time.sleep(_POLL_S)

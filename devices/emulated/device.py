@@ -1,4 +1,4 @@
-"""An emulated board as a device.
+"""Runs programs on an emulated board.
 
 QEMU's user mode emulates a processor, not a machine. The board's Python (`python3`, `python`, or any program by its
 path in the root file system) runs on that processor, with the board's C library and TFLite runtime; the kernel, the
@@ -19,16 +19,17 @@ from pathlib import Path
 from converters.targets.boards import EMULATED_BOARDS, EmulatedBoard
 from devices.bundle import agent_bundle
 from devices.contract import Completed, OnTransfer
-from devices.emulated.build_cache import kept_folder
-from devices.emulated.counts import CountedWindow, read_counts
+from devices.emulated.build_cache import cache_folder
+from devices.emulated.counting import CountedWindow, build_plugin, read_counts
 from devices.emulated.errors import PreparationError
-from devices.emulated.plugin import counting_plugin
-from devices.emulated.qemu import Qemu, installed_qemu
-from devices.emulated.rootfs import PYTHON, root_folder, root_path
-from devices.emulated.runtime_choice import runtime_of, site_folder, solution_of
+from devices.emulated.qemu import Qemu, find_qemu
+from devices.emulated.rootfs import PYTHON, build_root, root_path
+from devices.emulated.runtime_choice import read_choice, set_up_emulated, solve_emulated, unpack_runtime
 from devices.facts import Clock, Facts
 from devices.local import LocalDevice
 from devices.probe import read_facts
+from devices.solver.setup_result import OnStep, SetupResult
+from devices.solver.solve import Solution
 from devices.streams import LocalStream
 
 PYTHONS = ("python", "python3", f"python{PYTHON}")
@@ -71,7 +72,7 @@ class EmulatedDevice:
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
         """State what the board is. Memory, disk, cores and kernel are this machine's; clock and heat are unknown."""
-        qemu = installed_qemu()
+        qemu = find_qemu()
         stated = read_facts(self, deadline_s=deadline_s)
         return replace(
             stated,
@@ -85,19 +86,27 @@ class EmulatedDevice:
 
     def runtime(self) -> str:
         """Return the TFLite runtime chosen for the board, as "name==version"."""
-        return runtime_of(self.name)
+        return read_choice(self.name)
 
     def prepare(self) -> Guest:
-        """Make or find all parts; what is missing is downloaded.
+        """Return all parts; what is missing is downloaded or built.
 
         Raises:
             MissingPartError: QEMU or mmdebstrap is not installed.
             NoRuntimeFits: The board's runtime cannot work with this QEMU.
             PreparationError: A part could not be made.
         """
-        qemu = installed_qemu()
-        solution = solution_of(self.name, self.runtime(), qemu)
-        return Guest(qemu, root_folder(), site_folder(solution))
+        qemu = find_qemu()
+        solution = solve_emulated(self.name, self.runtime(), qemu)
+        return Guest(qemu, build_root(), unpack_runtime(solution))
+
+    def plan_runtime(self, want: str | None) -> Solution:
+        """Return the runtime that `set_up_runtime` would choose."""
+        return solve_emulated(self.name, want, find_qemu())
+
+    def set_up_runtime(self, want: str | None, *, deadline_s: float, on_step: OnStep) -> SetupResult:
+        """Choose the board's runtime, download its parts and prove that it works; else the old choice is restored."""
+        return set_up_emulated(self, want, deadline_s=deadline_s, on_step=on_step)
 
     def agent_argv(self) -> tuple[str, ...]:
         """Return what starts the agent with the board's Python."""
@@ -112,7 +121,7 @@ class EmulatedDevice:
     ) -> Completed:
         """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
         words, added = self._command(argv, env)
-        done = self._here().run(words, deadline_s=deadline_s, stdin=stdin, env=added)
+        done = self._local().run(words, deadline_s=deadline_s, stdin=stdin, env=added)
         return replace(done, argv=tuple(argv))
 
     def count(
@@ -125,21 +134,21 @@ class EmulatedDevice:
         Raises:
             CountError: This QEMU cannot count, or the counts cannot be read.
         """
-        plugin = counting_plugin(installed_qemu())
+        plugin = build_plugin(find_qemu())
         with tempfile.TemporaryDirectory(prefix="counts-", dir=self._folder()) as folder:
             out = Path(folder) / "counts"
-            words, added = self._command(argv, env, ("-plugin", f"{_plain(plugin)},out={_plain(out)}"))
-            done = self._here().run(words, deadline_s=deadline_s, env=added)
+            words, added = self._command(argv, env, ("-plugin", f"{_escape_commas(plugin)},out={_escape_commas(out)}"))
+            done = self._local().run(words, deadline_s=deadline_s, env=added)
             windows = read_counts(out) if done.exit.status == 0 else ()
         return replace(done, argv=tuple(argv)), windows
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
         """Copy a file, whole or not at all; an existing one is replaced. Relative paths begin in the board's folder."""
-        self._here().put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
+        self._local().put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
         """Copy a file, whole or not at all; an existing one is replaced. Relative paths begin in the board's folder."""
-        self._here().get(remote, local, deadline_s=deadline_s, on_transfer=on_transfer)
+        self._local().get(remote, local, deadline_s=deadline_s, on_transfer=on_transfer)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LocalStream:
         """Start a program and return the connection to it.
@@ -148,7 +157,7 @@ class EmulatedDevice:
             UnreachableError: It could not be started.
         """
         words, added = self._command(argv, env)
-        return self._here().open(words, env=added)
+        return self._local().open(words, env=added)
 
     def _command(
         self, argv: Sequence[str], env: Mapping[str, str] | None, options: Sequence[str] = ()
@@ -166,13 +175,13 @@ class EmulatedDevice:
         )  # fmt: skip
         return words, {**own, **guest.env(), **(env or {})}
 
-    def _here(self) -> LocalDevice:
+    def _local(self) -> LocalDevice:
         return LocalDevice(self.name, self.kind, self._folder())
 
     def _folder(self) -> Path:
         """Return the board's own folder, in which its programs start and which is their home."""
-        folder = kept_folder() / "boards" / self.name
-        with _translated(folder):
+        folder = cache_folder() / "boards" / self.name
+        with _translate_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -182,13 +191,13 @@ def emulated_device(name: str) -> EmulatedDevice:
     return EmulatedDevice(name, EMULATED_BOARDS[name])
 
 
-def _plain(path: Path) -> str:
+def _escape_commas(path: Path) -> str:
     """Return a path as QEMU's option -plugin takes it, where a comma ends a value and a doubled one is a comma."""
     return os.fspath(path).replace(",", ",,")
 
 
 @contextlib.contextmanager
-def _translated(folder: Path) -> Iterator[None]:
+def _translate_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The QEMU that is installed: its version, and whether it takes plugins."""
+"""Finds the QEMU that is installed: its version, and whether it loads plugins."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from converters.errors import MissingPartError
-from devices.emulated.build_cache import found_program
+from devices.emulated.build_cache import find_program
 
 PROGRAM = "qemu-aarch64"
-# The plugin is written for version 1 of QEMU's plugin API, which QEMU 9 no longer takes.
+# The plugin is written for version 1 of QEMU's plugin API, which QEMU 9 no longer supports.
 FIRST_OTHER_API = (9,)
 HOW_TO_COUNT = "QEMU 7.2 to 8.2 with plugins counts, such as qemu-user of Debian 12"
 _DEADLINE_S = 10.0
@@ -19,7 +19,7 @@ _DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Qemu:
-    """A QEMU of user mode for aarch64; `plugins` says whether it was built to take plugins."""
+    """A QEMU of user mode for aarch64; `plugins` says whether it was built with plugins."""
 
     path: str
     version: tuple[int, ...]
@@ -29,7 +29,7 @@ class Qemu:
         return f"QEMU {'.'.join(map(str, self.version))}"
 
     @property
-    def no_counts(self) -> str | None:
+    def why_no_counts(self) -> str | None:
         """Return why it cannot count instructions; None where it can."""
         if not self.plugins:
             return f"{self} was built without plugins, so it counts no instructions"
@@ -38,24 +38,24 @@ class Qemu:
         return None
 
 
-def installed_qemu() -> Qemu:
-    """Ask the QEMU that is installed what it is.
+def find_qemu() -> Qemu:
+    """Return the QEMU that is installed.
 
     Raises:
-        MissingPartError: There is none, or it does not state its version.
+        MissingPartError: There is none, or it does not print its version.
     """
-    return _asked(found_program(PROGRAM))
+    return _identify(find_program(PROGRAM))
 
 
 @lru_cache
-def _asked(path: str) -> Qemu:
-    version = re.search(r"version (\d+(?:\.\d+)+)", _said(path, "-version"))
+def _identify(path: str) -> Qemu:
+    version = re.search(r"version (\d+(?:\.\d+)+)", _run(path, "-version"))
     if version is None:
-        raise MissingPartError(f"{path} does not state its version", hint="install Debian's qemu-user")
-    return Qemu(path, tuple(map(int, version[1].split("."))), "-plugin" in _said(path, "-help"))
+        raise MissingPartError(f"{path} does not print its version", hint="install Debian's qemu-user")
+    return Qemu(path, tuple(map(int, version[1].split("."))), "-plugin" in _run(path, "-help"))
 
 
-def _said(path: str, option: str) -> str:
+def _run(path: str, option: str) -> str:
     try:
         done = subprocess.run(
             [path, option], stdin=subprocess.DEVNULL, capture_output=True, timeout=_DEADLINE_S, check=False

@@ -1,4 +1,4 @@
-"""Which function an address of a running aarch64 program belongs to: from its memory map and its files' symbols.
+"""Names the function that an address of a running aarch64 program belongs to, by its memory map and its files' symbols.
 
 Formats: System V ABI, chapter 4 and 5 (ELF); proc(5), /proc/pid/maps.
 """
@@ -56,7 +56,7 @@ class Symbols:
         return UNKNOWN
 
 
-def by_function(blocks: Mapping[int, int], maps: Sequence[str]) -> Counter[Function]:
+def count_by_function(blocks: Mapping[int, int], maps: Sequence[str]) -> Counter[Function]:
     """Add up counts of addresses by function.
 
     Args:
@@ -77,7 +77,7 @@ def by_function(blocks: Mapping[int, int], maps: Sequence[str]) -> Counter[Funct
 def read_symbols(path: Path) -> Symbols:
     """Read a file's functions; none where it is no aarch64 (little-endian, 64-bit) ELF or has no symbols."""
     try:
-        return _parsed(path.read_bytes())
+        return _parse(path.read_bytes())
     except (OSError, struct.error, IndexError, ValueError):
         return Symbols((), (), (), ())
 
@@ -96,7 +96,7 @@ def _mapping(line: str) -> _Mapping | None:
     return _Mapping(int(begin, 16), int(end, 16), int(fields[2], 16), fields[5].rstrip("\n"))
 
 
-def _parsed(data: bytes) -> Symbols:
+def _parse(data: bytes) -> Symbols:
     header = _FILE_HEADER.unpack_from(data)
     if header[0][:6] != b"\x7fELF\x02\x01":
         raise ValueError("no 64-bit little-endian ELF file")

@@ -2,7 +2,7 @@
 
 DeviceError (devices.errors)  exit 10
 ├── NoRuntimeFits             exit 8   no runtime, or not the one asked for, can work on this board
-├── WheelError                exit 8   a wheel could not be downloaded, or is not what it was before
+├── WheelError                exit 8   a wheel could not be downloaded, or has changed since its first download
 └── SetupError                exit 10  the board refused the installation, or the runtime failed its check there
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 from devices.errors import DeviceError
 
 
-class NoRuntimeFits(DeviceError):  # noqa: N818  (what was found out, not a fault)
-    """No runtime can work on the board; `reasons` says of each runtime why not, the hint what would change it."""
+class NoRuntimeFits(DeviceError):  # noqa: N818  (a result, not a fault)
+    """No runtime can work on the board; `reasons` says for each runtime why not, the hint what would change that."""
 
     exit_code = 8
 
@@ -22,10 +22,10 @@ class NoRuntimeFits(DeviceError):  # noqa: N818  (what was found out, not a faul
 
 
 class WheelError(DeviceError):
-    """A wheel could not be downloaded, or is not what it was at first download."""
+    """A wheel could not be downloaded, or has changed since its first download."""
 
     exit_code = 8
 
 
 class SetupError(DeviceError):
-    """The board refused the installation or the runtime failed its check there; what was installed before serves on."""
+    """The board refused the installation or the runtime failed its check; the previous runtime stays in use."""

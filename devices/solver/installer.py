@@ -1,4 +1,4 @@
-"""Runs on the board, under its own Python and with nothing but the standard library: states what is there, installs.
+"""Installs a runtime on a board. Runs there, under the board's own Python and with the standard library alone.
 
 The host sends this file's text to `python3 - JOB` and reads one JSON document back. It has to be understood by the
 Pythons of old systems (3.7) as far as to say which Python they have.
@@ -30,8 +30,8 @@ DONE = "edge-convert.json"  # inside an environment, written last: one without i
 Json = Dict[str, Any]  # noqa: UP006
 
 
-class Refused(Exception):  # noqa: N818
-    """What the user must know; becomes {"error": ..., "hint": ...}."""
+class InstallerError(Exception):
+    """A failure that the user is shown; becomes {"error": ..., "hint": ...}."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class Refused(Exception):  # noqa: N818
 
 
 def state() -> Json:
-    """Return what the choice of a runtime depends on, and what is installed."""
+    """Return the facts that decide which runtime fits, and what is installed."""
     return {
         "python": platform.python_version(),
         "executable": sys.executable,
@@ -53,8 +53,8 @@ def state() -> Json:
         "free_disk_bytes": shutil.disk_usage(str(_existing(BASE))).free,
         "base": str(BASE),
         "wheels": sorted(each.stem for each in WHEELS.glob("*.whl") if _sha256(each) == each.stem),
-        "current": _manifest(VENV),
-        "previous": _manifest(PREVIOUS),
+        "current": _read_manifest(VENV),
+        "previous": _read_manifest(PREVIOUS),
     }
 
 
@@ -65,7 +65,7 @@ def prepare() -> Json:
 
 
 def build(name: str, system_packages: bool, wheels: list[Json], about: Json) -> Json:
-    """Build an environment beside the one in use; one that is whole already is taken as it is."""
+    """Build an environment alongside the one in use; one that is complete already is used as it is."""
     import venv
 
     folder = ENVIRONMENTS / name
@@ -77,7 +77,7 @@ def build(name: str, system_packages: bool, wheels: list[Json], about: Json) -> 
             packages = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
             for wheel in wheels:
                 _unpack(WHEELS / (wheel["sha256"] + ".whl"), wheel, packages)
-            os.sync()  # a power cut must not leave an environment that calls itself whole
+            os.sync()  # a power cut must not leave an environment that looks complete
             _write(folder / DONE, json.dumps(dict(about, id=name)))
     return {"python": str(folder / "bin" / "python")}
 
@@ -87,37 +87,37 @@ def switch(name: str) -> Json:
     with _lock():
         folder = ENVIRONMENTS / name
         if not (folder / DONE).is_file():
-            raise Refused(f"the environment {name} is not whole")
-        old = _target(VENV)
+            raise InstallerError(f"the environment {name} is incomplete")
+        old = _read_link(VENV)
         if VENV.exists() and old is None:
-            raise Refused(f"{VENV} is in the way: it is no link of ours", "move it away")
-        if old is not None and old != _goal(name):
-            _link(PREVIOUS, old)
-        _link(VENV, _goal(name))
+            raise InstallerError(f"{VENV} is in the way: it is not a link that this program made", "move it away")
+        if old is not None and old != _link_target(name):
+            _set_link(PREVIOUS, old)
+        _set_link(VENV, _link_target(name))
         _prune()
-    return {"current": _manifest(VENV), "previous": _manifest(PREVIOUS)}
+    return {"current": _read_manifest(VENV), "previous": _read_manifest(PREVIOUS)}
 
 
 def discard(name: str) -> Json:
     """Delete an environment that failed its check, unless it is in use."""
     with _lock():
-        if _goal(name) not in (_target(VENV), _target(PREVIOUS)):
+        if _link_target(name) not in (_read_link(VENV), _read_link(PREVIOUS)):
             shutil.rmtree(str(ENVIRONMENTS / name), ignore_errors=True)
     return {}
 
 
-def _goal(name: str) -> str:
+def _link_target(name: str) -> str:
     return f"{ENVIRONMENTS.name}/{name}"
 
 
-def _target(link: Path) -> Any:  # noqa: ANN401
+def _read_link(link: Path) -> Any:  # noqa: ANN401
     return os.readlink(str(link)) if link.is_symlink() else None  # noqa: PTH115  (Path.readlink is 3.9's)
 
 
 def _unpack(path: Path, wheel: Json, packages: Path) -> None:
     """Unpack a wheel (PEP 427). Console scripts are left out: nothing here is started by name."""
     if _sha256(path) != wheel["sha256"]:
-        raise Refused(f"{wheel['file']} arrived damaged", "run the command again: it is sent anew")
+        raise InstallerError(f"{wheel['file']} arrived damaged", "run the command again to send it anew")
     with zipfile.ZipFile(str(path)) as archive:
         for entry in archive.infolist():
             parts = [part for part in entry.filename.split("/") if part]
@@ -126,18 +126,18 @@ def _unpack(path: Path, wheel: Json, packages: Path) -> None:
                     continue
                 parts = parts[2:]
             if entry.filename.startswith("/") or ".." in parts:
-                raise Refused(f"{wheel['file']} holds a file outside its folder: {entry.filename}")
-            goal = packages.joinpath(*parts)
+                raise InstallerError(f"{wheel['file']} contains a file outside its folder: {entry.filename}")
+            destination = packages.joinpath(*parts)
             if entry.filename.endswith("/"):
-                goal.mkdir(parents=True, exist_ok=True)
+                destination.mkdir(parents=True, exist_ok=True)
                 continue
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as data, goal.open("wb") as file:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(entry) as data, destination.open("wb") as file:
                 shutil.copyfileobj(data, file, 1 << 20)
-        _told_installer(archive, packages)
+        _record_installer(archive, packages)
 
 
-def _told_installer(archive: zipfile.ZipFile, packages: Path) -> None:
+def _record_installer(archive: zipfile.ZipFile, packages: Path) -> None:
     for name in archive.namelist():
         folder, slash, file = name.partition("/")
         if slash and file == "METADATA" and folder.endswith(".dist-info"):
@@ -147,11 +147,11 @@ def _told_installer(archive: zipfile.ZipFile, packages: Path) -> None:
 
 
 def _prune() -> None:
-    kept = (_target(VENV), _target(PREVIOUS))
+    kept = (_read_link(VENV), _read_link(PREVIOUS))
     needed = set()
     for folder in ENVIRONMENTS.iterdir():
-        if _goal(folder.name) in kept:
-            needed.update((_manifest(folder) or {}).get("wheels", ()))
+        if _link_target(folder.name) in kept:
+            needed.update((_read_manifest(folder) or {}).get("wheels", ()))
         else:
             shutil.rmtree(str(folder), ignore_errors=True)
     for wheel in WHEELS.glob("*.whl"):
@@ -159,11 +159,11 @@ def _prune() -> None:
             wheel.unlink()
 
 
-def _link(link: Path, goal: str) -> None:
+def _set_link(link: Path, target: str) -> None:
     draft = link.with_name(link.name + ".new")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()
-    draft.symlink_to(goal)
+    draft.symlink_to(target)
     os.replace(str(draft), str(link))  # noqa: PTH105  (one step: the link is always there)
 
 
@@ -174,7 +174,7 @@ def _lock() -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Refused("another set-up is running on this board", "wait for its end and try again") from None
+            raise InstallerError("another set-up is running on this board", "try again when it has ended") from None
         yield
 
 
@@ -185,7 +185,7 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _manifest(folder: Path) -> Json:
+def _read_manifest(folder: Path) -> Json:
     try:
         with (folder / DONE).open() as file:
             found: Json = json.load(file)
@@ -208,7 +208,7 @@ def _sha256(path: Path) -> str:
 def _cpu_words() -> str:
     """Return what every processor has: the words common to all lines of features."""
     common = None
-    for line in _text("/proc/cpuinfo").splitlines():
+    for line in _read_text("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip().lower() in ("features", "flags"):
             words = set(value.split())
@@ -217,13 +217,13 @@ def _cpu_words() -> str:
 
 
 def _os_name() -> Any:  # noqa: ANN401
-    for line in _text("/etc/os-release").splitlines():
+    for line in _read_text("/etc/os-release").splitlines():
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip("\"'")
     return None
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(errors="replace")
     except OSError:
@@ -252,8 +252,8 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     try:
         answer = {"ok": True, "result": JOBS[request.pop("job")](**request)}
-    except Refused as refusal:
-        answer = {"ok": False, "error": str(refusal), "hint": refusal.hint}
+    except InstallerError as error:
+        answer = {"ok": False, "error": str(error), "hint": error.hint}
     except OSError as error:
         answer = {"ok": False, "error": f"{error.filename or BASE}: {error.strerror}", "hint": ""}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -1,4 +1,4 @@
-"""What keeps a runtime from working on a board: why, and what would change it."""
+"""Finds what keeps a runtime from working on a board, and what would fix it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from converters.targets.runtimes import (
     Runtime,
     Version,
     WheelSupport,
-    dotted,
+    version_text,
 )
 from devices.solver.platforms import BoardPlatform
 
@@ -33,14 +33,14 @@ _PYTHON_OF = (((3, 11), "Raspberry Pi OS bookworm (3.11)"), ((3, 13), "Raspberry
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why not, what would cure it, and how far the cure is: 0 another runtime, 1 software, 2 a system, 3 hardware."""
+    """The reason, the fix, and how far the fix is: 0 another runtime, 1 software, 2 another system, 3 hardware."""
 
     why: str
-    cure: str
+    fix: str
     distance: int
 
 
-def board_obstacle(board: BoardPlatform) -> Obstacle | None:
+def find_board_obstacle(board: BoardPlatform) -> Obstacle | None:
     """Return what keeps every runtime from the board."""
     if board.architecture not in {name for each in RUNTIMES for name in each.wheels}:
         what = _NO_WHEELS.get(board.architecture, f"{board.architecture}; aarch64, armv7l and x86-64 boards would do")
@@ -52,15 +52,15 @@ def board_obstacle(board: BoardPlatform) -> Obstacle | None:
         )
     if board.glibc is None:
         return Obstacle(
-            "its C library is not glibc, or does not say so; the wheels are built for glibc (manylinux)",
+            "its C library is not glibc, or is unknown; the wheels are built for glibc (manylinux)",
             "a system with glibc would do: Raspberry Pi OS, Debian or Ubuntu (Alpine's musl has no wheels)",
             2,
         )
-    return _agents_python(board.python[:2])
+    return _agent_obstacle(board.python[:2])
 
 
-def runtime_obstacle(board: BoardPlatform, runtime: Runtime) -> Obstacle | None:
-    """Return the first thing that keeps one runtime from a board that `board_obstacle` lets pass."""
+def find_runtime_obstacle(board: BoardPlatform, runtime: Runtime) -> Obstacle | None:
+    """Return the first thing that keeps one runtime from a board that `find_board_obstacle` lets pass."""
     wheel = runtime.wheels.get(board.architecture)
     if wheel is None:
         return Obstacle(
@@ -72,18 +72,18 @@ def runtime_obstacle(board: BoardPlatform, runtime: Runtime) -> Obstacle | None:
 
 
 def _obstacles(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
-    yield from _processor(board, runtime, wheel)
-    yield from _python(board, runtime, wheel)
-    yield from _libc(board, runtime, wheel)
+    yield from _processor_obstacles(board, runtime, wheel)
+    yield from _python_obstacles(board, runtime, wheel)
+    yield from _libc_obstacles(board, runtime, wheel)
     if board.emulator is not None and runtime.oldest_emulator and board.emulator < runtime.oldest_emulator:
         yield Obstacle(
-            f"{runtime.requirement} crashes in QEMU {dotted(board.emulator)}",
-            f"QEMU {dotted(runtime.oldest_emulator)} runs it but counts no instructions; {RECOMMENDED} works",
+            f"{runtime.requirement} crashes in QEMU {version_text(board.emulator)}",
+            f"QEMU {version_text(runtime.oldest_emulator)} runs it but counts no instructions; {RECOMMENDED} works",
             0,
         )
 
 
-def _processor(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+def _processor_obstacles(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
     has = board.features
     # A 64-bit kernel names ARMv8's instructions, of which asimd holds what 32-bit programs know as neon and vfpv4.
     missing = [] if has is None else sorted(wheel.needs - has - (_IN_ASIMD if "asimd" in has else set()))
@@ -96,36 +96,41 @@ def _processor(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> I
         )
 
 
-def _agents_python(python: Version) -> Obstacle | None:
+def _agent_obstacle(python: Version) -> Obstacle | None:
     if OLDEST_PYTHON <= python <= NEWEST_PYTHON:
         return None
-    end = f"needs {dotted(OLDEST_PYTHON)} or newer" if python < OLDEST_PYTHON else f"goes up to {dotted(NEWEST_PYTHON)}"
+    end = (
+        f"needs {version_text(OLDEST_PYTHON)} or newer"
+        if python < OLDEST_PYTHON
+        else f"goes up to {version_text(NEWEST_PYTHON)}"
+    )
     return _wrong_python(python, f"for the toolkit's agent, which {end}", (OLDEST_PYTHON, NEWEST_PYTHON))
 
 
-def _python(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+def _python_obstacles(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
     python, (oldest, newest) = board.python[:2], wheel.pythons
     if not oldest <= python <= newest:
-        end = f"goes up to {dotted(newest)}" if python > newest else f"begins at {dotted(oldest)}"
+        end = f"goes up to {version_text(newest)}" if python > newest else f"begins at {version_text(oldest)}"
         range_ = (max(oldest, OLDEST_PYTHON), min(newest, NEWEST_PYTHON))
         yield _wrong_python(python, f"for {runtime.requirement}, which {end}", range_)
 
 
-def _wrong_python(python: Version, whom: str, fitting: tuple[Version, Version]) -> Obstacle:
+def _wrong_python(python: Version, what_for: str, fitting: tuple[Version, Version]) -> Obstacle:
     oldest, newest = fitting
     systems = " or ".join(name for version, name in _PYTHON_OF if oldest <= version <= newest)
     return Obstacle(
-        f"Python {dotted(python)} is too {'old' if python < oldest else 'new'} {whom}",
-        f"a Python {dotted(oldest)} to {dotted(newest)} beside the system's, or {systems}, would do",
+        f"Python {version_text(python)} is too {'old' if python < oldest else 'new'} {what_for}",
+        f"a Python {version_text(oldest)} to {version_text(newest)} alongside the system's, or {systems}, would do",
         1,
     )
 
 
-def _libc(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
+def _libc_obstacles(board: BoardPlatform, runtime: Runtime, wheel: WheelSupport) -> Iterator[Obstacle]:
     if board.glibc is not None and board.glibc < wheel.glibc:
         first = next((name for version, name in reversed(_FIRST_OS) if wheel.glibc >= version), "Debian 8")
         yield Obstacle(
-            f"glibc {dotted(board.glibc)} is too old for {runtime.requirement}, which needs {dotted(wheel.glibc)}",
+            f"glibc {version_text(board.glibc)} is too old for {runtime.requirement}, which "
+            f"needs {version_text(wheel.glibc)}",
             f"a newer system would do: {first} or newer",
             2,
         )

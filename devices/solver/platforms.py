@@ -20,12 +20,61 @@ _ALIASES = {"arm64": "aarch64", "AMD64": "x86_64", "amd64": "x86_64"}
 
 
 @dataclass(frozen=True)
+class PythonState:
+    """What a Python on a board states about itself and about what is installed (devices/solver/installer.py, `state`).
+
+    Attributes:
+        libc: such as "glibc 2.36"; None where it is unknown.
+        cpu_words: what the kernel calls the processor's features, separated by spaces.
+        numpy: the version that this Python imports; None where there is none.
+        base: the toolkit's folder on the board.
+        wheels: sha256 of the wheels that are there.
+        runtime: the one in use, "name==version"; None where there is none.
+    """
+
+    version: str
+    executable: str
+    implementation: str
+    bits: int
+    machine: str
+    libc: str | None
+    cpu_words: str
+    os: str | None
+    numpy: str | None = None
+    free_disk_bytes: int = 0
+    base: str = ""
+    wheels: frozenset[str] = frozenset()
+    runtime: str | None = None
+
+    @classmethod
+    def parse(cls, state: Mapping[str, Any]) -> PythonState:
+        """Read the installer's answer."""
+        return cls(
+            version=str(state["python"]),
+            executable=str(state["executable"]),
+            implementation=str(state["implementation"]),
+            bits=int(state["bits"]),
+            machine=str(state["machine"]),
+            libc=state["libc"],
+            cpu_words=str(state["cpu_words"] or ""),
+            os=state["os"],
+            numpy=state["numpy"],
+            free_disk_bytes=int(state["free_disk_bytes"]),
+            base=str(state["base"]),
+            wheels=frozenset(state["wheels"]),
+            runtime=state["current"].get("runtime"),
+        )
+
+
+@dataclass(frozen=True)
 class BoardPlatform:
     """What decides which wheels a board can use.
 
-    `architecture` is that of the board's programs, not of its kernel. `glibc` is None where the C library is another
-    or unknown, `features` None where the processor does not state them. `emulator` is QEMU's version on an emulated
-    board.
+    Attributes:
+        architecture: that of the board's programs, not of its kernel.
+        glibc: None where the C library is another or unknown.
+        features: the processor's instructions; None where it does not state them.
+        emulator: QEMU's version on an emulated board.
     """
 
     architecture: str
@@ -58,34 +107,39 @@ class BoardPlatform:
         return tuple(tags)
 
     @classmethod
-    def from_facts(cls, facts: Facts, *, emulator: Version | None = None) -> BoardPlatform:
+    def from_facts(cls, facts: Facts) -> BoardPlatform:
         """Read it from a board's facts."""
         return cls(
-            architecture=userland(facts.cpu.architecture, facts.python.bits),
-            python=version_of(facts.python.version),
-            glibc=_glibc(facts.libc),
+            architecture=_userland(facts.cpu.architecture, facts.python.bits),
+            python=parse_version(facts.python.version),
+            glibc=_parse_glibc(facts.libc),
             features=frozenset(facts.cpu.features) if facts.cpu.features or facts.cpu.model else None,
             implementation=facts.python.implementation,
             cpu=facts.cpu.model,
             os=facts.os.name,
-            emulator=emulator,
         )
 
     @classmethod
-    def from_python(cls, state: Mapping[str, Any]) -> BoardPlatform:
-        """Read it from what a Python on the board states of itself (devices/solver/installer.py, `state`)."""
-        architecture = userland(str(state["machine"]), int(state["bits"]))
+    def from_python(cls, state: PythonState) -> BoardPlatform:
+        """Read it from what a Python on the board states."""
+        architecture = _userland(state.machine, state.bits)
         return cls(
             architecture=architecture,
-            python=version_of(str(state["python"])),
-            glibc=_glibc(state["libc"]),
-            features=_features(frozenset(str(state["cpu_words"] or "").split()), architecture),
-            implementation=str(state["implementation"]),
-            os=state["os"],
+            python=parse_version(state.version),
+            glibc=_parse_glibc(state.libc),
+            features=_select_features(frozenset(state.cpu_words.split()), architecture),
+            implementation=state.implementation,
+            os=state.os,
         )
 
 
-def _features(words: frozenset[str], architecture: str) -> frozenset[str] | None:
+def parse_version(text: str) -> Version:
+    """Return the numbers a version begins with: "3.11.2+" gives (3, 11, 2)."""
+    match = re.match(r"\d+(?:\.\d+)*", text.strip())
+    return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def _select_features(words: frozenset[str], architecture: str) -> frozenset[str] | None:
     """Return those of a processor's words that matter; None where they are another processor's, as under QEMU."""
     x86 = architecture in ("x86_64", "i686")
     if not words or (_X86_WORD in words) is not x86:
@@ -93,18 +147,12 @@ def _features(words: frozenset[str], architecture: str) -> frozenset[str] | None
     return words & {*(X86_FEATURES if x86 else ARM_FEATURES)}
 
 
-def userland(machine: str, bits: int) -> str:
+def _userland(machine: str, bits: int) -> str:
     """Return the architecture of the programs: that of the kernel, or its 32-bit one if Python has 32 bits."""
     name = _ALIASES.get(machine, machine)
     return _32_BIT.get(name, name) if bits == 32 else name
 
 
-def version_of(text: str) -> Version:
-    """Return the numbers a version begins with: "3.11.2+" gives (3, 11, 2)."""
-    found = re.match(r"\d+(?:\.\d+)*", text.strip())
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def _glibc(libc: str | None) -> Version | None:
+def _parse_glibc(libc: str | None) -> Version | None:
     name, _, version = (libc or "").partition(" ")
-    return (version_of(version)[:2] or None) if name == "glibc" else None
+    return (parse_version(version)[:2] or None) if name == "glibc" else None

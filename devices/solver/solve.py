@@ -1,16 +1,15 @@
-"""From a board's facts to the runtime that fits it, or to the reasons why none does and what would change that."""
+"""Chooses the runtime that fits a board, or explains why none does and what would change that."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from converters.targets.runtimes import NUMPY_FROM_SYSTEM, RUNTIMES, Runtime, find_sparse_rules
 from devices.facts import Facts
 from devices.solver.errors import NoRuntimeFits
-from devices.solver.obstacles import Obstacle, board_obstacle, runtime_obstacle
+from devices.solver.obstacles import Obstacle, find_board_obstacle, find_runtime_obstacle
 from devices.solver.platforms import BoardPlatform
 
 NEWEST = "newest"
@@ -18,7 +17,7 @@ NEWEST = "newest"
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a runtime can do on a processor; None is unknown."""
+    """The features of a runtime on a processor; None is unknown."""
 
     sparse_kernels: bool | None
     dynamic_range: bool
@@ -28,9 +27,9 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Solution:
-    """A runtime for a board: what to download under which tags, what the board's system must bring, and why this one.
+    """A runtime for a board: what to download under which tags, what the board's system must provide, and why this one.
 
-    `requirements` are pinned, the runtime first and NumPy second unless the system brings it.
+    `requirements` are pinned, the runtime first and NumPy second unless the system provides it.
     """
 
     name: str
@@ -44,13 +43,13 @@ class Solution:
     capabilities: Capabilities
     reasons: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as `json.dumps` takes it."""
         return asdict(self)
 
 
 def solve(facts: Facts | BoardPlatform, want: str | None = None) -> Solution:
-    """Choose a runtime for a board. Nothing is downloaded or asked.
+    """Choose a runtime for a board. Nothing is downloaded.
 
     Args:
         facts: The board.
@@ -61,11 +60,11 @@ def solve(facts: Facts | BoardPlatform, want: str | None = None) -> Solution:
         NoRuntimeFits: None fits, or not the one that was asked for; says why and what would.
     """
     platform = facts if isinstance(facts, BoardPlatform) else BoardPlatform.from_facts(facts)
-    asked = _asked(want)
-    obstacle = board_obstacle(platform)
+    candidates = _select(want)
+    obstacle = find_board_obstacle(platform)
     if obstacle is not None:
         raise _none_fits(platform, want, [(None, obstacle)])
-    obstacles = [(each, runtime_obstacle(platform, each)) for each in asked]
+    obstacles = [(each, find_runtime_obstacle(platform, each)) for each in candidates]
     fitting = [each for each, found in obstacles if found is None]
     if not fitting:
         raise _none_fits(platform, want, [(each, found) for each, found in obstacles if found is not None])
@@ -80,7 +79,7 @@ def _sparse_kernels(runtime: Runtime, platform: BoardPlatform) -> bool | None:
     return None if rules is None else rules.run_on(platform.architecture, platform.features)
 
 
-def _asked(want: str | None) -> tuple[Runtime, ...]:
+def _select(want: str | None) -> tuple[Runtime, ...]:
     if want in (None, NEWEST):
         return RUNTIMES
     name, _, version = str(want).partition("==")
@@ -134,17 +133,17 @@ def _solution(platform: BoardPlatform, chosen: Runtime, reasons: tuple[str, ...]
 def _none_fits(
     platform: BoardPlatform, want: str | None, found: Sequence[tuple[Runtime | None, Obstacle]]
 ) -> NoRuntimeFits:
-    """Say of each runtime what keeps its nearest version from the board, and what would cure it, the nearest first."""
+    """Explain for each runtime what keeps its nearest version from the board and what would fix that."""
     nearest: dict[str, Obstacle] = {}
     for runtime, obstacle in found:
         name = runtime.name if runtime else ""
         if name not in nearest or obstacle.distance < nearest[name].distance:
             nearest[name] = obstacle
     obstacles = sorted(nearest.values(), key=lambda obstacle: obstacle.distance)
-    asked = "no TFLite runtime fits" if want in (None, NEWEST) else f"{want} does not fit"
+    what = "no TFLite runtime fits" if want in (None, NEWEST) else f"{want} does not fit"
     board = ", ".join(filter(None, (platform.cpu, platform.os)))
     return NoRuntimeFits(
-        f"{asked} this board{f' ({board})' if board else ''}: {'; '.join(each.why for each in obstacles)}",
+        f"{what} this board{f' ({board})' if board else ''}: {'; '.join(each.why for each in obstacles)}",
         reasons=tuple(dict.fromkeys(obstacle.why for _, obstacle in found)),
-        hint="; ".join(dict.fromkeys(each.cure for each in obstacles)),
+        hint="; ".join(dict.fromkeys(each.fix for each in obstacles)),
     )

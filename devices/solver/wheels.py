@@ -1,4 +1,4 @@
-"""Wheels for another machine, downloaded on this one and kept: the same bytes every time, with or without a network."""
+"""Downloads wheels for another machine and caches them: the same bytes every time, with or without a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HINT = "connect this machine to the network once, or set EDGE_CACHE_DIR to a ca
 
 @dataclass(frozen=True)
 class Wheel:
-    """A downloaded wheel; `unpacked_bytes` is what its files take on a disk."""
+    """A downloaded wheel; `unpacked_bytes` is the disk space of its files."""
 
     requirement: str
     path: Path
@@ -50,12 +50,12 @@ class Wheelhouse:
 
     @property
     def unpacked_bytes(self) -> int:
-        """Return what all files of them take on a disk."""
+        """Return the disk space of all their files."""
         return sum(each.unpacked_bytes for each in self.wheels)
 
 
 def fetch(solution: Solution, *, deadline_s: float = DEADLINE_S, on_wheel: OnWheel | None = None) -> Wheelhouse:
-    """Return the wheels of a solution, from the cache where they are there.
+    """Return the wheels of a solution, from the cache where it has them.
 
     Args:
         solution: What `solve` found.
@@ -77,38 +77,38 @@ def _wheel(solution: Solution, requirement: str, until: float) -> Wheel:
     record = _record_of(solution, requirement)
     known = _read(record)
     if known is not None and _is(record.parent / known["file"], known["sha256"]):
-        return _described(requirement, record.parent / known["file"], known["sha256"])
-    with _draft(record.parent) as folder:
+        return _describe(requirement, record.parent / known["file"], known["sha256"])
+    with _temporary_folder(record.parent) as folder:
         wheel = _download(solution, requirement, until, folder)
         sha256 = sha256_of(wheel)
         if known is not None and sha256 != known["sha256"]:
             raise WheelError(
-                f"{wheel.name} is not what it was: its sha256 is {sha256}, at first download {known['sha256']}",
+                f"{wheel.name} has changed: its sha256 is {sha256}, at first download {known['sha256']}",
                 hint=f"if the index changed it on purpose, delete {record} and try again",
             )
-        return _kept(wheel, requirement, record, sha256)
+        return _store(wheel, requirement, record, sha256)
 
 
-def _kept(wheel: Path, requirement: str, record: Path, sha256: str) -> Wheel:
-    described = _described(requirement, wheel, sha256)
-    kept = wheel.replace(record.parent / wheel.name)
+def _store(wheel: Path, requirement: str, record: Path, sha256: str) -> Wheel:
+    described = _describe(requirement, wheel, sha256)
+    stored = wheel.replace(record.parent / wheel.name)
     text = wheel.parent / "record"
-    text.write_text(json.dumps({"file": kept.name, "sha256": sha256}) + "\n")
+    text.write_text(json.dumps({"file": stored.name, "sha256": sha256}) + "\n")
     text.replace(record)
-    return replace(described, path=kept)
+    return replace(described, path=stored)
 
 
-def _described(requirement: str, wheel: Path, sha256: str) -> Wheel:
+def _describe(requirement: str, wheel: Path, sha256: str) -> Wheel:
     try:
         with zipfile.ZipFile(wheel) as archive:
             unpacked = sum(each.file_size for each in archive.infolist())
     except (OSError, zipfile.BadZipFile) as error:
-        raise WheelError(f"{wheel} is no wheel: {error}", hint="delete it and try again") from error
+        raise WheelError(f"{wheel} is not a wheel: {error}", hint="delete it and try again") from error
     return Wheel(requirement, wheel, sha256, wheel.stat().st_size, unpacked)
 
 
 def _record_of(solution: Solution, requirement: str) -> Path:
-    """Return where the sha256 of a requirement's wheel for such boards is kept.
+    """Return the file that records the sha256 of a requirement's wheel for such boards.
 
     The newest platform tag is part of the name: with a newer glibc pip may prefer another wheel.
     """
@@ -141,7 +141,7 @@ def _download(solution: Solution, requirement: str, until: float, folder: Path) 
     _pip(download_argv(solution, requirement, folder), requirement, until)
     found = sorted(folder.glob("*.whl"))
     if len(found) != 1:
-        raise WheelError(f"pip brought {len(found)} wheels for {requirement}, expected 1")
+        raise WheelError(f"pip downloaded {len(found)} wheels for {requirement}, expected 1")
     return found[0]
 
 
@@ -167,10 +167,10 @@ def _pip(argv: tuple[str, ...], requirement: str, until: float) -> None:
         ) from error
     if done.returncode == 0:
         return
-    said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    if any("No module named pip" in line for line in said):
-        raise WheelError("wheels are downloaded with pip, which is missing here", hint="python -m ensurepip")
-    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")] or said[-1:]
+    lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    if any("No module named pip" in line for line in lines):
+        raise WheelError("wheels are downloaded with pip, which is not installed here", hint="python -m ensurepip")
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-1:]
     raise WheelError(
         f"{requirement} could not be downloaded and is not in {cache_dir() / 'wheels'}: {' '.join(errors[:1])[:300]}",
         hint=_HINT,
@@ -178,14 +178,14 @@ def _pip(argv: tuple[str, ...], requirement: str, until: float) -> None:
 
 
 @contextmanager
-def _draft(goal: Path) -> Iterator[Path]:
-    """Give a folder on the goal's file system; whatever is left in it is deleted."""
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder inside another; it is deleted with everything in it."""
     try:
-        goal.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{os.getpid()}-", dir=goal) as name:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{os.getpid()}-", dir=folder) as name:
             yield Path(name)
     except OSError as error:
         raise WheelError(
-            f"wheels could not be kept in {goal}: {error.strerror or error}",
-            hint="EDGE_CACHE_DIR names another folder for what the toolkit keeps",
+            f"wheels could not be stored in {folder}: {error.strerror or error}",
+            hint="EDGE_CACHE_DIR names another folder for the toolkit's cache",
         ) from error

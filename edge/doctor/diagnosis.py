@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from converters.targets import runtimes
 from converters.targets.boards import AVX, has_fp16_arithmetic
-from converters.targets.runtimes import LITERT, NEWEST_PYTHON, OLDEST_PYTHON, RECOMMENDED, TFLITE_RUNTIME, dotted
+from converters.targets.runtimes import LITERT, NEWEST_PYTHON, OLDEST_PYTHON, RECOMMENDED, TFLITE_RUNTIME, version_text
 from edge.doctor import host as machine
 from edge.doctor.distributions import DISTRIBUTION, is_importable, normalized, release, version_of, wanted, within
 from edge.doctor.edge_tpu import remarks as edge_tpu_remarks
@@ -88,7 +88,7 @@ def diagnose(folder: Path | None = None) -> Diagnosis:
 def _python() -> Finding:
     version = platform.python_version()
     good = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
-    supported = f"{dotted(OLDEST_PYTHON)} to {dotted(NEWEST_PYTHON)}"
+    supported = f"{version_text(OLDEST_PYTHON)} to {version_text(NEWEST_PYTHON)}"
     return Finding(
         section="python",
         name="python",
@@ -158,7 +158,7 @@ def _runtime() -> Finding:
     found = [" ".join(item) for item in map(version_of, _RUNTIMES) if item is not None]
     how = f"pip install {LITERT}"
     if _is_arm32():
-        newest = dotted(runtimes.newest_python(TFLITE_RUNTIME))
+        newest = version_text(runtimes.newest_python(TFLITE_RUNTIME))
         how = f"pip install '{DISTRIBUTION}[{TFLITE_RUNTIME}]' with Python {newest} or older: {LITERT} is 64-bit only"
     return Finding(
         section="packages",
@@ -285,7 +285,7 @@ def _emulator(path: str, why: str) -> Finding:
     crashing = runtimes.find_crashing(version)
     if not crashing:
         return Finding("programs", _EMULATOR, "ok", f"{path}, {told}", why)
-    needed = dotted(max(oldest for each in crashing if (oldest := each.oldest_emulator)))
+    needed = version_text(max(oldest for each in crashing if (oldest := each.oldest_emulator)))
     return Finding(
         section="programs",
         name=_EMULATOR,

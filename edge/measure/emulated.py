@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
-from devices.emulated.qemu import HOW_TO_COUNT, installed_qemu
+from devices.emulated.qemu import HOW_TO_COUNT, find_qemu
 from devices.facts import Facts
 from edge.agent.client import AgentClient
 from edge.errors import InputError
@@ -64,7 +64,7 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
     subject = describe(path)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     on_step("facts")
-    no_counts = installed_qemu().no_counts
+    no_counts = find_qemu().why_no_counts
     if no_counts is not None and not plan.kernels:
         raise CountError(no_counts, hint=HOW_TO_COUNT)
     count = None

@@ -16,10 +16,10 @@ from typing import Any
 
 from devices.bundle import agent_bundle
 from devices.contract import Completed
-from devices.emulated.counts import CountedWindow
+from devices.emulated.counting import CountedWindow
 from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
-from devices.emulated.symbols import Function, by_function
+from devices.emulated.symbols import Function, count_by_function
 from edge.agent.protocol import decode_error, decode_line
 from edge.measure.measurement import Instructions, KernelInstructions, RuntimeRef, Validity
 from edge.measure.microkernels import OTHER, SPARSE, Role, role_of
@@ -86,7 +86,7 @@ class InstructionCount:
         counts = []
         for window, runs in zip(self.windows, self.lengths, strict=True):
             if runs == length:
-                counts.append(_roles(by_function(window.blocks, self.maps)))
+                counts.append(_roles(count_by_function(window.blocks, self.maps)))
         return {role: fmean(each[role] for each in counts) for role in set().union(*counts)}
 
 

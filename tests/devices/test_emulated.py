@@ -10,12 +10,12 @@ from device_contract import AWKWARD, DEADLINE_S, DeviceContract
 
 from converters.targets.boards import EMULATED_BOARDS
 from devices.contract import Exit
-from devices.emulated.build_cache import PACKAGES
+from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
-from devices.emulated.qemu import installed_qemu
+from devices.emulated.qemu import find_qemu
 from devices.emulated.rootfs import root_path
-from devices.emulated.runtime_choice import runtime_of, set_runtime
+from devices.emulated.runtime_choice import read_choice, set_runtime
 from devices.errors import DeadlineError, UnknownDeviceError
 from devices.registry import find_device
 from devices.solver.errors import NoRuntimeFits, WheelError
@@ -32,7 +32,7 @@ def parts(require_part):
     """All that emulated boards are made of, downloaded where it was not yet."""
     for program in ("qemu-aarch64", "mmdebstrap"):
         if shutil.which(program) is None:
-            require_part(program, f"apt install {PACKAGES[program]}")
+            require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     try:
         emulated_device("emulated-pi4").prepare()
     except (PreparationError, WheelError) as error:
@@ -132,18 +132,18 @@ def test_a_python_that_does_not_end_meets_its_deadline(pi4):
 
 
 def test_a_runtime_that_would_crash_is_refused(pi4):
-    qemu = installed_qemu()
+    qemu = find_qemu()
     if qemu.version >= (10,):
         pytest.skip(f"{qemu} runs every runtime")
     with pytest.raises(NoRuntimeFits, match=r"ai-edge-litert==2\.3\.0 crashes in QEMU") as caught:
         set_runtime(pi4.name, "ai-edge-litert==2.3.0", qemu)
     assert "2.1.6 works" in caught.value.hint
-    assert runtime_of(pi4.name) == "ai-edge-litert==2.1.6"
+    assert read_choice(pi4.name) == "ai-edge-litert==2.1.6"
     assert set_runtime(pi4.name, "newest", qemu) == "ai-edge-litert==2.1.6"
 
 
 def test_a_choice_that_no_longer_works_is_refused_before_anything_starts(pi4, tmp_path):
-    if installed_qemu().version >= (10,):
+    if find_qemu().version >= (10,):
         pytest.skip("this QEMU runs every runtime")
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "emulated.json").write_text('{"emulated-pi4": "ai-edge-litert==2.2.0"}')
@@ -152,9 +152,9 @@ def test_a_choice_that_no_longer_works_is_refused_before_anything_starts(pi4, tm
 
 
 def test_each_board_has_its_own_runtime(pi4):
-    qemu = installed_qemu()
+    qemu = find_qemu()
     assert set_runtime(pi4.name, "tflite-runtime==2.14.0", qemu) == "tflite-runtime==2.14.0"
-    assert (pi4.runtime(), runtime_of("emulated-pi5")) == ("tflite-runtime==2.14.0", "ai-edge-litert==2.1.6")
+    assert (pi4.runtime(), read_choice("emulated-pi5")) == ("tflite-runtime==2.14.0", "ai-edge-litert==2.1.6")
     facts = pi4.facts(deadline_s=DEADLINE_S)
     assert [(each.name, each.version) for each in facts.runtimes] == [("tflite-runtime", "2.14.0")]
     with pytest.raises(UnknownDeviceError, match="emulated-pi6"):

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from converters.errors import MissingPartError
-from devices.emulated.build_cache import PACKAGES, found_program, kept_folder, made_by, once
-from devices.emulated.counts import read_counts
+from devices.emulated.build_cache import DEBIAN_PACKAGES, build_once, cache_folder, find_program, run_builder
+from devices.emulated.counting import build_plugin, read_counts
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import CountError, PreparationError
-from devices.emulated.plugin import counting_plugin
-from devices.emulated.qemu import Qemu, installed_qemu
-from devices.emulated.symbols import Function, by_function
+from devices.emulated.qemu import Qemu, find_qemu
+from devices.emulated.symbols import Function, count_by_function
 from devices.solver.errors import WheelError
 
 # A loop in machine code whose instructions are known: subs x0, x0, #1; b.ne -4; ret.
@@ -44,7 +43,7 @@ print(open("/proc/self/maps").read(), end="")
 def pi4(require_part):
     for program in ("qemu-aarch64", "mmdebstrap", "gcc"):
         if shutil.which(program) is None:
-            require_part(program, f"apt install {PACKAGES[program]}")
+            require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     device = emulated_device("emulated-pi4")
     try:
         device.prepare()
@@ -66,7 +65,7 @@ def test_every_instruction_is_counted_where_it_is_executed(pi4):
     for window in windows:
         assert sum(number for address, number in window.blocks.items() if begin <= address < begin + 12) == 200_001
         assert 200_001 < window.total < 220_000  # the call of the loop, and the marks
-    assert by_function({function: 3, 8: 4}, maps) == {
+    assert count_by_function({function: 3, 8: 4}, maps) == {
         Function("python3.11", "PyLong_FromLong"): 3,
         Function("unknown", "unknown"): 4,
     }
@@ -78,7 +77,7 @@ def test_a_crash_under_the_counter_is_an_exit_without_windows(pi4):
 
 
 def test_a_folder_with_a_comma_does_not_lead_qemu_astray(pi4, tmp_path, monkeypatch):
-    kept = kept_folder()
+    kept = cache_folder()
     pi4.prepare()
     (tmp_path / "a,b").mkdir()
     (tmp_path / "a,b" / "emulated").symlink_to(kept)
@@ -113,22 +112,22 @@ def test_counts_that_are_cut_off_or_wrong_are_an_error(tmp_path, text):
 )
 def test_a_qemu_that_cannot_count_is_refused(qemu, why):
     with pytest.raises(CountError, match=why) as caught:
-        counting_plugin(qemu)
+        build_plugin(qemu)
     assert "qemu-user" in caught.value.hint
 
 
-@pytest.mark.parametrize("program", PACKAGES)
+@pytest.mark.parametrize("program", DEBIAN_PACKAGES)
 def test_a_program_that_is_absent_is_named_with_its_package(monkeypatch, tmp_path, program):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingPartError, match=program) as caught:
-        found_program(program)
-    assert caught.value.hint.endswith(f"apt install {PACKAGES[program]}")
+        find_program(program)
+    assert caught.value.hint.endswith(f"apt install {DEBIAN_PACKAGES[program]}")
 
 
 def test_an_absent_qemu_is_an_error_of_every_use(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     device = emulated_device("emulated-zero2w")
-    for use in (lambda: device.facts(), lambda: device.run(["python3"], deadline_s=5), installed_qemu):
+    for use in (lambda: device.facts(), lambda: device.run(["python3"], deadline_s=5), find_qemu):
         with pytest.raises(MissingPartError, match="qemu-aarch64"):
             use()
 
@@ -137,8 +136,8 @@ def test_a_qemu_that_states_no_version_is_refused(monkeypatch, tmp_path):
     (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\necho nothing\n")
     (tmp_path / "qemu-aarch64").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(MissingPartError, match="does not state its version"):
-        installed_qemu()
+    with pytest.raises(MissingPartError, match="does not print its version"):
+        find_qemu()
 
 
 def test_what_is_kept_is_made_once_by_one_of_many(tmp_path):
@@ -151,7 +150,8 @@ def test_what_is_kept_is_made_once_by_one_of_many(tmp_path):
         (draft / "file").write_text("whole")
 
     threads = [
-        threading.Thread(target=once, args=(goal, make), kwargs={"what": "it", "deadline_s": 10}) for _ in range(5)
+        threading.Thread(target=build_once, args=(goal, make), kwargs={"what": "it", "deadline_s": 10})
+        for _ in range(5)
     ]
     for each in threads:
         each.start()
@@ -170,9 +170,9 @@ def test_what_fails_leaves_nothing_and_is_tried_again(tmp_path):
         raise PreparationError("no")
 
     with pytest.raises(PreparationError, match="no"):
-        once(goal, fail, what="it", deadline_s=1)
+        build_once(goal, fail, what="it", deadline_s=1)
     (tmp_path / ".draft-goal-of-one-that-was-killed").mkdir()
-    assert once(goal, lambda draft: draft.write_text("whole"), what="it", deadline_s=1) == goal
+    assert build_once(goal, lambda draft: draft.write_text("whole"), what="it", deadline_s=1) == goal
     assert sorted(each.name for each in tmp_path.iterdir()) == [".goal.lock", "goal"]
 
 
@@ -184,12 +184,12 @@ def test_waiting_for_another_process_has_a_deadline(tmp_path):
         done.wait(10)
         draft.touch()
 
-    other = threading.Thread(target=once, args=(tmp_path / "goal", make), kwargs={"what": "it", "deadline_s": 1})
+    other = threading.Thread(target=build_once, args=(tmp_path / "goal", make), kwargs={"what": "it", "deadline_s": 1})
     other.start()
     held.wait(10)
     try:
-        with pytest.raises(PreparationError, match="another process is still making it"):
-            once(tmp_path / "goal", lambda draft: draft.touch(), what="it", deadline_s=0.0)
+        with pytest.raises(PreparationError, match="another process is still building it"):
+            build_once(tmp_path / "goal", lambda draft: draft.touch(), what="it", deadline_s=0.0)
     finally:
         done.set()
         other.join()
@@ -197,26 +197,28 @@ def test_waiting_for_another_process_has_a_deadline(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_a_message(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PreparationError, match="could not be kept") as caught:
-        once(tmp_path / "file" / "goal", lambda draft: draft.touch(), what="it", deadline_s=1)
+    with pytest.raises(PreparationError, match="could not be stored") as caught:
+        build_once(tmp_path / "file" / "goal", lambda draft: draft.touch(), what="it", deadline_s=1)
     assert "EDGE_CACHE_DIR" in caught.value.hint
 
 
 def test_a_maker_that_fails_or_hangs_says_so():
-    with pytest.raises(PreparationError, match=r"it could not be made: sh ended with status 3\n  no luck"):
-        made_by(["sh", "-c", "echo no luck >&2; exit 3"], what="it", deadline_s=10, hint="try")
-    with pytest.raises(PreparationError, match=r"not made within 0\.1 s"):
-        made_by(["sleep", "60"], what="it", deadline_s=0.1, hint="try")
+    with pytest.raises(PreparationError, match=r"it could not be built: sh ended with status 3\n  no luck"):
+        run_builder(["sh", "-c", "echo no luck >&2; exit 3"], what="it", deadline_s=10, hint="try")
+    with pytest.raises(PreparationError, match=r"not built within 0\.1 s"):
+        run_builder(["sleep", "60"], what="it", deadline_s=0.1, hint="try")
 
 
 def test_a_file_without_symbols_is_unknown(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("no program")
     line = f"1000-2000 r-xp 00000000 00:00 1   {plain}"
-    assert by_function({0x1004: 1}, [line, "2000-3000 rw-p 00000000 00:00 0"]) == {Function("plain", "unknown"): 1}
+    assert count_by_function({0x1004: 1}, [line, "2000-3000 rw-p 00000000 00:00 0"]) == {
+        Function("plain", "unknown"): 1
+    }
 
 
 def test_this_machines_symbols_are_read_too():
     address = ctypes.cast(ctypes.pythonapi.PyLong_FromLong, ctypes.c_void_p).value
-    found = by_function({address: 1}, Path("/proc/self/maps").read_text().splitlines())
+    found = count_by_function({address: 1}, Path("/proc/self/maps").read_text().splitlines())
     assert [each.symbol for each in found] == ["PyLong_FromLong"], sys.executable

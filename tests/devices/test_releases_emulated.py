@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from devices.emulated.build_cache import PACKAGES
+from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
 from devices.solver.errors import WheelError
@@ -18,7 +18,7 @@ def pi4(require_part, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGE_CONFIG_DIR", str(tmp_path / "config"))
     for program in ("qemu-aarch64", "mmdebstrap"):
         if shutil.which(program) is None:
-            require_part(program, f"apt install {PACKAGES[program]}")
+            require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     device = emulated_device("emulated-pi4")
     try:
         device.prepare()

@@ -10,7 +10,7 @@ import pytest
 from converters.targets.runtimes import RUNTIMES
 from devices.facts import Clock, Cpu, Facts, Python, System
 from devices.solver.errors import NoRuntimeFits
-from devices.solver.platforms import BoardPlatform
+from devices.solver.platforms import BoardPlatform, PythonState
 from devices.solver.solve import solve
 
 A53 = A72 = ("asimd",)
@@ -80,7 +80,7 @@ REFUSED = {
     "trixie 32 bit": (facts("cortex-a72", A72, TRIXIE, bits=32), None, "ai-edge-litert has no wheels for armv7l",
                       "64-bit Raspberry Pi OS"),
     "trixie 32 bit, python": (facts("cortex-a72", A72, TRIXIE, bits=32), None, "Python 3.13 is too new for tflite",
-                              "a Python 3.10 to 3.11 beside the system's"),
+                              "a Python 3.10 to 3.11 alongside the system's"),
     "bullseye 32 bit": (facts("x", V7, ("3.10.9", "2.31"), machine="armv7l", bits=32), None,
                         "glibc 2.31 is too old for tflite-runtime==2.14.0, which needs 2.34", "bookworm"),
     "litert on 32 bit": (PI4_32, "ai-edge-litert==2.1.6", "a 32-bit system", "64-bit"),
@@ -144,15 +144,16 @@ def test_an_unknown_runtime_is_answered_with_the_nearest():
         solve(PI4, "onnxruntime")
 
 
-def test_what_a_python_says_of_itself_gives_the_same_as_the_facts():
-    state = {
-        "python": "3.11.2", "machine": "aarch64", "bits": 64, "libc": "glibc 2.36", "os": None,
-        "implementation": "cpython", "cpu_words": "fp asimd evtstrm crc32 cpuid",
-    }  # fmt: skip
+def test_a_python_on_the_board_gives_the_same_as_its_facts():
+    state = PythonState(
+        version="3.11.2", executable="/usr/bin/python3", machine="aarch64", bits=64, libc="glibc 2.36", os=None,
+        implementation="cpython", cpu_words="fp asimd evtstrm crc32 cpuid",
+    )  # fmt: skip
     assert solve(BoardPlatform.from_python(state)) == solve(PI4)
-    emulated = {**state, "cpu_words": "fpu cx8 sse4_1 avx"}  # QEMU's user mode shows the real processor's words
+    # QEMU's user mode shows the real processor's words.
+    emulated = replace(state, cpu_words="fpu cx8 sse4_1 avx")
     assert BoardPlatform.from_python(emulated).features is None
-    old = {**state, "machine": "x86_64", "cpu_words": "fpu cx8 ssse3"}
+    old = replace(state, machine="x86_64", cpu_words="fpu cx8 ssse3")
     assert BoardPlatform.from_python(old).features == frozenset()
 
 

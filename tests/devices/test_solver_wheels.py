@@ -124,7 +124,7 @@ def test_a_deadline_that_has_passed(index):
 def test_a_cache_that_cannot_be_written(index, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EDGE_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(WheelError, match="could not be kept") as caught:
+    with pytest.raises(WheelError, match="could not be stored") as caught:
         fetch(solution("demo==1.0"))
     assert "EDGE_CACHE_DIR" in caught.value.hint
 

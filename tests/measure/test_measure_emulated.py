@@ -13,11 +13,11 @@ import pytest
 import devices.solver
 from converters.errors import ModelFileError
 from devices.contract import Completed, Exit
-from devices.emulated.build_cache import PACKAGES
-from devices.emulated.counts import CountedWindow
+from devices.emulated.build_cache import DEBIAN_PACKAGES
+from devices.emulated.counting import CountedWindow
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import CountError, PreparationError
-from devices.emulated.qemu import installed_qemu
+from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.solver.errors import WheelError
 from edge.errors import InputError
@@ -40,7 +40,7 @@ def model(shared_data):
 def parts(require_part):
     for program in ("qemu-aarch64", "mmdebstrap", "gcc"):
         if shutil.which(program) is None:
-            require_part(program, f"apt install {PACKAGES[program]}")
+            require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     try:
         emulated_device("emulated-pi4").prepare()
     except (PreparationError, WheelError) as error:
@@ -137,7 +137,7 @@ def test_steps_are_told(pi4, told):
 
 def test_another_runtime_has_no_profiler_but_its_kernels_are_counted(tiny, own_choices):
     device = emulated_device("emulated-pi3")
-    set_runtime(device.name, "tflite-runtime==2.14.0", installed_qemu())
+    set_runtime(device.name, "tflite-runtime==2.14.0", find_qemu())
     found = profile(tiny, device, quick(Plan()))
     assert (found.runtime.name, found.runtime.version) == ("tflite-runtime", "2.14.0")
     assert (found.kernels, found.sparse_kernels) == (None, None)

@@ -10,10 +10,10 @@ import pytest
 
 from converters.capture_output import quiet
 from converters.recipes import recipes_named
-from devices.emulated.build_cache import PACKAGES
+from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import emulated_device
 from devices.emulated.errors import PreparationError
-from devices.emulated.qemu import installed_qemu
+from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.solver.errors import WheelError
 from edge.measure.measurement import Measurement
@@ -32,7 +32,7 @@ def board(require_part, tmp_path_factory):
     """Return an emulated board by name; choices of runtimes are this module's own."""
     for program in ("qemu-aarch64", "mmdebstrap", "gcc"):
         if shutil.which(program) is None:
-            require_part(program, f"apt install {PACKAGES[program]}")
+            require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     try:
         emulated_device("emulated-pi4").prepare()
     except (PreparationError, WheelError) as error:
@@ -41,7 +41,7 @@ def board(require_part, tmp_path_factory):
         patch.setenv("EDGE_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
 
         def of(name, runtime="ai-edge-litert==2.1.6"):
-            set_runtime(name, runtime, installed_qemu())
+            set_runtime(name, runtime, find_qemu())
             return emulated_device(name)
 
         yield of

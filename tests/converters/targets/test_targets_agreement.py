@@ -12,9 +12,9 @@ from sparse_zoo import ZOO
 
 from converters.targets.analysis import analyse
 from devices.contract import Device
-from devices.emulated.build_cache import PACKAGES, found_program
+from devices.emulated.build_cache import DEBIAN_PACKAGES, find_program
 from devices.emulated.device import EmulatedDevice, emulated_device
-from devices.emulated.qemu import installed_qemu
+from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.errors import DeviceError
 from devices.registry import find_device
@@ -47,13 +47,13 @@ def emulated(require_part, monkeypatch, tmp_path):
     """QEMU and what makes the root file system; the choices of runtimes are this test's own."""
     for program in ("qemu-aarch64", "mmdebstrap"):
         try:
-            found_program(program)
+            find_program(program)
         except DeviceError as error:
-            require_part(program, f"apt install {PACKAGES[program]} ({error})")
+            require_part(program, f"apt install {DEBIAN_PACKAGES[program]} ({error})")
     monkeypatch.setenv("EDGE_CONFIG_DIR", str(tmp_path / "config"))
 
     def board(target: str, runtime: str) -> EmulatedDevice:
-        set_runtime(f"emulated-{target}", runtime, installed_qemu())
+        set_runtime(f"emulated-{target}", runtime, find_qemu())
         return emulated_device(f"emulated-{target}")
 
     return board
