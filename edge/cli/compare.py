@@ -14,7 +14,7 @@ from edge.errors import MeasurementInvalid, RegressionFound
 from edge.measure.compare import ComparisonResult, compare
 from edge.measure.measurement import load_measurements
 from edge.measure.verdict import INCONCLUSIVE, SLOWER, VerdictCriteria
-from edge.report.terminal.comparison_lines import comparison_summary
+from edge.report.terminal.verdict_lines import comparison_summary
 
 if TYPE_CHECKING:
     _Type = click.ParamType[float]

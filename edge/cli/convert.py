@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli.options import MODES, SHAPE, collect, model_options, take
 from edge.cli.output import json_option, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from converters.artifact.record import Artifact
     from converters.recipes import Recipe
-
-_MODES = ("tf", "torch", "caffe", "unit", "raw")
 
 
 def _recipes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Recipe, ...]:
@@ -77,11 +76,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     help="Folder for NAME-RECIPE.tflite and NAME-RECIPE.json.",
 )
 @click.option("--name", callback=_file_name, help="Name of the artifacts instead of the source's.")
-@click.option("--weights", help="For a registry name: a .keras, .weights.h5 or .tflite file, or 'imagenet'.")
-@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="For a registry name: width.")
-@click.option("--image-size", type=click.IntRange(min=1), help="Height and width of the input, pixels.")
-@click.option("--classes", type=click.IntRange(min=1), help="For a registry name: number of classes.")
-@click.option("--padding", type=click.Choice(["same", "symmetric"]), help="For a registry name: padding of stride 2.")
+@model_options
 @click.option("--calibrate", metavar="SRC", help="Real inputs for the integer recipes: folder, .npy, .npz or 'digits'.")
 @click.option("--check", metavar="SRC", help="Inputs to compare with Keras on [default: those of --calibrate].")
 @click.option(
@@ -93,7 +88,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of inputs.")
 @click.option("--labels", metavar="FILE|imagenet", help="Class names, one per line.")
-@click.option("--preprocess", type=click.Choice(_MODES), help="How pixels were scaled in training.")
+@click.option("--preprocess", type=MODES, help="How pixels were scaled in training.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Static batch size.")
 @click.option(
     "--tolerance",
@@ -112,7 +107,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option("--compiler", metavar="PATH|docker:IMAGE", help="For edgetpu-compiled: where edgetpu_compiler is.")
 @click.option("--force", is_flag=True, help="Write files that would run dense there, or of which nothing is mapped.")
 @json_option
-def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
+def command(as_json: bool, **options: object) -> None:
     """Convert SOURCE to TFLite variants and check each against the Keras model.
 
     SOURCE is a name of `edge models`, a .keras or .h5 file, or a SavedModel folder. Only variants within their
@@ -121,9 +116,7 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401
     from converters.capture_output import quiet
     from edge.workflows.conversion import ConvertRequest, convert_source
 
-    names = ("alpha", "image_size", "classes", "padding")
-    arguments = {name: value for name in names if (value := options.pop(name)) is not None}
-    request = ConvertRequest(arguments=arguments, **options)
+    request = collect(ConvertRequest, options, arguments=take(options, *SHAPE))
     with quiet(), progress("converting", 2 * len(request.recipes) + 5) as advance:
         artifacts = convert_source(request, say=say, on_progress=advance)
     _show(artifacts, as_json)

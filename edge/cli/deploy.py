@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,9 +11,9 @@ from devices.releases.board import OnStep
 from devices.releases.errors import DamagedError
 from devices.releases.release_paths import KEEP
 from devices.releases.values import Release, Status
-from edge.cli.delegate_options import chosen_delegates, delegate_options
+from edge.cli.options import Names, delegate_options, take_delegates
 from edge.cli.output import json_option, print_table
-from edge.cli.releases import Names, on_devices, root_option, show_released
+from edge.cli.releases import on_devices, root_option, show_released
 
 
 @click.command("deploy")
@@ -45,7 +44,7 @@ def command(
     is_status: bool,
     as_json: bool,
     reference: Path | None,
-    **delegates: Any,  # noqa: ANN401  (the options that name delegates)
+    **delegates: object,
 ) -> None:
     """Put a .tflite file on devices, check it there, and make it the one that serves.
 
@@ -60,10 +59,10 @@ def command(
         raise click.UsageError("Missing argument 'FILE.tflite'; only --status goes without.")
     from edge.workflows.deployment import Deployment, DeployRequest
 
-    chosen = chosen_delegates(delegates)["delegates"]
     request = DeployRequest(
-        model=model, root=root, keep=keep, golden=golden, program=program, delegates=chosen, reference=reference
-    )
+        model=model, root=root, keep=keep, golden=golden, program=program, delegates=take_delegates(delegates),
+        reference=reference,
+    )  # fmt: skip
     deployment = Deployment(request)
     on_devices(names, lambda device, step: deployment.to(device, on_step=step), show_released, as_json=as_json)
 

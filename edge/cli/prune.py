@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli.options import MODES, SHAPE, SHARE, collect, model_options, take, take_fields
 from edge.cli.output import json_option, print_json, print_table, progress, say
-from edge.cli.train_sparse import tell_pruning
+from edge.cli.train_sparse import show_pruning
 
 if TYPE_CHECKING:
     from edge.training.oneshot.job import PruneResult
-
-_SHAPE_OPTIONS = ("image_size", "classes", "alpha", "padding")
-_MANNER_OPTIONS = ("method", "damping", "restore")
-_PRUNING_OPTIONS = ("sparsity", "block", "budget", "overrides")
-_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-_MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 
 
 def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -28,7 +23,7 @@ def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 @click.command("prune")
 @click.argument("model")
-@click.option("--sparsity", type=_SHARE, required=True,
+@click.option("--sparsity", type=SHARE, required=True,
               help="Share of zeros in the 1x1 convolutions (of multiply-adds saved, with --budget instructions)."
               )  # fmt: skip
 @click.option("--block", help="Output channels pruned together, 1, 2 or 4; or for some blocks of the network, "
@@ -40,7 +35,7 @@ def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 @click.option("--evaluate", metavar="DATA",
               help="Compare with the dense model on these pictures (1000 at most).  [default: some of --calibrate]"
               )  # fmt: skip
-@click.option("--held-out", type=_SHARE, default=0.25, show_default=True,
+@click.option("--held-out", type=SHARE, default=0.25, show_default=True,
               help="Share of --calibrate that is only compared on, unless something else is.")  # fmt: skip
 @click.option("--layer", "overrides", multiple=True, metavar="LAYERS=SPARSITY:BLOCK", callback=_overrides,
               help="Otherwise for layers of these names: 'block_16_*=0.9:4', 'Conv_1=:2', 'block_1_*=0'.")  # fmt: skip
@@ -56,16 +51,12 @@ def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
               help="Bring batch normalization to the dense model's means and variances.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of pictures.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at a time.")
-@click.option("--weights", help="For a registry name: a .keras, .weights.h5 or .tflite file, or 'imagenet'.")
-@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="For a registry name: width.")
-@click.option("--image-size", type=click.IntRange(min=1), help="For a registry name: height and width, pixels.")
-@click.option("--classes", type=click.IntRange(min=1), help="For a registry name: number of classes.")
-@click.option("--padding", type=click.Choice(["same", "symmetric"]), help="For a registry name: padding of stride 2.")
-@click.option("--preprocess", type=_MODES, help="How pixels were scaled in training.  [default: what is known]")
+@model_options
+@click.option("--preprocess", type=MODES, help="How pixels were scaled in training.  [default: what is known]")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
               help="The .keras file to write.  [default: NAME-pruned.keras in the current folder]")  # fmt: skip
 @json_option
-def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per field of PruneRequest)
+def command(as_json: bool, **options: object) -> None:
     """Prune MODEL once, without labels and without training.
 
     MODEL is a .keras or .h5 file, or a name of `edge models` with --weights. Its 1x1 convolutions lose weights layer by
@@ -77,23 +68,22 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per fi
     from edge.training.pruning_plan import Pruning
     from edge.training.settings import default_out
 
-    options["out"] = options["out"] or default_out(options["model"], pruned=True)
-    options["arguments"] = {name: value for name in _SHAPE_OPTIONS if (value := options.pop(name)) is not None}
-    options["manner"] = Manner(**{name: options.pop(name) for name in _MANNER_OPTIONS})
-    options["pruning"] = Pruning(**{name: options.pop(name) for name in _PRUNING_OPTIONS})
-    request = PruneRequest(**options)
+    options["out"] = options["out"] or default_out(str(options["model"]), pruned=True)
+    parts = {"arguments": take(options, *SHAPE), "manner": Manner(**take_fields(Manner, options)),
+             "pruning": Pruning(**take_fields(Pruning, options))}  # fmt: skip
+    request = collect(PruneRequest, options, **parts)
     with quiet(), progress("pruning") as advance:
         from edge.training.oneshot.job import prune  # loads TensorFlow, which talks
 
         result = prune(request, say=say, advance=advance)
-    print_json(result.to_json()) if as_json else _tell(result)
+    print_json(result.to_json()) if as_json else _show(result)
 
 
-def _tell(result: PruneResult) -> None:
+def _show(result: PruneResult) -> None:
     rows = [(row["name"], str(row["block"]), f"{row['zeros']:,}/{row['parameters']:,}", f"{row['sparsity']:.2%}",
              _error(row["error_before"]), _error(row["error_after"])) for row in result.pruning["layers"]]  # fmt: skip
     print_table(("layer", "block", "zeros", "share", "error removed", "corrected"), rows, right=range(1, 6))
-    tell_pruning(result.pruning)
+    show_pruning(result.pruning)
     agreement = result.agreement
     if agreement["top1_agreement"] is not None:
         click.echo(f"same class as the dense model on {agreement['same_top1']} of {agreement['pictures']} pictures "

@@ -33,19 +33,6 @@ class Stated(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
-class Names(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
-    """NAME,NAME,...: devices and groups of them."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401
-        """Take the text apart."""
-        names = tuple(each.strip() for each in str(value).split(","))
-        if not all(names):
-            self.fail(f"{value!r} has an empty name in it", param, ctx)
-        return names
-
-
 def on_devices(
     names: Sequence[str], work: Callable[[Device, OnStep], T], show: Callable[[T], None], *, as_json: bool
 ) -> None:

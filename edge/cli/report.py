@@ -1,41 +1,52 @@
-"""`edge report`: measurements as one HTML page, Markdown or JSON."""
+"""`edge report`: renders measurements as one HTML page, Markdown or JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from edge.cli.advice_option import loss_option
+from edge.cli.options import F
 from edge.cli.output import json_option, print_json
 from edge.measure.advice import AdviceCriteria
 from edge.report.terminal.text_layout import WIDTH
 
 
+def _terms(context: click.Context, option: click.Parameter, points: float) -> AdviceCriteria:
+    return AdviceCriteria(loss=points / 100)
+
+
+loss_option: Callable[[F], F] = click.option(
+    "--accuracy-loss", "terms", type=click.FloatRange(0, 100), metavar="POINTS", default=100 * AdviceCriteria().loss,
+    show_default=True, callback=_terms,
+    help="Advise only variants that lose at most this much accuracy against the best, in percentage points.",
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("files", metavar="RESULT.json...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The report."
-)
-@click.option(
-    "--format", "form", type=click.Choice(["html", "md", "json"]), help="By default what the suffix of --out says."
-)
-@click.option("--title", metavar="TEXT", help="Headline; by default what ran where.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True,
+              help="The report to write.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["html", "md", "json"]),
+              help="Format of the report.  [default: by the suffix of --out]")  # fmt: skip
+@click.option("--title", metavar="TEXT", help="Headline.  [default: the variants and the device]")
 @loss_option
 @json_option
 def command(
     files: tuple[Path, ...], out: Path, form: str | None, title: str | None, terms: AdviceCriteria, as_json: bool
 ) -> None:
-    """Draw measurements as one self-contained HTML page, Markdown or JSON.
+    """Render measurements as one self-contained HTML page, Markdown or JSON.
 
-    RESULT.json is what `edge profile --out` writes: one measurement or a list. Artifact files, the NAME.json beside
-    each NAME.tflite, may be given too: they add accuracy, parity and provenance to the measurements of that file.
+    RESULT.json is what `edge profile --out` writes: one measurement or a list. Artifact files (the NAME.json next to
+    each NAME.tflite) may be given too: they add accuracy, parity and provenance to the measurements of that file.
     """
     from edge.report.write import write_report
 
     written = write_report(files, out, form=form, title=title, terms=terms)
     if as_json:
         print_json(written.to_json())
-    else:
-        said = (f"{written.path} ({written.bytes / 1e6:.2f} MB)", written.headline)
-        click.echo(": ".join(said) if len(": ".join(said)) <= WIDTH else "\n  ".join(said))
+        return
+    parts = (f"{written.path} ({written.bytes / 1e6:.2f} MB)", written.headline)
+    line = ": ".join(parts)
+    click.echo(line if len(line) <= WIDTH else "\n  ".join(parts))

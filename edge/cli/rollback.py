@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from edge.cli.options import Names
 from edge.cli.output import json_option
-from edge.cli.releases import Names, on_devices, root_option, show_released
+from edge.cli.releases import on_devices, root_option, show_released
 
 
 @click.command("rollback")

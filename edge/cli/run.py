@@ -9,10 +9,9 @@ import click
 
 from converters.printable import printable
 from devices.registry import find_device
-from edge.cli.delegate_options import chosen_delegates, delegate_options
+from edge.cli.options import MODES, collect, delegate_options, take_delegates
 from edge.cli.output import json_option, print_json, print_table, say
 from edge.runtime.interpreters import RUNTIMES
-from edge.runtime.preprocessing import MODES
 from edge.workflows.inference import (
     DEADLINE_S,
     Inference,
@@ -21,8 +20,6 @@ from edge.workflows.inference import (
     Prediction,
     run_inference,
 )
-
-_MODES = [mode for mode in MODES if mode != "custom"]
 
 
 @click.command("run")
@@ -34,7 +31,7 @@ _MODES = [mode for mode in MODES if mode != "custom"]
 @click.option(
     "--labels", metavar="FILE|imagenet", help="Names of the classes, one per line.  [default: the artifact's]"
 )
-@click.option("--preprocess", type=click.Choice(_MODES), help="How pixels are scaled.  [default: as the artifact says]")
+@click.option("--preprocess", type=MODES, help="How pixels are scaled.  [default: as the artifact says]")
 @delegate_options
 @click.option("--on", "device", default="local", show_default=True, help="Name of the device, see `edge devices`.")
 @click.option(
@@ -48,14 +45,14 @@ def command(
     /,
     device: str,
     as_json: bool,
-    **asked: Any,  # noqa: ANN401  (the options, by the request's own names)
+    **options: object,
 ) -> None:
     """Run a .tflite file on pictures and name what they show.
 
     IMAGE is a picture, a .npy array, or a .npz archive with one array per input. The file is verified, then run in a
     child process: a damaged file ends as a message.
     """
-    request = InferenceRequest(**chosen_delegates(asked))
+    request = collect(InferenceRequest, options, delegates=take_delegates(options))
     if isinstance(context.obj, InferenceSession):  # whoever calls the command many times keeps one child process
         inference = run_inference(request, context.obj)
     else:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli.options import MODES, SHAPE, SHARE, collect, take
 from edge.cli.output import json_option, print_json, progress, say
 from edge.cli.train_sparse import (
     distillation_options,
     pruning_options,
-    taken_distillation,
-    taken_pruning,
-    tell_pruning,
+    show_pruning,
+    take_distillation,
+    take_pruning,
 )
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from edge.training.loop import Watch
     from edge.training.outcome import TrainingResult
 
-_SHAPE_OPTIONS = ("image_size", "classes", "alpha", "padding")
 _AUGMENT = click.Choice(["flip", "shift"])
-_MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 
 
 @click.command()
@@ -37,15 +36,15 @@ _MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 @click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Width, for models that take it.")
 @click.option("--padding", type=click.Choice(["same", "symmetric"]),
               help="Zeros before strides, for models that take it; sparse kernels want symmetric.")  # fmt: skip
-@click.option("--preprocessing", "mode", type=_MODES, help="How pixels are scaled.  [default: the model's]")
+@click.option("--preprocessing", "mode", type=MODES, help="How pixels are scaled.  [default: the model's]")
 @click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples per step.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True,
               help="Highest learning rate; a warm-up leads to it, a cosine away.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--validation", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
+@click.option("--validation", type=SHARE, default=0.1,
               show_default=True, help="Fraction that decides which epoch is best.")  # fmt: skip
-@click.option("--test", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
+@click.option("--test", type=SHARE, default=0.2, show_default=True,
               help="Fraction that is only measured, where the data has no test part.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(min=1), default=5, show_default=True,
               help="Stop after so many epochs without a lower validation loss.")  # fmt: skip
@@ -57,7 +56,7 @@ _MODES = click.Choice(["tf", "torch", "caffe", "unit", "raw"])
 @pruning_options
 @distillation_options
 @json_option
-def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per field of TrainingSettings)
+def command(as_json: bool, **options: object) -> None:
     """Train MODEL, a name of `edge models` or a .keras file, on a source of labelled pictures.
 
     Beside the .keras file come NAME.json (how to feed the model, its labels, the measured accuracy) and
@@ -69,10 +68,10 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per fi
     from edge.training.loop import train
     from edge.training.settings import TrainingSettings, default_out
 
-    options.update(pruning=taken_pruning(options), distillation=taken_distillation(options))
-    options["out"] = options["out"] or default_out(options["model"], pruned=options["pruning"] is not None)
-    arguments = {name: value for name in _SHAPE_OPTIONS if (value := options.pop(name)) is not None}
-    settings = TrainingSettings(arguments=arguments, **options)
+    pruning = take_pruning(options)
+    options["out"] = options["out"] or default_out(str(options["model"]), pruned=pruning is not None)
+    parts = {"arguments": take(options, *SHAPE), "pruning": pruning, "distillation": take_distillation(options)}
+    settings = collect(TrainingSettings, options, **parts)
     try:
         with progress("training", settings.epochs) as advance:
             result = train(settings, _watch(settings.epochs, advance))
@@ -80,7 +79,7 @@ def command(as_json: bool, **options: Any) -> None:  # noqa: ANN401  (one per fi
         say(f"stopped; what was learned until the last whole epoch is in {settings.checkpoint_folder}, "
             "--resume continues from there")  # fmt: skip
         raise
-    print_json(result.to_json()) if as_json else _tell(result)
+    print_json(result.to_json()) if as_json else _show(result)
 
 
 def _watch(epochs: int, advance: Callable[[int, str], None]) -> Watch:
@@ -101,12 +100,12 @@ def _watch(epochs: int, advance: Callable[[int, str], None]) -> Watch:
     )
 
 
-def _tell(result: TrainingResult) -> None:
+def _show(result: TrainingResult) -> None:
     early = ", stopped early" if result.stopped_early else ""
     click.echo(f"{result.file}: {result.parameters:,} parameters, {result.classes} classes")
     click.echo(f"test accuracy {result.test.accuracy:.2%} ({result.test.correct} of {result.test.of}): measured on "
                f"{result.measured_on}")  # fmt: skip
     if result.pruning is not None:
-        tell_pruning(result.pruning)
+        show_pruning(result.pruning)
     click.echo(f"epoch {result.best_epoch} of {result.epochs} is kept{early}; trained for {result.training_s:.1f} s; "
                f"history in {result.history_file}")  # fmt: skip

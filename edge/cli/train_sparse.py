@@ -1,31 +1,29 @@
-"""Options of `edge train` for pruning and distillation, and what is told of them."""
+"""Adds the options of `edge train` for pruning and distillation, and shows what was pruned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.cli.options import SHARE, F, Options, add_options, take
+
 if TYPE_CHECKING:
     from edge.training.pruning_plan import Pruning
     from edge.training.settings import Distillation
 
-_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _BUDGETS = click.Choice(["uniform", "global", "instructions"])
 _PRUNING = {"sparsity": "sparsity", "block": "block", "budget": "budget", "prune_layer": "overrides",
             "prune_begin": "begin", "prune_end": "end", "prune_every": "every"}  # fmt: skip
 _DISTILLATION = {"distill": "teacher", "temperature": "temperature", "distill_weight": "weight"}
 
-Command = Callable[..., Any]
 
-
-def pruning_options(command: Command) -> Command:
+def pruning_options(command: F) -> F:
     """Add the options of pruning."""
-    return _decorated(
+    return add_options(
         command,
-        click.option("--sparsity", type=_SHARE,
+        click.option("--sparsity", type=SHARE,
                      help="Prune the 1x1 convolutions to this share of zeros (of multiply-adds saved, with the budget "
                           "instructions)."),
         click.option("--block", help="Output channels pruned together, 1, 2 or 4; or for some blocks of the network, "
@@ -44,9 +42,9 @@ def pruning_options(command: Command) -> Command:
     )  # fmt: skip
 
 
-def distillation_options(command: Command) -> Command:
+def distillation_options(command: F) -> F:
     """Add the options of distillation."""
-    return _decorated(
+    return add_options(
         command,
         click.option("--distill", type=click.Path(dir_okay=False, path_type=Path), metavar="TEACHER.keras",
                      help="Learn from this trained model as well as from the labels."),
@@ -57,14 +55,14 @@ def distillation_options(command: Command) -> Command:
     )  # fmt: skip
 
 
-def taken_pruning(options: dict[str, Any]) -> Pruning | None:
+def take_pruning(options: Options) -> Pruning | None:
     """Take the options of pruning out of all options.
 
     Raises:
         UsageError: some are given without --sparsity.
         InputError: what they say cannot be meant.
     """
-    given = _taken(options, _PRUNING, needed="sparsity")
+    given = _take(options, _PRUNING, needed="sparsity")
     if not given:
         return None
     from edge.training.pruning_plan import Pruning
@@ -72,14 +70,14 @@ def taken_pruning(options: dict[str, Any]) -> Pruning | None:
     return Pruning(**given)
 
 
-def taken_distillation(options: dict[str, Any]) -> Distillation | None:
+def take_distillation(options: Options) -> Distillation | None:
     """Take the options of distillation out of all options.
 
     Raises:
         UsageError: some are given without --distill.
         InputError: what they say cannot be meant.
     """
-    given = _taken(options, _DISTILLATION, needed="distill")
+    given = _take(options, _DISTILLATION, needed="distill")
     if not given:
         return None
     from edge.training.settings import Distillation
@@ -87,8 +85,8 @@ def taken_distillation(options: dict[str, Any]) -> Distillation | None:
     return Distillation(**given)
 
 
-def tell_pruning(pruning: dict[str, Any]) -> None:
-    """Say in two or three lines what was pruned."""
+def show_pruning(pruning: dict[str, Any]) -> None:
+    """Print what was pruned in two or three lines."""
     click.echo(f"1x1 convolutions: {pruning['zeros']:,} of {pruning['parameters']:,} weights are zero "
                f"({pruning['sparsity']:.2%}, {len(pruning['layers'])} layers)")  # fmt: skip
     if not pruning["above_two_thirds"]:
@@ -99,16 +97,9 @@ def tell_pruning(pruning: dict[str, Any]) -> None:
                    f"dense {dense:.3g}")  # fmt: skip
 
 
-def _taken(options: dict[str, Any], names: dict[str, str], *, needed: str) -> dict[str, Any]:
-    values = {name: options.pop(name) for name in names}
-    given = {name: value for name, value in values.items() if value not in (None, ())}
+def _take(options: Options, names: dict[str, str], *, needed: str) -> dict[str, Any]:
+    given = take(options, *names)
     if given and needed not in given:
-        other = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise click.UsageError(f"{other} goes with --{needed}")
+        others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{others} goes with --{needed}")
     return {names[name]: value for name, value in given.items()}
-
-
-def _decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
