@@ -1,4 +1,4 @@
-"""`edge compare`: decide whether one measurement is slower than another."""
+"""`edge compare`: decides whether one measurement is slower than another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Percent(_Type):
         except ValueError:
             share = math.nan
         if not sign or rest.strip() or not 0 <= share < math.inf:
-            self.fail(f"{value!r} is no percentage from 0 on: write it like 5%", param, ctx)
+            self.fail(f"{value!r} is not a percentage: write it like 5%", param, ctx)
         return share
 
 
@@ -45,10 +45,10 @@ class Percent(_Type):
 @click.argument("before", type=click.Path(path_type=Path), metavar="A.json")
 @click.argument("after", type=click.Path(path_type=Path), metavar="B.json")
 @click.option("--fail-if-slower", type=Percent(), metavar="PERCENT",
-              help="Exit with status 12 if B is shown to be slower than A by more than this, such as 5%.")  # fmt: skip
+              help="Exit with status 12 if B is slower than A by more than this, such as 5%.")  # fmt: skip
 @click.option("--alpha", type=click.FloatRange(0.0001, 0.5), default=0.05, show_default=True,
-              help="Chance of a wrong verdict that is accepted.")  # fmt: skip
-@click.option("--fail-if-inconclusive", is_flag=True, help="Exit with status 11 if nothing is shown.")
+              help="Accepted probability of a wrong verdict.")  # fmt: skip
+@click.option("--fail-if-inconclusive", is_flag=True, help="Exit with status 11 if the test is inconclusive.")
 @click.option("--force", is_flag=True, help="Compare what is invalid, or differs in device, threads or runtime.")
 @json_option
 def command(
@@ -63,9 +63,9 @@ def command(
     """Decide whether the measurements in B are slower than those in A.
 
     An exact test on the medians of the windows gives the verdict: slower or faster (by more than the percentage), not
-    slower (by so much), or inconclusive. Without --fail-if-slower the percentage is 5% and the exit status 0. Models
-    are matched by name and device; several measurements of one model in a file are repeats, and four of them on each
-    side also cover what differs from one process to the next.
+    slower, or inconclusive. Without --fail-if-slower the percentage is 5% and the exit status 0. Models are matched by
+    name and device. Several measurements of one model in a file are repeats; four on each side also cover the
+    differences between processes.
     """
     criteria = VerdictCriteria(alpha=alpha)
     if fail_if_slower is not None:
@@ -79,7 +79,7 @@ def command(
 
 
 def _end(outcome: ComparisonResult, *, fail_if_slower: bool, fail_if_inconclusive: bool) -> None:
-    by_verdict = {verdict: _named(outcome, verdict) for verdict in (SLOWER, INCONCLUSIVE)}
+    by_verdict = {verdict: _names(outcome, verdict) for verdict in (SLOWER, INCONCLUSIVE)}
     if fail_if_slower and by_verdict[SLOWER]:
         raise RegressionFound(f"slower than allowed: {', '.join(by_verdict[SLOWER])}")
     if fail_if_inconclusive and by_verdict[INCONCLUSIVE]:
@@ -89,5 +89,5 @@ def _end(outcome: ComparisonResult, *, fail_if_slower: bool, fail_if_inconclusiv
         )
 
 
-def _named(outcome: ComparisonResult, verdict: str) -> list[str]:
+def _names(outcome: ComparisonResult, verdict: str) -> list[str]:
     return [each.name for each in outcome.comparisons if each.finding.verdict == verdict]

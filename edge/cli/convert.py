@@ -1,4 +1,4 @@
-"""`edge convert`: a Keras model becomes checked TFLite variants."""
+"""`edge convert`: converts a Keras model to checked TFLite variants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _recipes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Recipe, ...]:
-    """Return the recipes of names separated by commas, or answer with the nearest names."""
+    """Return the recipes of names separated by commas; an unknown name is answered with the nearest."""
     from converters.errors import ConversionError
     from converters.recipes import recipes_named
 
@@ -32,9 +32,9 @@ def _recipes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Re
 
 
 def _file_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Refuse what is no plain file name: artifacts stay in the folder of --out."""
+    """Refuse what is not a plain file name: artifacts stay in the folder of --out."""
     if value is not None and (not value.isprintable() or "/" in value or value.strip() in ("", ".", "..")):
-        raise click.BadParameter(f"{value!r} is no file name; --out names the folder", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a file name; --out names the folder", ctx, param)
     return value
 
 
@@ -47,7 +47,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     for pair in [] if value is None else value.split(","):
         key, _, number = pair.strip().partition("=")
         if key not in known:
-            raise click.BadParameter(f"no tolerance is called '{key}'; there are {', '.join(known)}", ctx, param)
+            raise click.BadParameter(f"there is no tolerance '{key}'; tolerances are {', '.join(known)}", ctx, param)
         try:
             result[key] = float(number)
         except ValueError:
@@ -75,18 +75,18 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     required=True,
     help="Folder for NAME-RECIPE.tflite and NAME-RECIPE.json.",
 )
-@click.option("--name", callback=_file_name, help="Name of the artifacts instead of the source's.")
+@click.option("--name", callback=_file_name, help="Name of the artifacts.  [default: the source's]")
 @model_options
 @click.option("--calibrate", metavar="SRC", help="Real inputs for the integer recipes: folder, .npy, .npz or 'digits'.")
-@click.option("--check", metavar="SRC", help="Inputs to compare with Keras on [default: those of --calibrate].")
+@click.option("--check", metavar="SRC", help="Inputs for the comparison with Keras.  [default: those of --calibrate]")
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
     default=200,
     show_default=True,
-    help="Take at most so many inputs from each source.",
+    help="Take at most this many inputs from each source.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the choice of inputs.")
 @click.option("--labels", metavar="FILE|imagenet", help="Class names, one per line.")
 @click.option("--preprocess", type=MODES, help="How pixels were scaled in training.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Static batch size.")
@@ -94,7 +94,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "--tolerance",
     metavar="NAME=NUMBER,...",
     callback=_tolerance,
-    help="Allowed difference instead of the recipes' own, as relative_rms_error=0.1,accuracy_drop=0.02.",
+    help="Allowed differences instead of the recipe's own, such as relative_rms_error=0.1,accuracy_drop=0.02.",
 )
 @click.option(
     "--target", default="pi4", show_default=True, help="Board on which sparse recipes must run sparse kernels."
@@ -102,10 +102,12 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8"]),
-    help="For edgetpu: type in and out.  [default: uint8, pixels as they are]",
+    help="For edgetpu: type of input and output.  [default: uint8, for raw pixels]",
 )
-@click.option("--compiler", metavar="PATH|docker:IMAGE", help="For edgetpu-compiled: where edgetpu_compiler is.")
-@click.option("--force", is_flag=True, help="Write files that would run dense there, or of which nothing is mapped.")
+@click.option("--compiler", metavar="PATH|docker:IMAGE", help="For edgetpu-compiled: the edgetpu_compiler to run.")
+@click.option(
+    "--force", is_flag=True, help="Also write files that would run dense on the target, or not on the Edge TPU at all."
+)
 @json_option
 def command(as_json: bool, **options: object) -> None:
     """Convert SOURCE to TFLite variants and check each against the Keras model.
@@ -136,14 +138,14 @@ def _show(artifacts: tuple[Artifact, ...], as_json: bool) -> None:
 
 
 def _show_mapping(artifacts: tuple[Artifact, ...]) -> None:
-    """Tell what the Edge TPU will run, or of a compiled file what it does, and where the compiler surprised."""
+    """Print what the Edge TPU will run, or runs in a compiled file, and where that differs from the prediction."""
     for artifact in artifacts:
         told = artifact.edgetpu
         if told is not None:
-            how = "compiled: " if artifact.recipe.compiled else "forecast: "
+            how = "compiled: " if artifact.recipe.compiled else "predicted: "
             say(f"{artifact.name}: {how}{told['mapped']} of {told['of']} operators on the Edge TPU")
             for line in told.get("differences", ()):
-                say(f"{artifact.name}: other than forecast: {line}")
+                say(f"{artifact.name}: differs from the prediction: {line}")
 
 
 def _row(artifact: Artifact) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`edge coral`: how models share Edge TPUs: several on one, or one on several."""
+"""`edge coral`: predicts how models share an Edge TPU, and splits a model for several."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from converters.edgetpu.caching import CacheForecast
     from edge.workflows.splitting import Segmented
 
-_ESTIMATE = "an estimate: what is left beside program and activations differs from model to model (6.1 to 7.9 MiB seen)"
+_ESTIMATE = "an estimate: the memory left by program and activations differs between models (6.1 to 7.9 MiB observed)"
 
 
 @click.group(cls=Nearest)
 def command() -> None:
-    """Say how models share Edge TPUs: several models on one, or one model cut for several."""
+    """Predict how models share an Edge TPU, or split one model for several."""
 
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @json_option
 def cache(files: tuple[Path, ...], as_json: bool) -> None:
-    """Foretell how models share the memory of one Edge TPU.
+    """Predict how models share the memory of one Edge TPU.
 
-    FILE is an uncompiled model; the models take turns on the chip. Compiled together, the first takes what it needs of
-    the chip's 8 MB, the next what is left; the rest of their parameters is streamed for each inference. The order is
+    FILE is an uncompiled model; the models take turns on the chip. Compiled together, the first gets the memory it
+    needs of the chip's 8 MB, the next what remains; all other parameters are streamed for each inference. The order is
     the priority.
     """
     from converters.edgetpu.caching import cache_forecast
@@ -46,16 +46,16 @@ def cache(files: tuple[Path, ...], as_json: bool) -> None:
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.tflite")
-@click.option("--count", type=int, required=True, metavar="N", help="How many pieces: one for each Edge TPU.")
+@click.option("--count", type=int, required=True, metavar="N", help="Number of pieces, one per Edge TPU.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the pieces.")
 @click.option("--check/--no-check", default=True, show_default=True,
-              help="Run the whole model and the chain here, and compare the bits.")  # fmt: skip
+              help="Run the model and the chain here, and compare their outputs bit by bit.")  # fmt: skip
 @json_option
 def segment(file: Path, count: int, out: Path, check: bool, as_json: bool) -> None:
-    """Cut an uncompiled model into N files that run one after another.
+    """Split an uncompiled model into N files that run one after another.
 
-    The parameters are shared out evenly; the chain computes the same, bit for bit, which is checked before anything is
-    written. FILE-segments.json says which outputs go into which inputs. Compile each piece afterwards.
+    The parameters are distributed evenly. The chain's outputs are bit-identical, which is checked before anything is
+    written. FILE-segments.json lists which outputs feed which inputs. Compile each piece afterwards.
     """
     from edge.workflows.splitting import segment_file
 

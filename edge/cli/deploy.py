@@ -1,4 +1,4 @@
-"""`edge deploy`: a .tflite file becomes what serves on a device, or nothing changes there."""
+"""`edge deploy`: switches devices to a .tflite file, or leaves them as they are."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from edge.cli.releases import on_devices, root_option, show_released
 @click.command("deploy")
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="FILE.tflite")
 @click.option("--to", "names", type=Names(), required=True, metavar="NAME[,NAME...]",
-              help="Devices or groups of them, see `edge devices`.")  # fmt: skip
+              help="Devices or groups of devices, see `edge devices`.")  # fmt: skip
 @root_option
 @click.option("--keep", type=click.IntRange(1), default=KEEP, show_default=True,
-              help="How many releases stay there, the one that serves included.")  # fmt: skip
+              help="Number of releases to keep there, including the current one.")  # fmt: skip
 @click.option("--golden", metavar="SRC|none",
-              help="Picture, array file or folder to check the model with there.  [default: drawn inputs]")  # fmt: skip
+              help="Image, array file or folder to check the model with there.  [default: random inputs]")  # fmt: skip
 @click.option("--reference", type=click.Path(path_type=Path), metavar="FILE.tflite",
-              help="For a model compiled for the Edge TPU: the one it was compiled from, to check it by.")  # fmt: skip
+              help="For a model compiled for the Edge TPU: the model it was compiled from, for the check.")  # fmt: skip
 @delegate_options
 @click.option("--unit", "program", metavar="PROGRAM",
-              help="Program on the device to run with the model, as a systemd unit of the user; it is restarted after "
-              "each switch and finds the model's path in EDGE_MODEL.")  # fmt: skip
+              help="Program on the device that runs the model, as a systemd user unit; it is restarted after each "
+              "switch and gets the model's path in EDGE_MODEL.")  # fmt: skip
 @click.option("--status", "is_status", is_flag=True,
-              help="Only show what is there, every file read and compared; status 10 if one is damaged.")  # fmt: skip
+              help="Only show the releases there and verify every file; exit status 10 if one is damaged.")  # fmt: skip
 @json_option
 def command(
     model: Path | None,
@@ -46,17 +46,17 @@ def command(
     reference: Path | None,
     **delegates: object,
 ) -> None:
-    """Put a .tflite file on devices, check it there, and make it the one that serves.
+    """Send a .tflite file to devices, check it there, and switch to it.
 
-    Only what is not there is sent. Before the switch the device itself compares sha256 sums and runs golden vectors:
-    inputs whose right outputs were computed here. The switch is one step; what served before stays, see `edge
-    rollback`. Programs on the device read DIR/current/model.tflite. Whatever fails, what served before still serves.
+    Only missing files are sent. Before the switch the device compares SHA-256 sums and runs golden vectors: inputs
+    whose outputs were computed here. The switch is atomic; earlier releases stay, see `edge rollback`. Programs on the
+    device read DIR/current/model.tflite. If anything fails, the earlier release stays current.
     """
     if is_status:
         _status(names, root, as_json=as_json)
         return
     if model is None:
-        raise click.UsageError("Missing argument 'FILE.tflite'; only --status goes without.")
+        raise click.UsageError("Missing argument 'FILE.tflite'; only --status needs none.")
     from edge.workflows.deployment import Deployment, DeployRequest
 
     request = DeployRequest(

@@ -1,4 +1,4 @@
-"""`edge devices`: list the devices and what they are, find boards, add and remove them, set them up."""
+"""`edge devices`: lists, finds, adds, removes, describes and sets up devices."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def list_devices(as_json: bool) -> None:
 @_deadline(30.0, "wait for the device")
 @json_option
 def info(name: str, deadline_s: float, as_json: bool) -> None:
-    """Show what the device NAME is and what runs on it.
+    """Describe the device NAME.
 
-    Board, CPU, system, clock, temperature, throttling and runtimes.
+    Shows board, CPU, system, clock, temperature, throttling and runtimes.
     """
     from devices.registry import find_device
     from edge.report.terminal.device_lines import lines
@@ -85,12 +85,12 @@ def info(name: str, deadline_s: float, as_json: bool) -> None:
 @click.argument("destination", metavar="[USER@]HOST")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of its SSH server.  [default: as ssh]")
 @click.option("--identity", type=click.Path(), metavar="FILE", help="Private key to log in with.  [default: as ssh]")
-@click.option("--jump", metavar="[USER@]HOST[:PORT],...", help="Machines to go through.  [default: as ssh]")
-@click.option("--serial", metavar="PORT", help="Serial port that leads to it, see `edge devices console --bridge`.")
-@click.option("--baud", type=click.IntRange(1, 12_000_000), help="Of the serial port.  [default: 115200]")
-@click.option("--group", "groups", multiple=True, metavar="NAME", help="A group it belongs to (repeatable).")
+@click.option("--jump", metavar="[USER@]HOST[:PORT],...", help="Jump hosts on the way.  [default: as ssh]")
+@click.option("--serial", metavar="PORT", help="Serial port it is connected to, see `edge devices console --bridge`.")
+@click.option("--baud", type=click.IntRange(1, 12_000_000), help="Bit rate of the serial port.  [default: 115200]")
+@click.option("--group", "groups", multiple=True, metavar="NAME", help="Group to add it to (repeatable).")
 @click.option("--fingerprint", "fingerprints", multiple=True, metavar="SHA256:...",
-              help="The host key it must show, for scripts; one for each new machine on the way.")  # fmt: skip
+              help="Host key to accept, for scripts; one for each new machine on the way.")  # fmt: skip
 @_deadline(20.0, "wait for the board")
 @json_option
 def add(
@@ -108,10 +108,10 @@ def add(
 ) -> None:
     """Add a board that is reached by SSH as device NAME.
 
-    Connects, shows the fingerprint of the board's host key and asks; the key is pinned from then on. HOST may be an
-    alias of ~/.ssh/config, whose settings count where nothing is given here. Only keys log in: those of ~/.ssh, of
-    --identity, or of the SSH agent. A board without a network is reached over a serial line: --serial PORT, HOST being
-    localhost.
+    Connects, shows the fingerprint of the board's host key and asks whether to accept it; the key is pinned from then
+    on. HOST may be an alias of ~/.ssh/config, whose settings are the defaults. Login is by key only: from ~/.ssh,
+    --identity, or the SSH agent. A board without a network is reached over a serial line with --serial PORT and
+    localhost as HOST.
     """
     from devices.inventory import Board
     from devices.ssh.address import Address, parse_destination
@@ -120,9 +120,9 @@ def add(
     user, host = parse_destination(destination)
     key = str(Path(identity).expanduser().absolute()) if identity else None
     if jump and serial:
-        raise click.UsageError("--jump and --serial are two ways to one board: give one")
+        raise click.UsageError("--jump and --serial exclude each other: give one")
     board = Board(name, Address(host, user, port, key, jump, serial, baud), groups)
-    keys = enroll(board, _among(fingerprints) if fingerprints else _asked, deadline_s=deadline_s)
+    keys = enroll(board, _accept_only(fingerprints) if fingerprints else _ask, deadline_s=deadline_s)
     if as_json:
         pinned = [{"label": each.label, "type": each.kind, "fingerprint": each.fingerprint} for each in keys]
         print_json({**board.to_json(), "pinned": pinned})
@@ -134,7 +134,7 @@ def add(
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Forget the board NAME and its host key.
+    """Remove the board NAME and its host key from the list of devices.
 
     Nothing on the board changes.
     """
@@ -157,8 +157,8 @@ def _list(as_json: bool) -> None:
     print_table(("NAME", "KIND", "WHAT"), [(each.name, each.kind, each.about) for each in entries])
 
 
-def _among(fingerprints: tuple[str, ...]) -> Accept:
-    """Return what accepts the keys with these fingerprints and no others."""
+def _accept_only(fingerprints: tuple[str, ...]) -> Accept:
+    """Return a function that accepts the keys with these fingerprints and no others."""
 
     def accept(question: Question) -> bool:
         return question.key.fingerprint in fingerprints
@@ -166,8 +166,8 @@ def _among(fingerprints: tuple[str, ...]) -> Accept:
     return accept
 
 
-def _asked(question: Question) -> bool:
-    """Show the key and ask on the terminal; without one, nobody can accept it."""
+def _ask(question: Question) -> bool:
+    """Show the key and ask on the terminal; without a terminal the key is refused."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     say(f"{question.where} is not known yet. Its host key:\n  {question.key}")

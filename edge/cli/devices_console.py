@@ -1,4 +1,4 @@
-"""`edge devices console`: a fresh board over its serial console."""
+"""`edge devices console`: prepares a new board over its serial console."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _KEY_HINT = "give a file such as ~/.ssh/id_ed25519.pub; `ssh-keygen -t ed25519` 
     default="pi",
     show_default=True,
     callback=lambda context, option, name: _user(name),
-    help="Who logs in on the board.",
+    help="User to log in as.",
 )
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it.")
 @click.option("--ssh-key", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.pub",
-              help="Public key that the user's account shall accept.")  # fmt: skip
+              help="Public key to install for the user.")  # fmt: skip
 @click.option("--hostname", help="The board's new name.")
 @click.option("--enable-ssh", is_flag=True, help="Start the board's SSH server, now and at each start.")
-@click.option("--bridge", is_flag=True, help="Leave a way to the board's SSH server on the line.")
+@click.option("--bridge", is_flag=True, help="Connect the serial line to the board's SSH server.")
 @click.option("--ssh-port", type=click.IntRange(1, 65535), default=_SSH_PORT, show_default=True,
-              help="Where the bridge finds the SSH server on the board.")  # fmt: skip
+              help="Port of the SSH server on the board, for the bridge.")  # fmt: skip
 @json_option
 def command(
     port: str,
@@ -52,14 +52,14 @@ def command(
     ssh_port: int,
     as_json: bool,
 ) -> None:
-    """Log in on a board's serial console and make it ready.
+    """Log in on a board's serial console and prepare the board.
 
-    Its addresses are shown. Passwords are asked for without showing them, and never typed where the board would echo
-    them. At the end the user is logged out.
+    Shows the board's addresses. Passwords are read without an echo, and sent only where the board does not echo them.
+    The user is logged out at the end.
 
-    With --bridge a small program takes the shell's place on the line and passes it on to the board's SSH server, with
-    check sums: `edge devices add NAME USER@localhost --serial PORT` then makes the board a device like any other, slow
-    but whole. It ends with the board's restart, or when this command is used again.
+    With --bridge a small program replaces the shell on the line and connects it to the board's SSH server, with check
+    sums: `edge devices add NAME USER@localhost --serial PORT` then makes the board a normal, if slow, device. The
+    bridge ends when the board restarts or this command runs again.
     """
     from firmware_tools.console.provision import Wishes, provision
     from firmware_tools.line import Line
@@ -87,7 +87,7 @@ def _key(file: Path | None) -> str | None:
     except FileNotFoundError as error:
         raise InputError(f"there is no key {file}", hint=_KEY_HINT) from error
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise InputError(f"cannot read the key {file}: {why}", hint=_KEY_HINT) from error
 
 

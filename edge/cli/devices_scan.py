@@ -1,4 +1,4 @@
-"""`edge devices scan`: what is on the network and attached to this machine."""
+"""`edge devices scan`: finds boards on the network and what is attached to this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SSH_PORT = 22
 @click.command("scan")
 @click.option("--seconds", "duration_s", type=click.FloatRange(0.1, 60), default=3.0, show_default=True, metavar="S",
               help="How long to listen on the network.")  # fmt: skip
-@click.option("--interface", metavar="ADDRESS", help="Listen at this IP address of this machine only.")
+@click.option("--interface", metavar="ADDRESS", help="Listen only on this IP address of this machine.")
 @json_option
 def command(duration_s: float, interface: str | None, as_json: bool) -> None:
-    """Look for boards, serial ports and Coral accelerators.
+    """Find boards, serial ports and Coral accelerators.
 
-    Boards are looked for on the network, the rest on this machine; it says whether you may open them.
+    Boards are searched for on the network, the rest on this machine, with whether you have access to it.
     """
     from devices.discovery import scan
 

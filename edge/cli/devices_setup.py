@@ -1,4 +1,4 @@
-"""`edge devices setup`: a TFLite runtime on a board that has no internet."""
+"""`edge devices setup`: installs a TFLite runtime on a board without internet access."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--runtime", "want", metavar="NAME==VERSION",
               help="Such as ai-edge-litert==2.1.6, tflite-runtime==2.14.0, or newest.  "
-              "[default: of those that fit, the version verified the most]")  # fmt: skip
+              "[default: the best verified version that fits]")  # fmt: skip
 @click.option("--deadline", "deadline_s", type=click.FloatRange(min=1), default=900.0, show_default=True, metavar="S",
-              help="Longest time for everything, in seconds.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only say what would be installed, and why.")
+              help="Time limit in seconds.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only show what would be installed, and why.")
 @json_option
 def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_json: bool) -> None:
     """Install a TFLite runtime on the device NAME.
 
-    The device needs no internet: the wheels are downloaded on this machine. On the board they go into a private
-    environment (~/.local/share/edge-convert/venv); the packages of its system are left alone. Before the environment is
-    used, two small models must run in it with the right answers; else the board stays as it was.
+    The device needs no internet access: the wheels are downloaded on this machine. On the board they go into a private
+    environment (~/.local/share/edge-convert/venv); its system packages are not changed. The environment is used only
+    after two small models have run in it with correct outputs; otherwise the board stays as it was.
     """
     from devices.registry import find_device
     from devices.solver.setup import plan, setup

@@ -1,4 +1,4 @@
-"""`edge doctor`: what is installed, what is missing, why it matters and how to get it."""
+"""`edge doctor`: shows what is installed, what is missing, why it matters and how to get it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OPTIONAL = ("coral", "programs")
     "jobs",
     multiple=True,
     type=click.Choice(JOBS),
-    help="Judge by these jobs only (repeatable); on a board: --job run --job profile. Default: all.",
+    help="Check only these jobs (repeatable); on a board: --job run --job profile.  [default: all]",
 )
 @json_option
 def command(*, jobs: tuple[str, ...], as_json: bool) -> None:
-    """Say what is installed, what is missing, why it matters and how to get it.
+    """Show what is installed, what is missing, why it matters and how to get it.
 
     The exit status is 0 if the jobs can run here, 8 if a part they need is missing or unusable.
     """

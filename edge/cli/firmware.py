@@ -1,4 +1,4 @@
-"""`edge firmware`: the power meter's firmware: build it, flash it, ask it."""
+"""`edge firmware`: builds, flashes and queries the firmware of the power meter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHIPS = ("ina226", "ina219", "ina260")
 BOARDS = ("nano", "nano-old", "uno")
 
 
-class Address(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+class BusAddress(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """A number, as 0x40 or 64."""
 
     name = "address"
@@ -24,20 +24,20 @@ class Address(click.ParamType):  # type: ignore[type-arg]  # generic only since 
         try:
             return int(str(value), 0)
         except ValueError:
-            self.fail(f"{value!r} is no number", param, ctx)
+            self.fail(f"{value!r} is not a number", param, ctx)
 
 
 chip_option = click.option("--chip", type=click.Choice(CHIPS), default=CHIPS[0], show_default=True,
-                           help="The chip that measures.")  # fmt: skip
-address_option = click.option("--address", type=Address(), default="0x40", show_default=True,
-                              help="Its address on the bus, 0x40 to 0x4f by its pins A0 and A1.")  # fmt: skip
+                           help="Measuring chip.")  # fmt: skip
+address_option = click.option("--address", type=BusAddress(), default="0x40", show_default=True,
+                              help="Its I2C address, 0x40 to 0x4f, set by its pins A0 and A1.")  # fmt: skip
 port_option = click.option("--port", required=True, metavar="PORT",
                            help="Serial port, such as /dev/ttyUSB0; `edge devices scan` lists them.")  # fmt: skip
 
 
 @click.group("firmware")
 def command() -> None:
-    """Firmware of the power meter: an Arduino Nano or Uno with an INA226, INA219 or INA260."""
+    """Build, flash and query the power meter: an Arduino Nano or Uno with an INA226, INA219 or INA260."""
 
 
 @command.command("build")
@@ -47,7 +47,7 @@ def command() -> None:
               help="Folder for the .elf and .hex.")  # fmt: skip
 @json_option
 def build_command(chip: str, address: int, out: Path, as_json: bool) -> None:
-    """Compile it with avr-gcc."""
+    """Compile the firmware with avr-gcc."""
     from firmware_tools.power_meter.build import FLASH_BYTES, RAM_BYTES, build
 
     built = build(chip, out=out, address=address)
@@ -66,12 +66,12 @@ def build_command(chip: str, address: int, out: Path, as_json: bool) -> None:
 @chip_option
 @address_option
 @click.option("--board", type=click.Choice(BOARDS), default=BOARDS[0], show_default=True,
-              help="nano-old: a Nano with the boot loader of before 2018.")  # fmt: skip
+              help="Board type; nano-old is a Nano with the boot loader from before 2018.")  # fmt: skip
 @json_option
 def flash_command(port: str, chip: str, address: int, board: str, as_json: bool) -> None:
-    """Build it, write it to a board with avrdude, and read it back.
+    """Build the firmware, write it to a board with avrdude, and read it back.
 
-    The processor's signature is asked for first; any other than an ATmega328P's is refused before a byte is written.
+    The processor's signature is read first; anything but an ATmega328P is refused before a byte is written.
     """
     from firmware_tools.power_meter.build import build
     from firmware_tools.power_meter.flash import flash
@@ -88,7 +88,7 @@ def flash_command(port: str, chip: str, address: int, board: str, as_json: bool)
 @port_option
 @json_option
 def info_command(port: str, as_json: bool) -> None:
-    """Ask a meter what it is and let it test itself."""
+    """Show a meter's identity and run its self-test."""
     from firmware_tools.power_meter.info import info
 
     found = info(port)

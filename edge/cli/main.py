@@ -1,4 +1,4 @@
-"""The commands' table and the one place where errors become messages and exit codes."""
+"""Lists the commands, runs one, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from edge.cli.output import say, show_error
 # name: (module, one line of help). The modules are imported when their command runs, so that `edge --help` stays fast.
 COMMANDS = {
     "models": ("edge.cli.models", "List the models that can be built by name."),
-    "train": ("edge.cli.train", "Train a model on a folder of pictures or an array file."),
-    "prune": ("edge.cli.prune", "Prune a trained model once, with pictures and without labels."),
+    "train": ("edge.cli.train", "Train a model on a folder of images or an array file."),
+    "prune": ("edge.cli.prune", "Prune a trained model in one step, with images but no labels."),
     "convert": ("edge.cli.convert", "Convert a Keras model to checked TFLite variants."),
     "inspect": ("edge.cli.inspect", "Show what is inside a .tflite file."),
-    "run": ("edge.cli.run", "Classify pictures with a .tflite file."),
+    "run": ("edge.cli.run", "Classify images with a .tflite file."),
     "profile": ("edge.cli.profile", "Measure latency, kernels and memory of .tflite files."),
-    "deploy": ("edge.cli.deploy", "Put a .tflite file on devices, check it there and make it serve."),
-    "rollback": ("edge.cli.rollback", "Make an earlier release serve again."),
+    "deploy": ("edge.cli.deploy", "Send a .tflite file to devices, check it there, switch to it."),
+    "rollback": ("edge.cli.rollback", "Switch back to an earlier release."),
     "compare": ("edge.cli.compare", "Decide whether one measurement is slower than another."),
-    "report": ("edge.cli.report", "Draw measurements as one HTML page, Markdown or JSON."),
-    "coral": ("edge.cli.coral", "Say how models share Edge TPUs; cut a model for several."),
-    "devices": ("edge.cli.devices", "List the devices and what they are."),
-    "meter": ("edge.cli.meter", "Find power meters, watch one, record what it says, calibrate our own."),
-    "firmware": ("edge.cli.firmware", "Build, flash and ask the firmware of our own power meter."),
-    "doctor": ("edge.cli.doctor", "Say what is installed, what is missing and how to get it."),
+    "report": ("edge.cli.report", "Render measurements as one HTML page, Markdown or JSON."),
+    "coral": ("edge.cli.coral", "Predict how models share Edge TPUs; split a model for several."),
+    "devices": ("edge.cli.devices", "List devices; find, add, set up and describe boards."),
+    "meter": ("edge.cli.meter", "Find power meters, watch and record them, calibrate our own."),
+    "firmware": ("edge.cli.firmware", "Build, flash and query the firmware of our own power meter."),
+    "doctor": ("edge.cli.doctor", "Show what is installed, what is missing and how to get it."),
 }
 INTERRUPTED = 130
 
@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Bring a Keras CNN to a Raspberry Pi or Coral board and prove what it does there.
 
-    Results go to standard output, talk to standard error; every command takes --json.
+    Results go to standard output, messages to standard error; every command takes --json.
     """
 
 

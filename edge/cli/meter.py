@@ -1,4 +1,4 @@
-"""`edge meter`: find power meters, watch them, record what they say, calibrate our own."""
+"""`edge meter`: finds, watches and records power meters, and calibrates our own."""
 
 from __future__ import annotations
 
@@ -28,35 +28,37 @@ def _finite(context: click.Context, option: click.Parameter, given: float | None
     if given is None:
         return math.inf
     if not math.isfinite(given):
-        raise click.BadParameter(f"{given} is no length of time")
+        raise click.BadParameter(f"{given} is not a duration")
     return given
 
 
 _seconds_option: Callable[[F], F] = click.option(
     "--seconds", type=click.FloatRange(0, min_open=True), metavar="S", callback=_finite,
-    help="How long.  [default: until Ctrl-C]",
+    help="Duration in seconds.  [default: until Ctrl-C]",
 )  # fmt: skip
 _set_option: Callable[[F], F] = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", callback=_settings,
-    help="A setting of the meter, see `edge meter kinds` (repeatable).",
+    help="Setting of the meter, see `edge meter kinds` (repeatable).",
 )  # fmt: skip
 _csv_option: Callable[[F], F] = click.option("--csv", "csv_file", type=_FILE, help="Also write the samples as CSV.")
-_npz_option: Callable[[F], F] = click.option("--npz", "npz_file", type=_FILE, help="Also write all of it for NumPy.")
+_npz_option: Callable[[F], F] = click.option(
+    "--npz", "npz_file", type=_FILE, help="Also write everything as .npz for NumPy."
+)
 
 
 @click.group(cls=Nearest)
 def command() -> None:
-    """Find power meters, watch one, record what it says, calibrate our own.
+    """Find power meters, watch and record them, calibrate our own.
 
-    METER is KIND:ADDRESS, such as edge:/dev/ttyUSB0, or a name of meters.toml beside devices.toml. Every result says
-    how many values per second were really new, and how many were lost.
+    METER is KIND:ADDRESS, such as edge:/dev/ttyUSB0, or a name from meters.toml (next to devices.toml). Every result
+    states how many readings per second were really new, and how many were lost.
     """
 
 
 @command.command("list")
 @json_option
 def list_meters(as_json: bool) -> None:
-    """List what could be a meter, by the name to use for it."""
+    """List the meters that are attached, by the name to use."""
     from converters.printable import one_line
     from devices.meters.detect import candidates
 
@@ -65,7 +67,7 @@ def list_meters(as_json: bool) -> None:
         print_json([each.to_json() for each in found])
         return
     if not found:
-        say("nothing found that could be a meter; `edge meter kinds` shows which there are and how they are named")
+        say("no meter found; `edge meter kinds` lists the kinds and how they are named")
         return
     print_table(("NAME", "WHAT"), [(one_line(each.name), one_line(each.about)) for each in found])
     for each in found:
@@ -76,7 +78,7 @@ def list_meters(as_json: bool) -> None:
 @command.command()
 @json_option
 def kinds(as_json: bool) -> None:
-    """List kinds of meters, their names and settings."""
+    """List the kinds of meters, their names and settings."""
     from devices.meters.registry import KINDS
     from edge.report.terminal.meter_tables import kinds_json, kinds_text
 
@@ -92,9 +94,9 @@ def kinds(as_json: bool) -> None:
 @_set_option
 @json_option
 def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) -> None:
-    """Show power as it comes.
+    """Show the power live.
 
-    It is drawn on a terminal; elsewhere there is one line per second. Ctrl-C ends it and shows the result.
+    Draws a plot on a terminal; otherwise prints one line per second. Ctrl-C ends it and shows the result.
     """
     from devices.meters.registry import find_meter
     from edge.cli.meter_live import watch
@@ -105,7 +107,7 @@ def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) ->
 
 @command.command()
 @click.argument("meter", metavar="METER")
-@click.option("--out", type=_FILE, required=True, help="The recording, an .edgetrace file.")
+@click.option("--out", type=_FILE, required=True, help="The recording to write, an .edgetrace file.")
 @_seconds_option
 @_csv_option
 @_npz_option
@@ -124,8 +126,7 @@ def record(
 ) -> None:
     """Record all samples to a file.
 
-    Ends after --seconds or at Ctrl-C. The file grows while it is recorded: whatever happens, what has been written can
-    be read.
+    Ends after --seconds or at Ctrl-C. The file is written continuously and can be read whatever happens.
     """
     from devices.meters.registry import find_meter
     from devices.meters.replay import ReplayMeter
@@ -153,7 +154,7 @@ def record(
 @_npz_option
 @json_option
 def export_recording(recording: Path, csv_file: Path | None, npz_file: Path | None, as_json: bool) -> None:
-    """Show what a recording holds, and write it for other programs."""
+    """Summarize a recording, and export it for other programs."""
     from edge.cli.meter_record import describe, export
 
     export(recording, csv_file, npz_file)
@@ -169,13 +170,13 @@ def export_recording(recording: Path, csv_file: Path | None, npz_file: Path | No
 @click.option("--shunt-ohm", type=float, help="Resistance of its shunt.")
 @click.option("--reference-amps", type=float, help="Current that flows now, measured with another instrument.")
 @click.option("--seconds", type=click.FloatRange(1, 60), default=5.0, show_default=True, callback=_finite,
-              help="How long the current is compared.")  # fmt: skip
+              help="How long to compare the current.")  # fmt: skip
 @json_option
 def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None, seconds: float, as_json: bool) -> None:
     """Store the shunt's resistance in our own meter's EEPROM.
 
-    Either it is known (--shunt-ohm), or it follows from a steady current that another instrument measures at the same
-    time (--reference-amps). What is absurd is refused, and nothing stored.
+    The resistance is either given (--shunt-ohm) or computed from a steady current that another instrument measures at
+    the same time (--reference-amps). Impossible values are refused, and nothing is stored.
     """
     from devices.meters.calibration import calibrate as calibrate_meter
 
@@ -188,4 +189,4 @@ def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None,
     if done.measured_a is not None:
         click.echo(f"the meter showed {done.measured_a:.5g} A, the reference {done.reference_a:.5g} A")
     click.echo(f"shunt: {done.before_ohm:.6g} ohm before, {done.stored_ohm:.6g} ohm stored in {done.meter}")
-    say("results still say that it is within 1 %; where you know better, shunt_tolerance = 0.002 in meters.toml")
+    say("results still assume a tolerance of 1 %; if you know better, set shunt_tolerance = 0.002 in meters.toml")

@@ -1,4 +1,4 @@
-"""`edge models`: what can be built by name."""
+"""`edge models`: lists the models that can be built by name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _NUMBERS = (1, 2, 4, 5)
 def command(as_json: bool) -> None:
     """List the models that can be built by name.
 
-    Parameters are Keras' count; MACs are multiply-adds of one picture; both for the default arguments. Top-1 is the
-    published figure, measured by the source named.
+    Parameters are counted by Keras; MACs are multiply-accumulates for one image; both for the default arguments. Top-1
+    is the published figure, with its source.
     """
     if as_json:
         print_json([_as_json(spec) for spec in specs()])

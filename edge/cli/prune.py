@@ -1,4 +1,4 @@
-"""`edge prune`: a trained model and some pictures in, a sparse .keras file out; no labels, no training."""
+"""`edge prune`: makes a trained model sparse with a few images, without labels and without training."""
 
 from __future__ import annotations
 
@@ -29,39 +29,41 @@ def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 @click.option("--block", help="Output channels pruned together, 1, 2 or 4; or for some blocks of the network, "
                               "11-16b2.  [default: 1, or the budget's choice]")  # fmt: skip
 @click.option("--calibrate", required=True, metavar="DATA",
-              help="Pictures to correct weights with, labels not needed: folder, .npy, .npz or 'digits'.")  # fmt: skip
+              help="Images for the correction, labels not needed: folder, .npy, .npz or 'digits'.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), default=256, show_default=True,
-              help="Correct with so many pictures at most.")  # fmt: skip
+              help="Use at most this many images for the correction.")  # fmt: skip
 @click.option("--evaluate", metavar="DATA",
-              help="Compare with the dense model on these pictures (1000 at most).  [default: some of --calibrate]"
+              help="Compare with the dense model on these images (at most 1000).  [default: some of --calibrate]"
               )  # fmt: skip
 @click.option("--held-out", type=SHARE, default=0.25, show_default=True,
-              help="Share of --calibrate that is only compared on, unless something else is.")  # fmt: skip
+              help="Share of --calibrate kept for the comparison, unless --evaluate is given.")  # fmt: skip
 @click.option("--layer", "overrides", multiple=True, metavar="LAYERS=SPARSITY:BLOCK", callback=_overrides,
-              help="Otherwise for layers of these names: 'block_16_*=0.9:4', 'Conv_1=:2', 'block_1_*=0'.")  # fmt: skip
+              help="Exceptions for layers of these names: 'block_16_*=0.9:4', 'Conv_1=:2', 'block_1_*=0'.")  # fmt: skip
 @click.option("--budget", type=click.Choice(["uniform", "global", "instructions"]), default="uniform",
               show_default=True,
-              help="Which layer loses how much: all the same, the smallest weights anywhere, or by predicted "
+              help="Share of each layer: the same for all, the smallest weights anywhere, or by predicted "
                    "instructions.")  # fmt: skip
 @click.option("--method", type=click.Choice(["obc", "magnitude"]), default="obc", show_default=True,
-              help="Remove what costs least and correct what is left, or only remove the smallest.")  # fmt: skip
+              help="Remove the weights that cost least and correct the others, or just remove the smallest.")  # fmt: skip
 @click.option("--damping", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True,
-              help="How much weights stay near what they were; more for few pictures.")  # fmt: skip
+              help="How strongly weights are held near their old values; raise it for few images.")  # fmt: skip
 @click.option("--restore/--no-restore", default=True, show_default=True,
-              help="Bring batch normalization to the dense model's means and variances.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of pictures.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at a time.")
+              help="Restore the dense model's means and variances in batch normalization.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the choice of images.")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images at a time.")
 @model_options
-@click.option("--preprocess", type=MODES, help="How pixels were scaled in training.  [default: what is known]")
+@click.option(
+    "--preprocess", type=MODES, help="How pixels were scaled in training.  [default: as recorded with the model]"
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
               help="The .keras file to write.  [default: NAME-pruned.keras in the current folder]")  # fmt: skip
 @json_option
 def command(as_json: bool, **options: object) -> None:
     """Prune MODEL once, without labels and without training.
 
-    MODEL is a .keras or .h5 file, or a name of `edge models` with --weights. Its 1x1 convolutions lose weights layer by
-    layer; what is left is corrected so that each layer gives what the dense one gives. The first convolution, depthwise
-    ones and the classifier stay dense. Beside the .keras file comes NAME.json.
+    MODEL is a .keras or .h5 file, or a name of `edge models` with --weights. Its 1x1 convolutions are pruned layer by
+    layer, and the remaining weights corrected so that each layer's output stays near the dense one's. The first
+    convolution, depthwise ones and the classifier stay dense. NAME.json is written next to the .keras file.
     """
     from converters.capture_output import quiet
     from edge.training.oneshot.request import Manner, PruneRequest
@@ -86,7 +88,7 @@ def _show(result: PruneResult) -> None:
     show_pruning(result.pruning)
     agreement = result.agreement
     if agreement["top1_agreement"] is not None:
-        click.echo(f"same class as the dense model on {agreement['same_top1']} of {agreement['pictures']} pictures "
+        click.echo(f"same class as the dense model on {agreement['same_top1']} of {agreement['pictures']} images "
                    f"({agreement['top1_agreement']:.1%})")  # fmt: skip
     if agreement["output_sqnr_db"] is not None:
         click.echo(f"outputs {agreement['output_sqnr_db']:.1f} dB above their difference from the dense model's")

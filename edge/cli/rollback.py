@@ -1,4 +1,4 @@
-"""`edge rollback`: an earlier release serves again."""
+"""`edge rollback`: switches devices back to an earlier release."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from edge.cli.releases import on_devices, root_option, show_released
 
 @click.command("rollback")
 @click.option("--on", "names", type=Names(), required=True, metavar="NAME[,NAME...]",
-              help="Devices or groups of them, see `edge devices`.")  # fmt: skip
+              help="Devices or groups of devices, see `edge devices`.")  # fmt: skip
 @click.option("--to-release", "to", metavar="ID",
-              help="Id or number, see `edge deploy --status`.  [default: what served before]")  # fmt: skip
+              help="Id or number, see `edge deploy --status`.  [default: the release before]")  # fmt: skip
 @root_option
 @click.option("--check/--no-check", default=True, show_default=True,
-              help="With or without its golden vectors; its sha256 sums are always compared.")  # fmt: skip
+              help="With or without golden vectors; SHA-256 sums are always compared.")  # fmt: skip
 @json_option
 def command(names: tuple[str, ...], to: str | None, root: str | None, check: bool, as_json: bool) -> None:
-    """Make the release that served before, or the one named, the one that serves.
+    """Switch back to the release before, or to the one named.
 
-    A release whose files are not as they were deployed is refused. Nothing is sent; the switch is one step.
+    A release whose files have changed since it was deployed is refused. Nothing is sent; the switch is atomic.
     """
     from edge.workflows.deployment import rollback
 

@@ -1,4 +1,4 @@
-"""`edge run`: classify pictures with a .tflite file."""
+"""`edge run`: classifies images with a .tflite file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,16 @@ from edge.workflows.inference import (
 @click.command("run")
 @click.argument("model", type=click.Path(path_type=Path), metavar="FILE.tflite")
 @click.argument("sources", type=click.Path(path_type=Path), metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to name.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the kernels.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes to print.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Number of threads.")
 @click.option("--runtime", metavar="NAME", help=f"{', '.join(RUNTIMES)}.  [default: the first installed]")
-@click.option(
-    "--labels", metavar="FILE|imagenet", help="Names of the classes, one per line.  [default: the artifact's]"
-)
-@click.option("--preprocess", type=MODES, help="How pixels are scaled.  [default: as the artifact says]")
+@click.option("--labels", metavar="FILE|imagenet", help="Class names, one per line.  [default: those of the artifact]")
+@click.option("--preprocess", type=MODES, help="How pixels are scaled.  [default: as the artifact records it]")
 @delegate_options
 @click.option("--on", "device", default="local", show_default=True, help="Name of the device, see `edge devices`.")
 @click.option(
     "--deadline", "deadline_s", type=click.FloatRange(0, min_open=True), default=DEADLINE_S, show_default=True,
-    metavar="SECONDS", help="End inference that takes longer.",
+    metavar="SECONDS", help="Stop inference that takes longer.",
 )  # fmt: skip
 @json_option
 @click.pass_context
@@ -47,10 +45,10 @@ def command(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Run a .tflite file on pictures and name what they show.
+    """Run a .tflite file on images and print the classes it sees.
 
-    IMAGE is a picture, a .npy array, or a .npz archive with one array per input. The file is verified, then run in a
-    child process: a damaged file ends as a message.
+    IMAGE is an image file, a .npy array, or a .npz archive with one array per input. The model is verified, then run
+    in a child process, so that a damaged file ends with a message.
     """
     request = collect(InferenceRequest, options, delegates=take_delegates(options))
     if isinstance(context.obj, InferenceSession):  # whoever calls the command many times keeps one child process

@@ -1,4 +1,4 @@
-"""`edge train`: a model and pictures in, a trained .keras file out."""
+"""`edge train`: trains a model on labelled images and writes a .keras file."""
 
 from __future__ import annotations
 
@@ -31,38 +31,48 @@ _AUGMENT = click.Choice(["flip", "shift"])
 @click.option("--data", required=True, help="Folder of class folders, folder with labels.csv, .npz, or 'digits'.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
               help="The .keras file to write.  [default: by the model's name, in the current folder]")  # fmt: skip
-@click.option("--image-size", type=click.IntRange(min=1), help="Height and width, pixels.  [default: the model's]")
+@click.option(
+    "--image-size", type=click.IntRange(min=1), help="Height and width of the input in pixels.  [default: the model's]"
+)
 @click.option("--classes", type=click.IntRange(min=2), help="Number of classes.  [default: from the data]")
-@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Width, for models that take it.")
+@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Width multiplier, for models that take it.")
 @click.option("--padding", type=click.Choice(["same", "symmetric"]),
-              help="Zeros before strides, for models that take it; sparse kernels want symmetric.")  # fmt: skip
+              help="Padding of stride 2, for models that take it; sparse kernels need symmetric.")  # fmt: skip
 @click.option("--preprocessing", "mode", type=MODES, help="How pixels are scaled.  [default: the model's]")
-@click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=12, show_default=True, help="Passes over the training data."
+)
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples per step.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True,
-              help="Highest learning rate; a warm-up leads to it, a cosine away.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+              help="Highest learning rate, after a warm-up; it then falls as a cosine.")  # fmt: skip
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of weights, data order and augmentation.",
+)
 @click.option("--validation", type=SHARE, default=0.1,
-              show_default=True, help="Fraction that decides which epoch is best.")  # fmt: skip
+              show_default=True, help="Fraction of the data that decides which epoch is best.")  # fmt: skip
 @click.option("--test", type=SHARE, default=0.2, show_default=True,
-              help="Fraction that is only measured, where the data has no test part.")  # fmt: skip
+              help="Fraction of the data kept for the test, if there is no test part.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(min=1), default=5, show_default=True,
-              help="Stop after so many epochs without a lower validation loss.")  # fmt: skip
-@click.option("--augment", multiple=True, type=_AUGMENT, help="Vary the pictures at random; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), help="Use only so many samples, class-balanced.")
+              help="Stop after this many epochs without a lower validation loss.")  # fmt: skip
+@click.option("--augment", multiple=True, type=_AUGMENT, help="Vary the images at random (repeatable).")
+@click.option("--limit", type=click.IntRange(min=1), help="Use only this many samples, class-balanced.")
 @click.option("--checkpoint-dir", "checkpoints", type=click.Path(file_okay=False, path_type=Path),
-              help="State after each epoch.  [default: beside --out]")  # fmt: skip
+              help="Folder for the state after each epoch.  [default: next to --out]")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
 @pruning_options
 @distillation_options
 @json_option
 def command(as_json: bool, **options: object) -> None:
-    """Train MODEL, a name of `edge models` or a .keras file, on a source of labelled pictures.
+    """Train MODEL, a name of `edge models` or a .keras file, on labelled images.
 
-    Beside the .keras file come NAME.json (how to feed the model, its labels, the measured accuracy) and
-    NAME-history.json. A training that was stopped continues with --resume.
+    Next to the .keras file, NAME.json (how to feed the model, its labels, the measured accuracy) and
+    NAME-history.json are written. An interrupted training continues with --resume.
 
-    With --sparsity the 1x1 convolutions are pruned while the model learns; the first convolution, depthwise ones and
+    With --sparsity the 1x1 convolutions are pruned during the training; the first convolution, depthwise ones and
     the classifier stay dense.
     """
     from edge.training.loop import train
@@ -76,8 +86,8 @@ def command(as_json: bool, **options: object) -> None:
         with progress("training", settings.epochs) as advance:
             result = train(settings, _watch(settings.epochs, advance))
     except KeyboardInterrupt:
-        say(f"stopped; what was learned until the last whole epoch is in {settings.checkpoint_folder}, "
-            "--resume continues from there")  # fmt: skip
+        say(f"interrupted; the state after the last complete epoch is in "
+            f"{settings.checkpoint_folder}, --resume continues from there")  # fmt: skip
         raise
     print_json(result.to_json()) if as_json else _show(result)
 

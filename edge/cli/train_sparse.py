@@ -29,16 +29,18 @@ def pruning_options(command: F) -> F:
         click.option("--block", help="Output channels pruned together, 1, 2 or 4; or for some blocks of the network, "
                                      "11-16b2, 12b4.  [default: 1, or the budget's choice]"),
         click.option("--budget", type=_BUDGETS,
-                     help="Which layer loses how much: all the same, the smallest weights anywhere, or by predicted "
+                     help="Share of each layer: the same for all, the smallest weights anywhere, or by predicted "
                           "instructions.  [default: uniform]"),
         click.option("--prune-layer", multiple=True, metavar="LAYERS=SPARSITYbBLOCK",
-                     help="Otherwise for layers of these names: 'block_16_*=0.9b4', 'Conv_1=b2', 'block_1_*=0'."),
+                     help="Exceptions for layers of these names (repeatable): 'block_16_*=0.9b4', "
+                          "'Conv_1=b2', 'block_1_*=0'."),
         click.option("--prune-begin", type=click.FloatRange(0, 1),
-                     help="Part of the training after which pruning begins.  [default: 0.25, trained models 0]"),
+                     help="Fraction of the training after which pruning begins.  "
+                          "[default: 0.25, for trained models 0]"),
         click.option("--prune-end", type=click.FloatRange(0, 1, min_open=True),
-                     help="Part of the training after which the sparsity is final.  [default: 0.7]"),
+                     help="Fraction of the training after which the sparsity is final.  [default: 0.7]"),
         click.option("--prune-every", type=click.IntRange(min=1),
-                     help="Steps from one mask to the next.  [default: a fiftieth of the pruning]"),
+                     help="Steps between two masks.  [default: 1/50 of the pruning phase]"),
     )  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def distillation_options(command: F) -> F:
         click.option("--distill", type=click.Path(dir_okay=False, path_type=Path), metavar="TEACHER.keras",
                      help="Learn from this trained model as well as from the labels."),
         click.option("--temperature", type=click.FloatRange(min=0, min_open=True),
-                     help="Softens what the teacher says.  [default: 4]"),
+                     help="Softens the teacher's outputs.  [default: 4]"),
         click.option("--distill-weight", type=click.FloatRange(0, 1, min_open=True),
                      help="Weight of the teacher against the labels.  [default: 0.5]"),
     )  # fmt: skip
@@ -60,7 +62,7 @@ def take_pruning(options: Options) -> Pruning | None:
 
     Raises:
         UsageError: some are given without --sparsity.
-        InputError: what they say cannot be meant.
+        InputError: a value is out of range.
     """
     given = _take(options, _PRUNING, needed="sparsity")
     if not given:
@@ -75,7 +77,7 @@ def take_distillation(options: Options) -> Distillation | None:
 
     Raises:
         UsageError: some are given without --distill.
-        InputError: what they say cannot be meant.
+        InputError: a value is out of range.
     """
     given = _take(options, _DISTILLATION, needed="distill")
     if not given:
@@ -90,7 +92,7 @@ def show_pruning(pruning: dict[str, Any]) -> None:
     click.echo(f"1x1 convolutions: {pruning['zeros']:,} of {pruning['parameters']:,} weights are zero "
                f"({pruning['sparsity']:.2%}, {len(pruning['layers'])} layers)")  # fmt: skip
     if not pruning["above_two_thirds"]:
-        click.echo("no more than two thirds are zero: XNNPACK will compute these layers densely")
+        click.echo("at most two thirds are zero: XNNPACK will run these layers dense")
     if pruning["predicted_instructions"] is not None:
         dense, sparse = (pruning["predicted_instructions"][name] / 1e6 for name in ("dense", "sparse"))
         click.echo(f"predicted for them on a Cortex-A72, per inference: {sparse:.3g} million instructions, "

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edge.measure.advice import AdviceCriteria, ShippingAdvice, advice_on
 from edge.measure.measurement import DeviceRef, Instructions, RecordedAccuracy, SparseKernelCount
 from edge.measure.sparse import SparseForecast, SparseVerdict
+from edge.report.terminal.verdict_lines import advice_text
 
 FORECAST = SparseForecast("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())
 
