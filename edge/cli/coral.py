@@ -52,7 +52,7 @@ def cache(files: tuple[Path, ...], as_json: bool) -> None:
               help="Run the model and the chain here, and compare their outputs bit by bit.")  # fmt: skip
 @json_option
 def segment(file: Path, count: int, out: Path, check: bool, as_json: bool) -> None:
-    """Split an uncompiled model into N files that run one after another.
+    """Split an uncompiled model into N files that run in sequence.
 
     The parameters are distributed evenly. The chain's outputs are bit-identical, which is checked before anything is
     written. FILE-segments.json lists which outputs feed which inputs. Compile each piece afterwards.

@@ -22,7 +22,9 @@ _KEY_HINT = "give a file such as ~/.ssh/id_ed25519.pub; `ssh-keygen -t ed25519` 
 
 
 @click.command("console")
-@click.option("--port", required=True, metavar="PORT", help="Serial port, such as /dev/ttyUSB0; `edge devices scan`.")
+@click.option(
+    "--port", required=True, metavar="PORT", help="Serial port, such as /dev/ttyUSB0; see `edge devices scan`."
+)
 @click.option("--baud", type=click.IntRange(1, 12_000_000), default=115200, show_default=True, help="Bits per second.")
 @click.option(
     "--user",

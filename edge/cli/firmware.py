@@ -69,7 +69,7 @@ def build_command(chip: str, address: int, out: Path, as_json: bool) -> None:
               help="Board type; nano-old is a Nano with the boot loader from before 2018.")  # fmt: skip
 @json_option
 def flash_command(port: str, chip: str, address: int, board: str, as_json: bool) -> None:
-    """Build the firmware, write it to a board with avrdude, and read it back.
+    """Build the firmware, write it with avrdude, and read it back.
 
     The processor's signature is read first; anything but an ATmega328P is refused before a byte is written.
     """

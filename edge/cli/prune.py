@@ -44,7 +44,7 @@ def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
               help="Share of each layer: the same for all, the smallest weights anywhere, or by predicted "
                    "instructions.")  # fmt: skip
 @click.option("--method", type=click.Choice(["obc", "magnitude"]), default="obc", show_default=True,
-              help="Remove the weights that cost least and correct the others, or just remove the smallest.")  # fmt: skip
+              help="Remove the weights that cost least and correct the others, or remove the smallest.")  # fmt: skip
 @click.option("--damping", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True,
               help="How strongly weights are held near their old values; raise it for few images.")  # fmt: skip
 @click.option("--restore/--no-restore", default=True, show_default=True,
