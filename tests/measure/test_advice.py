@@ -6,7 +6,6 @@ import dataclasses
 import json
 
 import pytest
-from edge.report.terminal.advice_lines import advice_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

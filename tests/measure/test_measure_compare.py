@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edge.report.terminal.comparison_lines import comparison_summary
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import InputError
 from edge.measure.compare import compare
 from edge.measure.measurement import Instructions, Kernel, RuntimeRef, Validity, Window
-from edge.measure.verdict import FASTER, INCONCLUSIVE, NOT_SLOWER, SLOWER, decide
+from edge.measure.verdict import FASTER, INCONCLUSIVE, NOT_SLOWER, SLOWER, VerdictCriteria, decide
 from edge.report.terminal.verdict_lines import comparison_summary
 
 TERMS = VerdictCriteria(margin=0.05, alpha=0.05)
