@@ -12,7 +12,7 @@ import click
 from edge.cli.output import json_option, print_json
 from edge.errors import MeasurementInvalid, RegressionFound
 from edge.measure.compare import ComparisonResult, compare
-from edge.measure.measurement import load_measurements
+from edge.measure.measurement_files import load_measurements
 from edge.measure.verdict import INCONCLUSIVE, SLOWER, VerdictCriteria
 from edge.report.terminal.verdict_lines import comparison_summary
 

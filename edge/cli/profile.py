@@ -17,7 +17,8 @@ from edge.errors import MeasurementInvalid
 from edge.measure.advice import AdviceCriteria, advice_on
 from edge.measure.energy.plan import EnergyPlan
 from edge.measure.energy.rules import WINDOW_S, WINDOWS
-from edge.measure.measurement import Measurement, as_document, save_measurements
+from edge.measure.measurement import Measurement
+from edge.measure.measurement_files import as_document, save_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan, quick
 from edge.measure.profile import steps
 from edge.measure.profile_files import MeasuringFailure, Profiled, profile_on

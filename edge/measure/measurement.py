@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from converters.decode import Count, DecodeError, NonNegative, decode, parse_json
-from converters.files import write_whole
-from edge.errors import InputError
+from converters.decode import Count, NonNegative
 from edge.measure.accelerated import Accelerated
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.value import Energy
@@ -247,72 +244,3 @@ class Measurement:
         value = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
         assert isinstance(value, dict)
         return value
-
-    @classmethod
-    def from_json(cls, value: object, *, where: str = "measurement") -> Measurement:
-        """Read one parsed measurement.
-
-        Raises:
-            InputError: Not a measurement, of an unknown schema version, or a field is wrong; the message names it.
-        """
-        _check_schema(value, where)
-        try:
-            return decode(cls, value, where)
-        except DecodeError as error:
-            raise InputError(str(error), hint=error.hint or _HAND_MADE) from error
-
-
-def load_measurements(path: Path) -> tuple[Measurement, ...]:
-    """Read a file that holds one measurement or a list of them.
-
-    Raises:
-        InputError: Missing, unreadable, not JSON, empty, or a measurement is wrong; the message names file and field.
-    """
-    value = _parsed(path)
-    items = value if isinstance(value, list) else [value]
-    if not items:
-        raise InputError(f"{path} holds an empty list, expected measurements", hint=_MAKE)
-    many = len(items) > 1
-    return tuple(
-        Measurement.from_json(item, where=f"{path}[{index}]" if many else str(path)) for index, item in enumerate(items)
-    )
-
-
-def save_measurements(path: Path, measurements: Sequence[Measurement], *, as_list: bool | None = None) -> None:
-    """Write a whole file: one object for one measurement, a list for several (or as `as_list` says).
-
-    Raises:
-        converters.errors.WriteError: The disk is full or the folder not writable; nothing half-written is left.
-    """
-    write_whole(path, json.dumps(as_document(measurements, as_list=as_list), indent=1, ensure_ascii=False) + "\n")
-
-
-def as_document(measurements: Sequence[Measurement], *, as_list: bool | None = None) -> object:
-    """Return one JSON object for one measurement, a list for several (or as `as_list` says)."""
-    values = [measurement.to_json() for measurement in measurements]
-    return values if as_list or (as_list is None and len(values) != 1) else values[0]
-
-
-def _parsed(path: Path) -> object:
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", hint=_MAKE) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}", hint=_MAKE) from error
-
-
-def _check_schema(value: object, where: str) -> None:
-    got = value.get("schema") if isinstance(value, dict) else None
-    if got == SCHEMA:
-        return
-    if isinstance(got, str) and got.startswith("edge-measurement/"):
-        raise InputError(
-            f"{where}: schema is {got}, this edge reads {SCHEMA}", hint="use the edge that wrote it, or profile again"
-        )
-    said = f"its schema is {got!r}" if got is not None else "it has no field 'schema'"
-    raise InputError(f"{where} is no measurement: {said}, expected {SCHEMA!r}", hint=_MAKE)
-
-
-_HAND_MADE = "expected is what `edge profile --out FILE.json` writes"
-_MAKE = "make one with `edge profile MODEL.tflite --out FILE.json`"

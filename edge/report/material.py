@@ -9,7 +9,8 @@ from typing import Any
 
 from converters.decode import Count, DecodeError, decode, parse_json
 from edge.errors import InputError
-from edge.measure.measurement import Measurement, RecordedAccuracy, load_measurements
+from edge.measure.measurement import Measurement, RecordedAccuracy
+from edge.measure.measurement_files import load_measurements
 
 ARTIFACT_SCHEMA = "edge-artifact/1"
 _HINT = "artifact files are what `edge convert` writes beside each .tflite"

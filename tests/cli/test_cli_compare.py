@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.measure.measurement import Validity, Window, load_measurements, save_measurements
+from edge.measure.measurement import Validity, Window
+from edge.measure.measurement_files import load_measurements, save_measurements
 
 SAMPLE = Path(__file__).parents[1] / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"
 BASE = (10.0, 10.1, 9.9, 10.05, 9.95)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.measure.measurement import Measurement, load_measurements
+from edge.measure.measurement_files import load_measurements, measurement_from_json
 
 TINY = ("--warmup-seconds", "0.01", "--window-seconds", "0.01", "--no-all-cores")
 # Two windows are too few to be valid, on any machine.
@@ -32,7 +32,7 @@ def edge(*args, cwd=None):
 def test_json_is_one_whole_measurement_with_kernels_by_name(model):
     ended = edge(model, "--on", "local", "--json", "--quick", *TINY)
     assert (ended.returncode, ended.stderr) == (0, "")
-    measurement = Measurement.from_json(json.loads(ended.stdout))
+    measurement = measurement_from_json(json.loads(ended.stdout))
     assert measurement.plan.quick
     assert any("quick plan" in note for note in measurement.notes)
     assert any("DWConv" in kernel.name for kernel in measurement.kernels)

@@ -18,7 +18,7 @@ from devices.local import LocalDevice
 from edge.cli import profile as profile_command
 from edge.cli.main import run
 from edge.cli.profile import command
-from edge.measure.measurement import load_measurements
+from edge.measure.measurement_files import load_measurements
 from edge.measure.sparse_proof import verdict_on
 from edge.report.write import write_report
 

@@ -26,7 +26,8 @@ from edge.measure.accelerated import (
 )
 from edge.measure.conditions import ConditionsSample
 from edge.measure.cpu_part import accelerator_notes, left_to_the_cpu
-from edge.measure.measurement import Measurement, load_measurements, save_measurements
+from edge.measure.measurement import Measurement
+from edge.measure.measurement_files import load_measurements, save_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
 from edge.measure.validity import RULES, Broken, LatencyEvidence

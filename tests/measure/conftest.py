@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.measure.measurement import Measurement, load_measurements
+from edge.measure.measurement import Measurement
+from edge.measure.measurement_files import load_measurements
 
 SAMPLE = Path(__file__).parent / "data" / "mobilenet_v1_0.25_128_quant.json"
 

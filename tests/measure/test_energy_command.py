@@ -22,7 +22,7 @@ from edge.measure.energy.plan import EnergyPlan, Pace, check_size
 from edge.measure.energy.power import digest
 from edge.measure.energy.run import opened
 from edge.measure.energy.schedule import Schedule
-from edge.measure.measurement import load_measurements
+from edge.measure.measurement_files import load_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
 from edge.report.terminal.measurement_lines import summary

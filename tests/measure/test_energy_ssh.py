@@ -17,7 +17,7 @@ from pty_meter import IDLE_W, PtyMeter, agent_threads
 from test_energy_command import DEADLINE_S, EDGE, check_joules
 
 from devices.meters.recording import load_recording
-from edge.measure.measurement import load_measurements
+from edge.measure.measurement_files import load_measurements
 
 sys.path.append(str(Path(__file__).parents[1] / "devices"))
 

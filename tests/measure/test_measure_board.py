@@ -25,7 +25,7 @@ from edge.errors import InputError
 from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import BELOW, DEADLINE, STABLE, Cooling, cool_down
 from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words, sustained_of
-from edge.measure.measurement import Measurement, load_measurements
+from edge.measure.measurement_files import load_measurements, measurement_from_json
 from edge.measure.plan import BOARD_WAIT_S, Plan
 from edge.measure.profile import profile, steps
 from edge.report.charts.vega import FAMILY_COLORS
@@ -248,7 +248,7 @@ def test_the_text_and_the_file_hold_the_series(loaded):
     assert "sustained load: 2 s, median" in text
     assert "42.0 to 82.5 C" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
-    assert Measurement.from_json(json.loads(json.dumps(loaded.to_json()))) == loaded
+    assert measurement_from_json(json.loads(json.dumps(loaded.to_json()))) == loaded
 
 
 def test_the_report_draws_latency_temperature_and_clock(loaded):
@@ -336,7 +336,7 @@ def test_a_point_with_a_wrong_field_is_named(loaded, tmp_path):
     value = loaded.to_json()
     value["sustained"]["points"][1]["median_ms"] = -1
     with pytest.raises(InputError, match=r"sustained: points\[1\]: median_ms"):
-        Measurement.from_json(value)
+        measurement_from_json(value)
 
 
 def edge(*arguments):

@@ -17,6 +17,7 @@ from edge.measure.measurement import (
     RuntimeRef,
     SparseKernelCount,
 )
+from edge.measure.measurement_files import measurement_from_json
 from edge.measure.sparse import SparseForecast
 from edge.measure.sparse_forecast import forecast, target_of
 from edge.measure.sparse_proof import alarms_in, proven, sparse_alarm, verdict_on
@@ -111,21 +112,21 @@ def test_results_that_will_be_wrong_are_an_alarm_though_the_forecast_holds(judge
 )
 def test_a_file_that_was_altered_is_an_alarm_wherever(path, judged):
     document = judged(ALL, names=(34, 34)).to_json()
-    assert sparse_alarm(Measurement.from_json(document)) is None
+    assert sparse_alarm(measurement_from_json(document)) is None
     place = document
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = False if path[-1] == "agrees" else 7
-    assert "DISAGREE" in sparse_alarm(Measurement.from_json(document))
+    assert "DISAGREE" in sparse_alarm(measurement_from_json(document))
 
 
 def test_the_json_comes_back_and_old_files_still_load(judged):
     document = json.loads(json.dumps(judged(ALL, names=(34, 34)).to_json()))
     assert document["sparse_verdict"]["predicted"]["ran"] == 34
     assert document["sparse_verdict"]["agrees"] is True
-    assert Measurement.from_json(document).to_json() == document
+    assert measurement_from_json(document).to_json() == document
     del document["sparse_verdict"]
-    old = Measurement.from_json(document)
+    old = measurement_from_json(document)
     assert (old.sparse_verdict, verdict_on(old), sparse_alarm(old)) == (None, None, None)
     assert "sparse kernels ran: 34 of 34; nothing was forecast" in summary(old)
 

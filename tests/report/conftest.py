@@ -8,7 +8,7 @@ import pytest
 from chromium_pipe import Browser
 from sample_measurements import variants
 
-from edge.measure.measurement import save_measurements
+from edge.measure.measurement_files import save_measurements
 from edge.report.material import Material, read_material
 
 

@@ -17,6 +17,7 @@ from edge.measure.measurement import (
     SparseKernelCount,
     Validity,
 )
+from edge.measure.measurement_files import measurement_from_json
 
 REAL = Path(__file__).parent.parent / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"
 
@@ -24,7 +25,7 @@ REAL = Path(__file__).parent.parent / "measure" / "data" / "mobilenet_v1_0.25_12
 @functools.cache
 def real_measurement() -> Measurement:
     """Return a measurement that `edge profile` made."""
-    return Measurement.from_json(json.loads(REAL.read_text()))
+    return measurement_from_json(json.loads(REAL.read_text()))
 
 
 def scaled(name: str, *, factor: float, model_bytes: int, correct: int | None, valid: bool = True) -> Measurement:

@@ -9,7 +9,8 @@ import pytest
 from sample_measurements import emulated, real_measurement, scaled
 
 from edge.measure.advice import AdviceCriteria
-from edge.measure.measurement import Instructions, Measurement, RecordedAccuracy, SparseKernelCount, save_measurements
+from edge.measure.measurement import Instructions, Measurement, RecordedAccuracy, SparseKernelCount
+from edge.measure.measurement_files import save_measurements
 from edge.measure.sparse import SparseForecast, SparseVerdict
 from edge.report.compose import compose
 from edge.report.markdown import markdown_of

@@ -8,7 +8,7 @@ import json
 import pytest
 from sample_measurements import emulated, real_measurement, scaled, variants
 
-from edge.measure.measurement import save_measurements
+from edge.measure.measurement_files import save_measurements
 from edge.report.sections.latency_section import thinned
 from edge.report.write import write_report
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 from sample_measurements import emulated, real_measurement, scaled, variants
 
-from edge.measure.measurement import Measurement
+from edge.measure.measurement_files import measurement_from_json
 from edge.report.compose import compose
 from edge.report.formatting import digits, field_text, field_title, megabytes, percent
 from edge.report.markdown import escaped, markdown_of
@@ -165,7 +165,7 @@ def test_json_holds_the_measurements_as_they_were():
     material = Material(measurements=tuple(variants()), artifacts=())
     value = json.loads(render(compose(material), material, form="json"))
     assert value["schema"] == "edge-report/1"
-    assert [Measurement.from_json(each) for each in value["measurements"]] == variants()
+    assert [measurement_from_json(each) for each in value["measurements"]] == variants()
     assert [point["standing"] for point in value["pareto"][0]["points"]].count("front") == 3
 
 

@@ -11,7 +11,8 @@ import pytest
 from sample_energy import BUSY_W, LATENCY_S, sample_energy
 from sample_measurements import real_measurement, scaled
 
-from edge.measure.measurement import Measurement, Validity, save_measurements
+from edge.measure.measurement import Validity
+from edge.measure.measurement_files import measurement_from_json, save_measurements
 from edge.report.compose import compose
 from edge.report.entries import entries_of
 from edge.report.material import Material
@@ -110,7 +111,7 @@ def test_charts_use_only_colours_of_the_style_sheet(section):
 
 def test_measurements_with_energy_come_back_and_older_ones_still_load():
     measurement = with_energy()[0]
-    assert Measurement.from_json(json.loads(json.dumps(measurement.to_json()))) == measurement
+    assert measurement_from_json(json.loads(json.dumps(measurement.to_json()))) == measurement
     assert real_measurement().energy is None
 
 
