@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from edge.runtime.preprocessing import Preprocessing
 
 ROOT = Path(__file__).resolve().parent.parent
 # In CI a part that is missing is a failure; elsewhere the test that needs it skips and names it.
@@ -41,3 +45,38 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == "counted" and report.when == "call":
                 terminalreporter.write_line(f"counted by {report.nodeid.rpartition('::')[2]}: {value}")
+
+
+@pytest.fixture
+def tiny():
+    """The preprocessing of a model with 8x8 colour inputs."""
+    return Preprocessing.for_mode("tf", 8, 8, 3)
+
+
+@pytest.fixture
+def save_image():
+    """A function that writes a one-coloured image and returns its path."""
+
+    def save(path, color=(10, 200, 90), size=(8, 8), mode="RGB", **options):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, color).save(path, **options)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def class_folders(tmp_path, save_image):
+    """A folder of two classes: 12 bright and 6 dark images."""
+    folder = tmp_path / "classes"
+    for index in range(12):
+        save_image(folder / "bright" / f"{index:02}.png", (200 + index, 210, 220))
+    for index in range(6):
+        save_image(folder / "dark" / f"{index:02}.jpg", (10 + index, 20, 30))
+    return folder
+
+
+@pytest.fixture
+def noise():
+    """A function giving uint8 noise of a shape."""
+    return lambda *shape: np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

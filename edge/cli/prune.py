@@ -66,12 +66,12 @@ def command(as_json: bool, **options: object) -> None:
     convolution, depthwise ones and the classifier stay dense. NAME.json is written next to the .keras file.
     """
     from converters.capture_output import quiet
-    from edge.training.oneshot.request import Manner, PruneRequest
+    from edge.training.oneshot.prune_request import OneshotOptions, PruneRequest
     from edge.training.pruning_plan import Pruning
-    from edge.training.settings import default_out
+    from edge.training.training_settings import default_out
 
     options["out"] = options["out"] or default_out(str(options["model"]), pruned=True)
-    parts = {"arguments": take(options, *SHAPE), "manner": Manner(**take_fields(Manner, options)),
+    parts = {"arguments": take(options, *SHAPE), "manner": OneshotOptions(**take_fields(OneshotOptions, options)),
              "pruning": Pruning(**take_fields(Pruning, options))}  # fmt: skip
     request = collect(PruneRequest, options, **parts)
     with quiet(), progress("pruning") as advance:

@@ -20,8 +20,8 @@ from edge.cli.train_sparse import (
 
 if TYPE_CHECKING:
     from edge.training.checkpoints import Epoch
-    from edge.training.loop import Watch
     from edge.training.outcome import TrainingResult
+    from edge.training.training_loop import TrainingCallbacks
 
 _AUGMENT = click.Choice(["flip", "shift"])
 
@@ -75,8 +75,8 @@ def command(as_json: bool, **options: object) -> None:
     With --sparsity the 1x1 convolutions are pruned during the training; the first convolution, depthwise ones and
     the classifier stay dense.
     """
-    from edge.training.loop import train
-    from edge.training.settings import TrainingSettings, default_out
+    from edge.training.training_loop import train
+    from edge.training.training_settings import TrainingSettings, default_out
 
     pruning = take_pruning(options)
     options["out"] = options["out"] or default_out(str(options["model"]), pruned=pruning is not None)
@@ -92,8 +92,8 @@ def command(as_json: bool, **options: object) -> None:
     print_json(result.to_json()) if as_json else _show(result)
 
 
-def _watch(epochs: int, advance: Callable[[int, str], None]) -> Watch:
-    from edge.training.loop import Watch
+def _watch(epochs: int, advance: Callable[[int, str], None]) -> TrainingCallbacks:
+    from edge.training.training_loop import TrainingCallbacks
 
     def on_epoch(epoch: Epoch) -> None:
         zeros = "" if epoch.sparsity is None else f"{epoch.sparsity:.1%} zeros  "
@@ -103,7 +103,7 @@ def _watch(epochs: int, advance: Callable[[int, str], None]) -> Watch:
         say(text)
         advance(1, "")
 
-    return Watch(
+    return TrainingCallbacks(
         on_step=lambda epoch, step, steps: advance(0, f"epoch {epoch}, batch {step} of {steps}"),
         on_epoch=on_epoch,
         on_note=say,

@@ -11,7 +11,7 @@ from edge.cli.options import SHARE, F, Options, add_options, take
 
 if TYPE_CHECKING:
     from edge.training.pruning_plan import Pruning
-    from edge.training.settings import Distillation
+    from edge.training.training_settings import Distillation
 
 _BUDGETS = click.Choice(["uniform", "global", "instructions"])
 _PRUNING = {"sparsity": "sparsity", "block": "block", "budget": "budget", "prune_layer": "overrides",
@@ -82,7 +82,7 @@ def take_distillation(options: Options) -> Distillation | None:
     given = _take(options, _DISTILLATION, needed="distill")
     if not given:
         return None
-    from edge.training.settings import Distillation
+    from edge.training.training_settings import Distillation
 
     return Distillation(**given)
 

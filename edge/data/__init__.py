@@ -1,1 +1,1 @@
-"""Data sources: image folders, array files, sampling, batches."""
+"""Reads data: image folders, array files and the digits, as samples, splits and batches."""

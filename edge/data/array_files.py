@@ -1,4 +1,4 @@
-"""Sources that are NumPy files: .npy (inputs only) and .npz (inputs and labels), memory-mapped where possible."""
+"""Opens NumPy files as data sources: .npy (inputs) and .npz (inputs and labels), memory-mapped where possible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.source import Integers, Source
+from edge.data.data_source import DataSource, Integers
 from edge.errors import DataError
 from edge.runtime.preprocessing import Floats, Preprocessing
 
@@ -31,7 +31,7 @@ _ROWS_FOR_SIGN = 8
 
 @dataclass(frozen=True)
 class Rows:
-    """An origin: the rows of an array."""
+    """A sample origin: the rows of an array."""
 
     label: str
     array: Array
@@ -56,47 +56,47 @@ class Rows:
         return int(self.array[position].nbytes)
 
     def content(self, position: int) -> bytes:
-        """Return the row as it is stored."""
+        """Return the stored bytes of a row."""
         return np.ascontiguousarray(self.array[position]).tobytes()
 
 
-def open_npy(path: Path, preprocessing: Preprocessing) -> Source:
+def open_npy(path: Path, preprocessing: Preprocessing) -> DataSource:
     """Return a source of the rows of a .npy file, without labels.
 
     Raises:
         DataError: the file is damaged, holds objects, or does not fit the model's input.
     """
-    array = _loaded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    array = _load(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     return _source(path, "npy", array, None, None, preprocessing)
 
 
-def open_npz(path: Path, preprocessing: Preprocessing, *, split: str | None) -> Source:
+def open_npz(path: Path, preprocessing: Preprocessing, *, split: str | None) -> DataSource:
     """Return a source of an .npz file with inputs and, if they are there, labels.
 
-    Members stored without compression (`np.savez`) are memory-mapped; compressed ones must be read whole.
+    Members stored without compression (`np.savez`) are memory-mapped; compressed ones are read into memory.
 
     Raises:
         DataError: the file is damaged, has none of the known keys, or its arrays do not fit.
     """
-    members = _loaded(path, lambda: _members(path))
+    members = _load(path, lambda: _members(path))
     pair = _keys(path, members, split or "train")
-    inputs = _loaded(path, members[pair[0]])
-    labels = _labels(path, _loaded(path, members[pair[1]]), len(inputs)) if pair[1] in members else None
-    names = _loaded(path, members[_NAMES_KEY]) if _NAMES_KEY in members else None
-    told = None if names is None else tuple(str(name) for name in names.ravel())
-    if told is not None and labels is not None and len(labels) and int(labels.max()) >= len(told):
-        raise DataError(f"{path}: {len(told)} names, but the largest label is {int(labels.max())}")
-    return _source(path, "npz", inputs, labels, told, preprocessing)
+    inputs = _load(path, members[pair[0]])
+    labels = _labels(path, _load(path, members[pair[1]]), len(inputs)) if pair[1] in members else None
+    names = _load(path, members[_NAMES_KEY]) if _NAMES_KEY in members else None
+    class_names = None if names is None else tuple(str(name) for name in names.ravel())
+    if class_names is not None and labels is not None and len(labels) and int(labels.max()) >= len(class_names):
+        raise DataError(f"{path}: {len(class_names)} names, but the largest label is {int(labels.max())}")
+    return _source(path, "npz", inputs, labels, class_names, preprocessing)
 
 
 def npz_splits(path: Path) -> tuple[str, ...]:
     """Return "train" and "test" if the file has keys for both, else nothing."""
-    members = _loaded(path, lambda: _members(path))
-    found = tuple(split for split, pairs in KEYS.items() if any(inputs in members for inputs, _ in pairs))
-    return found if len(found) == len(KEYS) else ()
+    members = _load(path, lambda: _members(path))
+    splits = tuple(split for split, pairs in KEYS.items() if any(inputs in members for inputs, _ in pairs))
+    return splits if len(splits) == len(KEYS) else ()
 
 
-def _loaded(path: Path, load: Callable[[], Any]) -> Any:  # noqa: ANN401  (whatever the file holds)
+def _load(path: Path, load: Callable[[], Any]) -> Any:  # noqa: ANN401  (whatever the file holds)
     try:
         return load()
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
@@ -113,15 +113,15 @@ def _members(path: Path) -> Mapping[str, Callable[[], Array]]:
 
 
 def _member(path: Path, info: zipfile.ZipInfo) -> Callable[[], Array]:
-    return lambda: _mapped(path, info) if info.compress_type == zipfile.ZIP_STORED else _inflated(path, info)
+    return lambda: _map(path, info) if info.compress_type == zipfile.ZIP_STORED else _inflate(path, info)
 
 
-def _inflated(path: Path, info: zipfile.ZipInfo) -> Array:
+def _inflate(path: Path, info: zipfile.ZipInfo) -> Array:
     with np.load(path, allow_pickle=False) as arrays:
         return np.asarray(arrays[info.filename.removesuffix(".npy")])
 
 
-def _mapped(path: Path, info: zipfile.ZipInfo) -> Array:
+def _map(path: Path, info: zipfile.ZipInfo) -> Array:
     """Map an uncompressed member of the zip file: its local header (PKZIP APPNOTE 4.3.7), then the .npy header."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
@@ -175,11 +175,11 @@ def _one_hot(labels: Array) -> bool:
 def _source(
     path: Path, kind: str, inputs: Array, labels: Integers | None, names: tuple[str, ...] | None,
     preprocessing: Preprocessing,
-) -> Source:  # fmt: skip
+) -> DataSource:  # fmt: skip
     _require_shape(path, inputs, preprocessing)
     _require_pixels_or_scaled(path, inputs, preprocessing)
     origin = Rows(str(path), inputs, preprocessing)
-    return Source(str(path), kind, preprocessing, origin, np.arange(len(inputs), dtype=np.int64), labels, names)
+    return DataSource(str(path), kind, preprocessing, origin, np.arange(len(inputs), dtype=np.int64), labels, names)
 
 
 def _require_shape(path: Path, inputs: Array, preprocessing: Preprocessing) -> None:
@@ -230,13 +230,13 @@ def _unlikely(values: Floats, preprocessing: Preprocessing) -> bool:
     return nearly_one_colour or never_dark
 
 
-def _wrong_scale(what: str, values: Floats, preprocessing: Preprocessing) -> DataError:
+def _wrong_scale(place: str, values: Floats, preprocessing: Preprocessing) -> DataError:
     low, high = preprocessing.value_range
     finite = values[np.isfinite(values)]
     got = f"{finite.min():.4g} .. {finite.max():.4g}" if len(finite) else "no finite number"
     odd = "" if len(finite) == values.size else f" and {values.size - len(finite)} values that are no finite numbers"
     return DataError(
-        f"{what}: floats are taken as preprocessed, and mode '{preprocessing.mode}' gives {low:.4g} .. {high:.4g}, "
+        f"{place}: floats are taken as preprocessed, and mode '{preprocessing.mode}' gives {low:.4g} .. {high:.4g}, "
         f"but these span {got}{odd}",
-        hint="pass the pixels as uint8 0..255 and they are scaled here, or scale the floats as the mode says",
+        hint="pass the pixels as uint8 0..255 and they are scaled here, or scale the floats as the mode requires",
     )

@@ -1,4 +1,4 @@
-"""Sources that are pictures in folders: a class per folder, a labels.csv, a plain folder, a single picture."""
+"""Opens image folders as data sources: class folders, a labels.csv, a plain folder or a single image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.data.images import PICTURE_SUFFIXES, is_picture, read_picture
-from edge.data.source import Source
+from edge.data.data_source import DataSource
+from edge.data.images import IMAGE_SUFFIXES, is_image, read_image
 from edge.errors import DataError
 from edge.runtime.preprocessing import Floats, Preprocessing
 
@@ -21,16 +21,16 @@ _NAMED = 3  # how many offenders a message lists
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """An origin: picture files below one folder, decoded when they are read."""
+class ImageFiles:
+    """A sample origin: image files below one folder, decoded when they are read."""
 
     folder: Path
     files: tuple[str, ...]
     preprocessing: Preprocessing
 
     def read(self, position: int) -> Floats:
-        """Decode, fit and scale one picture."""
-        return self.preprocessing.apply(read_picture(self.folder / self.files[position], self.preprocessing))
+        """Decode, fit and scale one image."""
+        return self.preprocessing.apply(read_image(self.folder / self.files[position], self.preprocessing))
 
     def name(self, position: int) -> str:
         """Return the path inside the folder."""
@@ -41,20 +41,20 @@ class Pictures:
         return (self.folder / self.files[position]).stat().st_size
 
     def content(self, position: int) -> bytes:
-        """Return the file as it lies there."""
+        """Return the file's bytes."""
         return (self.folder / self.files[position]).read_bytes()
 
 
-def open_picture(path: Path, preprocessing: Preprocessing) -> Source:
-    """Return a source of one picture without a label."""
+def open_image_file(path: Path, preprocessing: Preprocessing) -> DataSource:
+    """Return a source of one image without a label."""
     return _source(path, "picture", _Listing(path.parent, (path.name,)), preprocessing)
 
 
-def open_folder(folder: Path, preprocessing: Preprocessing, *, split: str | None) -> Source:
-    """Return a source of a folder, whatever kind of folder it is.
+def open_folder(folder: Path, preprocessing: Preprocessing, *, split: str | None) -> DataSource:
+    """Return a source of a folder of any of these kinds.
 
     Raises:
-        DataError: no pictures, pictures beside class folders, a class without pictures, or a bad labels.csv.
+        DataError: no images, images next to class folders, a class without images, or a bad labels.csv.
     """
     splits = available_splits(folder)
     if splits:
@@ -75,7 +75,7 @@ def _split_folder(folder: Path, split: str) -> Path:
 
 
 def _class_names_of_parts(folder: Path, splits: Iterable[str]) -> tuple[str, ...]:
-    """All parts count their classes alike, even if one of them lacks a class."""
+    """All parts number their classes alike, even if one of them lacks a class."""
     return tuple(sorted({child.name for split in splits for child in _subfolders(_split_folder(folder, split))}))
 
 
@@ -87,15 +87,15 @@ class _Listing:
     names: tuple[str, ...] | None = None
 
 
-def _open_flat(folder: Path, preprocessing: Preprocessing, *, names: tuple[str, ...] | None) -> Source:
+def _open_flat(folder: Path, preprocessing: Preprocessing, *, names: tuple[str, ...] | None) -> DataSource:
     if (folder / LABELS_FILE).is_file():
         return _source(folder, "labels-csv", _list_csv(folder), preprocessing)
-    loose = sorted(child.name for child in folder.iterdir() if child.is_file() and is_picture(child))
-    classes = {child.name: _pictures_below(child) for child in _subfolders(folder)}
+    loose = sorted(child.name for child in folder.iterdir() if child.is_file() and is_image(child))
+    classes = {child.name: _image_files_below(child) for child in _subfolders(folder)}
     if not loose and not any(classes.values()):
         raise DataError(
-            f"{folder} holds no pictures: looked for a folder of pictures per class, for {LABELS_FILE}, "
-            f"and for files ending in {', '.join(PICTURE_SUFFIXES)}",
+            f"{folder} holds no images: looked for a folder of images per class, for {LABELS_FILE}, "
+            f"and for files ending in {', '.join(IMAGE_SUFFIXES)}",
             hint="check the path, or that the archive was unpacked",
         )
     if not any(classes.values()):
@@ -104,20 +104,20 @@ def _open_flat(folder: Path, preprocessing: Preprocessing, *, names: tuple[str, 
     return _source(folder, "class-folders", _list_classes(folder, classes, names), preprocessing)
 
 
-def _source(path: Path, kind: str, listing: _Listing, preprocessing: Preprocessing) -> Source:
+def _source(path: Path, kind: str, listing: _Listing, preprocessing: Preprocessing) -> DataSource:
     labels = None if listing.labels is None else np.asarray(listing.labels, np.int64)
-    origin = Pictures(listing.folder, listing.files, preprocessing)
+    origin = ImageFiles(listing.folder, listing.files, preprocessing)
     indices = np.arange(len(listing.files), dtype=np.int64)
-    return Source(str(path), kind, preprocessing, origin, indices, labels, listing.names)
+    return DataSource(str(path), kind, preprocessing, origin, indices, labels, listing.names)
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if is_picture(path) and path.is_file())
-    return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+def _image_files_below(folder: Path) -> list[Path]:
+    images = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
+    return sorted(path for path in images if not _hidden(path.relative_to(folder)))
 
 
 def _hidden(path: Path) -> bool:
@@ -127,14 +127,14 @@ def _hidden(path: Path) -> bool:
 def _require_class_folders(folder: Path, loose: Sequence[str], classes: dict[str, list[Path]]) -> None:
     if loose:
         raise DataError(
-            f"{folder} has class folders ({_some(list(classes))}) and also {len(loose)} pictures beside them "
-            f"({_some(loose)}), whose class is unknown",
-            hint="move these pictures into a class folder or away",
+            f"{folder} has class folders ({_shorten(list(classes))}) and also {len(loose)} images next to them "
+            f"({_shorten(loose)}), whose class is unknown",
+            hint="move these images into a class folder or away",
         )
     empty = [name for name, files in classes.items() if not files]
     if empty:
         raise DataError(
-            f"{folder}: no pictures in the class folder(s) {_some(empty)}",
+            f"{folder}: no images in the class folder(s) {_shorten(empty)}",
             hint="an empty class would shift the numbering of the others: fill the folder or remove it",
         )
 
@@ -153,7 +153,7 @@ def _list_csv(folder: Path) -> _Listing:
     absent = [file for file in files if not (folder / file).is_file()]
     if absent:
         raise DataError(
-            f"{path} lists {len(absent)} of {len(files)} pictures that are not there: {_some(absent)}",
+            f"{path} lists {len(absent)} of {len(files)} images that are not there: {_shorten(absent)}",
             hint="file names are relative to the folder of labels.csv",
         )
     labels = tuple(_class_index(path, number, row["class_index"]) for number, row in enumerate(rows, start=2))
@@ -174,7 +174,7 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
             hint="the first line names the columns: file,class_index (wnid and name may follow)",
         )
     if not rows:
-        raise DataError(f"{path} lists no pictures", hint="one line per picture below the line of column names")
+        raise DataError(f"{path} lists no images", hint="one line per image below the line of column names")
     return rows
 
 
@@ -190,6 +190,6 @@ def _csv_names(rows: Sequence[dict[str, str]], labels: Sequence[int]) -> tuple[s
     return tuple(known[label] for label in range(len(known))) if set(known) == set(range(max(labels) + 1)) else None
 
 
-def _some(names: Sequence[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more

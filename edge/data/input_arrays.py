@@ -1,4 +1,4 @@
-"""Sources of any kind as the arrays a model takes: pictures, .npy and .npz files."""
+"""Reads images, .npy and .npz files into the input arrays of one model."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class InputReader:
 
     Attributes:
         inputs: The model's inputs.
-        preprocessing: How pixels become the input; None where the model takes no pictures.
-        refusal: Why pictures cannot be read; None where they can.
-        described: The preprocessing's mode and where it comes from; None where there is none.
-        notes: What the user should know.
+        preprocessing: How pixels become the input; None for models that take no images.
+        refusal: Why images cannot be read; None where they can.
+        described: The preprocessing's mode and its origin; None where there is none.
+        notes: Remarks for the user.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -42,29 +42,29 @@ class InputReader:
     def of(cls, verified: VerifiedModel, artifact: Artifact | None, mode: str | None) -> InputReader:
         """Decide how pixels become the model's input.
 
-        What the user says comes first, then what the artifact says, then what an 8-bit input's own scale says; a
-        floating-point input says nothing, and [-1, 1] is assumed with a note.
+        The user's mode comes first, then the artifact's, then the scale of an 8-bit input. For a floating-point input
+        without any of these, [-1, 1] is assumed with a note.
         """
         inputs = verified.inputs
-        size = _picture_size(inputs)
+        size = _image_size(inputs)
         if size is None:
             shapes = "; ".join(f"{info.name!r} {list(info.shape)}" for info in inputs)
-            return cls(inputs, None, f"the model takes no pictures (inputs: {shapes})", None, ())
+            return cls(inputs, None, f"the model takes no images (inputs: {shapes})", None, ())
         if mode is None and artifact is not None and artifact.preprocessing is not None:
-            found = artifact.preprocessing
-            if found.shape != size:
-                what = f"its description says pictures of {list(found.shape)}, the file takes {list(size)}"
-                return cls(inputs, None, what, None, ())
-            return cls(inputs, found, None, f"{found.mode} (from the artifact)", ())
-        chosen, origin, notes = (mode, "as asked", ()) if mode else _inferred(inputs[0])
+            stated = artifact.preprocessing
+            if stated.shape != size:
+                refusal = f"its description states images of {list(stated.shape)}, the file takes {list(size)}"
+                return cls(inputs, None, refusal, None, ())
+            return cls(inputs, stated, None, f"{stated.mode} (from the artifact)", ())
+        chosen, origin, notes = (mode, "as requested", ()) if mode else _infer_mode(inputs[0])
         if chosen is None:
             return cls(inputs, None, origin, None, ())
         return cls(inputs, Preprocessing.for_mode(chosen, *size), None, f"{chosen} ({origin})", notes)
 
     @property
     def way_out(self) -> str:
-        """What the user can do about a refusal before giving arrays; "" where nothing."""
-        return "" if _picture_size(self.inputs) is None else f"name the preprocessing (--preprocess {_CHOICES}), or "
+        """What the user can do about a refusal besides giving arrays; "" where nothing."""
+        return "" if _image_size(self.inputs) is None else f"name the preprocessing (--preprocess {_CHOICES}), or "
 
     def read(self, source: Path) -> list[Array]:
         """Return one array per input, as the model stores them.
@@ -72,7 +72,7 @@ class InputReader:
         Raises:
             InputError: There is no such file.
             DataError: The file cannot be read.
-            ModelInputError: What it holds does not fit the model.
+            ModelInputError: Its content does not fit the model.
         """
         if not source.is_file():
             raise InputError(f"there is no file {source}", hint="check the path")
@@ -83,9 +83,9 @@ class InputReader:
                 f"{source} cannot be given to the model: {self.refusal}",
                 hint=f"{self.way_out}give the inputs as .npy or .npz",
             )
-        from edge.data.images import read_picture
+        from edge.data.images import read_image
 
-        values = self.preprocessing.apply(read_picture(source, self.preprocessing))
+        values = self.preprocessing.apply(read_image(source, self.preprocessing))
         return [self.inputs[0].quantize(values[np.newaxis])]
 
     def _arrays(self, source: Path) -> list[Array]:
@@ -99,10 +99,10 @@ class InputReader:
                 f"the model takes {', '.join(repr(info.name) for info in self.inputs) or 'none'}",
                 hint="save one array per input with numpy.savez, by the names of the inputs",
             )
-        return [_fitted(info, stored[info.name], source) for info in self.inputs]
+        return [_fit(info, stored[info.name], source) for info in self.inputs]
 
 
-def _picture_size(inputs: tuple[TensorInfo, ...]) -> tuple[int, int, int] | None:
+def _image_size(inputs: tuple[TensorInfo, ...]) -> tuple[int, int, int] | None:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].dtype not in ("float32", "uint8", "int8", "int16"):
         return None
     batch, height, width, channels = inputs[0].shape
@@ -111,10 +111,10 @@ def _picture_size(inputs: tuple[TensorInfo, ...]) -> tuple[int, int, int] | None
     return height, width, channels
 
 
-def _inferred(info: TensorInfo) -> tuple[str | None, str, tuple[str, ...]]:
-    """Return mode, origin and notes; without a mode, the origin says why."""
+def _infer_mode(info: TensorInfo) -> tuple[str | None, str, tuple[str, ...]]:
+    """Return mode, origin and notes; without a mode, the origin gives the reason."""
     if info.dtype == "float32":
-        note = "nothing says how pixels are scaled for this model; [-1, 1] is assumed (--preprocess says otherwise)"
+        note = "the scaling of pixels is not known for this model; [-1, 1] is assumed (--preprocess sets another)"
         return "tf", "assumed", (note,)
     if info.scale is None:
         return ("raw", "8-bit input", ()) if info.dtype == "uint8" else (None, "its input has no scale", ())
@@ -124,7 +124,7 @@ def _inferred(info: TensorInfo) -> tuple[str | None, str, tuple[str, ...]]:
     for (least, most), mode in _RANGES.items():
         if abs(low - least) <= step and abs(high - most) <= step:
             return mode, "from the input's scale", ()
-    return None, f"nothing says how pixels become its values from {low:.3g} to {high:.3g}", ()
+    return None, f"the preprocessing that gives values from {low:.3g} to {high:.3g} is not known", ()
 
 
 def _load(source: Path) -> Array | dict[str, Array]:
@@ -140,7 +140,7 @@ def _load(source: Path) -> Array | dict[str, Array]:
         ) from error
 
 
-def _fitted(info: TensorInfo, array: Array, source: Path) -> Array:
+def _fit(info: TensorInfo, array: Array, source: Path) -> Array:
     """Return an array in the input's dtype, with the batch of 1 added where it is missing."""
     if array.ndim == len(info.shape) - 1:
         array = array[np.newaxis]
@@ -148,7 +148,7 @@ def _fitted(info: TensorInfo, array: Array, source: Path) -> Array:
         raise ModelInputError(
             f"{source}: input {info.name!r} takes {info.dtype} of shape {list(info.shape)}, "
             f"got {array.dtype} of shape {list(array.shape)}",
-            hint="real values are quantized as the model says; integers must have the input's own type",
+            hint="real values are quantized with the model's scale; integers must have the input's own type",
         )
     if array.dtype.kind == "f" and info.dtype != "bytes":
         return info.quantize(array)

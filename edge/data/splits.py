@@ -1,4 +1,4 @@
-"""The data of one training, divided: to learn from, to decide by, to measure on."""
+"""Splits a data source into training, validation and test samples."""
 
 from __future__ import annotations
 
@@ -6,54 +6,81 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.data.source import Source
-from edge.data.sources import available_splits, open_source
+from edge.data.data_source import DataSource
+from edge.data.open_data import available_splits, open_data
 from edge.errors import DataError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.settings import TrainingSettings
 
-_LIST_MORE = "take more samples of each class, or a larger --limit: the last of a class is never held out"
+_MORE_SAMPLES_HINT = "take more samples of each class, or a larger --limit: the last of a class is never held out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How a data source is split; the fields are those of `TrainingSettings`."""
+
+    data: str
+    validation: float
+    test: float
+    seed: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
-class Parts:
-    """No sample is in two of them; `whole` is what `train` and `validation` were taken from, with all its labels.
+class HeldOut:
+    """Samples that a training never used: `DataSource.split` returns them again for the data with this digest."""
 
-    `measured_on` says in words what `test` is, `digest` identifies all samples; `held_out` holds the arguments of
-    `Source.split` that give `test` again, None where the data has a test part of its own.
+    digest: str
+    fraction: float
+    seed: int
+
+    def split(self, source: DataSource) -> tuple[DataSource, DataSource] | None:
+        """Return the samples used in training and those held out; None where the source is other data."""
+        return source.split(self.fraction, seed=self.seed) if source.digest() == self.digest else None
+
+
+@dataclass(frozen=True)
+class DatasetSplits:
+    """Splits without a common sample.
+
+    Attributes:
+        whole: the source of `train` and `validation`, with all its labels.
+        measured_on: describes `test`.
+        digest: identifies all samples.
+        held_out: returns `test` again; None where the data has a test part of its own.
     """
 
-    whole: Source
-    train: Source
-    validation: Source
-    test: Source
+    whole: DataSource
+    train: DataSource
+    validation: DataSource
+    test: DataSource
     measured_on: str
     digest: str
-    held_out: dict[str, float] | None
+    held_out: HeldOut | None
 
 
-def parts_of(settings: TrainingSettings, preprocessing: Preprocessing) -> Parts:
-    """Open the data and divide it, stratified by class, as the seed decides.
+def split_dataset(options: SplitOptions, preprocessing: Preprocessing) -> DatasetSplits:
+    """Open the data and split it, stratified by class and reproducible by the seed.
 
     Raises:
         InputError: there is no such data.
-        DataError: no labels, one class only, or too few samples for the three parts.
+        DataError: no labels, one class only, or too few samples for three splits.
     """
-    splits, held_out = available_splits(settings.data), None
-    data = _limited(_labelled(settings, preprocessing, "train" if splits else None), settings)
+    splits, held_out = available_splits(options.data), None
+    data = _limit(_open_with_labels(options, preprocessing, "train" if splits else None), options)
     if "test" in splits:
-        rest, test = data, _limited(_labelled(settings, preprocessing, "test"), settings)
-        measured_on = f"the {len(test)} samples of the test part of {settings.data}, none of them used in training"
+        rest, test = data, _limit(_open_with_labels(options, preprocessing, "test"), options)
+        measured_on = f"the {len(test)} samples of the test part of {options.data}, none of them used in training"
         digest = f"{data.digest()}+{test.digest()}"
     else:
-        rest, test = data.split(settings.test, seed=settings.seed)
+        rest, test = data.split(options.test, seed=options.seed)
         share = len(test) / max(len(data), 1)
-        measured_on = f"{len(test)} of the {len(data)} samples of {settings.data} ({share:.0%}), held out from training"
-        digest, held_out = data.digest(), {"fraction": settings.test, "seed": settings.seed}
-    train, validation = rest.split(settings.validation, seed=settings.seed + 1)
-    _require_enough(settings, train, validation, test, of=data)
-    _require_same_classes(settings, data, test)
-    return Parts(data, train, validation, test, measured_on, digest, held_out)
+        measured_on = f"{len(test)} of the {len(data)} samples of {options.data} ({share:.0%}), held out from training"
+        digest = data.digest()
+        held_out = HeldOut(digest, options.test, options.seed)
+    train, validation = rest.split(options.validation, seed=options.seed + 1)
+    _require_enough(options, train, validation, test, of=data)
+    _require_same_classes(options, data, test)
+    return DatasetSplits(data, train, validation, test, measured_on, digest, held_out)
 
 
 def batch_count(samples: int, size: int, *, training: bool) -> int:
@@ -62,47 +89,49 @@ def batch_count(samples: int, size: int, *, training: bool) -> int:
     Batch normalization cannot learn from a single sample, so a training epoch drops a last batch of one; the order
     differs from epoch to epoch, so every sample is still seen.
     """
-    whole, left = divmod(samples, size)
-    return whole + (1 if left > (1 if training and whole else 0) else 0)
+    full, rest = divmod(samples, size)
+    return full + (1 if rest > (1 if training and full else 0) else 0)
 
 
-def _labelled(settings: TrainingSettings, preprocessing: Preprocessing, split: str | None) -> Source:
-    return open_source(settings.data, preprocessing=preprocessing, split=split, labels_needed=True)
+def _open_with_labels(options: SplitOptions, preprocessing: Preprocessing, split: str | None) -> DataSource:
+    return open_data(options.data, preprocessing=preprocessing, split=split, labels_needed=True)
 
 
-def _limited(source: Source, settings: TrainingSettings) -> Source:
-    return source if settings.limit is None else source.pick(settings.limit, seed=settings.seed)
+def _limit(source: DataSource, options: SplitOptions) -> DataSource:
+    return source if options.limit is None else source.pick(options.limit, seed=options.seed)
 
 
-def _require_enough(settings: TrainingSettings, train: Source, validation: Source, test: Source, *, of: Source) -> None:
+def _require_enough(
+    options: SplitOptions, train: DataSource, validation: DataSource, test: DataSource, *, of: DataSource
+) -> None:
     assert train.labels is not None
     if len(np.unique(train.labels)) < 2:
         present = [train.names[label] if train.names else f"label {label}" for label in set(train.labels.tolist())]
         raise DataError(
-            f"{settings.data}: {len(present)} class to learn ({', '.join(present) or 'none'}); a classifier needs two",
+            f"{options.data}: {len(present)} class to learn ({', '.join(present) or 'none'}); a classifier needs two",
             hint="one folder per class, at least two of them",
         )
     sizes = {"training": train, "validation": validation, "test": test}
     empty = [name for name, part in sizes.items() if not len(part)]
-    if empty and _one_of_each(of):
+    if empty and _has_one_per_class(of):
         raise DataError(
-            f"{settings.data} has one sample of each class ({len(of)}): none can be held out to decide and measure by, "
+            f"{options.data} has one sample of each class ({len(of)}): none can be held out to decide and measure by, "
             "for its class would have none to learn from",
             hint="take three or more samples of each class, or a larger --limit",
         )
     if empty:
-        told = ", ".join(f"{len(part)} for {name}" for name, part in sizes.items())
-        raise DataError(f"{settings.data} has too few samples: {told}", hint=_LIST_MORE)
+        counts = ", ".join(f"{len(part)} for {name}" for name, part in sizes.items())
+        raise DataError(f"{options.data} has too few samples: {counts}", hint=_MORE_SAMPLES_HINT)
 
 
-def _one_of_each(source: Source) -> bool:
+def _has_one_per_class(source: DataSource) -> bool:
     assert source.labels is not None
     return len(np.unique(source.labels)) == len(source)
 
 
-def _require_same_classes(settings: TrainingSettings, data: Source, test: Source) -> None:
+def _require_same_classes(options: SplitOptions, data: DataSource, test: DataSource) -> None:
     if (test.classes or 0) > (data.classes or 0):
         raise DataError(
-            f"{settings.data}: the training part has {data.classes} classes, the test part {test.classes}",
+            f"{options.data}: the training part has {data.classes} classes, the test part {test.classes}",
             hint="both parts must count their classes alike",
         )

@@ -14,11 +14,12 @@ from converters.freezing import Port
 from converters.recipes import Recipe
 from converters.source import SourceModel, from_keras, load_source
 from converters.targets.boards import DEFAULT_TARGET
+from edge.data.data_source import IMAGENET_CLASSES
+from edge.data.splits import HeldOut
 from edge.errors import InputError
 from edge.runtime.preprocessing import Preprocessing
 
 ASSUMED_MODE = "tf"
-IMAGENET = 1000
 _EDGE_MODEL = "edge-model/1"
 _ON_PIXELS = "keras.src.layers.preprocessing.image_preprocessing"
 KerasModel = Any  # keras.Model
@@ -59,22 +60,6 @@ class ConvertRequest:
     force: bool = False
     io: str | None = None
     compiler: str | None = None
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What a training never saw: a part of the data with this digest, as `Source.split` gives it again."""
-
-    digest: str
-    fraction: float
-    seed: int
-
-    @classmethod
-    def from_sidecar(cls, sidecar: Mapping[str, Any] | None) -> HeldOut | None:
-        """Read it from what `edge train` wrote; None where the data has a test part of its own, or nothing is told."""
-        data = (sidecar or {}).get("data") or {}
-        part = data.get("held_out")
-        return cls(str(data["digest"]), float(part["fraction"]), int(part["seed"])) if part else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,7 +129,7 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
     record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
                           sha256=_sha_of(str(path)), weights=None, weights_sha256=None, notes=model.notes)  # fmt: skip
     return LoadedModel(model=model, record=record, inputs=inputs, preprocessing=preprocessing, assumed=assumed,
-                   labels=labels, labels_origin=origin, held_out=HeldOut.from_sidecar(sidecar))  # fmt: skip
+                   labels=labels, labels_origin=origin, held_out=_held_out(sidecar))  # fmt: skip
 
 
 def _put_weights(model: KerasModel, request: ConvertRequest, say: Say) -> tuple[str, str]:
@@ -181,6 +166,13 @@ def _sidecar(path: Path, say: Say) -> Mapping[str, Any] | None:
         say(f"{beside.name} describes another file than {path.name} is now: its preprocessing and labels are not used")
         return None
     return value
+
+
+def _held_out(sidecar: Mapping[str, Any] | None) -> HeldOut | None:
+    """Return the samples that `edge train` held out; None where the data has a test part of its own, or without it."""
+    data = (sidecar or {}).get("data") or {}
+    part = data.get("held_out")
+    return HeldOut(str(data["digest"]), float(part["fraction"]), int(part["seed"])) if part else None
 
 
 def _preprocessing_of_file(
@@ -233,7 +225,9 @@ def _labels(
     from edge.models.labels import imagenet_labels, read_labels
 
     classes = model.classes
-    if request.labels == "imagenet" or (request.labels is None and imagenet and classes in (IMAGENET, IMAGENET + 1)):
+    if request.labels == "imagenet" or (
+        request.labels is None and imagenet and classes in (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
+    ):
         return imagenet_labels(classes or 0), "imagenet"
     if request.labels is not None:
         return read_labels(Path(request.labels), classes=classes), request.labels

@@ -40,7 +40,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """How far a training has come. `seeds` are the states of the model's own random layers (dropout).
 
     `targets` is what pruning decided to make of each layer, empty before it has; only epochs from `counted_from` on are
@@ -76,7 +76,7 @@ class Checkpoints:
         """Return where the model (with its optimizer) after an epoch lies."""
         return self.folder / f"epoch-{epoch:04}.keras"
 
-    def load(self) -> State | None:
+    def load(self) -> TrainingState | None:
         """Return the last state, or None if there is none.
 
         Raises:
@@ -94,7 +94,7 @@ class Checkpoints:
                 raise InputError(f"{path} names {file.name}, which is gone", hint=f"remove {self.folder} to start over")
         return state
 
-    def save(self, state: State, model: Any) -> None:  # noqa: ANN401  (a keras.Model)
+    def save(self, state: TrainingState, model: Any) -> None:  # noqa: ANN401  (a keras.Model)
         """Write the model after its last epoch and then the state; keep the last and the best model, remove others.
 
         Raises:
@@ -105,7 +105,7 @@ class Checkpoints:
         self.save_state(state)
         self._remove_all_but(self._named(state))
 
-    def save_state(self, state: State) -> None:
+    def save_state(self, state: TrainingState) -> None:
         """Write the state alone."""
         write_whole(self.folder / _STATE_FILE, json.dumps(_to_json(state), indent=1))
 
@@ -114,7 +114,7 @@ class Checkpoints:
         (self.folder / _STATE_FILE).unlink(missing_ok=True)
         self._remove_all_but(set())
 
-    def _named(self, state: State) -> set[Path]:
+    def _named(self, state: TrainingState) -> set[Path]:
         epochs = {len(state.history), state.best.epoch if state.best else 0}
         return {self.model_file(epoch) for epoch in epochs if epoch}
 
@@ -126,7 +126,7 @@ class Checkpoints:
                     file.unlink()
 
 
-def _to_json(state: State) -> dict[str, Any]:
+def _to_json(state: TrainingState) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "identity": dict(state.identity),
@@ -138,11 +138,11 @@ def _to_json(state: State) -> dict[str, Any]:
     }
 
 
-def _from_json(value: Mapping[str, Any]) -> State:
+def _from_json(value: Mapping[str, Any]) -> TrainingState:
     if value["schema"] != _SCHEMA:
         raise ValueError(f"schema {value['schema']}, expected {_SCHEMA}")
     history = tuple(Epoch(**epoch) for epoch in value["history"])
     seeds = tuple(tuple(seed) for seed in value["seeds"])
     targets = tuple(LayerTarget.from_json(target) for target in value.get("targets", ()))
     counted_from = int(value.get("counted_from", 1))
-    return State(value["identity"], history, seeds, bool(value["finished"]), targets, counted_from)
+    return TrainingState(value["identity"], history, seeds, bool(value["finished"]), targets, counted_from)

@@ -20,7 +20,7 @@ from keras import ops
 from edge.data.batches import Batches
 from edge.errors import InputError
 from edge.runtime.preprocessing import Floats, Preprocessing
-from edge.training.model_under_test import load_keras, read_sidecar
+from edge.training.trainable_model import load_keras, read_sidecar
 
 _PACKAGE = "edge"
 _SMALLEST = 1e-7
@@ -94,8 +94,8 @@ class Teacher:
         return np.asarray(self._answer(tf.constant(inputs)), np.float32)
 
 
-class TaughtBatches(Batches):
-    """Batches whose labels are rows [label, the teacher's probabilities]; the teacher sees the augmented pictures."""
+class DistilledBatches(Batches):
+    """Batches whose labels are rows [label, the teacher's probabilities]; the teacher sees the augmented images."""
 
     def __init__(self, teacher: Teacher, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  (those of Batches)
         super().__init__(*arguments, **options)

@@ -15,14 +15,14 @@ from typing import Any
 import keras
 
 from edge.data.batches import Batches
-from edge.data.splits import Parts, batch_count
+from edge.data.splits import DatasetSplits, batch_count
 from edge.errors import EdgeError, InputError
 from edge.training.checkpoints import Epoch
-from edge.training.distillation import DistillationLoss, LabelAccuracy, TaughtBatches, Teacher
+from edge.training.distillation import DistillationLoss, DistilledBatches, LabelAccuracy, Teacher
 from edge.training.pruning_callback import KeepZeros
 from edge.training.pruning_plan import LayerTarget
 from edge.training.recalibration import lags, recalibrate
-from edge.training.settings import TrainingSettings
+from edge.training.training_settings import TrainingSettings
 
 _WARM_UP_PART = 0.2
 _WARM_UP_EPOCHS = 5
@@ -64,7 +64,7 @@ def _aim(settings: TrainingSettings, *, from_logits: bool) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Company:
+class TrainingHooks:
     """Who takes part in the fitting: what watches over zeros, who teaches, who is told of each step."""
 
     zeros: KeepZeros | None
@@ -80,10 +80,10 @@ class Company:
 def fit_epoch(
     model: Any,  # noqa: ANN401
     settings: TrainingSettings,
-    parts: Parts,
+    parts: DatasetSplits,
     epoch: int,
     *,
-    company: Company,
+    company: TrainingHooks,
 ) -> Epoch:
     """Train one epoch (counted from 1) and measure the validation part.
 
@@ -96,7 +96,7 @@ def fit_epoch(
         DataError: a sample cannot be read.
     """
     seed = (settings.seed, epoch)
-    lessons = Batches if company.teacher is None else partial(TaughtBatches, company.teacher)
+    lessons = Batches if company.teacher is None else partial(DistilledBatches, company.teacher)
     batches = lessons(parts.train, settings.batch, seed=seed, augment=settings.augment)
     zeros = company.zeros
     started = time.monotonic()

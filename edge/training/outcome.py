@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from converters.files import replacing, sha256_of, write_whole
-from edge.data.splits import Parts
-from edge.training.checkpoints import State
-from edge.training.model_under_test import SIDECAR_SCHEMA, Subject
-from edge.training.settings import TrainingSettings
+from edge.data.splits import DatasetSplits
+from edge.training.checkpoints import TrainingState
+from edge.training.trainable_model import SIDECAR_SCHEMA, TrainableModel
+from edge.training.training_settings import TrainingSettings
 
 _HISTORY_SCHEMA = "edge-history/1"
 
 
 @dataclass(frozen=True)
-class Share:
+class CorrectCount:
     """So many right of so many."""
 
     correct: int
@@ -41,9 +41,9 @@ class TrainingResult:
     history_file: Path
     classes: int
     parameters: int
-    test: Share
+    test: CorrectCount
     measured_on: str
-    validation: Share
+    validation: CorrectCount
     best_epoch: int
     epochs: int
     stopped_early: bool
@@ -59,7 +59,7 @@ class TrainingResult:
             "history": str(self.history_file),
             "classes": self.classes,
             "parameters": self.parameters,
-            "metrics": metrics_json(self.test, self.validation, self.measured_on),
+            "metrics": describe_metrics(self.test, self.validation, self.measured_on),
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "stopped_early": self.stopped_early,
@@ -69,7 +69,7 @@ class TrainingResult:
         }
 
 
-def metrics_json(test: Share, validation: Share, measured_on: str) -> dict[str, Any]:
+def describe_metrics(test: CorrectCount, validation: CorrectCount, measured_on: str) -> dict[str, Any]:
     """Return the figures with what they were measured on."""
     return {
         "test": {**asdict(test), "accuracy": test.accuracy, "measured_on": measured_on},
@@ -78,7 +78,7 @@ def metrics_json(test: Share, validation: Share, measured_on: str) -> dict[str, 
     }  # fmt: skip
 
 
-def distillation_json(settings: TrainingSettings) -> dict[str, Any] | None:
+def describe_distillation(settings: TrainingSettings) -> dict[str, Any] | None:
     """Return who taught, None if nobody did."""
     taught = settings.distillation
     if taught is None:
@@ -86,7 +86,7 @@ def distillation_json(settings: TrainingSettings) -> dict[str, Any] | None:
     return {**asdict(taught), "teacher": str(taught.teacher), "teacher_sha256": sha256_of(taught.teacher)}
 
 
-def write_history(settings: TrainingSettings, state: State) -> None:
+def write_history(settings: TrainingSettings, state: TrainingState) -> None:
     """Write the epochs so far beside the model."""
     value = {
         "schema": _HISTORY_SCHEMA,
@@ -111,14 +111,14 @@ def write_model(model: Any, settings: TrainingSettings, sidecar: dict[str, Any])
     write_whole(settings.sidecar_file, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
 
-def sidecar_json(
-    settings: TrainingSettings, subject: Subject, parts: Parts, *, classes: int, found: Mapping[str, Any]
+def describe_model(
+    settings: TrainingSettings, subject: TrainableModel, parts: DatasetSplits, *, classes: int, found: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the description that lies beside the model and that conversion reads.
 
     `found` is what is known only after training: the metrics, what was pruned, who taught.
     """
-    labels = parts.whole.names or subject.labels
+    labels, held_out = parts.whole.names or subject.labels, parts.held_out
     return {
         "schema": SIDECAR_SCHEMA,
         "name": subject.name,
@@ -130,7 +130,7 @@ def sidecar_json(
             "source": settings.data,
             "digest": parts.digest,
             "samples": len(parts.whole),
-            "held_out": parts.held_out,
+            "held_out": None if held_out is None else {"fraction": held_out.fraction, "seed": held_out.seed},
         },
         **found,
         "seed": settings.seed,

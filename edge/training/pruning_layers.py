@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.errors import InputError
 from edge.models.graph import calls
-from edge.training.budget import Candidate, global_sparsities, solve
+from edge.training.instruction_budget import LayerCandidate, global_sparsities, solve
 from edge.training.pruning import BLOCKS, prunable_layers
 from edge.training.pruning_plan import BlockRule, LayerTarget, Override, Pruning, parse_block, parse_overrides
 
@@ -99,13 +99,13 @@ def _global(
     )
 
 
-def _candidate(each: PointwiseLayer, share: float | None, block: int | None) -> Candidate:
+def _candidate(each: PointwiseLayer, share: float | None, block: int | None) -> LayerCandidate:
     if each.macs is None:
         raise InputError(
             f"the cost of the layer {each.name!r} is not known: its height or width is not fixed",
             hint="build the model with a fixed input size, or take the budget uniform or global",
         )
-    return Candidate(each.name, each.kernel, each.macs, BLOCKS if block is None else (block,), share)
+    return LayerCandidate(each.name, each.kernel, each.macs, BLOCKS if block is None else (block,), share)
 
 
 def _settled(pruning: Pruning, each: PointwiseLayer) -> tuple[float | None, int | None]:

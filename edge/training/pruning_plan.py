@@ -70,7 +70,7 @@ class Pruning:
         block: "1", "2" or "4" neighbouring output channels; or a range of blocks of the network, "11-16b2" (blocks 11
             to 16 in blocks of 2) or "12b4", the rest unstructured; None lets the budget choose (1 if it does not).
         budget: "uniform": the same share in each layer; "global": the smallest blocks of the whole network;
-            "instructions": block and share per layer by predicted instructions (`edge.training.budget`).
+            "instructions": block and share per layer by predicted instructions (`edge.training.instruction_budget`).
         overrides: "LAYERS=SPARSITY", "LAYERS=bBLOCK" or both, as "block_16_*=0.9b4"; LAYERS may hold * and ?; a
             sparsity of 0 leaves the layers dense. The last that fits counts.
         begin: part of all steps after which pruning begins; None: a quarter for new weights, at once for trained ones.

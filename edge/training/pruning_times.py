@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edge.data.splits import Parts, batch_count
-from edge.training.model_under_test import read_sidecar
+from edge.data.splits import DatasetSplits, batch_count
 from edge.training.pruning_plan import CubicSchedule
-from edge.training.settings import SUFFIX, TrainingSettings
+from edge.training.trainable_model import read_sidecar
+from edge.training.training_settings import SUFFIX, TrainingSettings
 
 
-def schedule_of(settings: TrainingSettings, parts: Parts) -> CubicSchedule | None:
+def schedule_of(settings: TrainingSettings, parts: DatasetSplits) -> CubicSchedule | None:
     """Return when the training prunes, None if it does not."""
     if settings.pruning is None:
         return None
@@ -19,7 +19,7 @@ def schedule_of(settings: TrainingSettings, parts: Parts) -> CubicSchedule | Non
     return settings.pruning.schedule(steps, trained=settings.model.endswith(SUFFIX))
 
 
-def first_counted_epoch(settings: TrainingSettings, parts: Parts) -> int:
+def first_counted_epoch(settings: TrainingSettings, parts: DatasetSplits) -> int:
     """Return the first epoch at whose end the sparsity is final; 1 without pruning."""
     schedule = schedule_of(settings, parts)
     if schedule is None:

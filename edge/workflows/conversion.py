@@ -13,7 +13,7 @@ from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.targets.boards import DEFAULT_TARGET
 from converters.targets.sparse_gate import require_sparse_on
-from edge.data.sampling import read_data
+from edge.data.conversion_samples import SampledModel, SampleRequest, read_samples
 from edge.errors import InputError
 from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model
 
@@ -44,7 +44,7 @@ def convert_source(
     on_progress(0, "loading the model")
     loaded = load_model(request, say)
     on_progress(1, "reading data")
-    calibration, check = read_data(request, loaded, say)
+    calibration, check = _read_samples(request, loaded, say)
     on_progress(1, "")
     conversion = Conversion(
         model=loaded.model, inputs=loaded.inputs, recipes=recipes, calibration=calibration,
@@ -55,6 +55,15 @@ def convert_source(
         compiler=Compiler(request.compiler or PROGRAM),
     )  # fmt: skip
     return convert(conversion, on_progress=on_progress)
+
+
+def _read_samples(request: ConvertRequest, loaded: LoadedModel, say: Say) -> tuple[SampleSet | None, SampleSet]:
+    samples = SampleRequest(
+        calibrate=request.calibrate, check=request.check, count=request.samples, seed=request.seed
+    )  # fmt: skip
+    model = SampledModel(inputs=loaded.inputs, preprocessing=loaded.preprocessing, classes=loaded.model.classes,
+                         held_out=loaded.held_out)  # fmt: skip
+    return read_samples(samples, model, say)
 
 
 def _sparse_target(request: ConvertRequest) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from converters.recipes import recipes_named
 from edge.models.loading import ConvertRequest
-from edge.training.loop import train
-from edge.training.settings import TrainingSettings
+from edge.training.training_loop import train
+from edge.training.training_settings import TrainingSettings
 from edge.workflows.conversion import convert_source
 
 

@@ -13,14 +13,9 @@ from converters.lowering import Lowering
 from converters.recipes import RECIPES
 from converters.samples import SampleSet, drawn
 from converters.source import load_source
-from edge.data.sampling import _arrays
-from edge.models.loading import ConvertRequest
+from edge.data.conversion_samples import read_arrays
 
 TWO = tuple(Port(name=name, shape=(1, 2), dtype="float32") for name in ("a", "b_c"))
-
-
-def request_of(folder) -> ConvertRequest:
-    return ConvertRequest(source="model", recipes=(), folder=folder)
 
 
 def sampled(model, count=8) -> SampleSet:
@@ -144,7 +139,7 @@ def test_files_that_are_no_arrays_are_refused(case, suffix, tmp_path):
     path = tmp_path / f"data.{suffix}"
     path.write_bytes(content)
     with pytest.raises(CalibrationError, match=words):
-        list(_arrays(path, (Port(name="x", shape=(1, 2), dtype="float32"),), request_of(path)))
+        list(read_arrays(path, (Port(name="x", shape=(1, 2), dtype="float32"),), count=200, seed=0))
 
 
 @pytest.mark.parametrize(
@@ -159,12 +154,12 @@ def test_files_that_are_no_arrays_are_refused(case, suffix, tmp_path):
 def test_arrays_that_do_not_fit_two_inputs_are_refused(arrays, words, tmp_path):
     np.savez(tmp_path / "data.npz", **arrays)
     with pytest.raises(CalibrationError, match=words):
-        list(_arrays(tmp_path / "data.npz", TWO, request_of(tmp_path)))
+        list(read_arrays(tmp_path / "data.npz", TWO, count=200, seed=0))
 
 
 def test_arrays_may_have_the_names_that_keras_shows(tmp_path):
     np.savez(tmp_path / "data.npz", **{"a": np.zeros((3, 2)), "b c": np.ones((3, 2))})
-    pairs = [sample for sample, _ in _arrays(tmp_path / "data.npz", TWO, request_of(tmp_path))]
+    pairs = [sample for sample, _ in read_arrays(tmp_path / "data.npz", TWO, count=200, seed=0)]
     assert [[float(array[0]) for array in pair] for pair in pairs] == [[0.0, 1.0]] * 3
 
 

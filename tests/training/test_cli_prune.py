@@ -16,7 +16,7 @@ from converters.inspection import inspect
 from edge.cli.main import run
 from edge.runtime.preprocessing import Preprocessing
 from edge.training.pruning_times import was_pruned
-from edge.training.settings import TrainingSettings
+from edge.training.training_settings import TrainingSettings
 
 EDGE = str(Path(sys.executable).with_name("edge"))
 
@@ -106,9 +106,9 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
         (("--out", "x.tflite"), 3, "written as .keras", "--out x.keras"),
     ],
 )
-def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, dense, prune, save_picture, change, code, told, hint):
+def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, dense, prune, save_image, change, code, told, hint):
     (tmp_path / "empty").mkdir()
-    save_picture(tmp_path / "one" / "a.png")
+    save_image(tmp_path / "one" / "a.png")
     places = {"empty": tmp_path / "empty", "one": tmp_path / "one", "dense": dense}
     options = {"--sparsity": "0.5", "--calibrate": "digits", "--preprocess": "unit", "--out": str(tmp_path / "o.keras")}
     options |= {change[0]: change[1].format(**places)}

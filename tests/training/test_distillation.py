@@ -11,9 +11,9 @@ import pytest
 
 from edge.errors import InputError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.loop import Watch, train
 from edge.training.pruning_plan import Pruning
-from edge.training.settings import Distillation, TrainingSettings
+from edge.training.training_loop import TrainingCallbacks, train
+from edge.training.training_settings import Distillation, TrainingSettings
 
 
 def dense_network(width, *, side=8, classes=10, activation="softmax"):
@@ -94,12 +94,12 @@ def test_the_teacher_sees_the_pictures_as_the_student_does(settings, teacher):
     import keras
 
     from edge.data.batches import Batches
-    from edge.data.splits import parts_of
-    from edge.training.distillation import TaughtBatches, Teacher
+    from edge.data.splits import split_dataset
+    from edge.training.distillation import DistilledBatches, Teacher
 
-    parts = parts_of(settings, Preprocessing.for_mode("tf", 8, 8, 3))
+    parts = split_dataset(settings.split_options, Preprocessing.for_mode("tf", 8, 8, 3))
     model = keras.models.load_model(teacher)
-    batches = TaughtBatches(Teacher(model, from_logits=False), parts.train, 16, seed=(0, 1), augment=("shift",))
+    batches = DistilledBatches(Teacher(model, from_logits=False), parts.train, 16, seed=(0, 1), augment=("shift",))
     inputs, rows = batches[0]
     assert rows.shape == (16, 11)
     assert rows[:, 1:] == pytest.approx(np.asarray(model(inputs, training=False)), abs=1e-5)
@@ -114,7 +114,7 @@ def test_a_distilled_training_learns_and_leaves_the_teacher_alone(settings, teac
 
     before = hashlib.sha256(teacher.read_bytes()).hexdigest()
     epochs = []
-    result = train(settings, Watch(on_epoch=epochs.append))
+    result = train(settings, TrainingCallbacks(on_epoch=epochs.append))
     losses = [epoch.loss for epoch in epochs]
     assert losses[0] > losses[1] > losses[2]
     assert result.test.accuracy > 0.5
@@ -139,7 +139,7 @@ def test_a_dense_model_teaches_its_own_pruning_and_a_stop_does_no_harm(settings,
     pruning = Pruning(sparsity=0.8, block="4", every=3)
     fine = dataclasses.replace(settings, model=str(teacher), mode=None, epochs=3, pruning=pruning)
     with pytest.raises(StopHere):
-        train(fine, Watch(on_epoch=stop))
+        train(fine, TrainingCallbacks(on_epoch=stop))
     result = train(dataclasses.replace(fine, resume=True))
     assert result.epochs == 3
     row = result.pruning["layers"][0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import pytest
 
-from edge.training.loop import Watch, train
 from edge.training.recalibration import lags
-from edge.training.settings import TrainingSettings
+from edge.training.training_loop import TrainingCallbacks, train
+from edge.training.training_settings import TrainingSettings
 
 
 def network(momentum):
@@ -29,7 +29,7 @@ def test_a_short_training_with_mobilenet_s_momentum_is_judged_fairly(tmp_path):
         model=str(tmp_path / "slow.keras"), data="digits", out=tmp_path / "m.keras", mode="tf", epochs=3, limit=600,
         learning_rate=0.01,
     )  # fmt: skip
-    train(settings, Watch(on_epoch=epochs.append))
+    train(settings, TrainingCallbacks(on_epoch=epochs.append))
     assert epochs[-1].val_loss < epochs[-1].loss + 0.5, [(epoch.loss, epoch.val_loss) for epoch in epochs]
 
 

@@ -10,15 +10,15 @@ from sklearn.datasets import load_digits
 
 from edge.errors import EdgeError, OutputError
 from edge.models.transfer import unit_variance
+from edge.training.oneshot.layer_program import detach, trace_model
 from edge.training.oneshot.layerwise import prune_layers
-from edge.training.oneshot.program import detached, program_of
-from edge.training.oneshot.request import Manner
-from edge.training.oneshot.spill_store import Shelf
+from edge.training.oneshot.lockstep import SpillStore
+from edge.training.oneshot.prune_request import OneshotOptions
 from edge.training.pruning_layers import layer_targets, pointwise_layers
 from edge.training.pruning_plan import Pruning
 
-MAGNITUDE = Manner(method="magnitude")
-UNTOUCHED = Manner(method="magnitude", restore=False)
+MAGNITUDE = OneshotOptions(method="magnitude")
+UNTOUCHED = OneshotOptions(method="magnitude", restore=False)
 
 
 def pictures(first=0, last=None):
@@ -59,12 +59,12 @@ def network(weights=None):
 
 def pruned(model, sparsity, size, manner=None, *, x=None, overrides=()):
     """Prune in place; return the outcome and the program of the dense network."""
-    program = program_of(model)
-    dense = detached(program)
+    program = trace_model(model)
+    dense = detach(program)
     x = pictures(0, 200) if x is None else x
     targets = layer_targets(Pruning(sparsity=sparsity, block=str(size), overrides=overrides), pointwise_layers(model))
     batches = [x[start : start + 64] for start in range(0, len(x), 64)]
-    return prune_layers(dense, program, targets, lambda: batches, manner=manner or Manner()), dense
+    return prune_layers(dense, program, targets, lambda: batches, manner=manner or OneshotOptions()), dense
 
 
 def answers(program, x):
@@ -75,15 +75,15 @@ def answers(program, x):
 def test_a_corrected_network_answers_as_the_dense_one_where_the_uncorrected_does_not(trained, size):
     unseen, target = pictures(1000), load_digits().target[1000:]
     same, right = {}, {}
-    for manner in (Manner(), MAGNITUDE, UNTOUCHED):
+    for manner in (OneshotOptions(), MAGNITUDE, UNTOUCHED):
         model = network(trained)
         _, dense = pruned(model, 0.7, size, manner)
         wanted, got = answers(dense, unseen).argmax(axis=1), model(unseen).numpy().argmax(axis=1)
         same[manner], right[manner] = (wanted == got).mean(), (got == target).mean()
     assert (wanted == target).mean() > 0.85, "the dense network knows digits"
-    assert same[Manner()] > same[MAGNITUDE] + 0.03
+    assert same[OneshotOptions()] > same[MAGNITUDE] + 0.03
     assert same[MAGNITUDE] > same[UNTOUCHED]
-    assert right[Manner()] > right[MAGNITUDE]
+    assert right[OneshotOptions()] > right[MAGNITUDE]
 
 
 def test_zeros_are_exact_errors_fall_and_all_else_stays(trained):
@@ -106,9 +106,9 @@ def test_zeros_are_exact_errors_fall_and_all_else_stays(trained):
 
 def test_folded_batch_normalization_gives_the_same_network(trained):
     plain, folded = network(trained), network(trained)
-    for call in program_of(folded).steps:
+    for call in trace_model(folded).steps:
         if type(call.layer).__name__ == "BatchNormalization":
-            conv = next(s.layer for s in program_of(folded).steps if s.makes[0] in call.reads)
+            conv = next(s.layer for s in trace_model(folded).steps if s.makes[0] in call.reads)
             gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in call.layer.get_weights())
             scale = gamma / np.sqrt(variance + call.layer.epsilon)
             along = scale[:, None] if "depthwise" in conv.name else scale
@@ -127,7 +127,7 @@ def test_a_bias_makes_up_for_the_mean_where_there_is_no_normalization():
     inputs = layers.Input((8, 8, 1))
     x = layers.Conv2D(12, 3, activation="relu")(inputs)
     model = keras.Model(inputs, layers.Conv2D(6, 1, name="wanted")(x))
-    for manner in (Manner(), MAGNITUDE):
+    for manner in (OneshotOptions(), MAGNITUDE):
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
         pruned(copy, 0.5, 1, manner)
@@ -146,7 +146,7 @@ def test_nested_models_shared_layers_operators_and_fixed_training_are_run_as_ker
     z = layers.Dropout(0.5)(keras.ops.relu(y * 2.0 + x), training=True)
     a, b = keras.ops.split(layers.Conv2D(4, 1, name="last")(inner(z)), 2, axis=-1)
     model = keras.Sequential([layers.Input((8, 8, 1)), keras.Model(inputs, layers.Subtract()([a, b]))])
-    program, some = program_of(model), pictures(0, 5)
+    program, some = trace_model(model), pictures(0, 5)
     before = model(some, training=False).numpy()
     assert answers(program, some) == pytest.approx(before, abs=1e-5)
     outcome, dense = pruned(model, 0.5, 2)
@@ -192,7 +192,7 @@ def test_what_overflows_inside_is_told_with_its_layer(trained):
 def test_values_wait_in_files_when_memory_is_short(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     values = {3: np.arange(6.0).reshape(2, 3), 17: np.ones(4, np.float32)}
-    with Shelf(memory_bytes=100) as shelf:
+    with SpillStore(memory_bytes=100) as shelf:
         for name in ("held", "stored"):
             shelf.put(name, dict(values))
         assert len(list(tmp_path.glob("edge-prune-*/*.npz"))) == 1
@@ -205,7 +205,7 @@ def test_values_wait_in_files_when_memory_is_short(tmp_path, monkeypatch):
 
 
 def test_a_temporary_folder_that_cannot_be_written_is_an_error_with_a_hint(tmp_path, monkeypatch):
-    with Shelf(memory_bytes=0) as shelf:
+    with SpillStore(memory_bytes=0) as shelf:
         monkeypatch.setattr(np, "savez", lambda *args, **named: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(OutputError, match="No space left") as caught:
             shelf.put("x", {1: np.zeros(1)})

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from edge.errors import InputError
-from edge.training.budget import (
+from edge.training.instruction_budget import (
     DENSE_COST,
     SPARSE_COST,
-    Candidate,
+    LayerCandidate,
     damage_curve,
     global_sparsities,
-    predicted_instructions,
+    predict_instructions,
     solve,
 )
 from edge.training.pruning import block_mask
@@ -135,8 +135,8 @@ def test_the_global_budget_keeps_what_is_settled(layers):
 def test_the_cost_model_gives_the_figures_it_was_made_from():
     macs, rest = 267_939_840, 26.1
     for block, at_80, at_90 in ((1, 67.0, 46.7), (2, 52.2, 39.0), (4, 57.6, 41.9)):
-        assert predicted_instructions(macs, 0.8, block) / 1e6 + rest == pytest.approx(at_80, abs=0.4)
-        assert predicted_instructions(macs, 0.9, block) / 1e6 + rest == pytest.approx(at_90, abs=0.4)
+        assert predict_instructions(macs, 0.8, block) / 1e6 + rest == pytest.approx(at_80, abs=0.4)
+        assert predict_instructions(macs, 0.9, block) / 1e6 + rest == pytest.approx(at_90, abs=0.4)
     assert DENSE_COST * macs / 1e6 + rest == pytest.approx(113.7, abs=0.1)
     assert SPARSE_COST[2] < SPARSE_COST[4] < SPARSE_COST[1]
 
@@ -150,7 +150,7 @@ def test_the_damage_is_what_masks_take():
 
 
 def test_the_solver_saves_what_is_asked_with_fewer_instructions_and_less_damage(layers):
-    candidates = [Candidate(each.name, each.kernel, each.macs, (1, 2, 4)) for each in layers]
+    candidates = [LayerCandidate(each.name, each.kernel, each.macs, (1, 2, 4)) for each in layers]
     macs = np.array([each.macs for each in layers])
     for saved in (0.75, 0.85, 0.93):
         targets = solve(candidates, saved)
@@ -158,9 +158,9 @@ def test_the_solver_saves_what_is_asked_with_fewer_instructions_and_less_damage(
         assert shares @ macs / macs.sum() == pytest.approx(saved, abs=1e-9)
         assert shares.min() >= 0.7 - 1e-9
         assert shares.max() <= max(0.95, (1 + saved) / 2) + 1e-9
-        cost = sum(predicted_instructions(each.macs, t.sparsity, t.block) for each, t in
+        cost = sum(predict_instructions(each.macs, t.sparsity, t.block) for each, t in
                    zip(layers, targets, strict=True))  # fmt: skip
-        assert cost < sum(predicted_instructions(each.macs, saved, 1) for each in layers)
+        assert cost < sum(predict_instructions(each.macs, saved, 1) for each in layers)
         same = [(each, t.sparsity, saved, t.block) for each, t in zip(layers, targets, strict=True)]
         solved, uniform = (
             sum(-np.log1p(-np.interp(row[which], *damage_curve(row[0].kernel, row[3]))) for row in same)

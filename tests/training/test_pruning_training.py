@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from edge.errors import InputError
-from edge.training.loop import Watch, train
 from edge.training.pruning import prunable_layers
 from edge.training.pruning_plan import CubicSchedule, Pruning
-from edge.training.settings import TrainingSettings, default_out
+from edge.training.training_loop import TrainingCallbacks, train
+from edge.training.training_settings import TrainingSettings, default_out
 
 DEADLINE_S = 120
 POINTWISE = ("block_0_expand", "block_0_project", "Conv_1")
@@ -71,7 +71,7 @@ def pruned(tmp_path_factory, network):
         pruning=Pruning(sparsity=0.75, block="2", every=4),
     )  # fmt: skip
     epochs = []
-    result = train(settings, Watch(on_epoch=epochs.append))
+    result = train(settings, TrainingCallbacks(on_epoch=epochs.append))
     return result, epochs
 
 
@@ -126,18 +126,18 @@ def test_recalibration_keeps_the_better_of_two(pruned):
 def test_recalibration_repairs_stale_averages(settings, pruned):
     import keras
 
-    from edge.data.splits import parts_of
+    from edge.data.splits import split_dataset
     from edge.runtime.preprocessing import Preprocessing
-    from edge.training.sparse import recalibrated
+    from edge.training.pruning_report import recalibrate_if_better
 
     model = keras.models.load_model(pruned[0].file)
     model.compile(loss="sparse_categorical_crossentropy")
-    parts = parts_of(settings, Preprocessing.for_mode("tf", 8, 8, 3))
+    parts = split_dataset(settings.split_options, Preprocessing.for_mode("tf", 8, 8, 3))
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.moving_mean.assign(layer.moving_mean + 3.0)
     trained = [np.asarray(variable) for variable in model.trainable_variables]
-    told = recalibrated(model, settings, parts)
+    told = recalibrate_if_better(model, settings, parts)
     assert told.kept
     assert told.val_loss_after < told.val_loss_before
     assert all((old == np.asarray(new)).all() for old, new in zip(trained, model.trainable_variables, strict=True))
@@ -155,7 +155,7 @@ def test_a_pruned_model_that_is_trained_further_keeps_its_zeros(pruned, tmp_path
     settings = TrainingSettings(
         model=str(pruned[0].file), data="digits", out=tmp_path / "n.keras", epochs=1, limit=500, learning_rate=0.01
     )
-    result = train(settings, Watch(on_note=told.append))
+    result = train(settings, TrainingCallbacks(on_note=told.append))
     after = kernels(settings.out)
     assert told == [f"{pruned[0].file} was pruned: its zeros are kept"]
     for name in POINTWISE:

@@ -9,11 +9,11 @@ import tensorflow as tf
 from keras import layers
 
 from edge.cli.main import run
-from edge.data.sources import open_source
+from edge.data.open_data import open_data
 from edge.models.weights import load_weights
-from edge.training.loop import Watch, train
 from edge.training.recalibration import freeze_identities, recalibrate
-from edge.training.settings import TrainingSettings
+from edge.training.training_loop import TrainingCallbacks, train
+from edge.training.training_settings import TrainingSettings
 
 
 def network():
@@ -53,14 +53,14 @@ def normalizations(path):
 
 
 def right_share(path, tiny):
-    digits = open_source("digits", preprocessing=tiny).pick(400, seed=9)
+    digits = open_data("digits", preprocessing=tiny).pick(400, seed=9)
     x = np.stack([sample.x for sample in digits.samples()])
     return float((keras.models.load_model(path).predict(x, verbose=0).argmax(axis=1) == digits.labels).mean())
 
 
 def test_an_epoch_leaves_the_accuracy_and_says_what_is_frozen(read_back, tmp_path, tiny):
     notes = []
-    train(settings(read_back, tmp_path / "more.keras"), Watch(on_note=notes.append))
+    train(settings(read_back, tmp_path / "more.keras"), TrainingCallbacks(on_note=notes.append))
     before, after = right_share(read_back, tiny), right_share(tmp_path / "more.keras", tiny)
     assert before > 0.8
     assert after > before - 0.02

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from edge.training.loop import train
-from edge.training.settings import TrainingSettings
+from edge.training.training_loop import train
+from edge.training.training_settings import TrainingSettings
 
 DEADLINE_S = 600
 EDGE = [sys.executable, "-m", "edge", "train"]
@@ -49,10 +49,10 @@ def edge_train(*args, **options):
         (("model.h5", "--data", "digits"), 3, "only names of `edge models` and .keras", "save it as .keras"),
     ],
 )
-def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, class_folders, save_picture, args, code, told, hint):
-    save_picture(tmp_path / "one" / "bright" / "1.png")
+def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, class_folders, save_image, args, code, told, hint):
+    save_image(tmp_path / "one" / "bright" / "1.png")
     for index in range(9):
-        save_picture(tmp_path / "one" / "bright" / f"{index}.png")
+        save_image(tmp_path / "one" / "bright" / f"{index}.png")
     places = {"one": tmp_path / "one", "plain": class_folders / "dark"}
     done = edge_train(*(arg.format(**places) for arg in args), "--out", tmp_path / "m.keras")
     assert done.returncode == code, done.stderr

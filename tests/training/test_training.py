@@ -10,15 +10,14 @@ import shutil
 import numpy as np
 import pytest
 
-from edge.data.augment import augmented
-from edge.data.batches import Batches, batch_count
-from edge.data.sources import open_source
-from edge.data.splits import parts_of
+from edge.data.batches import Batches, augment_input, batch_count
+from edge.data.open_data import open_data
+from edge.data.splits import split_dataset
 from edge.errors import DataError, EdgeError, InputError
 from edge.runtime.preprocessing import Preprocessing
 from edge.training.checkpoints import Checkpoints
-from edge.training.loop import Watch, train
-from edge.training.settings import TrainingSettings
+from edge.training.training_loop import TrainingCallbacks, train
+from edge.training.training_settings import TrainingSettings
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_what_a_training_leaves(settings):
     import keras
 
     told = []
-    result = train(settings, Watch(on_epoch=lambda epoch: told.append(epoch.epoch)))
+    result = train(settings, TrainingCallbacks(on_epoch=lambda epoch: told.append(epoch.epoch)))
     assert told == [1, 2, 3]
     assert result.test.of == 80
     assert result.measured_on == "80 of the 400 samples of digits (20%), held out from training"
@@ -54,7 +53,7 @@ def test_what_a_training_leaves(settings):
 
     # The file holds the weights whose accuracy was reported.
     model = keras.models.load_model(settings.out)
-    parts = parts_of(settings, Preprocessing.for_mode("tf", 8, 8, 3))
+    parts = split_dataset(settings.split_options, Preprocessing.for_mode("tf", 8, 8, 3))
     right = sum(int(model(sample.x[np.newaxis]).numpy().argmax()) == sample.label for sample in parts.test.samples())
     assert right == result.test.correct
     assert getattr(model, "optimizer", None) is None
@@ -74,23 +73,23 @@ def test_a_seed_fixes_the_result(settings, tmp_path):
 def test_the_parts_do_not_overlap(settings, class_folders):
     preprocessing = Preprocessing.for_mode("tf", 8, 8, 3)
     for change in ({}, {"data": str(class_folders), "limit": None}):
-        parts = parts_of(dataclasses.replace(settings, **change), preprocessing)
+        parts = split_dataset(dataclasses.replace(settings, **change).split_options, preprocessing)
         taken = [set(part.indices.tolist()) for part in (parts.train, parts.validation, parts.test)]
         assert sum(map(len, taken)) == len(set.union(*taken)) == len(parts.whole)
         assert min(map(len, taken)) > 0
 
 
-def test_one_sample_of_each_class_cannot_be_divided(settings, tmp_path, save_picture):
+def test_one_sample_of_each_class_cannot_be_divided(settings, tmp_path, save_image):
     folder = tmp_path / "single"
     for name in ("dark", "dim", "bright"):
-        save_picture(folder / name / "only.png")
+        save_image(folder / name / "only.png")
     alone = dataclasses.replace(settings, data=str(folder), limit=None)
     with pytest.raises(DataError, match=r"has one sample of each class \(3\): none can be held out") as caught:
-        parts_of(alone, Preprocessing.for_mode("tf", 8, 8, 3))
+        split_dataset(alone.split_options, Preprocessing.for_mode("tf", 8, 8, 3))
     assert "three or more samples of each class, or a larger --limit" in caught.value.hint
-    save_picture(folder / "dark" / "second.png")
+    save_image(folder / "dark" / "second.png")
     with pytest.raises(DataError, match=r"too few samples: \d for training, 0 for validation") as caught:
-        parts_of(dataclasses.replace(alone, test=0.4), Preprocessing.for_mode("tf", 8, 8, 3))
+        split_dataset(dataclasses.replace(alone, test=0.4).split_options, Preprocessing.for_mode("tf", 8, 8, 3))
     assert "the last of a class is never held out" in caught.value.hint
 
 
@@ -98,7 +97,9 @@ def test_a_test_part_of_the_data_is_used(settings, tmp_path, class_folders):
     folder = tmp_path / "data"
     shutil.copytree(class_folders, folder / "train")
     shutil.copytree(class_folders, folder / "test")
-    parts = parts_of(dataclasses.replace(settings, data=str(folder)), Preprocessing.for_mode("tf", 8, 8, 3))
+    parts = split_dataset(
+        dataclasses.replace(settings, data=str(folder)).split_options, Preprocessing.for_mode("tf", 8, 8, 3)
+    )
     assert len(parts.test) == 18
     assert len(parts.train) + len(parts.validation) == 18
     assert parts.measured_on.startswith("the 18 samples of the test part")
@@ -185,11 +186,11 @@ def stopped_after(epochs, settings):
             raise StopHere
 
     with pytest.raises(StopHere):
-        train(settings, Watch(on_epoch=stop))
+        train(settings, TrainingCallbacks(on_epoch=stop))
 
 
 def test_batches_see_every_sample_once_in_an_order_of_the_epoch(tiny):
-    source = open_source("digits", preprocessing=tiny).pick(33)
+    source = open_data("digits", preprocessing=tiny).pick(33)
     orders = []
     for epoch in (1, 2):
         batches = Batches(source, 8, seed=(0, epoch))
@@ -206,9 +207,9 @@ def test_batches_see_every_sample_once_in_an_order_of_the_epoch(tiny):
 
 def test_augmentation_mirrors_and_moves_within_bounds(noise):
     x = noise(16, 16, 3).astype(np.float32)
-    flipped = {bool((augmented(x, ("flip",), np.random.default_rng(seed)) == x).all()) for seed in range(20)}
+    flipped = {bool((augment_input(x, ("flip",), np.random.default_rng(seed)) == x).all()) for seed in range(20)}
     assert flipped == {True, False}
-    moved = [augmented(x, ("shift",), np.random.default_rng(seed)) for seed in range(20)]
+    moved = [augment_input(x, ("shift",), np.random.default_rng(seed)) for seed in range(20)]
     assert all(one.shape == x.shape for one in moved)
     assert all((one[4:12, 4:12] != x[4:12, 4:12]).any() or (one == x).all() for one in moved)
     assert len({one.tobytes() for one in moved}) > 5

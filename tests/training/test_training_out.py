@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from converters.errors import WriteError
-from edge.training.loop import train
-from edge.training.settings import TrainingSettings
+from edge.training.training_loop import train
+from edge.training.training_settings import TrainingSettings
 
 
 def test_a_file_in_the_place_of_the_folder_is_found_before_the_work(tmp_path):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.data.source import Integers, Source
-from edge.training.oneshot.program import Program
-from edge.training.outcome import Share
+from edge.data.data_source import DataSource, Integers
+from edge.training.oneshot.layer_program import LayerProgram
+from edge.training.outcome import CorrectCount
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Agreement:
     pictures: int
     same_top1: int | None
     sqnr_db: float | None
-    dense: Share | None
-    pruned: Share | None
+    dense: CorrectCount | None
+    pruned: CorrectCount | None
 
     def to_json(self, measured_on: str) -> dict[str, Any]:
         """Return the figures with what they were measured on."""
@@ -43,7 +43,9 @@ class Agreement:
         }
 
 
-def compare(dense: Program, pruned: Program, source: Source, labels: Integers | None, size: int) -> Agreement:
+def compare(
+    dense: LayerProgram, pruned: LayerProgram, source: DataSource, labels: Integers | None, size: int
+) -> Agreement:
     """Run both networks on a source's pictures, `size` at a time; `labels` are numbers of the model's outputs."""
     signal = noise = 0.0
     answers: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -58,21 +60,23 @@ def compare(dense: Program, pruned: Program, source: Source, labels: Integers | 
     if not answers:
         return Agreement(len(source), None, sqnr, None, None)
     first, second = (np.concatenate(each) for each in zip(*answers, strict=True))
-    known = [None if labels is None else Share(int((each == labels).sum()), len(labels)) for each in (first, second)]
+    known = [
+        None if labels is None else CorrectCount(int((each == labels).sum()), len(labels)) for each in (first, second)
+    ]
     return Agreement(len(source), int((first == second).sum()), sqnr, *known)
 
 
-def batches(source: Source, size: int) -> Any:  # noqa: ANN401  (an iterator of float32 arrays)
+def batches(source: DataSource, size: int) -> Any:  # noqa: ANN401  (an iterator of float32 arrays)
     """Yield a source's inputs, so many at a time, read when they are asked for."""
     for start in range(0, len(source), size):
         indices = range(start, min(start + size, len(source)))
         yield np.stack([sample.x for sample in source.samples(indices)])
 
 
-def _outputs(program: Program, x: NDArray[Any]) -> list[NDArray[Any]]:
+def _outputs(program: LayerProgram, x: NDArray[Any]) -> list[NDArray[Any]]:
     values = program.run({program.inputs[0]: x}, 0, len(program.steps))
     return [values[number] for number in program.outputs]
 
 
-def _share_json(share: Share | None) -> dict[str, Any] | None:
+def _share_json(share: CorrectCount | None) -> dict[str, Any] | None:
     return None if share is None else {"correct": share.correct, "of": share.of, "accuracy": share.accuracy}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.data.source import Integers, Source
-from edge.data.sources import available_splits, open_source
+from edge.data.data_source import DataSource, Integers
+from edge.data.open_data import available_splits, open_data
 from edge.errors import DataError
-from edge.models.loading import IMAGENET, LoadedModel, Say
+from edge.models.loading import LoadedModel, Say
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.oneshot.request import PruneRequest
+from edge.training.oneshot.prune_request import PruneRequest
 
 MOST_COMPARED = 1000
 
@@ -20,12 +20,12 @@ MOST_COMPARED = 1000
 class Pictures:
     """`correct` is what weights are corrected with, `compare` what is measured on; `measured_on` says it in words."""
 
-    correct: Source
-    compare: Source
+    correct: DataSource
+    compare: DataSource
     measured_on: str
 
 
-def pictures_of(request: PruneRequest, loaded: LoadedModel, preprocessing: Preprocessing) -> Pictures:
+def split_images(request: PruneRequest, loaded: LoadedModel, preprocessing: Preprocessing) -> Pictures:
     """Open the data and divide it.
 
     Compared is, in this order: on `evaluate`; on the test part of `calibrate`; on what a training held out of
@@ -36,12 +36,12 @@ def pictures_of(request: PruneRequest, loaded: LoadedModel, preprocessing: Prepr
         DataError: there are no pictures, or too few to hold some out.
     """
     splits = available_splits(request.calibrate)
-    source = open_source(request.calibrate, preprocessing=preprocessing, split="train" if splits else None)
+    source = open_data(request.calibrate, preprocessing=preprocessing, split="train" if splits else None)
     other = _other(request, preprocessing)
     if other is not None and other.digest() != source.digest():
         rest, compare, told = source, other, f"pictures of {other.spec}"
     elif "test" in splits:
-        test = open_source(request.calibrate, preprocessing=preprocessing, split="test")
+        test = open_data(request.calibrate, preprocessing=preprocessing, split="test")
         rest, compare, told = source, test, f"pictures of the test part of {source.spec}"
     else:
         rest, compare = _divided(source, request, loaded)
@@ -56,30 +56,29 @@ def pictures_of(request: PruneRequest, loaded: LoadedModel, preprocessing: Prepr
     return Pictures(rest.pick(request.limit, seed=request.seed), compare, f"{len(compare)} {told}; none corrected with")
 
 
-def labels_in_order(source: Source, classes: int | None, say: Say) -> Integers | None:
+def labels_in_order(source: DataSource, classes: int | None, say: Say) -> Integers | None:
     """Return the labels as numbers of the model's outputs; None where there are none, or they do not fit."""
     if source.labels is None or classes is None:
         return None
-    if classes == IMAGENET + 1 and source.classes is not None and source.classes <= IMAGENET:
-        return source.labels + 1  # class 0 is the background
-    if int(source.labels.max()) >= classes:
+    offset = source.label_offset(classes)
+    if offset is None:
         say(f"{source.spec} has labels up to {int(source.labels.max())}, the model has {classes} classes: the labels "
             "are not used")  # fmt: skip
         return None
-    return source.labels
+    return source.labels + offset
 
 
-def _other(request: PruneRequest, preprocessing: Preprocessing) -> Source | None:
+def _other(request: PruneRequest, preprocessing: Preprocessing) -> DataSource | None:
     if request.evaluate is None or request.evaluate == request.calibrate:
         return None
     split = "test" if "test" in available_splits(request.evaluate) else None
-    return open_source(request.evaluate, preprocessing=preprocessing, split=split)
+    return open_data(request.evaluate, preprocessing=preprocessing, split=split)
 
 
-def _divided(source: Source, request: PruneRequest, loaded: LoadedModel) -> tuple[Source, Source]:
-    known = loaded.held_out
-    if known is not None and known.digest == source.digest():
-        return source.split(known.fraction, seed=known.seed)
+def _divided(source: DataSource, request: PruneRequest, loaded: LoadedModel) -> tuple[DataSource, DataSource]:
+    splits = None if loaded.held_out is None else loaded.held_out.split(source)
+    if splits is not None:
+        return splits
     order = np.random.default_rng(request.seed).permutation(len(source))
     count = min(len(source) - 1, max(1, round(request.held_out * len(source))))
     return source.subset(order[count:]), source.subset(order[:count])

@@ -15,16 +15,16 @@ import numpy as np
 from converters.files import replacing, require_folder, sha256_of, write_whole
 from edge.errors import InputError
 from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model
-from edge.training.model_under_test import SIDECAR_SCHEMA, frozen_notes
+from edge.training.keras_model import start_keras
 from edge.training.oneshot.agreement import Agreement, batches, compare
-from edge.training.oneshot.image_split import Pictures, labels_in_order, pictures_of
+from edge.training.oneshot.image_split import Pictures, labels_in_order, split_images
+from edge.training.oneshot.layer_program import detach, trace_model
 from edge.training.oneshot.layerwise import LayerOutcome, prune_layers
-from edge.training.oneshot.program import detached, program_of
-from edge.training.oneshot.request import PruneRequest
+from edge.training.oneshot.prune_request import PruneRequest
 from edge.training.pruning_layers import layer_targets, pointwise_layers
 from edge.training.pruning_plan import LayerTarget
-from edge.training.sparse import pruning_json
-from edge.training.startup import start_keras
+from edge.training.pruning_report import describe_pruning
+from edge.training.trainable_model import SIDECAR_SCHEMA, freeze_bias_normalizations
 
 Advance = Callable[[int, str], None]
 
@@ -71,15 +71,15 @@ def prune(
     start_keras()
     loaded = load_model(_as_conversion(request), say)
     model = _prunable(loaded, request)
-    for note in frozen_notes(model, request.model):
+    for note in freeze_bias_normalizations(model, request.model):
         say(note)
     layers = pointwise_layers(model)
     targets = layer_targets(request.pruning, layers)
     _tell_uneven(layers, targets, say)
     assert loaded.preprocessing is not None  # `_prunable` has seen to it
-    pictures = pictures_of(request, loaded, loaded.preprocessing)
-    program = program_of(model)
-    dense = detached(program)
+    pictures = split_images(request, loaded, loaded.preprocessing)
+    program = trace_model(model)
+    dense = detach(program)
     found = prune_layers(
         dense, program, targets, lambda: batches(pictures.correct, request.batch), manner=request.manner,
         advance=advance,
@@ -133,7 +133,7 @@ def _pruning_json(
     targets: tuple[LayerTarget, ...],
     found: tuple[LayerOutcome, ...],
 ) -> dict[str, Any]:
-    value = pruning_json(model, pruning=None, schedule=None, targets=targets, recalibration=None)
+    value = describe_pruning(model, pruning=None, schedule=None, targets=targets, recalibration=None)
     errors = {each.name: each for each in found}
     rows = [
         {**row, "error_before": None, "error_after": None}

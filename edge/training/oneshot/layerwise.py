@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EdgeError
+from edge.training.oneshot.layer_program import LayerProgram, Values
+from edge.training.oneshot.lockstep import SpillStore
 from edge.training.oneshot.moments import Array, Moments, Quadratic
 from edge.training.oneshot.neighbours import Neighbours, neighbours_of
 from edge.training.oneshot.normalization import ChannelSums, channel_scale, is_normalization, match
-from edge.training.oneshot.program import Program, Values
-from edge.training.oneshot.request import Manner
-from edge.training.oneshot.spill_store import Shelf
+from edge.training.oneshot.prune_request import OneshotOptions
 from edge.training.oneshot.surgery import refit, select
 from edge.training.pruning import block_mask
 from edge.training.pruning_plan import LayerTarget
@@ -46,12 +46,12 @@ class LayerOutcome:
 
 
 def prune_layers(
-    dense: Program,
-    pruned: Program,
+    dense: LayerProgram,
+    pruned: LayerProgram,
     targets: Sequence[LayerTarget],
     pictures: PictureBatches,
     *,
-    manner: Manner,
+    manner: OneshotOptions,
     advance: Advance = lambda steps, note: None,
 ) -> tuple[LayerOutcome, ...]:
     """Prune layers in the order of execution.
@@ -72,14 +72,14 @@ def prune_layers(
         OutputError: there is no room for what waits between two layers.
     """
     wanted = {target.name: target for target in targets if target.sparsity > 0}
-    with Shelf() as shelf:
+    with SpillStore() as shelf:
         return tuple(_Walk(_Lockstep(dense, pruned, pictures, shelf), wanted, manner, advance).run())
 
 
 class _Lockstep:
     """Both networks on all pictures, brought forward together; what later steps need waits on the shelf."""
 
-    def __init__(self, dense: Program, pruned: Program, pictures: PictureBatches, shelf: Shelf) -> None:
+    def __init__(self, dense: LayerProgram, pruned: LayerProgram, pictures: PictureBatches, shelf: SpillStore) -> None:
         self.dense, self.pruned, self.pictures = dense, pruned, pictures
         self._shelf, self._count, self._at = shelf, 0, 0
 
@@ -100,14 +100,16 @@ class _Lockstep:
             see(values[0], values[1])
         self._at = number
 
-    def _both(self) -> tuple[tuple[str, Program], ...]:
+    def _both(self) -> tuple[tuple[str, LayerProgram], ...]:
         return ("dense", self.dense), ("pruned", self.pruned)
 
 
 class _Walk:
     """One pass through the network."""
 
-    def __init__(self, networks: _Lockstep, wanted: dict[str, LayerTarget], manner: Manner, advance: Advance) -> None:
+    def __init__(
+        self, networks: _Lockstep, wanted: dict[str, LayerTarget], manner: OneshotOptions, advance: Advance
+    ) -> None:
         self._networks, self._program = networks, networks.pruned
         self._wanted, self._manner, self._advance = wanted, manner, advance
         self._fitted: set[int] = set()  # values that corrected layers make: their scale is right

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edge.training.oneshot.layer_program import LayerProgram, Step
 from edge.training.oneshot.normalization import is_normalization
-from edge.training.oneshot.program import Program, Step
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Neighbours:
     beside: int | None = None
 
 
-def neighbours_of(program: Program, step: Step) -> Neighbours:
+def neighbours_of(program: LayerProgram, step: Step) -> Neighbours:
     """Look at what reads the output of a convolution."""
     if getattr(step.layer.activation, "__name__", None) != "linear":
         return Neighbours()
@@ -34,6 +34,6 @@ def neighbours_of(program: Program, step: Step) -> Neighbours:
     return Neighbours(normalization, next((value for value in reader.reads if value != made), None))
 
 
-def _only_reader(program: Program, value: int) -> Step | None:
+def _only_reader(program: LayerProgram, value: int) -> Step | None:
     readers = program.readers(value)
     return readers[0] if len(readers) == 1 and value not in program.outputs else None

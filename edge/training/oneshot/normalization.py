@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.training.oneshot.layer_program import LayerProgram, Step
 from edge.training.oneshot.moments import Array
-from edge.training.oneshot.program import Program, Step
 
 _LEAST_SHARE = 1e-3  # of the dense variance; a channel that varies less is not blown up
 
@@ -51,7 +51,7 @@ class ChannelSums:
         return np.asarray(np.maximum(self._squares / max(self._count, 1) - np.square(self.mean), 0.0))
 
 
-def is_normalization(program: Program, step: Step) -> bool:
+def is_normalization(program: LayerProgram, step: Step) -> bool:
     """Whether it is a batch normalization that can be set to match one place in the network."""
     return type(step.layer).__name__ == "BatchNormalization" and len(program.calls_of(step.layer)) == 1
 

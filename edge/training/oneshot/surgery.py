@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.data.packages import require_package
+from converters.optional_packages import import_optional
 from edge.training.oneshot.moments import Array, Quadratic
 
 CANDIDATES = 64
@@ -75,7 +75,7 @@ def refit(quadratic: Quadratic, kept: Kept, block: int) -> Array:
 
 def _one_thread() -> AbstractContextManager[Any]:
     """Keep linear algebra in one thread: of many small products, most of the time goes into waiting for the others."""
-    limits: AbstractContextManager[Any] = require_package(
+    limits: AbstractContextManager[Any] = import_optional(
         "threadpoolctl", "threadpoolctl", "pruning"
     ).threadpool_limits(1, "blas")
     return limits

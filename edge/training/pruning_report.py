@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from edge.data.batches import Batches
-from edge.data.splits import Parts
-from edge.training.budget import DENSE_COST, predicted_instructions
+from edge.data.splits import DatasetSplits
+from edge.training.instruction_budget import DENSE_COST, predict_instructions
 from edge.training.pruning_layers import PointwiseLayer, pointwise_layers
 from edge.training.pruning_plan import CubicSchedule, LayerTarget, Pruning
 from edge.training.recalibration import recalibrate
-from edge.training.settings import TrainingSettings
+from edge.training.training_settings import TrainingSettings
 
 _RECALIBRATION_SAMPLES = 2048
 _LEAST_SHARE = 2 / 3
@@ -34,7 +34,7 @@ class Recalibration:
     kept: bool
 
 
-def recalibrated(model: Any, settings: TrainingSettings, parts: Parts) -> Recalibration | None:  # noqa: ANN401
+def recalibrate_if_better(model: Any, settings: TrainingSettings, parts: DatasetSplits) -> Recalibration | None:  # noqa: ANN401
     """Measure the model's batch normalization on training pictures; keep it if the validation loss is no higher.
 
     Returns:
@@ -59,7 +59,7 @@ def _loss(model: Any, batches: Batches) -> float:  # noqa: ANN401
     return float(model.evaluate(batches, verbose=0, return_dict=True)["loss"])
 
 
-def pruning_json(
+def describe_pruning(
     model: Any,  # noqa: ANN401
     *,
     pruning: Pruning | None,
@@ -125,5 +125,5 @@ def _predicted(
         return None
     return {
         "dense": round(sum(macs for macs, _, _ in known) * DENSE_COST),
-        "sparse": round(sum(predicted_instructions(macs, share, block) for macs, block, share in known)),
+        "sparse": round(sum(predict_instructions(macs, share, block) for macs, block, share in known)),
     }

@@ -1,4 +1,4 @@
-"""Optional packages, imported on use; a missing one becomes a message that says how to get it."""
+"""Imports optional packages on use; an error says how to install a missing one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import ModuleType
 from converters.errors import MissingPartError
 
 
-def require_package(module: str, package: str, purpose: str) -> ModuleType:
-    """Import `module`, or say which package is missing and what it is for.
+def import_optional(module: str, package: str, purpose: str) -> ModuleType:
+    """Import `module`, which the distribution `package` brings; `purpose` says in the error what needs it.
 
     Raises:
         MissingPartError: the package is not installed.

@@ -10,14 +10,14 @@ from typing import Any
 from edge.errors import DataError, InputError
 from edge.models.loading import names_a_file
 from edge.training.pruning_plan import Pruning
-from edge.training.settings import SUFFIX
+from edge.training.training_settings import SUFFIX
 
 METHODS = ("obc", "magnitude")
 DAMPING = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class OneshotOptions:
     """How layers are pruned.
 
     Attributes:
@@ -59,7 +59,7 @@ class PruneRequest:
     calibrate: str
     out: Path
     pruning: Pruning
-    manner: Manner = field(default_factory=Manner)
+    manner: OneshotOptions = field(default_factory=OneshotOptions)
     evaluate: str | None = None
     limit: int = 256
     held_out: float = 0.25

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge.data.splits import SplitOptions
 from edge.errors import DataError, InputError
 from edge.training.pruning_plan import Pruning
 
@@ -119,6 +120,13 @@ class TrainingSettings:
         unknown = [name for name in self.augment if name not in AUGMENTATIONS]
         if unknown:
             raise InputError(f"augmentations are {', '.join(AUGMENTATIONS)}, got {', '.join(unknown)}")
+
+    @property
+    def split_options(self) -> SplitOptions:
+        """Return how the data is split."""
+        return SplitOptions(
+            data=self.data, validation=self.validation, test=self.test, seed=self.seed, limit=self.limit
+        )
 
     @property
     def checkpoint_folder(self) -> Path:

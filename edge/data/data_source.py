@@ -1,4 +1,4 @@
-"""A data source: what is in it, which of it was chosen, and its samples one after the other."""
+"""Holds a data source: its samples, labels and class names; picks, splits and reads samples one at a time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from edge.runtime.preprocessing import Floats, Preprocessing
 
 Integers = npt.NDArray[np.int64]
 
+IMAGENET_CLASSES = 1000
 # Contents are hashed for this many samples, evenly spread; names, labels and sizes always for all.
 _HASHED_CONTENTS = 2000
 
 
 @dataclass(frozen=True)
-class Sample:
+class DataSample:
     """One input of the model, already preprocessed (float32, height x width x channels)."""
 
     x: Floats
@@ -29,24 +30,24 @@ class Sample:
     name: str
 
 
-class Origin(Protocol):
-    """Where samples come from; positions count from 0."""
+class SampleOrigin(Protocol):
+    """Reads the samples of a source by position, counted from 0."""
 
     def read(self, position: int) -> Floats:
         """Return one preprocessed input, or raise DataError naming it."""
 
     def name(self, position: int) -> str:
-        """Return what the user calls this sample: a path inside the folder, or a row."""
+        """Return the name a user knows this sample by: a path inside the folder, or a row."""
 
     def size_bytes(self, position: int) -> int:
-        """Return how large it is where it lies."""
+        """Return the size of the stored sample."""
 
     def content(self, position: int) -> bytes:
-        """Return its bytes as they lie there."""
+        """Return the stored bytes."""
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Some samples of an origin; nothing is read before `samples`, and never more than one sample is held.
 
     `indices` are positions in the origin; `labels` are aligned with them. `names` are the class names by label.
@@ -55,7 +56,7 @@ class Source:
     spec: str
     kind: str
     preprocessing: Preprocessing
-    origin: Origin
+    origin: SampleOrigin
     indices: Integers
     labels: Integers | None
     names: tuple[str, ...] | None
@@ -76,43 +77,54 @@ class Source:
             return len(self.names)
         return int(self.labels.max()) + 1 if self.labels is not None and len(self.labels) else None
 
-    def samples(self, indices: Iterable[int] | None = None) -> Iterator[Sample]:
-        """Yield samples one by one, read when they are asked for.
+    def label_offset(self, classes: int) -> int | None:
+        """Return what to add to labels to get a model's output number; None where labels exceed the model's classes.
+
+        It is 1 for ImageNet labels and a model whose class 0 is the background.
+        """
+        if self.labels is None or not len(self.labels):
+            return 0
+        if classes == IMAGENET_CLASSES + 1 and self.classes is not None and self.classes <= IMAGENET_CLASSES:
+            return 1
+        return 0 if int(self.labels.max()) < classes else None
+
+    def samples(self, indices: Iterable[int] | None = None) -> Iterator[DataSample]:
+        """Yield samples one by one; each is read when it is requested.
 
         Args:
             indices: positions within this source, 0..len-1, in the order wanted; all by default.
 
         Raises:
-            DataError: a picture or row cannot be read; it is named.
+            DataError: an image or row cannot be read; the error names it.
         """
         for index in range(len(self)) if indices is None else indices:
             yield self.sample(index)
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int) -> DataSample:
         """Read one sample, by its position within this source."""
         position = int(self.indices[index])
         label = None if self.labels is None else int(self.labels[index])
-        return Sample(self.origin.read(position), label, self.origin.name(position))
+        return DataSample(self.origin.read(position), label, self.origin.name(position))
 
-    def pick(self, count: int, *, seed: int = 0) -> Source:
+    def pick(self, count: int, *, seed: int = 0) -> DataSource:
         """Choose samples, the same for the same seed: class-balanced where labels are known.
 
         Returns:
             A source of `count` samples, or of all where there are fewer.
         """
         if count < 1:
-            raise DataError(f"at least one sample must be picked, {count} were asked for")
+            raise DataError(f"at least one sample must be picked, got {count}")
         random = np.random.default_rng(seed)
         order = random.permutation(len(self))
         if self.labels is not None:
             order = order[_round_robin(self.labels[order], random)]
         return self.subset(order[:count])
 
-    def split(self, fraction: float, *, seed: int = 0) -> tuple[Source, Source]:
+    def split(self, fraction: float, *, seed: int = 0) -> tuple[DataSource, DataSource]:
         """Hold out a fraction, stratified by class where labels are known; a class of one sample is not held out.
 
         Returns:
-            The rest and the held-out part, together all samples and without overlap.
+            The rest and the held-out part: all samples, without overlap.
         """
         if not 0.0 < fraction < 1.0:
             raise DataError(f"the fraction to hold out must lie between 0 and 1, got {fraction}")
@@ -127,14 +139,14 @@ class Source:
         rest = np.setdiff1d(np.arange(len(self)), held)
         return self.subset(rest), self.subset(held)
 
-    def subset(self, indices: Iterable[int]) -> Source:
-        """Return a source of some of the samples, in the order in which they lie in the origin."""
+    def subset(self, indices: Iterable[int]) -> DataSource:
+        """Return a source of some of the samples, in the order of the origin."""
         chosen = np.sort(np.fromiter(indices, np.int64))
         labels = None if self.labels is None else self.labels[chosen]
         return dataclasses.replace(self, indices=self.indices[chosen], labels=labels)
 
     def digest(self) -> str:
-        """Return a SHA-256 of what is in this source.
+        """Return a SHA-256 of this source.
 
         It covers the kind, every sample's name, label and size in bytes, and the contents of all samples up to 2,000;
         of more, those of 2,000 spread evenly.

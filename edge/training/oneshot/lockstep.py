@@ -10,12 +10,12 @@ from types import TracebackType
 import numpy as np
 
 from edge.errors import OutputError
-from edge.training.oneshot.program import Values
+from edge.training.oneshot.layer_program import Values
 
 MEMORY_BYTES = 1 << 29
 
 
-class Shelf:
+class SpillStore:
     """Arrays under a name; a context manager that removes its folder at the end.
 
     Args:
@@ -27,7 +27,7 @@ class Shelf:
         self._held: dict[str, Values] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def __enter__(self) -> Shelf:
+    def __enter__(self) -> SpillStore:
         """Start empty."""
         return self
 

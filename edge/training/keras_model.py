@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from converters.capture_output import quiet
-from edge.data.packages import require_package
+from converters.optional_packages import import_optional
 
 
 def start_keras() -> Any:  # noqa: ANN401  (the module keras)
@@ -17,6 +17,6 @@ def start_keras() -> Any:  # noqa: ANN401  (the module keras)
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
-        tensorflow = require_package("tensorflow", "tensorflow", "training")
+        tensorflow = import_optional("tensorflow", "tensorflow", "training")
         tensorflow.config.list_logical_devices()
-        return require_package("keras", "keras", "training")
+        return import_optional("keras", "keras", "training")

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.data.source import Source
+from edge.data.data_source import DataSource
 from edge.errors import DataError, InputError
 from edge.models import arguments_of, build, spec_of
 from edge.runtime.errors import ModelInputError
 from edge.runtime.preprocessing import Preprocessing
-from edge.training.settings import SUFFIX, TrainingSettings
-from edge.training.startup import start_keras
+from edge.training.keras_model import start_keras
+from edge.training.training_settings import SUFFIX, TrainingSettings
 
 SIDECAR_SCHEMA = "edge-model/1"
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainableModel:
     """A model before it is built or loaded.
 
     `classes` and `labels` are None where they follow from the data; `finish` gives the keras.Model for the number of
@@ -35,7 +35,7 @@ class Subject:
     arguments: Callable[[int], dict[str, Any]]
     notes: tuple[str, ...] = ()
 
-    def classes_for(self, data: Source) -> int:
+    def classes_for(self, data: DataSource) -> int:
         """Return the number of classes, after checking that the data has as many.
 
         Raises:
@@ -58,7 +58,7 @@ class Subject:
         return wanted
 
 
-def subject_of(settings: TrainingSettings) -> Subject:
+def find_trainable_model(settings: TrainingSettings) -> TrainableModel:
     """Find the model that the settings name.
 
     Raises:
@@ -74,7 +74,7 @@ def subject_of(settings: TrainingSettings) -> Subject:
     return _registered(settings)
 
 
-def _registered(settings: TrainingSettings) -> Subject:
+def _registered(settings: TrainingSettings) -> TrainableModel:
     spec = spec_of(settings.model)
     side = arguments_of(spec.name, **settings.arguments)["image_size"]
     mode = settings.mode or spec.mode
@@ -82,7 +82,7 @@ def _registered(settings: TrainingSettings) -> Subject:
     def arguments(classes: int) -> dict[str, Any]:
         return arguments_of(spec.name, **{**settings.arguments, "classes": classes})
 
-    return Subject(
+    return TrainableModel(
         name=spec.name,
         preprocessing=_preprocessing(mode, side, side, 3),
         classes=settings.arguments.get("classes"),
@@ -92,7 +92,7 @@ def _registered(settings: TrainingSettings) -> Subject:
     )
 
 
-def _saved(path: Path, settings: TrainingSettings) -> Subject:
+def _saved(path: Path, settings: TrainingSettings) -> TrainableModel:
     if settings.arguments:
         raise InputError(
             f"{path} has its shape already; {', '.join(settings.arguments)} cannot be changed",
@@ -104,18 +104,18 @@ def _saved(path: Path, settings: TrainingSettings) -> Subject:
     sidecar = read_sidecar(path)
     preprocessing = _saved_preprocessing(path, sidecar, settings.mode, (height, width, channels))
     labels = sidecar.get("labels")
-    return Subject(
+    return TrainableModel(
         name=str(sidecar.get("name", path.stem)),
         preprocessing=preprocessing,
         classes=classes,
         labels=None if labels is None else tuple(str(label) for label in labels),
         finish=lambda _: model,
         arguments=lambda _: dict(sidecar.get("arguments", {})),
-        notes=frozen_notes(model, str(path)),
+        notes=freeze_bias_normalizations(model, str(path)),
     )
 
 
-def frozen_notes(model: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401
+def freeze_bias_normalizations(model: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401
     """Freeze batch normalizations that training would destroy, and return what to tell of it."""
     from edge.training.recalibration import freeze_identities
 

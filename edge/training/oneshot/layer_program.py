@@ -42,7 +42,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Program:
+class LayerProgram:
     """The steps of a model in the order of execution; every value has a number."""
 
     inputs: tuple[int, ...]
@@ -75,7 +75,7 @@ class Program:
         return tuple(number for number, step in enumerate(self.steps) if step.layer is layer)
 
 
-def detached(program: Program) -> Program:
+def detach(program: LayerProgram) -> LayerProgram:
     """Return the program with convolutions and normalizations of its own, which no change to the model reaches."""
     twins: dict[int, Any] = {}
     for step in program.steps:
@@ -92,7 +92,7 @@ def _twin(step: Step) -> Any:  # noqa: ANN401
     return twin
 
 
-def program_of(model: Any) -> Program:  # noqa: ANN401  (a keras.Model)
+def trace_model(model: Any) -> LayerProgram:  # noqa: ANN401  (a keras.Model)
     """List a model's steps.
 
     Raises:
@@ -101,7 +101,7 @@ def program_of(model: Any) -> Program:  # noqa: ANN401  (a keras.Model)
     graph, numbers = _graph(model), count()
     values = {id(tensor): next(numbers) for tensor in graph.inputs}
     steps = tuple(_steps(graph, values, numbers))
-    return Program(
+    return LayerProgram(
         tuple(values[id(tensor)] for tensor in graph.inputs), steps, tuple(values[id(t)] for t in graph.outputs)
     )
 

@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.files import require_folder, sha256_of
-from edge.data.splits import Parts, parts_of
+from edge.data.splits import DatasetSplits, split_dataset
 from edge.errors import InputError
-from edge.training.checkpoints import Checkpoints, Epoch, State
-from edge.training.model_under_test import Subject, load_keras, subject_of
+from edge.training.checkpoints import Checkpoints, Epoch, TrainingState
+from edge.training.keras_model import start_keras
 from edge.training.outcome import (
-    Share,
+    CorrectCount,
     TrainingResult,
-    distillation_json,
-    metrics_json,
-    sidecar_json,
+    describe_distillation,
+    describe_metrics,
+    describe_model,
     write_history,
     write_model,
 )
 from edge.training.pruning_times import first_counted_epoch, schedule_of, was_pruned
-from edge.training.settings import SUFFIX, TrainingSettings
-from edge.training.startup import start_keras
+from edge.training.trainable_model import TrainableModel, find_trainable_model, load_keras
+from edge.training.training_settings import SUFFIX, TrainingSettings
 
 if TYPE_CHECKING:
-    from edge.training.fitting import Company
+    from edge.training.fitting import TrainingHooks
 
 
 @dataclass(frozen=True)
-class Watch:
+class TrainingCallbacks:
     """Who is told: each batch (epoch, batch, batches), each epoch, and a line of text now and then."""
 
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
@@ -39,7 +39,7 @@ class Watch:
     on_note: Callable[[str], None] = lambda text: None
 
 
-def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingResult:
+def train(settings: TrainingSettings, watch: TrainingCallbacks | None = None) -> TrainingResult:
     """Train, and write the model with the lowest validation loss, its sidecar and its history.
 
     After every epoch the state goes to `settings.checkpoint_folder`; with `settings.resume` a training that was
@@ -55,13 +55,13 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
         WriteError: a file could not be written.
         EdgeError: the loss diverged.
     """
-    watch = watch or Watch()
+    watch = watch or TrainingCallbacks()
     require_folder(settings.out.parent)
     require_folder(settings.checkpoint_folder)
-    subject = subject_of(settings)
+    subject = find_trainable_model(settings)
     for note in subject.notes:
         watch.on_note(note)
-    parts = parts_of(settings, subject.preprocessing)
+    parts = split_dataset(settings.split_options, subject.preprocessing)
     classes = subject.classes_for(parts.whole)
     checkpoints = Checkpoints(settings.checkpoint_folder)
     state = _first_state(settings, parts, checkpoints, watch)
@@ -71,14 +71,16 @@ def train(settings: TrainingSettings, watch: Watch | None = None) -> TrainingRes
     return _conclude(settings, subject, parts, checkpoints, state, model)
 
 
-def _identity(settings: TrainingSettings, parts: Parts) -> dict[str, Any]:
+def _identity(settings: TrainingSettings, parts: DatasetSplits) -> dict[str, Any]:
     weights = sha256_of(Path(settings.model)) if settings.model.endswith(SUFFIX) else None
-    taught = distillation_json(settings)
+    taught = describe_distillation(settings)
     teacher = {} if taught is None else {"teacher_sha256": taught["teacher_sha256"]}
     return {**settings.identity(), "data_digest": parts.digest, "model_sha256": weights, **teacher}
 
 
-def _first_state(settings: TrainingSettings, parts: Parts, checkpoints: Checkpoints, watch: Watch) -> State:
+def _first_state(
+    settings: TrainingSettings, parts: DatasetSplits, checkpoints: Checkpoints, watch: TrainingCallbacks
+) -> TrainingState:
     found, identity = checkpoints.load(), _identity(settings, parts)
     if settings.resume and found is not None:
         _require_same_training(checkpoints, found, identity)
@@ -93,10 +95,10 @@ def _first_state(settings: TrainingSettings, parts: Parts, checkpoints: Checkpoi
             hint=f"--resume continues it; remove {checkpoints.folder} to start over",
         )
     checkpoints.clear()
-    return State(identity, (), counted_from=first_counted_epoch(settings, parts))
+    return TrainingState(identity, (), counted_from=first_counted_epoch(settings, parts))
 
 
-def _require_same_training(checkpoints: Checkpoints, found: State, identity: dict[str, Any]) -> None:
+def _require_same_training(checkpoints: Checkpoints, found: TrainingState, identity: dict[str, Any]) -> None:
     other = [name for name in identity if found.identity.get(name) != identity[name]]
     if other:
         told = "; ".join(f"{name} was {found.identity.get(name)!r}, now {identity[name]!r}" for name in other)
@@ -107,7 +109,12 @@ def _require_same_training(checkpoints: Checkpoints, found: State, identity: dic
 
 
 def _model(
-    settings: TrainingSettings, subject: Subject, classes: int, parts: Parts, checkpoints: Checkpoints, state: State
+    settings: TrainingSettings,
+    subject: TrainableModel,
+    classes: int,
+    parts: DatasetSplits,
+    checkpoints: Checkpoints,
+    state: TrainingState,
 ) -> Any:  # noqa: ANN401  (a keras.Model)
     keras = start_keras()
     from edge.training.fitting import compile_model, restore_random_states
@@ -123,10 +130,11 @@ def _model(
 
 
 def _company(
-    settings: TrainingSettings, subject: Subject, parts: Parts, model: Any, state: State, watch: Watch  # noqa: ANN401
-) -> Company:  # fmt: skip
+    settings: TrainingSettings, subject: TrainableModel, parts: DatasetSplits, model: Any,  # noqa: ANN401
+    state: TrainingState, watch: TrainingCallbacks
+) -> TrainingHooks:  # fmt: skip
     from edge.training.distillation import Teacher, load_teacher
-    from edge.training.fitting import Company, ends_in_softmax
+    from edge.training.fitting import TrainingHooks, ends_in_softmax
     from edge.training.pruning_callback import KeepZeros, MagnitudePruning
 
     zeros, teacher = None, None
@@ -142,10 +150,10 @@ def _company(
         labels = parts.whole.names or subject.labels
         taught = load_teacher(settings.distillation.teacher, subject.preprocessing, int(model.output_shape[-1]), labels)
         teacher = Teacher(taught, from_logits=not ends_in_softmax(taught))
-    return Company(zeros, teacher, watch.on_step)
+    return TrainingHooks(zeros, teacher, watch.on_step)
 
 
-def _warn_of_padding(subject: Subject, classes: int, watch: Watch) -> None:
+def _warn_of_padding(subject: TrainableModel, classes: int, watch: TrainingCallbacks) -> None:
     if subject.arguments(classes).get("padding") == "same":
         watch.on_note(
             f'{subject.name} is built with padding "same": XNNPACK runs its sparse kernels only for "symmetric" '
@@ -154,9 +162,10 @@ def _warn_of_padding(subject: Subject, classes: int, watch: Watch) -> None:
 
 
 def _run(
-    settings: TrainingSettings, parts: Parts, checkpoints: Checkpoints, state: State, model: Any, watch: Watch,  # noqa: ANN401
-    company: Company,
-) -> State:  # fmt: skip
+    settings: TrainingSettings, parts: DatasetSplits, checkpoints: Checkpoints, state: TrainingState,
+    model: Any, watch: TrainingCallbacks,  # noqa: ANN401
+    company: TrainingHooks,
+) -> TrainingState:  # fmt: skip
     from edge.training.fitting import fit_epoch, random_states
 
     while len(state.history) < settings.epochs and state.epochs_since_best < settings.patience:
@@ -170,7 +179,8 @@ def _run(
 
 
 def _conclude(
-    settings: TrainingSettings, subject: Subject, parts: Parts, checkpoints: Checkpoints, state: State, model: Any  # noqa: ANN401
+    settings: TrainingSettings, subject: TrainableModel, parts: DatasetSplits, checkpoints: Checkpoints,
+    state: TrainingState, model: Any,  # noqa: ANN401
 ) -> TrainingResult:  # fmt: skip
     from edge.data.batches import count_correct
     from edge.training.fitting import without_optimizer
@@ -181,15 +191,15 @@ def _conclude(
         model = load_keras(checkpoints.model_file(best.epoch))
     pruning = _pruning(settings, parts, model, state)
     test, validation = (
-        Share(count_correct(model, part, settings.batch), len(part)) for part in (parts.test, parts.validation)
+        CorrectCount(count_correct(model, part, settings.batch), len(part)) for part in (parts.test, parts.validation)
     )
     classes = int(model.output_shape[-1])
     found = {
-        "metrics": metrics_json(test, validation, parts.measured_on),
+        "metrics": describe_metrics(test, validation, parts.measured_on),
         "pruning": pruning,
-        "distillation": distillation_json(settings),
+        "distillation": describe_distillation(settings),
     }
-    sidecar = sidecar_json(settings, subject, parts, classes=classes, found=found)
+    sidecar = describe_model(settings, subject, parts, classes=classes, found=found)
     write_model(without_optimizer(model), settings, sidecar)
     state = dataclasses.replace(state, finished=True)
     checkpoints.save_state(state)
@@ -212,16 +222,21 @@ def _conclude(
     )
 
 
-def _pruning(settings: TrainingSettings, parts: Parts, model: Any, state: State) -> dict[str, Any] | None:  # noqa: ANN401
+def _pruning(
+    settings: TrainingSettings,
+    parts: DatasetSplits,
+    model: Any,  # noqa: ANN401
+    state: TrainingState,
+) -> dict[str, Any] | None:
     """Recalibrate a model that was pruned, in place, and say what was pruned; None if nothing was."""
-    from edge.training.sparse import pruning_json, recalibrated
+    from edge.training.pruning_report import describe_pruning, recalibrate_if_better
 
     if settings.pruning is None and not was_pruned(settings):
         return None
-    return pruning_json(
+    return describe_pruning(
         model,
         pruning=settings.pruning,
         schedule=schedule_of(settings, parts),
         targets=state.targets,
-        recalibration=None if settings.pruning is None else recalibrated(model, settings, parts),
+        recalibration=None if settings.pruning is None else recalibrate_if_better(model, settings, parts),
     )

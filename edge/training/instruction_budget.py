@@ -40,7 +40,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LayerCandidate:
     """One layer the solver decides on: kernel (1, 1, inputs, outputs), multiply-adds of one inference, what is allowed.
 
     A `sparsity` that is not None is settled already.
@@ -63,12 +63,12 @@ class _Choices:
     cost: Array
 
 
-def predicted_instructions(macs: int, sparsity: float, block: int) -> float:
+def predict_instructions(macs: int, sparsity: float, block: int) -> float:
     """Return the predicted instructions of one 1x1 convolution that a sparse kernel computes."""
     return SPARSE_COST[block] * macs * (1 - sparsity)
 
 
-def solve(candidates: Sequence[Candidate], saved: float) -> tuple[LayerTarget, ...]:
+def solve(candidates: Sequence[LayerCandidate], saved: float) -> tuple[LayerTarget, ...]:
     """Pick block and sparsity of each layer so that the share `saved` of all multiply-adds goes.
 
     Minimized is the sum over layers of -log(share of squared weights kept) plus a price times the predicted
@@ -142,10 +142,10 @@ def _protected(kernel: Array, block: int) -> tuple[Array, Array]:
     return scores, sizes
 
 
-def _choices(each: Candidate, low: float, high: float, total_macs: float) -> _Choices:
+def _choices(each: LayerCandidate, low: float, high: float, total_macs: float) -> _Choices:
     shares = np.arange(low, high + _GRID / 2, _GRID) if each.sparsity is None else np.array([each.sparsity])
     curves = [damage_curve(each.kernel, block) for block in each.blocks]
-    cost = [np.array([predicted_instructions(each.macs, share, block) for share in shares]) for block in each.blocks]
+    cost = [np.array([predict_instructions(each.macs, share, block) for share in shares]) for block in each.blocks]
     return _Choices(
         blocks=np.repeat(each.blocks, len(shares)),
         sparsities=np.tile(shares, len(each.blocks)),
