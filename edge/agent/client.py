@@ -1,4 +1,4 @@
-"""The host's side of the agent: start it on a device, send jobs, get results or the agent's own errors.
+"""Starts the agent on a device, sends it requests and returns its results, or raises the agent's own errors.
 
 Runs on the host only. It knows a device by two methods (`agent_argv`, `open`) and its connection by the methods of
 `ByteStream`; both are kept by local, SSH and emulated devices alike.
@@ -9,20 +9,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from edge.agent import protocol
+from converters.decode import DecodeError, decode
+from devices.messages.machine import HelloRequest, HelloResult
+from devices.messages.protocol import (
+    MAX_LINE_BYTES,
+    PROTOCOL,
+    ProtocolError,
+    Request,
+    decode_line,
+    decode_result,
+    encode_request,
+)
+from edge.agent.messages import ProgressEvent
+from edge.agent.protocol import decode_failure
 from edge.runtime.errors import AgentDeadlineError, CrashedError, RuntimeFault
 
 START_DEADLINE_S = 30.0
 END_DEADLINE_S = 5.0
 TAIL_LINES, TAIL_COLUMNS = 12, 200
-NOISE = "Extension modules:"  # what Python adds to the report of a crash
-OnProgress = Callable[[dict[str, Any]], None]
+CRASH_REPORT_TAIL = "Extension modules:"  # what Python adds to the report of a crash
+OnProgress = Callable[[ProgressEvent], None]
+R = TypeVar("R")
 
 
 class Ending(Protocol):
-    """How a process ended: a status, or the name of the signal that ended it."""
+    """The end of a process: its status, or the name of the signal that ended it."""
 
     @property
     def status(self) -> int | None: ...
@@ -34,7 +47,7 @@ class ByteStream(Protocol):
     """The connection to a running program. Every wait has a deadline and raises a TimeoutError after it."""
 
     def write(self, data: bytes, *, deadline_s: float) -> None:
-        """Send all of the data; a BrokenPipeError says that the program takes no more."""
+        """Send all of the data; raises a BrokenPipeError if the program takes no more."""
 
     def read(self, *, deadline_s: float) -> bytes:
         """Return what has arrived, at least one byte; b"" at the end."""
@@ -59,8 +72,8 @@ class AgentHost(Protocol):
 class AgentClient:
     """A running agent, as a context manager; at its end the agent is ended and reaped.
 
-    A job's failure leaves the agent running. A crash or a missed deadline ends it: every later call says so, and to
-    start another one is the caller's choice.
+    A job's failure leaves the agent running. After a crash or a missed deadline it is gone, every later call
+    fails, and starting another one is the caller's choice.
     """
 
     def __init__(self, opener: Callable[[], ByteStream], *, name: str = "the agent") -> None:
@@ -69,7 +82,7 @@ class AgentClient:
         self._stream: ByteStream | None = None
         self._received = bytearray()
         self._number = 0
-        self.hello: dict[str, Any] = {}
+        self.hello = HelloResult(PROTOCOL)
 
     @classmethod
     def start(cls, opener: Callable[[], ByteStream]) -> AgentClient:
@@ -84,10 +97,10 @@ class AgentClient:
     def __enter__(self) -> AgentClient:
         self._stream = self._opener()
         try:
-            self.hello = self.call("hello", deadline_s=START_DEADLINE_S)
-            if self.hello.get("protocol") != protocol.PROTOCOL:
+            self.hello = self.call(HelloRequest(), deadline_s=START_DEADLINE_S)
+            if self.hello.protocol != PROTOCOL:
                 raise RuntimeFault(
-                    f"the agent speaks protocol {self.hello.get('protocol')}, this host speaks {protocol.PROTOCOL}",
+                    f"the agent speaks protocol {self.hello.protocol}, this host speaks {PROTOCOL}",
                     hint="install the same version of the toolkit on both sides",
                 )
         except BaseException:
@@ -100,72 +113,64 @@ class AgentClient:
     ) -> None:
         self._close()
 
-    def call(
-        self,
-        job: str,
-        *,
-        deadline_s: float,
-        on_progress: OnProgress | None = None,
-        payload: bytes | None = None,
-        **fields: object,
-    ) -> Any:  # noqa: ANN401
-        """Send one job and wait for its result.
+    def call(self, request: Request[R], *, deadline_s: float, on_progress: OnProgress | None = None) -> R:
+        """Send one request and wait for its result.
 
         Args:
-            job: Name of the job; an unknown one is answered with the list of jobs.
+            request: What to do.
             deadline_s: Longest time until the result, progress or not.
             on_progress: Called with each progress event.
-            payload: Bytes for the job, which travel as they are.
-            fields: What the job takes.
 
         Raises:
             RuntimeFault: The job failed; the class is the one the agent raised.
+            RefusedError: The board refused a step of a deployment.
             CrashedError: The agent died; names the signal and the last lines of its standard error.
             AgentDeadlineError: No result in time; the agent has been ended.
         """
-        stream = self._stream
+        stream, job = self._stream, request.job
         if stream is None:
             raise RuntimeFault("the agent is not running", hint="start a new one")
         deadline = time.monotonic() + deadline_s
         self._number += 1
-        size = {} if payload is None else {"payload": len(payload)}
-        line = protocol.encode_line({"id": self._number, "job": job, **size, **fields}) + (payload or b"")
-        if len(line) > protocol.MAX_LINE_BYTES:
+        line = encode_request(request, self._number)
+        if len(line) > MAX_LINE_BYTES:
             raise RuntimeFault(
-                f"the job {job!r} is {len(line)} bytes long, the agent takes {protocol.MAX_LINE_BYTES}",
+                f"the job {job!r} is {len(line)} bytes long, the agent takes {MAX_LINE_BYTES}",
                 hint="send fewer inputs in one job",
             )
         try:
             stream.write(line, deadline_s=deadline_s)
-            return self._result(stream, deadline, on_progress)
-        except BrokenPipeError as error:
-            raise self._died(job) from error
-        except EOFError as error:
-            raise self._died(job) from error
+            return self._result(request, stream, deadline, on_progress)
+        except (BrokenPipeError, EOFError) as error:
+            raise self._crash(job) from error
         except TimeoutError as error:
             tail = self._tail()
             self._close()
             raise AgentDeadlineError(f"the agent did not answer {job!r} within {deadline_s:g} s", hint=tail) from error
 
-    def _result(self, stream: ByteStream, deadline: float, on_progress: OnProgress | None) -> Any:  # noqa: ANN401
+    def _result(self, request: Request[R], stream: ByteStream, deadline: float, on_progress: OnProgress | None) -> R:
         while True:
-            answer = protocol.decode_line(self._line(stream, deadline))
-            if answer.get("id") not in (self._number, None):
-                raise RuntimeFault(f"the agent answered request {answer.get('id')!r}, asked was {self._number}")
-            if answer.get("event") == "progress":
-                if on_progress is not None:
-                    on_progress(answer)
-            elif answer.get("ok") is True:
-                return answer.get("result")
-            else:
-                raise protocol.decode_error(answer.get("error"))
+            line = self._line(stream, deadline)
+            try:
+                answer = decode_line(line)
+                if answer.get("id") not in (self._number, None):
+                    raise RuntimeFault(f"the agent answered request {answer.get('id')!r}, asked was {self._number}")
+                if answer.get("ok") is True:
+                    return decode_result(request, answer)
+                event = decode(ProgressEvent, answer, "progress", ignore_unknown=True) if "event" in answer else None
+            except (ProtocolError, DecodeError) as error:
+                raise RuntimeFault(str(error), hint=error.hint) from error
+            if event is None:
+                raise decode_failure(answer)
+            if on_progress is not None:
+                on_progress(event)
 
     def _line(self, stream: ByteStream, deadline: float) -> bytes:
         searched = 0
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
-            if searched > protocol.MAX_LINE_BYTES:
-                raise RuntimeFault(f"the agent sent a line longer than {protocol.MAX_LINE_BYTES} bytes")
+            if searched > MAX_LINE_BYTES:
+                raise RuntimeFault(f"the agent sent a line longer than {MAX_LINE_BYTES} bytes")
             data = stream.read(deadline_s=max(0.0, deadline - time.monotonic()))
             if not data:
                 raise EOFError
@@ -174,7 +179,7 @@ class AgentClient:
         del self._received[: end + 1]
         return line
 
-    def _died(self, job: str) -> CrashedError:
+    def _crash(self, job: str) -> CrashedError:
         assert self._stream is not None
         try:
             ending: Ending | None = self._stream.wait(deadline_s=END_DEADLINE_S)
@@ -182,13 +187,15 @@ class AgentClient:
             ending = None
         tail = self._tail()
         self._close()
-        return CrashedError(f"the TFLite runtime's process {_how(ending)} during the job {job!r}", hint=tail)
+        return CrashedError(
+            f"the TFLite runtime's process {_describe_ending(ending)} during the job {job!r}", hint=tail
+        )
 
     def _tail(self) -> str | None:
         if self._stream is None:
             return None
         written = self._stream.errors().decode("utf-8", "replace").splitlines()
-        lines = [line[:TAIL_COLUMNS] for line in written if line.strip() and not line.startswith(NOISE)]
+        lines = [line[:TAIL_COLUMNS] for line in written if line.strip() and not line.startswith(CRASH_REPORT_TAIL)]
         return "\n  ".join(["the last lines it wrote:", *lines[-TAIL_LINES:]]) if lines else None
 
     def _close(self) -> None:
@@ -198,7 +205,7 @@ class AgentClient:
             stream.close()
 
 
-def _how(ending: Ending | None) -> str:
+def _describe_ending(ending: Ending | None) -> str:
     if ending is None:
         return "closed its connection"
     if ending.signal == "SIGKILL":

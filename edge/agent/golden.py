@@ -1,23 +1,30 @@
-"""The job `golden`: run a model here on inputs whose right outputs are known, and compare.
+"""Runs a model on inputs whose right outputs are known and compares them: the job `golden`.
 
-Golden vectors are one .npz archive: `input.RUN.INDEX` and `output.RUN.INDEX` for each run, and `about`, JSON as bytes:
-{"outputs": [{"name", "unit": "steps" | "relative" | "share", "limit", "stride"}], ...}, with "delegates" if the model
-runs through some here. Of a large output only every stride-th value is kept. In steps, a difference is that of the
-stored integers; relative, it is divided by the largest magnitude of the right output; as a share, it counts the values
-that differ.
+Golden vectors are one .npz archive: `input.RUN.INDEX` and `output.RUN.INDEX` for each run, and `about`, a
+`GoldenDescription` as JSON in bytes. In steps, a difference is that of the stored integers; relative, it is divided by
+the largest magnitude of the right output; as a share, it counts the values that differ.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.agent.infer import loaded
-from edge.agent.model import model_path
-from edge.agent.request import field
-from edge.agent.store_lock import working
+from converters.decode import DecodeError, decode
+from devices.messages.inference import (
+    GoldenDescription,
+    GoldenOutput,
+    GoldenRequest,
+    GoldenResult,
+    ModelSetup,
+    OutputLimit,
+)
+from edge.agent.messages import Progress
+from edge.agent.running import find_model, reuse_model, runtime_of
+from edge.agent.store_lock import keep_leases
 from edge.runtime.errors import ModelInputError
 
 if TYPE_CHECKING:
@@ -26,75 +33,83 @@ if TYPE_CHECKING:
 
     from edge.runtime import Model
 
-    Vectors = tuple[dict[str, Any], list[tuple[list[NDArray[generic]], ...]]]
+    Arrays = list[NDArray[generic]]
 
 
-def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Answer with the largest difference of each output over all runs, and whether all are within their limits.
+@dataclass(frozen=True)
+class GoldenVectors:
+    """The content of an archive: its description, and inputs and right outputs of each run."""
 
-    Relative paths begin at the root whose lock this agent holds, if it holds one.
-    """
-    with working() as root:
-        model, golden = ((root or Path()) / field(request, name, str) for name in ("model", "golden"))
-        model_path({**request, "model": str(model)})  # a model that is not there is said before anything else
-        vectors = read(golden)
-        delegates = vectors[0].get("delegates") or []
-        return _run(loaded({**request, "model": str(model), "delegates": delegates}), vectors, progress)
+    about: GoldenDescription
+    runs: tuple[tuple[Arrays, Arrays], ...]
 
 
-def _run(model: Model, vectors: Vectors, progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    about, runs = vectors
-    worst: list[dict[str, Any]] = [{**each, "largest": 0.0, "run": 0} for each in about["outputs"]]
-    for number, (inputs, right) in enumerate(runs):
-        _compare(model, inputs, right, worst, number)
-        progress(stage="golden", done=number + 1, of=len(runs))
-    for each in worst:
-        each["passed"] = each["largest"] <= each["limit"]
-        each["largest"] = each["largest"] if each["largest"] < float("inf") else None  # JSON has no infinity
-    return {
-        "passed": all(each["passed"] for each in worst),
-        "runs": len(runs),
-        "alike": bool(about.get("alike")),
-        "outputs": worst,
-        "runtime": {"name": model.runtime.name, "version": model.runtime.version},
-    }
+def check_golden(request: GoldenRequest, progress: Progress) -> GoldenResult:
+    """Return the largest difference of each output over all runs, and whether all are within their limits."""
+    with keep_leases() as root:
+        model, golden = ((root or Path()) / path for path in (request.model, request.golden))
+        find_model(str(model))  # before anything else: a missing model is the clearer error
+        vectors = read_vectors(golden)
+        return _compare_runs(reuse_model(ModelSetup(str(model), delegates=vectors.about.delegates)), vectors, progress)
 
 
-def read(path: Path) -> Vectors:
-    """Return what an archive says of itself, and inputs and right outputs of each run.
+def read_vectors(path: Path) -> GoldenVectors:
+    """Read an archive.
 
     Raises:
-        ModelInputError: It is no archive of golden vectors.
+        ModelInputError: It is not an archive of golden vectors.
     """
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as archive:
-            about = json.loads(archive["about"].tobytes())
+            value = json.loads(archive["about"].tobytes())
             arrays = {name: archive[name] for name in archive.files}
-        sides = {"input": range(about["inputs"]), "output": range(len(about["outputs"]))}
-        return about, [
-            tuple([arrays[f"{side}.{run}.{index}"] for index in indices] for side, indices in sides.items())
-            for run in range(about["runs"])
-        ]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        about = decode(GoldenDescription, value, "about", ignore_unknown=True)
+        return GoldenVectors(about, tuple(_arrays_of(arrays, about, run) for run in range(about.runs)))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DecodeError) as error:
         raise ModelInputError(f"{path} holds no golden vectors: {error}") from error
 
 
-def _compare(
-    model: Model,
-    inputs: list[NDArray[generic]],
-    right: list[NDArray[generic]],
-    worst: list[dict[str, Any]],
-    run: int,
-) -> None:
+def _arrays_of(arrays: dict[str, NDArray[generic]], about: GoldenDescription, run: int) -> tuple[Arrays, Arrays]:
+    return (
+        [arrays[f"input.{run}.{index}"] for index in range(about.inputs)],
+        [arrays[f"output.{run}.{index}"] for index in range(len(about.outputs))],
+    )
+
+
+def _compare_runs(model: Model, vectors: GoldenVectors, progress: Progress) -> GoldenResult:
+    limits = vectors.about.outputs
+    worst = [(0.0, 0)] * len(limits)  # the largest difference of each output, and in which run
+    for number, (inputs, right) in enumerate(vectors.runs):
+        found = _differences(model, inputs, right, limits)
+        worst = [(each, number) if each > most[0] else most for each, most in zip(found, worst, strict=True)]
+        progress("golden", done=number + 1, of=len(vectors.runs))
+    outputs = tuple(_output(limit, *most) for limit, most in zip(limits, worst, strict=True))
+    return GoldenResult(
+        passed=all(each.passed for each in outputs),
+        runs=len(vectors.runs),
+        alike=vectors.about.alike,
+        outputs=outputs,
+        runtime=runtime_of(model),
+    )
+
+
+def _output(limit: OutputLimit, largest: float, run: int) -> GoldenOutput:
+    finite = largest if largest < float("inf") else None  # JSON has no infinity
+    return GoldenOutput(limit.name, limit.unit, limit.limit, finite, run, largest <= limit.limit)
+
+
+def _differences(model: Model, inputs: Arrays, right: Arrays, limits: tuple[OutputLimit, ...]) -> list[float]:
     got = model.run(*inputs)
-    if len(got) != len(worst):
-        raise ModelInputError(f"the model has {len(got)} outputs here, {len(worst)} where the golden vectors were made")
-    for each, mine, good in zip(worst, got, right, strict=True):
-        found = difference(mine.reshape(-1)[:: each["stride"]], good, each["unit"])
-        if found > each["largest"]:
-            each.update(largest=found, run=run)
+    if len(got) != len(limits):
+        raise ModelInputError(
+            f"the model has {len(got)} outputs here, {len(limits)} where the golden vectors were made"
+        )
+    return [
+        difference(mine.reshape(-1)[:: each.stride], good, each.unit)
+        for each, mine, good in zip(limits, got, right, strict=True)
+    ]
 
 
 def difference(got: NDArray[Any], right: NDArray[Any], unit: str) -> float:

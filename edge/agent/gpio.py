@@ -1,4 +1,4 @@
-"""A trigger line: an output of the kernel's GPIO character device, so that a meter sees when work begins and ends.
+"""Drives a trigger line: an output of the kernel's GPIO character device that shows a meter when work begins and ends.
 
 The second version of its interface (Linux 5.10 and later): linux/gpio.h, `struct gpio_v2_line_request` (592 bytes) for
 GPIO_V2_GET_LINE_IOCTL and `struct gpio_v2_line_values` (16 bytes) for GPIO_V2_LINE_SET_VALUES_IOCTL; the numbers are
@@ -15,9 +15,7 @@ import struct
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from edge.agent.request import field
 from edge.runtime.errors import RuntimeFault
 
 # In order: 64 offsets, consumer, flags, number of attributes, padding, 10 attributes of 24 bytes, number of lines, size
@@ -36,7 +34,7 @@ SET_VALUES = _iowr(0x0F, LINE_VALUES.size)
 
 
 class TriggerLine:
-    """One output line, low at first; a context manager that lets go of it at its end.
+    """One output line, low at first; a context manager that releases it.
 
     Raises:
         RuntimeFault: There is no such chip or line, it is in use, or this user may not use it.
@@ -91,7 +89,7 @@ class TriggerLine:
 
 
 class NoLine:
-    """In place of a trigger line where none was asked for."""
+    """Takes the place of a trigger line where none was asked for."""
 
     def __enter__(self) -> NoLine:
         return self
@@ -102,9 +100,8 @@ class NoLine:
         """Do nothing."""
 
 
-def line_of(request: dict[str, Any]) -> TriggerLine | NoLine:
-    """Return the line a request names as `trigger`, for example "gpiochip0:17"."""
-    text = field(request, "trigger", str, None)
+def line_of(text: str | None) -> TriggerLine | NoLine:
+    """Return the line of this name, for example "gpiochip0:17"."""
     if text is None:
         return NoLine()
     found = re.fullmatch(r"(\w+):(\d+)", text)

@@ -1,7 +1,7 @@
-"""Inferences in windows that an instruction counter can tell apart; a program of its own, for emulated boards.
+"""Runs inferences in windows that an instruction counter can tell apart; a program of its own, for emulated boards.
 
-Started as `main(["JSON"])` by a Python that an emulator runs with a counter. The argument is a request as the agent
-takes them: {"job": "marked", "model", "runtime", "budget_s"}; the answer is one line, as the agent's. A mark is a call
+Started as `main(["JSON"])` by a Python that an emulator runs with a counter. The argument is a `MarkedRequest`; the
+answer is one line, as the agent's. A mark is a call
 of getpriority with a first argument that no kernel knows, so that it changes nothing: the counter sees the call.
 """
 
@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from edge.agent import protocol
-from edge.agent.model import load_model, plausible_inputs
-from edge.agent.request import at_least
-from edge.runtime.errors import RuntimeFault
+from converters.decode import decode, encode
+from converters.errors import EdgeError
+from devices.messages.protocol import encode_line
+from edge.agent.messages import MarkedRequest, MarkedResult
+from edge.agent.protocol import encode_failure
+from edge.agent.running import load_model, plausible_inputs, runtime_of
 
 MARK = 0x65646765
 BEGIN = 0  # a window's begin; its end is marked with its number, from 1
@@ -33,23 +34,24 @@ def main(arguments: list[str]) -> int:
     answers = os.dup(1)
     os.dup2(2, 1)
     try:
-        answer = protocol.encode_line({"ok": True, "result": run(json.loads(arguments[0]))})
-    except RuntimeFault as error:
-        answer = protocol.encode_line({"ok": False, "error": protocol.encode_error(error)})
+        request = decode(MarkedRequest, json.loads(arguments[0]), "the request")
+        answer = encode_line({"ok": True, "result": encode(run_marked(request))})
+    except EdgeError as error:
+        answer = encode_line({"ok": False, **encode_failure(error)})
     with os.fdopen(answers, "wb") as out:
         out.write(answer)
     return 0
 
 
-def run(request: dict[str, Any]) -> dict[str, Any]:
+def run_marked(request: MarkedRequest) -> MarkedResult:
     """Run windows of n, 2n, n, ... inferences; answer with their lengths and with what is mapped where."""
-    model = load_model(request)
+    model = load_model(request.setup)
     model.prepare(*plausible_inputs(model))
-    once_s = _timed(model.invoke)
+    once_s = _time_once(model.invoke)
     if once_s < _SLOW_S:  # most of the first inference went into translating it
-        once_s = _timed(model.invoke)
+        once_s = _time_once(model.invoke)
     short = max(1, min(_MOST_RUNS, int(_WINDOW_S / max(once_s, 1e-6))))
-    most = _affordable(once_s * short, at_least(request, "budget_s", 0, 6.0))
+    most = _count_windows(once_s * short, request.budget_s)
     lengths = [short * (1 + index % 2) for index in range(most)]
     gc.collect()
     gc.disable()
@@ -59,16 +61,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     for number, length in enumerate(lengths, 1):
         _window(model.invoke, length, number)
     with open("/proc/self/maps") as maps:  # noqa: PTH123  (one file of the system)
-        mapped = [line.rstrip("\n") for line in maps]
-    return {
-        "runtime": {"name": model.runtime.name, "version": model.runtime.version},
-        "lengths": lengths,
-        "maps": mapped,
-    }
+        mapped = tuple(line.rstrip("\n") for line in maps)
+    return MarkedResult(runtime_of(model), tuple(lengths), mapped)
 
 
 def mark(number: int) -> None:
-    """Tell a counter that a window begins (0) or ends (its number); without one it is an error that means nothing."""
+    """Show a counter that a window begins (0) or ends (its number); without one, the call fails and does nothing."""
     with suppress(OSError):
         os.getpriority(MARK, number)
 
@@ -80,13 +78,13 @@ def _window(invoke: Callable[[], object], length: int, number: int) -> None:
     mark(number)
 
 
-def _timed(invoke: Callable[[], object]) -> float:
+def _time_once(invoke: Callable[[], object]) -> float:
     begin = time.monotonic()
     invoke()
     return time.monotonic() - begin
 
 
-def _affordable(short_s: float, budget_s: float) -> int:
+def _count_windows(short_s: float, budget_s: float) -> int:
     """Return how many windows, in turn short and twice as long, the budget allows."""
     count = int(budget_s / (1.5 * short_s)) if short_s > 0 else MOST_WINDOWS
     return min(MOST_WINDOWS, max(LEAST_WINDOWS, count))

@@ -1,4 +1,4 @@
-"""The agent's loop: one job at a time, read from stdin, answered on stdout, until the connection ends."""
+"""Serves jobs, one at a time: reads requests from stdin and answers them on stdout until the connection ends."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ import select
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, BinaryIO
 
-from edge.agent import protocol
+from converters.decode import decode, encode
+from converters.errors import EdgeError
+from devices.messages.contents import LockHolder
+from devices.messages.protocol import MAX_LINE_BYTES, decode_line, encode_line
+from edge.agent.messages import Progress, ProgressEvent
+from edge.agent.protocol import encode_failure
 from edge.runtime.errors import RuntimeFault
 
-Progress = Callable[..., None]
-# name: module of a function `run(request, progress) -> result`, or module:function; imported when first asked for.
+# name: "module:Request" and "module:function", imported when the job is first asked for.
 JOBS = {
-    "hello": "edge.agent.hello",
-    "facts": "edge.agent.facts",
-    "conditions": "edge.agent.conditions",
-    "infer": "edge.agent.infer",
-    "latency": "edge.agent.latency",
-    "sustain": "edge.agent.sustain",
-    "clock": "edge.agent.clock",
-    "energy": "edge.agent.energy",
-    "kernels": "edge.agent.kernels",
-    "golden": "edge.agent.golden",
-    "store_lock": "edge.agent.store_lock:lock",
-    "store_check": "edge.agent.store_blobs:check",
-    "store_write": "edge.agent.store_blobs:write",
-    "store_seal": "edge.agent.store_blobs:seal",
-    "release_publish": "edge.agent.store_releases:publish",
-    "release_switch": "edge.agent.store_releases:switch",
-    "release_clean": "edge.agent.store_releases:clean",
-    "release_status": "edge.agent.store_releases:status",
-    "unit": "edge.agent.unit",
+    "hello": ("devices.messages.machine:HelloRequest", "edge.agent.machine:greet"),
+    "facts": ("devices.messages.machine:FactsRequest", "edge.agent.machine:read_facts"),
+    "conditions": ("devices.messages.machine:ConditionsRequest", "edge.agent.condition_sampler:sample_once"),
+    "clock": ("devices.messages.machine:ClockRequest", "edge.agent.condition_sampler:read_clock"),
+    "infer": ("devices.messages.inference:InferRequest", "edge.agent.running:infer"),
+    "kernels": ("edge.agent.messages:KernelsRequest", "edge.agent.running:profile_kernels"),
+    "latency": ("edge.agent.messages:LatencyRequest", "edge.agent.timing:measure_latency"),
+    "sustain": ("edge.agent.messages:SustainRequest", "edge.agent.timing:sustain_load"),
+    "energy": ("edge.agent.messages:EnergyRequest", "edge.agent.energy_windows:run_energy"),
+    "golden": ("devices.messages.inference:GoldenRequest", "edge.agent.golden:check_golden"),
+    "store_lock": ("devices.messages.contents:LockRequest", "edge.agent.store_lock:lock"),
+    "store_check": ("devices.messages.contents:CheckRequest", "edge.agent.store_blobs:check"),
+    "store_write": ("devices.messages.contents:WriteRequest", "edge.agent.store_blobs:write"),
+    "store_seal": ("devices.messages.contents:SealRequest", "edge.agent.store_blobs:seal"),
+    "release_publish": ("devices.messages.releases:PublishRequest", "edge.agent.store_releases:publish"),
+    "release_switch": ("devices.messages.releases:SwitchRequest", "edge.agent.store_releases:switch"),
+    "release_clean": ("devices.messages.releases:CleanRequest", "edge.agent.store_releases:clean"),
+    "release_status": ("devices.messages.releases:StatusRequest", "edge.agent.store_releases:list_status"),
+    "unit": ("devices.messages.releases:UnitRequest", "edge.agent.systemd:start_unit"),
 }
 HOST_GONE = 129  # what a shell reports for a process that ended by hang-up
 
@@ -51,8 +55,8 @@ def main() -> int:
     faulthandler.enable(all_threads=False)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, answers = _own_connection()
-    threading.Thread(target=_die_with, args=(answers.fileno(),), daemon=True, name="connection").start()
+    requests, answers = _take_connection()
+    threading.Thread(target=_exit_with, args=(answers.fileno(),), daemon=True, name="connection").start()
     try:
         serve(requests, answers)
     except BrokenPipeError:
@@ -65,29 +69,29 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     for line in _lines(requests):
         number: Any = None
         try:
-            request = protocol.decode_line(line)
+            request = decode_line(line)
             number = request.get("id")
-            _take_payload(request, requests)
-            result = _job(request)(request, _progress(answers, number))
-            answer = _bounded({"id": number, "ok": True, "result": result})
-        except Exception as error:  # noqa: BLE001  (the seam: whatever a job raises travels to the host)
-            if not isinstance(error, RuntimeFault):
+            _read_payload(request, requests)
+            result = _run_job(request, _progress_to(answers, number))
+            answer = _encode_bounded({"id": number, "ok": True, "result": encode(result)})
+        except Exception as error:  # noqa: BLE001  (whatever a job raises travels to the host)
+            if not isinstance(error, EdgeError):
                 traceback.print_exc()
-            answer = protocol.encode_line({"id": number, "ok": False, "error": protocol.encode_error(error)})
+            answer = encode_line({"id": number, "ok": False, **encode_failure(error)})
         _send(answers, answer)
 
 
-def _bounded(answer: dict[str, Any]) -> bytes:
-    line = protocol.encode_line(answer)
-    if len(line) > protocol.MAX_LINE_BYTES:
+def _encode_bounded(answer: dict[str, Any]) -> bytes:
+    line = encode_line(answer)
+    if len(line) > MAX_LINE_BYTES:
         raise RuntimeFault(
-            f"the result is {len(line)} bytes long, a line holds {protocol.MAX_LINE_BYTES}",
+            f"the result is {len(line)} bytes long, a line holds {MAX_LINE_BYTES}",
             hint="ask for fewer runs or shorter windows in one job",
         )
     return line
 
 
-def _own_connection() -> tuple[BinaryIO, BinaryIO]:
+def _take_connection() -> tuple[BinaryIO, BinaryIO]:
     """Take stdin and stdout for the protocol; what native code prints then goes to stderr and corrupts nothing."""
     sys.stdout.flush()
     requests = os.fdopen(os.dup(0), "rb")
@@ -100,7 +104,7 @@ def _own_connection() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def _die_with(descriptor: int) -> None:
+def _exit_with(descriptor: int) -> None:
     """End the process as soon as nobody can read its answers any more, even in the middle of a job."""
     watcher = select.poll()
     watcher.register(descriptor, 0)  # no event but the loss of the other end
@@ -110,7 +114,7 @@ def _die_with(descriptor: int) -> None:
 
 
 def _lines(requests: BinaryIO) -> Iterator[bytes]:
-    while line := requests.readline(protocol.MAX_LINE_BYTES + 1):
+    while line := requests.readline(MAX_LINE_BYTES + 1):
         yield line
         while not line.endswith(b"\n"):  # what is left of a line that was too long
             line = requests.readline(1 << 20)
@@ -118,33 +122,37 @@ def _lines(requests: BinaryIO) -> Iterator[bytes]:
                 return
 
 
-def _take_payload(request: dict[str, Any], requests: BinaryIO) -> None:
+def _read_payload(request: dict[str, Any], requests: BinaryIO) -> None:
     """Put the bytes that follow a request in place of their number."""
     size = request.get("payload")
     if size is None:
         return
-    if not isinstance(size, int) or not 0 <= size <= protocol.MAX_LINE_BYTES:
-        raise RuntimeFault(f"a payload holds at most {protocol.MAX_LINE_BYTES} bytes, got {size!r:.80}")
+    if not isinstance(size, int) or not 0 <= size <= MAX_LINE_BYTES:
+        raise RuntimeFault(f"a payload holds at most {MAX_LINE_BYTES} bytes, got {size!r:.80}")
     request["payload"] = requests.read(size)
     if len(request["payload"]) < size:
         raise RuntimeFault("the connection ended within a payload")
 
 
-def _job(request: dict[str, Any]) -> Callable[[dict[str, Any], Progress], dict[str, Any]]:
-    name = request.get("job")
+def _run_job(message: dict[str, Any], progress: Progress) -> object:
+    name = message.get("job")
     if not isinstance(name, str) or name not in JOBS:
         near = get_close_matches(str(name), JOBS, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise RuntimeFault(f"the agent knows no job {name!r}", hint=f"{meant}jobs are: {', '.join(JOBS)}")
-    module, _, function = JOBS[name].partition(":")
-    run: Callable[[dict[str, Any], Progress], dict[str, Any]]
-    run = getattr(importlib.import_module(module), function or "run")
-    return run
+    kind, run = map(_import, JOBS[name])
+    return run(decode(kind, message, f"the job {name!r}", ignore_unknown=True), progress)
 
 
-def _progress(answers: BinaryIO, number: object) -> Progress:
-    def progress(**fields: object) -> None:
-        _send(answers, protocol.encode_line({"id": number, "event": "progress", **fields}))
+def _import(name: str) -> Any:  # noqa: ANN401
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _progress_to(answers: BinaryIO, number: object) -> Progress:
+    def progress(stage: str, *, done: float = 0, of: float = 0, holder: LockHolder | None = None) -> None:
+        event = ProgressEvent(stage, done, of, holder)
+        _send(answers, encode_line({"id": number, "event": "progress", **encode(event)}))
 
     return progress
 

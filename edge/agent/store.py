@@ -1,4 +1,4 @@
-"""Releases of models on this machine, as files: one folder, its root, that holds everything.
+"""Keeps releases of models on this machine as files: one folder, its root, holds everything.
 
     ROOT/
       blobs/SHA256            contents, named by their sha256; a blob is whole: it got its name after the sum was right
@@ -19,42 +19,43 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
-from edge.agent.request import field
+from converters.decode import DecodeError, decode
+from devices.messages.contents import Refusal, RefusedError
+from devices.messages.releases import Manifest
+from edge.agent.messages import Progress
 from edge.runtime.errors import RuntimeFault
 
 CHUNK_BYTES = 1 << 20
 MANIFEST, CURRENT = "manifest.json", "current"
 SCHEMA = "edge-release/1"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-Job = Callable[[dict[str, Any], Any], dict[str, Any]]
 _locked: list[Path] = []  # the roots whose locks this agent holds; requests need not name the last one
+Q = TypeVar("Q", bound="RootRequest")
+R = TypeVar("R")
 
 
-class Refused(Exception):  # noqa: N818  (what happened, not a kind of error)
-    """What the host turns into an error of its own: the kind, a message, a hint, and values for it."""
+class RootRequest(Protocol):
+    """A request that may name a root."""
 
-    def __init__(self, kind: str, message: str, *, hint: str | None = None, **values: object) -> None:
-        super().__init__(message)
-        self.answer = {"kind": kind, "message": message, "hint": hint, **values}
+    @property
+    def root(self) -> str | None: ...
 
 
-def refusing(job: Job) -> Job:
-    """Make a job answer {"refused": {...}} where it refuses or the disk does."""
+def refuse_on_disk_errors(job: Callable[[Q, Progress], R]) -> Callable[[Q, Progress], R]:
+    """Make a job refuse, with a RefusedError, where the disk is full or fails."""
 
-    def run(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
+    def run(request: Q, progress: Progress) -> R:
         try:
             return job(request, progress)
-        except Refused as refusal:
-            return {"refused": refusal.answer}
         except OSError as error:
-            where = error.filename or request.get("root")
+            where = error.filename or request.root
             if error.errno in _FULL:
-                return {"refused": {"kind": "full", "message": f"no space is left at {where}", "hint": None}}
-            return {"refused": {"kind": "disk", "message": f"{where}: {error.strerror or error}", "hint": None}}
+                raise RefusedError(Refusal("full", f"no space is left at {where}")) from error
+            raise RefusedError(Refusal("disk", f"{where}: {error.strerror or error}")) from error
 
     return run
 
@@ -68,15 +69,16 @@ class Store:
         self.current, self.lock, self.unit = root / CURRENT, root / "lock", root / "unit"
 
     @classmethod
-    def of(cls, request: Mapping[str, Any]) -> Store:
+    def of(cls, request: RootRequest) -> Store:
         """Return the store a request names, or the one whose lock this agent took last.
 
         "~" is the home folder here, and other relative paths begin there.
         """
-        if request.get("root") is None and _locked:
-            return cls(_locked[-1])
-        text = field(dict(request), "root", str)
-        return cls(Path("~").expanduser() / Path(text).expanduser())
+        if request.root is not None:
+            return cls(Path("~").expanduser() / Path(request.root).expanduser())
+        if not _locked:
+            raise RuntimeFault("the request names no root, and no lock is held", hint="the job store_lock takes it")
+        return cls(_locked[-1])
 
     def make(self) -> None:
         """Make the folders that are not there yet, and be the one that requests mean if they name none."""
@@ -113,24 +115,24 @@ class Store:
             return Path(os.readlink(self.current)).name  # noqa: PTH115  (3.10 has no Path.readlink for str joins)
         return None
 
-    def manifest(self, name: str) -> dict[str, Any] | None:
-        """Return what a release says of itself; None where that cannot be read."""
+    def manifest(self, name: str) -> Manifest | None:
+        """Return the manifest of a release; None where it cannot be read."""
         try:
-            found = json.loads((self.release(name) / MANIFEST).read_text(encoding="utf-8"))
-            sound = found["schema"] == SCHEMA and isinstance(found["files"], dict)
-            return found if sound and all(isinstance(each["sha256"], str) for each in found["files"].values()) else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            value = json.loads((self.release(name) / MANIFEST).read_text(encoding="utf-8"))
+            found = decode(Manifest, value, MANIFEST, ignore_unknown=True)
+        except (OSError, ValueError, RecursionError, DecodeError):
             return None
+        return found if found.schema == SCHEMA else None
 
     def faults(self, name: str) -> list[str]:
-        """Return what is wrong with a release; each of its files is read and its sum compared."""
+        """Read each file of a release and compare its sum; return what is wrong."""
         manifest = self.manifest(name)
         if manifest is None:
             return [f"{MANIFEST} cannot be read"]
         found = []
-        for file, content in manifest["files"].items():
+        for file, content in manifest.files.items():
             got = sha256_of(self.release(name) / Path(file).name)
-            if got != content["sha256"]:
+            if got != content.sha256:
                 found.append(f"{file} is missing" if got is None else f"{file} is not what was deployed: sha256 {got}")
         return found
 
@@ -139,10 +141,10 @@ class Store:
         if name is None:
             self.current.unlink(missing_ok=True)
         else:
-            draft = self.root / f".{CURRENT}.new"
-            draft.unlink(missing_ok=True)
-            draft.symlink_to(f"{self.releases.name}/{name}")
-            draft.replace(self.current)
+            temporary = self.root / f".{CURRENT}.new"
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(f"{self.releases.name}/{name}")
+            temporary.replace(self.current)
         sync_folder(self.root)
 
     def tidy(self) -> None:
@@ -169,12 +171,6 @@ def sha256_of(path: Path, only_bytes: int | None = None) -> str | None:
     except OSError:
         return None
     return digest.hexdigest()
-
-
-def digest_of(files: Mapping[str, Any]) -> str:
-    """Return a sum over the files of a release, {name: {sha256, bytes}}; the host computes it likewise."""
-    text = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""The jobs by which contents get here: what is missing, the next bytes of one, its end.
+"""Receives contents: the jobs that find what is missing, write the next bytes of a content, and seal it.
 
-What is sent collects in SHA256.part. A connection that was cut leaves it there, and the next deployment goes on behind
+What is sent collects in SHA256.part. A connection that was cut leaves it there, and the next deployment goes on after
 what it holds, if the host finds that the sum of that beginning is right.
 """
 
@@ -10,114 +10,126 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
-from edge.agent.request import count, field
-from edge.agent.store import Refused, Store, refusing, sha256_of, sync_folder
-from edge.agent.store_lock import held
-from edge.agent.store_prune import prune
+from devices.messages.contents import (
+    CheckRequest,
+    CheckResult,
+    MissingContent,
+    Refusal,
+    RefusedError,
+    SealRequest,
+    SealResult,
+    WantedContent,
+    WriteRequest,
+    WriteResult,
+)
+from edge.agent.messages import Progress
+from edge.agent.store import Store, refuse_on_disk_errors, sha256_of, sync_folder
+from edge.agent.store_lock import lease_on
+from edge.agent.store_releases import prune
 from edge.runtime.errors import RuntimeFault
 
 SPARE_BYTES = 1 << 20  # for folders and manifests, and so that the board is not left without a byte
 
 
-@refusing
-def check(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Say what of `files` ([{sha256, bytes, seeds}]) is not here, and how much of it is.
+@refuse_on_disk_errors
+def check(request: CheckRequest, progress: Progress) -> CheckResult:
+    """Return which contents are not here, and how much of each is.
 
-    A blob that is here is read and its sum compared; a damaged one counts as missing. `seeds` are paths at which the
-    same content may lie by another way; what is found there is taken.
+    A blob that is here is read and its sum compared; a damaged one counts as missing. What is found at the `seeds` of a
+    content is taken from there.
     """
-    store, files = Store.of(request), field(request, "files", list)
-    with held(store):
-        missing = [_missing(store, each) for each in files if not _here(store, each)]
-        _make_room(store, sum(each["bytes"] - each["have"] for each in missing), request)
-    return {"missing": missing}
+    store = Store.of(request)
+    with lease_on(store):
+        missing = tuple(_look_up(store, each) for each in request.files if not _has(store, each))
+        _make_room(store, sum(each.bytes - each.have for each in missing), request)
+    return CheckResult(missing)
 
 
-@refusing
-def write(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Write the request's payload at `offset` of a content; what was behind that is dropped."""
-    store, offset = Store.of(request), count(request, "offset", least=0)
-    path, data = store.part(field(request, "sha256", str)), field(request, "payload", bytes)
-    with held(store):
+@refuse_on_disk_errors
+def write(request: WriteRequest, progress: Progress) -> WriteResult:
+    """Write the request's payload at `offset` of a content; what was there from `offset` on is dropped."""
+    store = Store.of(request)
+    path = store.part(request.sha256)
+    with lease_on(store):
         try:
             with path.open("r+b" if path.exists() else "wb") as file:
-                if os.fstat(file.fileno()).st_size < offset:
-                    raise RuntimeFault(f"{path.name} holds fewer than {offset} bytes")
-                file.truncate(offset)
-                file.seek(offset)
-                file.write(data)
+                if os.fstat(file.fileno()).st_size < request.offset:
+                    raise RuntimeFault(f"{path.name} holds fewer than {request.offset} bytes")
+                file.truncate(request.offset)
+                file.seek(request.offset)
+                file.write(request.payload)
         except OSError:
             path.unlink(missing_ok=True)  # give the space back: others may need it more
             raise
-    return {"bytes": offset + len(data)}
+    return WriteResult(request.offset + len(request.payload))
 
 
-@refusing
-def seal(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
+@refuse_on_disk_errors
+def seal(request: SealRequest, progress: Progress) -> SealResult:
     """Check the sum of a content that is complete, make it survive a loss of power, and give it its name."""
-    store, sha256 = Store.of(request), field(request, "sha256", str)
+    store, sha256 = Store.of(request), request.sha256
     path = store.part(sha256)
-    with held(store):
+    with lease_on(store):
         with path.open("r+b") as file:
             os.fsync(file.fileno())
         got = sha256_of(path)
         if got != sha256:
             path.unlink(missing_ok=True)
-            raise Refused("damaged", f"what arrived has the sha256 {got}, sent was {sha256}", hint="send it again")
+            message = f"what arrived has the sha256 {got}, sent was {sha256}"
+            raise RefusedError(Refusal("damaged", message, hint="send it again"))
         path.chmod(0o444)  # releases share these bytes: nobody shall write into them
         path.replace(store.blob(sha256))
         sync_folder(store.blobs)
-    return {"sha256": sha256}
+    return SealResult(sha256)
 
 
-def _here(store: Store, asked: dict[str, Any]) -> bool:
-    blob = store.blob(field(asked, "sha256", str))
-    if not blob.exists() and not any(_taken(Path(seed).expanduser(), blob) for seed in field(asked, "seeds", list, [])):
+def _has(store: Store, wanted: WantedContent) -> bool:
+    blob = store.blob(wanted.sha256)
+    if not blob.exists() and not any(_copy_seed(Path(seed).expanduser(), blob) for seed in wanted.seeds):
         return False
-    if sha256_of(blob) == asked["sha256"]:
+    if sha256_of(blob) == wanted.sha256:
         return True
-    blob.unlink(missing_ok=True)  # releases that share the damaged bytes keep them, and are found out by their sums
+    blob.unlink(missing_ok=True)  # releases that share the damaged bytes keep them; their sums show the damage
     return False
 
 
-def _taken(seed: Path, blob: Path) -> bool:
-    """Take a content from another place of this machine; a copy, since a link would share later damage."""
+def _copy_seed(seed: Path, blob: Path) -> bool:
+    """Copy a content from another place of this machine; a link would share later damage."""
     if not seed.is_file() or sha256_of(seed) != blob.name:
         return False
-    draft = blob.with_name(f"{blob.name}.part")
+    temporary = blob.with_name(f"{blob.name}.part")
     with contextlib.suppress(OSError):
-        shutil.copyfile(seed, draft)
-        with draft.open("r+b") as file:
+        shutil.copyfile(seed, temporary)
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        draft.replace(blob)
+        temporary.replace(blob)
         sync_folder(blob.parent)
         return True
-    draft.unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)
     return False
 
 
-def _missing(store: Store, asked: dict[str, Any]) -> dict[str, Any]:
-    part, size = store.part(asked["sha256"]), count(asked, "bytes", least=0)
+def _look_up(store: Store, wanted: WantedContent) -> MissingContent:
+    part = store.part(wanted.sha256)
     have = part.stat().st_size if part.exists() else 0
-    if have > size:
+    if have > wanted.bytes:
         part.unlink()
         have = 0
-    return {"sha256": asked["sha256"], "bytes": size, "have": have, "have_sha256": sha256_of(part) if have else None}
+    return MissingContent(wanted.sha256, wanted.bytes, have, sha256_of(part) if have else None)
 
 
-def _make_room(store: Store, bytes_needed: int, request: dict[str, Any]) -> None:
+def _make_room(store: Store, bytes_needed: int, request: CheckRequest) -> None:
     """Refuse what will not fit before it is sent; old releases that would go anyway go now if that helps."""
     if bytes_needed and _free_bytes(store) < bytes_needed + SPARE_BYTES:
-        prune(store, count(request, "keep"), spare=[each["sha256"] for each in request["files"]])
+        prune(store, request.keep, spare=[each.sha256 for each in request.files])
     free = _free_bytes(store)
     if bytes_needed and free < bytes_needed + SPARE_BYTES:
-        raise Refused(
+        raise RefusedError(Refusal(
             "full",
             f"{bytes_needed} bytes have to be sent and {SPARE_BYTES} to spare, {free} are free at {store.root}",
             hint="free some space on the board, keep fewer releases (--keep), or choose another --release-root",
-        )
+        ))  # fmt: skip
 
 
 def _free_bytes(store: Store) -> int:

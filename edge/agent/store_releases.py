@@ -1,123 +1,151 @@
-"""The jobs of releases: make one and switch to it, switch back, say what is there."""
+"""Makes releases, switches between them, lists and deletes them: the jobs of releases."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-from edge.agent.request import count, field
-from edge.agent.store import MANIFEST, SCHEMA, Refused, Store, number_of, refusing, sync_folder, write_synced
-from edge.agent.store_lock import held, holder
-from edge.agent.store_prune import prune
+from converters.decode import encode
+from devices.messages.contents import Refusal, RefusedError
+from devices.messages.releases import (
+    CleanRequest,
+    CleanResult,
+    Manifest,
+    PublishRequest,
+    ReleaseState,
+    StatusRequest,
+    StatusResult,
+    SwitchRequest,
+    SwitchResult,
+)
+from edge.agent.messages import Progress
+from edge.agent.store import MANIFEST, SCHEMA, Store, number_of, refuse_on_disk_errors, sync_folder, write_synced
+from edge.agent.store_lock import holder_of, lease_on
 from edge.runtime.errors import RuntimeFault
 
 
-@refusing
-def publish(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
+@refuse_on_disk_errors
+def publish(request: PublishRequest, progress: Progress) -> SwitchResult:
     """Make a release of contents that are here, and switch to it.
 
-    `files` is {name: {sha256, bytes}}, `about` what else its manifest shall say. The release that served stays, and
-    its name goes into the manifest as `previous`. What was deployed is read back through `current` before this ends.
+    The release that served stays, and its name goes into the manifest as `previous`. What was deployed is read back
+    through `current` before this ends.
     """
-    store, files = Store.of(request), field(request, "files", dict)
-    with held(store):
+    store = Store.of(request)
+    with lease_on(store):
         previous = store.serving()
         number = 1 + max((number_of(name) for name in store.names()), default=0)
-        name = f"{number:04d}-{field(request, 'sha256', str)[:12]}"
-        manifest = {
-            **field(request, "about", dict),
-            "schema": SCHEMA,
-            "id": name,
-            "number": number,
-            "files": files,
-            "previous": previous,
-        }
+        name = f"{number:04d}-{request.sha256[:12]}"
+        manifest = Manifest(
+            schema=SCHEMA,
+            id=name,
+            number=number,
+            files=request.files,
+            previous=previous,
+            label=request.label,
+            deployed=request.deployed,
+            by=request.by,
+            golden=request.golden,
+        )
         _make(store, name, manifest)
         store.switch(name)
         faults = store.faults(name)
         if faults:
-            _back(store, name, previous)
-            raise Refused("damaged", f"{name} was read back wrong: {'; '.join(faults)}", hint="is the disk sound?")
-    return {"id": name, "previous": previous}
+            _go_back(store, name, previous)
+            message = f"{name} was read back wrong: {'; '.join(faults)}"
+            raise RefusedError(Refusal("damaged", message, hint="is the disk sound?"))
+    return SwitchResult(name, previous)
 
 
-@refusing
-def switch(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Make release `to` serve after its sums were compared, or none where it is None; `delete` names one to delete."""
-    store, target = Store.of(request), field(request, "to", (str, type(None)), None)
-    with held(store):
+@refuse_on_disk_errors
+def switch(request: SwitchRequest, progress: Progress) -> SwitchResult:
+    """Make a release serve once its sums were compared, or none; then delete another."""
+    store, target, doomed = Store.of(request), request.to, request.delete
+    with lease_on(store):
         before = store.serving()
         if target is not None:
             check_sound(store, target)
         store.switch(target)
-        doomed = field(request, "delete", (str, type(None)), None)
         if doomed is not None and doomed != target:
             _delete(store, doomed)
-    return {"id": target, "previous": before}
+            sync_folder(store.releases)
+    return SwitchResult(target, before)
 
 
-@refusing
-def clean(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Delete the releases beyond the newest `keep`, and contents nobody refers to."""
+@refuse_on_disk_errors
+def clean(request: CleanRequest, progress: Progress) -> CleanResult:
+    """Delete the releases beyond the newest `keep`, and contents that no release refers to."""
     store = Store.of(request)
-    with held(store):
-        return {"deleted": prune(store, count(request, "keep"))}
+    with lease_on(store):
+        return CleanResult(tuple(prune(store, request.keep)))
 
 
-@refusing
-def status(request: dict[str, Any], progress: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Say what is there. With `verify`, each file of each release (or of the release `only`) is read and compared."""
-    store, only = Store.of(request), field(request, "only", (str, type(None)), None)
-    verify = field(request, "verify", bool, True)
+@refuse_on_disk_errors
+def list_status(request: StatusRequest, progress: Progress) -> StatusResult:
+    """List the releases; with `verify`, each file of each release (or of the release `only`) is read and compared."""
+    store = Store.of(request)
     releases = []
     for name in store.names():
-        wanted = only in (None, name)
-        releases.append(
-            {
-                "id": name,
-                "number": number_of(name),
-                "manifest": store.manifest(name),
-                "faults": store.faults(name) if verify and wanted else None,
-            }
-        )
-        progress(stage="verify", done=len(releases))
-    return {
-        "root": str(store.root),
-        "current": store.serving(),
-        "releases": releases,
-        "holder": holder(store),
-        "free_bytes": _free_bytes(store.root),
-    }
+        checked = request.verify and request.only in (None, name)
+        faults = tuple(store.faults(name)) if checked else None
+        releases.append(ReleaseState(name, number_of(name), store.manifest(name), faults))
+        progress("verify", done=len(releases))
+    return StatusResult(
+        root=str(store.root),
+        current=store.serving(),
+        releases=tuple(releases),
+        holder=holder_of(store),
+        free_bytes=_free_bytes(store.root),
+    )
+
+
+def prune(store: Store, keep: int, *, spare: Collection[str] = ()) -> list[str]:
+    """Keep the newest releases, what serves and the one before it; return what was deleted.
+
+    Contents that no release refers to go as well, except those whose sha256 is in `spare`.
+    """
+    names, current = store.names(), store.serving()
+    manifest = store.manifest(current) if current else None
+    wanted = {current, *names[-keep:], manifest.previous if manifest else None}
+    gone = [name for name in names if name not in wanted]
+    for name in gone:
+        _delete(store, name)
+    if gone:
+        sync_folder(store.releases)
+    _sweep(store, spare)
+    return gone
 
 
 def check_sound(store: Store, name: str) -> None:
-    """Refuse a release that is not there or not as it was deployed."""
+    """Refuse a release that does not exist or is not as it was deployed."""
     if name not in store.names():
-        raise Refused("unknown", f"there is no release {name!r} at {store.root}", releases=store.names())
+        message = f"there is no release {name!r} at {store.root}"
+        raise RefusedError(Refusal("unknown", message, releases=tuple(store.names())))
     faults = store.faults(name)
     if faults:
-        raise Refused("damaged", f"release {name} is damaged: {'; '.join(faults)}", hint="deploy the model again")
+        message = f"release {name} is damaged: {'; '.join(faults)}"
+        raise RefusedError(Refusal("damaged", message, hint="deploy the model again"))
 
 
-def _make(store: Store, name: str, manifest: dict[str, Any]) -> None:
+def _make(store: Store, name: str, manifest: Manifest) -> None:
     """Make the whole folder under another name, then rename it."""
-    draft = store.releases / f".{name}.new"
-    shutil.rmtree(draft, ignore_errors=True)
+    temporary = store.releases / f".{name}.new"
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        draft.mkdir()
-        for file, content in manifest["files"].items():
+        temporary.mkdir()
+        for file, content in manifest.files.items():
             if Path(file).name != file or file == MANIFEST:
-                raise RuntimeFault(f"{file[:80]!r} is no name of a file in a release")
-            _link(store.blob(content["sha256"]), draft / file)
-        write_synced(draft / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-        sync_folder(draft)
-        draft.replace(store.release(name))
+                raise RuntimeFault(f"{file[:80]!r} is not the name of a file in a release")
+            _link(store.blob(content.sha256), temporary / file)
+        write_synced(temporary / MANIFEST, json.dumps(encode(manifest), indent=2, ensure_ascii=False) + "\n")
+        sync_folder(temporary)
+        temporary.replace(store.release(name))
         sync_folder(store.releases)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
@@ -132,16 +160,27 @@ def _link(blob: Path, path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _back(store: Store, name: str, previous: str | None) -> None:
+def _go_back(store: Store, name: str, previous: str | None) -> None:
     store.switch(previous if previous in store.names() else None)
     _delete(store, name)
+    sync_folder(store.releases)
 
 
 def _delete(store: Store, name: str) -> None:
     doomed = store.releases / f".{name}.gone"
-    store.release(name).rename(doomed)
+    store.release(name).rename(doomed)  # in one step: a half-deleted release is never seen as one
     shutil.rmtree(doomed, ignore_errors=True)
-    sync_folder(store.releases)
+
+
+def _sweep(store: Store, spare: Collection[str]) -> None:
+    """Delete the contents that no release refers to; while a manifest cannot be read, none."""
+    manifests = [store.manifest(name) for name in store.names()]
+    if None in manifests:
+        return
+    used = {each.sha256 for manifest in manifests if manifest for each in manifest.files.values()}
+    for blob in store.blobs.iterdir():
+        if blob.name.removesuffix(".part") not in (*used, *spare):
+            blob.unlink(missing_ok=True)
 
 
 def _free_bytes(path: Path) -> int | None:

@@ -1,10 +1,12 @@
-"""What Linux says about the machine, read from /proc and /sys; what it does not say is None."""
+"""Reads what Linux and a Raspberry Pi's firmware state about the machine; what they do not state is None."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
+
+from devices.messages.machine import EdgeTpuHeat, Throttled
 
 # Where the kernel's files on the machine lie; another folder where they are mounted elsewhere.
 SYS = Path(os.environ.get("EDGE_SYSFS", "/sys"))
@@ -13,6 +15,9 @@ THERMAL = SYS / "class/thermal"
 CLOCK_SOURCE = SYS / "devices/system/clocksource/clocksource0/current_clocksource"
 # The zone that is the processor, where there are several: names on Raspberry Pi, Intel, AMD and other ARM boards.
 SOC_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "soc_thermal", "x86_pkg_temp", "k10temp", "acpitz")
+# Bits of `vcgencmd get_throttled`; 16 higher: the same since boot. Source: raspberrypi/utils, vcgencmd/vcgencmd.1
+THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+SINCE_BOOT = 16
 VCGENCMD_DEADLINE_S = 2.0
 
 
@@ -44,9 +49,9 @@ def governor() -> str | None:
     return ",".join(sorted({each for each in found if each})) or None
 
 
-def frequencies_khz(name: str = "scaling_cur_freq") -> list[int | None] | None:
+def frequencies_khz(name: str = "scaling_cur_freq") -> tuple[int | None, ...] | None:
     """Return one frequency per processor, in kHz; None where the kernel does not control the clock."""
-    found = [read_number(folder / "cpufreq" / name) for folder in cpu_folders()]
+    found = tuple(read_number(folder / "cpufreq" / name) for folder in cpu_folders())
     return found if any(each is not None for each in found) else None
 
 
@@ -70,14 +75,14 @@ def soc_temperature_c(zones: dict[str, float] | None) -> float | None:
     return next(iter(zones.values())) if len(zones) == 1 else None
 
 
-def edge_tpus() -> list[dict[str, float | None]] | None:
-    """Return temperature and first trip point of each Edge TPU on PCIe, in degrees Celsius; None where there is none.
+def edge_tpu_heat() -> tuple[EdgeTpuHeat, ...] | None:
+    """Return temperature and first trip point of each Edge TPU on PCIe; None where there is none.
 
     From the first trip point on the chip's clock is lowered. Source: google/gasket-driver, src/apex_driver.c.
     """
-    found = sorted(SYS.glob("bus/pci/devices/*/apex/apex_*"))
-    names = {"temperature_c": "temp", "trip_c": "trip_point0_temp"}
-    return [{key: _degrees(folder / name) for key, name in names.items()} for folder in found] or None
+    folders = sorted(SYS.glob("bus/pci/devices/*/apex/apex_*"))
+    heat = (EdgeTpuHeat(_degrees(each / "temp"), _degrees(each / "trip_point0_temp")) for each in folders)
+    return tuple(heat) or None
 
 
 def _degrees(path: Path) -> float | None:
@@ -85,7 +90,7 @@ def _degrees(path: Path) -> float | None:
     return None if millidegrees is None else millidegrees / 1000
 
 
-def throttled_word() -> int | None:
+def throttle_word() -> int | None:
     """Return the Raspberry Pi firmware's throttle word; None on other machines or where it may not be asked."""
     answer = _vcgencmd("get_throttled", "throttled=")
     try:
@@ -94,8 +99,19 @@ def throttled_word() -> int | None:
         return None
 
 
+def decode_throttled(word: int | None) -> Throttled | None:
+    """Return the firmware's throttle word with its bits by name."""
+    if word is None:
+        return None
+    return Throttled(
+        word=hex(word),
+        now=tuple(name for bit, name in THROTTLE_BITS.items() if word >> bit & 1),
+        since_boot=tuple(name for bit, name in THROTTLE_BITS.items() if word >> bit >> SINCE_BOOT & 1),
+    )
+
+
 def firmware_clock_khz() -> float | None:
-    """Return the ARM clock as a Raspberry Pi's firmware sets it: it throttles behind the kernel's back."""
+    """Return the ARM clock as a Raspberry Pi's firmware sets it: it throttles without the kernel's knowledge."""
     answer = _vcgencmd("measure_clock arm", "=")
     return int(answer) / 1000 if answer is not None and answer.isdecimal() else None
 

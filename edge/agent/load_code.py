@@ -1,4 +1,4 @@
-"""Busy processors on demand: a pattern of load that a power meter can recognise."""
+"""Keeps processors busy in a pattern that a power meter can recognise."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 import numpy as np
+
+from edge.agent.messages import LoadCode
 
 # A Barker code of 13 chips (1 busy, 0 idle) as runs of equal chips: shifted against itself by any number of chips, no
 # more than one of them agrees beyond chance (R. H. Barker, Group Synchronizing of Binary Digital Systems, 1953).
@@ -20,8 +21,8 @@ DITHER = 0.1
 _SIZE = 96  # of the matrices: one product takes well under a millisecond on the slowest board
 
 
-class Load:
-    """So many threads that multiply matrices while asked to; a context manager that ends them."""
+class ProcessorLoad:
+    """Threads that multiply matrices while asked to; a context manager that ends them."""
 
     def __init__(self, threads: int) -> None:
         self._meet = threading.Barrier(threads)
@@ -29,7 +30,7 @@ class Load:
         self._spans = [(0.0, 0.0)] * threads
         self._workers = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(1, threads)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> ProcessorLoad:
         self._multiply = _product()
         for worker in self._workers:
             worker.start()
@@ -69,8 +70,8 @@ class Load:
         self._spans[index] = (begin, now)
 
 
-def code(load: Load, chip_s: float, set_line: Callable[[int], None], seed: int) -> dict[str, Any]:
-    """Run one code with a chip's pause on either side; `set_line` is told of each begin and end."""
+def run_code(load: ProcessorLoad, chip_s: float, set_line: Callable[[int], None], seed: int) -> LoadCode:
+    """Run one code with a chip's pause on either side; `set_line` is called at each begin and end."""
     draw = random.Random(seed)
     begin_s = time.monotonic()
     time.sleep(chip_s)
@@ -83,10 +84,10 @@ def code(load: Load, chip_s: float, set_line: Callable[[int], None], seed: int) 
         set_line(1)
         begun_s, ended_s, blur_s = load.busy(seconds)
         set_line(0)
-        spans.append([begun_s, ended_s])
+        spans.append((begun_s, ended_s))
         blurs.append(blur_s)
     time.sleep(chip_s)
-    return {"begin_s": begin_s, "end_s": time.monotonic(), "busy_s": spans, "blur_s": max(blurs)}
+    return LoadCode(begin_s, time.monotonic(), tuple(spans), max(blurs))
 
 
 def _product() -> Callable[[], object]:
