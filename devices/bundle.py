@@ -1,7 +1,8 @@
-"""The agent as one file: what is sent to a device that does not have the toolkit installed.
+"""Packs the agent into one file, to be sent to a device that does not have the toolkit installed.
 
-The zip holds the sources of `edge.runtime`, `edge.agent` and the file formats, which need NumPy, a TFLite runtime and
-the standard library. They are packed, not imported: this room is below `edge`. The same sources give the same bytes.
+The zip holds the sources of `edge.runtime`, `edge.agent`, its messages and the file formats, which need NumPy, a TFLite
+runtime and the standard library. They are packed, not imported: this room is below `edge`. The same sources give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from devices.local_paths import cache_dir
 
 # What is packed of each package: modules, and folders with all that is in them.
 PACKED = {
+    "devices": ("__init__.py", "messages"),
     "converters": ("__init__.py", "decode.py", "errors.py", "artifact", "tflite"),
     "edge": ("__init__.py", "agent", "runtime"),
 }

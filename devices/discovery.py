@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.coral import Problem
+from devices.accelerator_problems import EdgeTpuProblem
 from devices.discovery_mdns import boards_by_mdns
 from devices.discovery_pci import coral_on_pci
 from devices.discovery_usb import coral_on_usb, serial_ports
@@ -23,7 +23,7 @@ class Scan:
     findings: tuple[Finding, ...]
     looked_for: tuple[str, ...]
     problems: tuple[str, ...]
-    cures: tuple[Problem, ...] = ()
+    cures: tuple[EdgeTpuProblem, ...] = ()
 
 
 def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = ROOT) -> Scan:
@@ -45,11 +45,11 @@ def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = 
     return Scan((*boards, *attached), looked_for, problems, _cures(attached) if root == ROOT else ())
 
 
-def _cures(attached: tuple[Finding, ...]) -> tuple[Problem, ...]:
+def _cures(attached: tuple[Finding, ...]) -> tuple[EdgeTpuProblem, ...]:
     """Ask this machine's agent what it knows of the Edge TPUs' driver and library, where there are any."""
     if not any(each.kind.startswith("coral") for each in attached):
         return ()
     try:
         return LocalDevice().facts().tpu_problems
     except DeviceError as error:
-        return (Problem("what keeps the Edge TPUs from use is not known", str(error)),)
+        return (EdgeTpuProblem("what keeps the Edge TPUs from use is not known", str(error)),)

@@ -1,14 +1,17 @@
-"""What a device is: values parsed once from what its agent states."""
+"""Parses what a device is from the facts that its agent reads."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.coral import Coral, Problem, problems
+from devices.accelerator_problems import EdgeTpuProblem, find_problems
+from devices.accelerators import Coral
+from devices.messages.machine import BoardNames, MachineFacts, PythonVersion, RuntimeVersion, Throttled
 
 # Implementer 0x41 (ARM): name of a `CPU part`. Source: Linux, arch/arm64/include/asm/cputype.h
 ARM_PARTS = {
@@ -47,23 +50,13 @@ class Cpu:
 
 
 @dataclass(frozen=True)
-class System:
+class OperatingSystem:
     """The operating system: /etc/os-release's ID and VERSION_ID, its full name, and the kernel's release."""
 
     id: str | None
     version: str | None
     name: str | None
     kernel: str | None
-
-
-@dataclass(frozen=True)
-class Python:
-    """The Python that runs the agent; `bits` is 32 or 64 and may differ from the kernel's."""
-
-    version: str
-    implementation: str
-    bits: int
-    executable: str | None
 
 
 @dataclass(frozen=True)
@@ -77,33 +70,16 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Throttled:
-    """A Raspberry Pi firmware's throttle word in hexadecimal, and what it says of now and of the time since boot."""
-
-    word: str
-    now: tuple[str, ...]
-    since_boot: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RuntimeVersion:
-    """An installed TFLite runtime."""
-
-    name: str
-    version: str | None
-
-
-@dataclass(frozen=True)
 class Facts:
-    """What a device is. What it does not state is None."""
+    """All that is known of a device; what it does not state is None."""
 
     name: str
     kind: str
     board: str | None
     soc: str | None
     cpu: Cpu
-    os: System
-    python: Python
+    os: OperatingSystem
+    python: PythonVersion
     libc: str | None
     memory_bytes: int | None
     available_memory_bytes: int | None
@@ -116,27 +92,27 @@ class Facts:
     coral: Coral | None = None
 
     @classmethod
-    def parse(cls, name: str, kind: str, raw: dict[str, Any]) -> Facts:
-        """Make sense of what the agent's job `facts` answered."""
-        board, memory = raw["board"], _meminfo(raw["meminfo"])
+    def of(cls, name: str, kind: str, raw: MachineFacts) -> Facts:
+        """Parse the result of the agent's job `facts`."""
+        memory = _meminfo(raw.meminfo)
         return cls(
             name=name,
             kind=kind,
-            board=_board(board, raw["cpuinfo"]),
-            soc=_soc(board["device_tree_compatible"]),
+            board=_board(raw.board, raw.cpuinfo),
+            soc=_soc(raw.board.device_tree_compatible),
             cpu=_cpu(raw),
-            os=_system(raw["os_release"], raw["kernel"]),
-            python=Python(**{each.name: raw["python"][each.name] for each in dataclasses.fields(Python)}),
-            libc=raw["libc"],
+            os=_system(raw.os_release, raw.kernel),
+            python=raw.python,
+            libc=raw.libc,
             memory_bytes=memory.get("MemTotal"),
             available_memory_bytes=memory.get("MemAvailable"),
-            page_size_bytes=raw["page_size"],
+            page_size_bytes=raw.page_size,
             clock=_clock(raw),
-            temperature_c=raw["temperature_c"],
-            throttled=_throttled(raw["throttled"]),
-            free_disk_bytes=raw["free_disk_bytes"],
-            runtimes=tuple(RuntimeVersion(each["name"], each["version"]) for each in raw["runtimes"]),
-            coral=Coral.parse(raw.get("coral")),
+            temperature_c=raw.temperature_c,
+            throttled=raw.throttled,
+            free_disk_bytes=raw.free_disk_bytes,
+            runtimes=raw.runtimes,
+            coral=Coral.of(raw.coral),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -144,18 +120,18 @@ class Facts:
         return dataclasses.asdict(self)
 
     @property
-    def tpu_problems(self) -> tuple[Problem, ...]:
+    def tpu_problems(self) -> tuple[EdgeTpuProblem, ...]:
         """What keeps the device's Edge TPUs from use, with the known remedy; nothing where none is attached."""
         if self.coral is None:
             return ()
         runtimes = {each.name: each.version for each in self.runtimes}
-        return problems(self.coral, kernel=self.os.kernel, page_size_bytes=self.page_size_bytes, runtimes=runtimes)
+        return find_problems(self.coral, kernel=self.os.kernel, page_size_bytes=self.page_size_bytes, runtimes=runtimes)
 
 
-def _board(board: dict[str, str | None], cpuinfo: list[dict[str, str]]) -> str | None:
-    if board["device_tree_model"]:
-        return board["device_tree_model"]
-    named = " ".join(each for each in (board["dmi_vendor"], board["dmi_product"]) if each)
+def _board(board: BoardNames, cpuinfo: Sequence[Mapping[str, str]]) -> str | None:
+    if board.device_tree_model:
+        return board.device_tree_model
+    named = " ".join(each for each in (board.dmi_vendor, board.dmi_product) if each)
     boards = [block["model"] for block in cpuinfo if "Pi" in block.get("model", "")]
     return named or (boards[0] if boards else None)
 
@@ -165,50 +141,45 @@ def _soc(compatible: str | None) -> str | None:
     return compatible.split("\0")[-1].partition(",")[2] or None if compatible else None
 
 
-def _cpu(raw: dict[str, Any]) -> Cpu:
-    known = X86_FEATURES if raw["machine"] in ("x86_64", "i686", "AMD64") else ARM_FEATURES
-    blocks = [block for block in raw["cpuinfo"] if "features" in block or "flags" in block]
+def _cpu(raw: MachineFacts) -> Cpu:
+    known = X86_FEATURES if raw.machine in ("x86_64", "i686", "AMD64") else ARM_FEATURES
+    blocks = [block for block in raw.cpuinfo if "features" in block or "flags" in block]
     # On a board of two clusters a program may run on either: only what both have counts.
     sets = [set((block.get("features") or block.get("flags") or "").split()) for block in blocks]
     common = set.intersection(*sets) if sets else set()
     models = dict.fromkeys(filter(None, map(_cpu_model, blocks)))
     return Cpu(
-        architecture=raw["machine"],
+        architecture=raw.machine,
         model=" + ".join(models) or None,
         features=tuple(each for each in known if each in common),
-        cores=raw["cores"],
-        usable_cores=raw["usable_cores"],
+        cores=raw.cores,
+        usable_cores=raw.usable_cores,
     )
 
 
-def _cpu_model(block: dict[str, str]) -> str | None:
+def _cpu_model(block: Mapping[str, str]) -> str | None:
     part = ARM_PARTS.get(block.get("cpu part", "").lower()) if block.get("cpu implementer") == "0x41" else None
     if part or "model name" in block:
         return part or block["model name"]
     return f"part {block['cpu part']} of {block.get('cpu implementer')}" if "cpu part" in block else None
 
 
-def _system(os_release: str | None, kernel: str | None) -> System:
+def _system(os_release: str | None, kernel: str | None) -> OperatingSystem:
     fields: dict[str, str] = {}
     for line in (os_release or "").splitlines():
         key, _, value = line.partition("=")
         fields[key.strip()] = " ".join(shlex.split(value, comments=False)) if value.count('"') % 2 == 0 else value
-    return System(fields.get("ID"), fields.get("VERSION_ID"), fields.get("PRETTY_NAME"), kernel)
+    return OperatingSystem(fields.get("ID"), fields.get("VERSION_ID"), fields.get("PRETTY_NAME"), kernel)
 
 
 def _meminfo(text: str | None) -> dict[str, int]:
     return {key: int(kib) * 1024 for key, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text or "", re.MULTILINE)}
 
 
-def _throttled(value: dict[str, Any] | None) -> Throttled | None:
-    return None if value is None else Throttled(value["word"], tuple(value["now"]), tuple(value["since_boot"]))
-
-
-def _clock(raw: dict[str, Any]) -> Clock:
-    now, least, most = (raw[name] for name in ("frequencies_khz", "least_frequencies_khz", "most_frequencies_khz"))
+def _clock(raw: MachineFacts) -> Clock:
     return Clock(
-        governor=raw["governor"],
-        now_khz=tuple(now) if now else None,
-        least_khz=min((each for each in least or () if each), default=None),
-        most_khz=max((each for each in most or () if each), default=None),
+        governor=raw.governor,
+        now_khz=raw.frequencies_khz or None,
+        least_khz=min((each for each in raw.least_frequencies_khz or () if each), default=None),
+        most_khz=max((each for each in raw.most_frequencies_khz or () if each), default=None),
     )

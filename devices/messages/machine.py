@@ -186,25 +186,25 @@ class SinceSample:
 
 
 @dataclass(frozen=True)
-class ConditionSample:
+class MachineSample:
     """Clock, heat, load and other processes at one moment; `since` is None in the first sample of a job."""
 
     time_s: float
-    governor: str | None
-    frequencies_khz: tuple[int | None, ...] | None
-    firmware_clock_khz: float | None
-    temperature_c: float | None
-    temperatures_c: Mapping[str, float] | None
-    edge_tpus: tuple[EdgeTpuHeat, ...] | None
-    throttled: Throttled | None
-    load_1min: float | None
-    clock_source: str | None
-    since: SinceSample | None
+    governor: str | None = None
+    frequencies_khz: tuple[int | None, ...] | None = None
+    firmware_clock_khz: float | None = None
+    temperature_c: float | None = None
+    temperatures_c: Mapping[str, float] | None = None
+    edge_tpus: tuple[EdgeTpuHeat, ...] | None = None
+    throttled: Throttled | None = None
+    load_1min: float | None = None
+    clock_source: str | None = None
+    since: SinceSample | None = None
 
 
 @dataclass(frozen=True)
-class ConditionsRequest(Request[ConditionSample]):
+class ConditionsRequest(Request[MachineSample]):
     """Sample the conditions once."""
 
     job = "conditions"
-    answer = ConditionSample
+    answer = MachineSample

@@ -13,7 +13,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from converters.decode import DecodeError, decode, encode
 from converters.errors import EdgeError
@@ -49,6 +49,22 @@ class EncodedArray:
     """An array of numbers as it travels."""
 
     npy: str
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """How far a job is: `done` of `of` in this stage; `holder` is who holds the lock that it waits for."""
+
+    stage: str
+    done: float = 0
+    of: float = 0
+    holder: str | None = None
+
+
+class Progress(Protocol):
+    """Reports how far a job is."""
+
+    def __call__(self, stage: str, *, done: float = 0, of: float = 0, holder: str | None = None) -> None: ...
 
 
 def encode_request(request: Request[Any], number: int) -> bytes:

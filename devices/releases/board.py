@@ -1,18 +1,39 @@
-"""The steps of a deployment as the board's agent takes them. Every wait has a deadline."""
+"""Takes the steps of a deployment through a board's agent. Every wait has a deadline."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from devices.releases.errors import DamagedError, refusal
-from devices.releases.package import Content
+from devices.messages.contents import (
+    CheckRequest,
+    LockRequest,
+    MissingContent,
+    RefusedError,
+    SealRequest,
+    WantedContent,
+    WriteRequest,
+)
+from devices.messages.inference import GoldenRequest, GoldenResult
+from devices.messages.protocol import ProgressEvent, Request
+from devices.messages.releases import (
+    CleanRequest,
+    PublishRequest,
+    StatusRequest,
+    SwitchRequest,
+    SwitchResult,
+    UnitRequest,
+    UnitState,
+)
+from devices.releases.errors import DamagedError, refusal_error
+from devices.releases.package import DeployedFile, ReleasePackage
 from devices.releases.release_paths import MODEL, other_places
-from devices.releases.values import Golden, Status, UnitState
+from devices.releases.release_status import ReleaseStatus
 
+R = TypeVar("R")
 OnStep = Callable[[str, int, int], None]  # what is done, bytes or steps done, and in all
 FIRST_PIECE_BYTES, MOST_PIECE_BYTES = 1 << 15, 1 << 22
 QUICK_S = 0.5  # a piece that took less is followed by a larger one
@@ -23,19 +44,13 @@ class Agent(Protocol):
     """What this needs of a running agent (edge.agent.client.AgentClient)."""
 
     def call(
-        self,
-        job: str,
-        *,
-        deadline_s: float,
-        on_progress: Callable[[dict[str, Any]], None] | None = None,
-        payload: bytes | None = None,
-        **fields: object,
-    ) -> Any:  # noqa: ANN401
+        self, request: Request[R], *, deadline_s: float, on_progress: Callable[[ProgressEvent], None] | None = None
+    ) -> R:
         """Do a job and return its result."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long is waited, in seconds.
 
     Attributes:
@@ -43,7 +58,7 @@ class Patience:
         piece_s: For a piece of a file to arrive.
         golden_s: For the golden vectors to be run.
         lock_s: For another deployment to end.
-        lease_s: After which the board takes a deployment that says nothing for dead.
+        lease_s: After how long without a request the board gives up a deployment.
     """
 
     answer_s: float = 60.0
@@ -55,7 +70,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Serving:
-    """What serves when the lock is taken: its id, the one before it, and whether it is just what was asked for."""
+    """The release that serves when the lock is taken, the one before it, and whether it is just what was asked for."""
 
     release: str | None
     previous: str | None
@@ -69,17 +84,17 @@ class ReleaseBoard:
         agent: The running agent.
         device: The board's name, for messages.
         root: The folder of the releases, relative to the home folder there or absolute.
-        patience: How long is waited.
+        timeouts: How long is waited.
     """
 
-    def __init__(self, agent: Agent, device: str, root: str, *, patience: Patience | None = None) -> None:
+    def __init__(self, agent: Agent, device: str, root: str, *, timeouts: Timeouts | None = None) -> None:
         self._agent = agent
         self.device, self.root = device, root
         self._is_locked = False
-        self.patience = patience or Patience()
+        self.timeouts = timeouts or Timeouts()
 
     def lock(self, who: str, wanted: str = "", *, on_step: OnStep) -> Serving:
-        """Keep other deployers out until the agent ends, whatever ends it; say what serves.
+        """Keep other deployers out until the agent ends, whatever ends it; return what serves.
 
         `wanted` is the digest of a package that may serve already.
 
@@ -87,16 +102,16 @@ class ReleaseBoard:
             BusyError: Somebody else has been deploying for longer than was waited.
         """
 
-        def waiting(event: dict[str, Any]) -> None:
-            on_step(f"waiting for {(event.get('holder') or {}).get('who', 'another deployment')}", 0, 1)
+        def waiting(event: ProgressEvent) -> None:
+            on_step(f"waiting for {event.holder or 'another deployment'}", 0, 1)
 
-        wait_s = self.patience.lock_s
-        fields: dict[str, Any] = {"who": who, "wanted": wanted, "wait_s": wait_s, "lease_s": self.patience.lease_s}
-        answer = self._call("store_lock", self.patience.answer_s + wait_s, waiting, **fields)
-        self.root, self._is_locked = answer["root"], True
-        return Serving(answer["current"], answer["previous"], answer["serves"])
+        timeouts = self.timeouts
+        request = LockRequest(self.root, who, wanted, wait_s=timeouts.lock_s, lease_s=timeouts.lease_s)
+        answer = self._call(request, timeouts.answer_s + timeouts.lock_s, waiting)
+        self.root, self._is_locked = answer.root, True
+        return Serving(answer.current, answer.previous, answer.serves)
 
-    def send(self, contents: Sequence[Content], *, keep: int, on_step: OnStep) -> int:
+    def send(self, contents: Sequence[DeployedFile], *, keep: int, on_step: OnStep) -> int:
         """Send what is not there, going on where an interrupted deployment ended; return how many bytes that took.
 
         Raises:
@@ -104,7 +119,7 @@ class ReleaseBoard:
             DamagedError: It arrived wrong, twice.
         """
         missing = self._missing(contents, keep)
-        total = sum(_left(content, begin) for content, begin in missing)
+        total = sum(len(content.data) - begin for content, begin in missing)
         sent = 0
         for content, begin in missing:
 
@@ -114,57 +129,57 @@ class ReleaseBoard:
             sent += self._send_one(content, begin, on_bytes)
         return sent
 
-    def golden(self, model: str, golden: str, *, on_step: OnStep) -> Golden:
+    def golden(self, model: str, golden: str, *, on_step: OnStep) -> GoldenResult:
         """Run golden vectors on the board; paths are relative to the root, whose lock must be held."""
 
-        def ran(event: dict[str, Any]) -> None:
-            on_step("checking", int(event.get("done", 0)), int(event.get("of", 1)))
+        def ran(event: ProgressEvent) -> None:
+            on_step("checking", int(event.done), int(event.of))
 
-        return Golden.parse(self._call("golden", self.patience.golden_s, ran, model=model, golden=golden))
+        return self._call(GoldenRequest(model, golden), self.timeouts.golden_s, ran)
 
-    def publish(self, files: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, str | None]:
-        """Make a release of contents that are there and switch to it; return its id and that of the one before."""
-        sha256 = files[MODEL]["sha256"]
-        answer = self._call("release_publish", self.patience.answer_s, files=files, about=about, sha256=sha256)
-        return answer["id"], answer["previous"]
+    def publish(self, package: ReleasePackage, *, deployed: str, by: str, golden: GoldenResult | None) -> SwitchResult:
+        """Make a release of contents that are there and switch to it; return it and the one before."""
+        request = PublishRequest(
+            package.files(), package.model.sha256, label=package.label, deployed=deployed, by=by, golden=golden
+        )
+        return self._call(request, self.timeouts.answer_s)
 
     def switch(self, to: str | None, *, delete: str | None = None) -> None:
         """Make a release serve whose files are right, or none; then delete another."""
-        self._call("release_switch", self.patience.answer_s, to=to, delete=delete)
+        self._call(SwitchRequest(to, delete, root=self._root()), self.timeouts.answer_s)
 
     def clean(self, keep: int) -> tuple[str, ...]:
         """Delete the releases beyond the newest; return which."""
-        return tuple(self._call("release_clean", self.patience.answer_s, keep=keep)["deleted"])
+        return self._call(CleanRequest(keep, root=self._root()), self.timeouts.answer_s).deleted
 
-    def status(self, *, verify: bool = True, only: str | None = None) -> Status:
-        """Say what is there, having read and compared every file of every release, or of one, or none."""
-        answer = self._call("release_status", self.patience.golden_s, verify=verify, only=only)
-        self.root = answer["root"]
-        return Status.parse(self.device, answer)
+    def status(self, *, verify: bool = True, only: str | None = None) -> ReleaseStatus:
+        """List the releases, having read and compared every file of each, of one, or of none."""
+        answer = self._call(StatusRequest(verify, only, root=self._root()), self.timeouts.golden_s)
+        self.root = answer.root
+        return ReleaseStatus.of(self.device, answer)
 
     def unit(self, name: str, text: str | None) -> UnitState | None:
         """Write and start a unit, or restart the one that is there."""
-        return UnitState.parse(self._call("unit", self.patience.answer_s, name=name, text=text))
+        return self._call(UnitRequest(name, text, root=self._root()), self.timeouts.answer_s).unit
 
-    def _missing(self, contents: Sequence[Content], keep: int) -> list[tuple[Content, int]]:
+    def _missing(self, contents: Sequence[DeployedFile], keep: int) -> list[tuple[DeployedFile, int]]:
         """Return what is not there, each with how many bytes of its beginning are."""
         by_sum = {each.sha256: each for each in contents}
-        files = [
-            {"sha256": each.sha256, "bytes": len(each.data)}
-            | ({"seeds": other_places(each.sha256)} if each.name == MODEL else {})
+        wanted = tuple(
+            WantedContent(each.sha256, len(each.data), tuple(other_places(each.sha256) if each.name == MODEL else ()))
             for each in by_sum.values()
-        ]
-        answer = self._call("store_check", self.patience.answer_s, files=files, keep=keep)
-        return [(by_sum[each["sha256"]], _verified(by_sum[each["sha256"]], each)) for each in answer["missing"]]
+        )
+        answer = self._call(CheckRequest(wanted, keep, root=self._root()), self.timeouts.answer_s)
+        return [(by_sum[each.sha256], _sound_begin(by_sum[each.sha256], each)) for each in answer.missing]
 
-    def _send_one(self, content: Content, begin: int, on_bytes: Callable[[int], None]) -> int:
+    def _send_one(self, content: DeployedFile, begin: int, on_bytes: Callable[[int], None]) -> int:
         sent = 0
         for attempt in range(ATTEMPTS):
             for offset in self._pieces(content, begin):
                 on_bytes(min(offset - begin, len(content.data)))
             sent += len(content.data) - begin
             try:
-                self._call("store_seal", self.patience.answer_s, sha256=content.sha256)
+                self._call(SealRequest(content.sha256, root=self._root()), self.timeouts.answer_s)
             except DamagedError:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -173,14 +188,13 @@ class ReleaseBoard:
                 return sent
         raise AssertionError("unreachable")
 
-    def _pieces(self, content: Content, begin: int) -> Iterator[int]:
+    def _pieces(self, content: DeployedFile, begin: int) -> Iterator[int]:
         """Send from `begin` on, in pieces that grow while the connection is quick; yield how far it is."""
         size, offset = FIRST_PIECE_BYTES, begin
         while offset < len(content.data) or offset == begin == 0:
             piece = content.data[offset : offset + size]
             started_s = time.monotonic()
-            fields: dict[str, Any] = {"sha256": content.sha256, "offset": offset}
-            self._call("store_write", self.patience.piece_s, payload=piece, **fields)
+            self._call(WriteRequest(content.sha256, offset, piece, root=self._root()), self.timeouts.piece_s)
             if time.monotonic() - started_s < QUICK_S:
                 size = min(2 * size, MOST_PIECE_BYTES)
             offset += len(piece)
@@ -188,30 +202,19 @@ class ReleaseBoard:
             if not content.data:
                 return
 
+    def _root(self) -> str | None:
+        return None if self._is_locked else self.root  # the agent knows it then
+
     def _call(
-        self,
-        job: str,
-        deadline_s: float,
-        on_progress: Callable[[dict[str, Any]], None] | None = None,
-        *,
-        payload: bytes | None = None,
-        **fields: object,
-    ) -> Any:  # noqa: ANN401
-        root = {} if self._is_locked else {"root": self.root}  # the agent knows it then
-        answer = self._agent.call(
-            job, deadline_s=deadline_s, on_progress=on_progress, payload=payload, **root, **fields
-        )
-        if "refused" in answer:
-            raise refusal(self.device, answer["refused"])
-        return answer
+        self, request: Request[R], deadline_s: float, on_progress: Callable[[ProgressEvent], None] | None = None
+    ) -> R:
+        try:
+            return self._agent.call(request, deadline_s=deadline_s, on_progress=on_progress)
+        except RefusedError as error:
+            raise refusal_error(self.device, error.refusal) from error
 
 
-def _verified(content: Content, there: Mapping[str, Any]) -> int:
+def _sound_begin(content: DeployedFile, there: MissingContent) -> int:
     """Return how much of a content's beginning is there; 0 where what is there is no beginning of it."""
-    have = int(there["have"])
-    right = have and hashlib.sha256(content.data[:have]).hexdigest() == there["have_sha256"]
-    return have if right else 0
-
-
-def _left(content: Content, begin: int) -> int:
-    return len(content.data) - begin
+    right = there.have and hashlib.sha256(content.data[: there.have]).hexdigest() == there.have_sha256
+    return there.have if right else 0

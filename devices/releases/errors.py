@@ -1,7 +1,7 @@
 """Errors of releases. After each of them, what served before still serves.
 
 DeviceError                  exit 10  see devices/errors.py
-└── ReleaseError             exit 10  the board refused a step; says which
+└── ReleaseError             exit 10  the board refused a step
     ├── UnknownReleaseError  exit 3   no release of that name, or none to go back to
     ├── BusyError            exit 10  somebody else is deploying to this board
     ├── FullError            exit 10  no space is left on the board
@@ -12,9 +12,9 @@ DeviceError                  exit 10  see devices/errors.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from devices.errors import DeviceError
+from devices.messages.contents import Refusal
 
 
 class ReleaseError(DeviceError):
@@ -53,13 +53,12 @@ _KINDS: Mapping[str, type[ReleaseError]] = {
 }
 
 
-def refusal(device: str, answer: Mapping[str, Any]) -> ReleaseError:
-    """Return the error of what a board's agent refused."""
-    kind = _KINDS.get(str(answer.get("kind")), ReleaseError)
-    hint = answer.get("hint")
+def refusal_error(device: str, refusal: Refusal) -> ReleaseError:
+    """Return the error for what a board's agent refused."""
+    kind, hint = _KINDS.get(refusal.kind, ReleaseError), refusal.hint
     if kind is FullError and hint is None:
         hint = "free some space on the board, or keep fewer releases (--keep)"
     if kind is UnknownReleaseError and hint is None:
-        names = [str(each) for each in answer.get("releases", ())]
-        hint = f"there are: {', '.join(names)}" if names else "nothing has been deployed there yet"
-    return kind(f"{device}: {answer.get('message')}", hint=hint)
+        there = f"there are: {', '.join(refusal.releases)}"
+        hint = there if refusal.releases else "nothing has been deployed there yet"
+    return kind(f"{device}: {refusal.message}", hint=hint)

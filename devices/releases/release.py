@@ -1,4 +1,4 @@
-"""Deploying and going back: which steps, in which order, and what is undone where one fails."""
+"""Deploys and rolls back: the steps in their order, and what is undone where one fails."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from converters.errors import EdgeError
+from devices.messages.inference import GoldenResult
+from devices.messages.releases import UnitState
 from devices.releases.board import OnStep, ReleaseBoard
 from devices.releases.errors import DamagedError, GoldenError, UnknownReleaseError
-from devices.releases.package import Content, Package
-from devices.releases.release_paths import CURRENT_MODEL, GOLDEN, KEEP, MODEL, unit_name
-from devices.releases.unit import unit_text
-from devices.releases.values import Golden, Release, Released, Status, UnitState
+from devices.releases.package import DeployedFile, ReleasePackage
+from devices.releases.release_paths import CURRENT_MODEL, GOLDEN, KEEP, MODEL
+from devices.releases.release_status import Release, Released, ReleaseStatus
+from devices.releases.service_unit import unit_name, unit_text
 
 _UNTOUCHED = "what served before still serves"
 _AGAIN = "; the same command goes on where this one ended"
-_UNSURE = "whether the switch was made is not known: `edge deploy --status` tells"
+_UNSURE = "whether the switch was made is not known: `edge deploy --status` shows it"
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How a release is made: who deploys, how many are kept, the user's program to start with it."""
+class ReleaseTerms:
+    """Options of a release: who deploys, how many are kept, the user's program to start with it."""
 
     who: str
     keep: int = KEEP
     program: str | None = None
 
 
-def release(board: ReleaseBoard, package: Package, terms: Terms, *, on_step: OnStep) -> Released:
+def release(board: ReleaseBoard, package: ReleasePackage, terms: ReleaseTerms, *, on_step: OnStep) -> Released:
     """Deploy: send what is missing, check it on the board, switch, check again, tidy up.
 
     Raises:
@@ -37,19 +40,20 @@ def release(board: ReleaseBoard, package: Package, terms: Terms, *, on_step: OnS
         DamagedError: What arrived is not what was sent, twice.
         GoldenError: The model answers otherwise there than here; nothing was switched, or it was switched back.
     """
-    with _hinting(_UNTOUCHED + _AGAIN) as stage:
+    with _add_hint(_UNTOUCHED + _AGAIN) as stage:
         unit_text(terms.program or "/", board.root)  # refused before anything is sent
         now = board.lock(terms.who, package.digest, on_step=on_step)
         if now.release is not None and now.same:
-            golden = _checked(board, package.golden, CURRENT_MODEL, f"current/{GOLDEN}", on_step)
+            golden = _check_golden(board, package.golden, CURRENT_MODEL, f"current/{GOLDEN}", on_step)
             unit = _unit(board, terms) if terms.program else None
             return Released(board.device, board.root, now.release, now.previous, True, 0, golden, unit)
         sent = board.send(package.contents, keep=terms.keep, on_step=on_step)
         blobs = {each.name: f"blobs/{each.sha256}" for each in package.contents}
-        golden = _checked(board, package.golden, blobs[MODEL], blobs.get(GOLDEN, ""), on_step)
+        golden = _check_golden(board, package.golden, blobs[MODEL], blobs.get(GOLDEN, ""), on_step)
         stage.hint = _UNSURE
         on_step("switching", 0, 1)
-        name, previous = board.publish(package.files(), _about(package, terms, golden))
+        made = board.publish(package, deployed=_utc_now(), by=terms.who, golden=golden)
+        name, previous = str(made.id), made.previous
         _check_after(board, package, name, previous, on_step)
         unit = _unit(board, terms)
         deleted = board.clean(terms.keep)
@@ -67,17 +71,19 @@ def roll_back(board: ReleaseBoard, to: str | None, who: str, *, check: bool = Tr
         DamagedError: Its files are not as they were deployed.
         GoldenError: It does not pass its golden vectors (any more).
     """
-    with _hinting(_UNTOUCHED) as stage:
+    with _add_hint(_UNTOUCHED) as stage:
         board.lock(who, on_step=on_step)
         before = board.status(verify=False)
         target = _target(before, to)
         checked = board.status(only=target.id).find(target.id)
         if checked is None or checked.faults:
-            raise _damaged(board, before, target, checked)
+            raise _damage_error(board, before, target, checked)
         folder = f"releases/{target.id}"
         golden = None
         if check and GOLDEN in checked.files:
-            golden = _passed(board, board.golden(f"{folder}/{MODEL}", f"{folder}/{GOLDEN}", on_step=on_step), target.id)
+            golden = _require_pass(
+                board, board.golden(f"{folder}/{MODEL}", f"{folder}/{GOLDEN}", on_step=on_step), target.id
+            )
         stage.hint = _UNSURE
         on_step("switching", 0, 1)
         board.switch(target.id)
@@ -89,30 +95,31 @@ def roll_back(board: ReleaseBoard, to: str | None, who: str, *, check: bool = Tr
 
 @dataclass
 class _Stage:
-    """What can be said of the board if something fails now."""
+    """The hint that goes with a failure at this moment."""
 
     hint: str
 
 
 @contextlib.contextmanager
-def _hinting(hint: str) -> Iterator[_Stage]:
-    """Say in the hint of whatever fails what that means for the board."""
+def _add_hint(hint: str) -> Iterator[_Stage]:
+    """Add to the hint of an error what it means for the board."""
     stage = _Stage(hint)
     try:
         yield stage
     except (GoldenError, UnknownReleaseError):
-        raise  # their messages say it
-    except Exception as error:
-        if hasattr(error, "hint"):
-            error.hint = f"{error.hint}; {stage.hint}" if error.hint else stage.hint
+        raise  # their messages have it
+    except EdgeError as error:
+        error.hint = f"{error.hint}; {stage.hint}" if error.hint else stage.hint
         raise
 
 
-def _checked(board: ReleaseBoard, golden: Content | None, model: str, vectors: str, on_step: OnStep) -> Golden | None:
-    return None if golden is None else _passed(board, board.golden(model, vectors, on_step=on_step), None)
+def _check_golden(
+    board: ReleaseBoard, golden: DeployedFile | None, model: str, vectors: str, on_step: OnStep
+) -> GoldenResult | None:
+    return None if golden is None else _require_pass(board, board.golden(model, vectors, on_step=on_step), None)
 
 
-def _passed(board: ReleaseBoard, found: Golden, name: str | None) -> Golden:
+def _require_pass(board: ReleaseBoard, found: GoldenResult, name: str | None) -> GoldenResult:
     if found.passed:
         return found
     what = f"release {name}" if name else "the model"
@@ -124,7 +131,9 @@ def _passed(board: ReleaseBoard, found: Golden, name: str | None) -> Golden:
     )
 
 
-def _check_after(board: ReleaseBoard, package: Package, name: str, previous: str | None, on_step: OnStep) -> None:
+def _check_after(
+    board: ReleaseBoard, package: ReleasePackage, name: str, previous: str | None, on_step: OnStep
+) -> None:
     """Run the golden vectors through `current`; where they fail, make the release before serve again."""
     if package.golden is None:
         return
@@ -138,17 +147,15 @@ def _check_after(board: ReleaseBoard, package: Package, name: str, previous: str
         )
 
 
-def _about(package: Package, terms: Terms, golden: Golden | None) -> dict[str, object]:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-    found = None if golden is None else golden.to_json()
-    return {"label": package.label, "deployed": now, "by": terms.who, "golden": found}
+def _utc_now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _unit(board: ReleaseBoard, terms: Terms) -> UnitState | None:
+def _unit(board: ReleaseBoard, terms: ReleaseTerms) -> UnitState | None:
     return board.unit(unit_name(board.root), None if terms.program is None else unit_text(terms.program, board.root))
 
 
-def _target(before: Status, to: str | None) -> Release:
+def _target(before: ReleaseStatus, to: str | None) -> Release:
     """Return the release to go back to; a number or the beginning of an id is enough where only one begins so."""
     names = ", ".join(each.id for each in before.releases) or "none"
     if to is None:
@@ -169,7 +176,7 @@ def _target(before: Status, to: str | None) -> Release:
     return fitting[0]
 
 
-def _damaged(board: ReleaseBoard, before: Status, target: Release, checked: Release | None) -> DamagedError:
+def _damage_error(board: ReleaseBoard, before: ReleaseStatus, target: Release, checked: Release | None) -> DamagedError:
     faults = "; ".join(checked.faults or ()) if checked else "it is gone"
     others = [each.id for each in before.releases if each.id not in (target.id, before.current)]
     instead = f"--to-release {others[-1]}, or " if others else ""

@@ -1,12 +1,11 @@
-"""Where releases are on a board, and how their files are called; the rest is the agent's (edge.agent.store).
+"""Names the folders and files of releases on a board; the agent knows the rest (edge.agent.store).
 
 One root holds one model that serves, `ROOT/current/model.tflite`; another model has a root of its own.
 """
 
 from __future__ import annotations
 
-import re
-from posixpath import basename, join
+from posixpath import join
 from typing import TYPE_CHECKING
 
 from devices import board_paths as layout
@@ -25,12 +24,6 @@ def root_on(device: Device) -> str:
     if device.kind == "emulated":
         return join(layout.ROOT, "emulated", device.name, "deployed")
     return ROOT
-
-
-def unit_name(root: str) -> str:
-    """Return the name of the systemd unit that goes with a root."""
-    name = "model" if root.endswith(ROOT) else re.sub(r"[^A-Za-z0-9_.-]", "-", basename(root.rstrip("/")))
-    return f"edge-{name}.service"
 
 
 def other_places(sha256: str) -> list[str]:

@@ -1,16 +1,16 @@
-"""Proof that a runtime works on a board: the agent runs two tiny models with it, and the answers are known."""
+"""Checks that a runtime works on a board: the agent runs two tiny models with it, and the answers are known."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devices.bundle import agent_bundle
 from devices.contract import Completed, Device
+from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.protocol import ProtocolError, decode_array, decode_result, encode_array
+from devices.probe import run_agent
 from devices.solver.errors import SetupError
 from devices.solver.solve import Solution
 
@@ -34,17 +34,17 @@ def check_runtime(device: Device, python: str, solution: Solution, *, deadline_s
         DeviceError: The board does not answer.
     """
     requests = [
-        {"id": number, "job": "infer", "model": device.place(MODELS / f"check-{kind}.tflite"),
-         "runtime": solution.name, "threads": 1, "inputs": [[_encoded(_inputs(kind))]]}
-        for number, kind in enumerate(ANSWERS)
-    ]  # fmt: skip
-    lines = b"".join(json.dumps(each).encode() + b"\n" for each in requests)
-    done = device.run((python, _agent_on(device)), deadline_s=deadline_s, stdin=lines)
-    answers = _answers(done)
-    for number, kind in enumerate(ANSWERS):
-        if number not in answers:
-            raise _died(done, solution)
-        _judge(answers[number], kind, solution)
+        InferRequest(
+            ModelSetup(device.place(MODELS / f"check-{kind}.tflite"), solution.name),
+            inputs=((encode_array(_inputs(kind)),),),
+        )
+        for kind in ANSWERS
+    ]
+    done, answers = run_agent(device, (python, _agent_on(device)), requests, deadline_s=deadline_s)
+    for number, (kind, request) in enumerate(zip(ANSWERS, requests, strict=True)):
+        if number >= len(answers):
+            raise _crash_error(done, solution)
+        _judge(request, answers[number], kind, solution)
 
 
 def _agent_on(device: Device) -> str:
@@ -53,17 +53,19 @@ def _agent_on(device: Device) -> str:
     return last if last.endswith(".pyz") else device.place(agent_bundle())
 
 
-def _judge(answer: Mapping[str, Any], kind: str, solution: Solution) -> None:
+def _judge(request: InferRequest, answer: Mapping[str, Any], kind: str, solution: Solution) -> None:
     if answer.get("ok") is not True:
-        said = str((answer.get("error") or {}).get("message")).splitlines()[0]
-        raise SetupError(f"{solution.name} {solution.version} failed on the board: {said}")
-    ran = answer["result"]["runtime"]
-    if (ran["name"], ran["version"]) != (solution.name, solution.version):
-        raise SetupError(
-            f"{solution.name} {solution.version} was installed, but {ran['name']} {ran['version']} ran on the board"
-        )
+        message = str((answer.get("error") or {}).get("message")).splitlines()[0]
+        raise SetupError(f"{solution.name} {solution.version} failed on the board: {message}")
+    try:
+        result = decode_result(request, answer)
+        got = decode_array(result.outputs[0][0]).ravel().tolist()
+    except (ProtocolError, IndexError) as error:
+        raise SetupError(f"{solution.name} {solution.version} failed on the board: {error}") from error
+    ran = result.runtime
+    if (ran.name, ran.version) != (solution.name, solution.version):
+        raise SetupError(f"{solution.name} {solution.version} was installed, but {ran} ran on the board")
     wanted, tolerance = ANSWERS[kind]
-    got = _decoded(answer["result"]["outputs"][0][0]).ravel().tolist()
     if len(got) != len(wanted) or any(abs(one - other) > tolerance for one, other in zip(got, wanted, strict=True)):
         raise SetupError(
             f"{solution.name} {solution.version} computes wrongly on the board: "
@@ -71,7 +73,7 @@ def _judge(answer: Mapping[str, Any], kind: str, solution: Solution) -> None:
         )
 
 
-def _died(done: Completed, solution: Solution) -> SetupError:
+def _crash_error(done: Completed, solution: Solution) -> SetupError:
     said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     hint = f"it wrote: {said[-1][:200]}" if said else None
     if done.exit.signal == "SIGILL":
@@ -79,35 +81,8 @@ def _died(done: Completed, solution: Solution) -> SetupError:
     return SetupError(f"{solution.name} {solution.version} died on the board with {done.exit}", hint=hint)
 
 
-def _answers(done: Completed) -> dict[int, Mapping[str, Any]]:
-    found: dict[int, Mapping[str, Any]] = {}
-    for line in done.stdout.splitlines():
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            break
-        if isinstance(answer, dict) and "ok" in answer and isinstance(answer.get("id"), int):
-            found[answer["id"]] = answer
-    return found
-
-
 def _inputs(kind: str) -> np.ndarray:
     import numpy as np
 
     ramp = np.arange(192).reshape(1, 8, 8, 3)
     return (ramp / 192).astype(np.float32) if kind == "fp32" else (ramp - 96).astype(np.int8)
-
-
-def _encoded(array: np.ndarray) -> dict[str, str]:
-    import numpy as np
-
-    memory = io.BytesIO()
-    np.save(memory, array, allow_pickle=False)
-    return {"npy": base64.b64encode(memory.getvalue()).decode("ascii")}
-
-
-def _decoded(value: Mapping[str, str]) -> np.ndarray:
-    import numpy as np
-
-    array: np.ndarray = np.load(io.BytesIO(base64.b64decode(value["npy"])), allow_pickle=False)
-    return array

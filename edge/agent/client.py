@@ -16,13 +16,13 @@ from devices.messages.machine import HelloRequest, HelloResult
 from devices.messages.protocol import (
     MAX_LINE_BYTES,
     PROTOCOL,
+    ProgressEvent,
     ProtocolError,
     Request,
     decode_line,
     decode_result,
     encode_request,
 )
-from edge.agent.messages import ProgressEvent
 from edge.agent.protocol import decode_failure
 from edge.runtime.errors import AgentDeadlineError, CrashedError, RuntimeFault
 

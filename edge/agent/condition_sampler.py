@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from devices.messages.machine import ClockRequest, ClockResult, ConditionSample, ConditionsRequest, SinceSample
+from devices.messages.machine import ClockRequest, ClockResult, ConditionsRequest, MachineSample, SinceSample
+from devices.messages.protocol import Progress
 from edge.agent import sysfs
-from edge.agent.messages import Progress
 
 PROC = Path("/proc")
 
@@ -64,17 +64,17 @@ def read_clock(request: ClockRequest, progress: Progress) -> ClockResult:
     return ClockResult(time.monotonic())
 
 
-def sample_once(request: ConditionsRequest, progress: Progress) -> ConditionSample:
+def sample_once(request: ConditionsRequest, progress: Progress) -> MachineSample:
     """Return one sample."""
     return make_sampler()()
 
 
-def make_sampler() -> Callable[[], ConditionSample]:
+def make_sampler() -> Callable[[], MachineSample]:
     """Return a function that samples the conditions, each sample counting from the one before."""
     last: Counters | None = None
     processes: dict[int, tuple[str, int]] = {}
 
-    def sample() -> ConditionSample:
+    def sample() -> MachineSample:
         nonlocal last, processes
         until, running = Counters.read(), ticks_by_process()
         since = None if last is None else difference(last, until, find_busiest(processes, running))
@@ -139,9 +139,9 @@ def find_busiest(before: dict[int, tuple[str, int]], after: dict[int, tuple[str,
     return BusiestProcess(most[1], most[2], most[0] / os.sysconf("SC_CLK_TCK")) if most[0] > 0 else None
 
 
-def _sample_now(since: SinceSample | None) -> ConditionSample:
+def _sample_now(since: SinceSample | None) -> MachineSample:
     zones, word = sysfs.temperatures_c(), sysfs.throttle_word()
-    return ConditionSample(
+    return MachineSample(
         time_s=time.monotonic(),
         governor=sysfs.governor(),
         frequencies_khz=sysfs.frequencies_khz(),

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from devices.messages.protocol import Progress
 from edge.agent.condition_sampler import make_sampler
 from edge.agent.gpio import NoLine, TriggerLine, line_of
 from edge.agent.load_code import ProcessorLoad, run_code
-from edge.agent.messages import EnergyRequest, EnergyResult, EnergyWindowRun, Progress
+from edge.agent.messages import EnergyRequest, EnergyResult, EnergyWindowRun
 from edge.agent.running import load_model, pin_processors, plausible_inputs, runtime_of
 from edge.agent.timing import warm_up
 

@@ -22,7 +22,7 @@ from devices.messages.inference import (
     ModelSetup,
     OutputLimit,
 )
-from edge.agent.messages import Progress
+from devices.messages.protocol import Progress
 from edge.agent.running import find_model, reuse_model, runtime_of
 from edge.agent.store_lock import keep_leases
 from edge.runtime.errors import ModelInputError

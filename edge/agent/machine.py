@@ -20,9 +20,8 @@ from devices.messages.machine import (
     PythonVersion,
     RuntimeVersion,
 )
-from devices.messages.protocol import PROTOCOL
+from devices.messages.protocol import PROTOCOL, Progress
 from edge.agent import sysfs
-from edge.agent.messages import Progress
 from edge.runtime.coral import advice, here
 from edge.runtime.coral_state import coral_state
 from edge.runtime.interpreters import installed

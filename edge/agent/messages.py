@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from converters.decode import AtLeast, Count, NonNegative, Positive
-from devices.messages.contents import LockHolder
-from devices.messages.inference import ModelSetup
-from devices.messages.machine import ConditionSample, RuntimeVersion
+from devices.messages.inference import DelegateSpec, ModelSetup
+from devices.messages.machine import MachineSample, RuntimeVersion
 from devices.messages.protocol import EncodedArray, Request
+from edge.runtime.delegates import Delegate
 from edge.runtime.kernels import KernelProfile
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """How far a job is: `done` of `of` in this stage; `holder` is whom it waits for."""
-
-    stage: str
-    done: float = 0
-    of: float = 0
-    holder: LockHolder | None = None
-
-
-class Progress(Protocol):
-    """Reports how far a job is."""
-
-    def __call__(self, stage: str, *, done: float = 0, of: float = 0, holder: LockHolder | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +23,7 @@ class LatencyResult:
     first_ns: int
     warmup_runs: int
     window_samples_ns: tuple[tuple[int, ...], ...]
-    conditions: tuple[ConditionSample, ...]
+    conditions: tuple[MachineSample, ...]
     base_rss_bytes: int | None
     loaded_rss_bytes: int | None
     peak_rss_bytes: int | None
@@ -70,7 +55,7 @@ class SustainPoint:
     time_s: float
     median_ns: float
     runs: int
-    conditions: ConditionSample
+    conditions: MachineSample
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ class SustainResult:
     """One point for each stretch."""
 
     runtime: RuntimeVersion
-    before: ConditionSample
+    before: MachineSample
     points: tuple[SustainPoint, ...]
 
 
@@ -126,7 +111,7 @@ class EnergyResult:
     windows: tuple[EnergyWindowRun, ...]
     marks: tuple[tuple[float, int, float], ...]
     chip_s: float
-    conditions: tuple[ConditionSample, ...]
+    conditions: tuple[MachineSample, ...]
 
 
 @dataclass(frozen=True)
@@ -191,3 +176,8 @@ class MarkedRequest(Request[MarkedResult]):
 
     setup: ModelSetup
     budget_s: NonNegative = 6.0
+
+
+def specs_of(delegates: Sequence[Delegate]) -> tuple[DelegateSpec, ...]:
+    """Return delegates as they travel."""
+    return tuple(DelegateSpec(each.library, each.options) for each in delegates)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from converters.errors import ModelFileError
 from devices.messages.inference import InferRequest, InferResult, ModelSetup
 from devices.messages.machine import RuntimeVersion
-from devices.messages.protocol import EncodedArray, ProtocolError, decode_array, encode_array
+from devices.messages.protocol import EncodedArray, Progress, ProtocolError, decode_array, encode_array
 from edge.agent import sysfs
-from edge.agent.messages import KernelsRequest, KernelsResult, Progress
+from edge.agent.messages import KernelsRequest, KernelsResult
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import ModelInputError, RuntimeFault
 

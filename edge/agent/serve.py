@@ -17,9 +17,7 @@ from typing import Any, BinaryIO
 
 from converters.decode import decode, encode
 from converters.errors import EdgeError
-from devices.messages.contents import LockHolder
-from devices.messages.protocol import MAX_LINE_BYTES, decode_line, encode_line
-from edge.agent.messages import Progress, ProgressEvent
+from devices.messages.protocol import MAX_LINE_BYTES, Progress, ProgressEvent, decode_line, encode_line
 from edge.agent.protocol import encode_failure
 from edge.runtime.errors import RuntimeFault
 
@@ -150,7 +148,7 @@ def _import(name: str) -> Any:  # noqa: ANN401
 
 
 def _progress_to(answers: BinaryIO, number: object) -> Progress:
-    def progress(stage: str, *, done: float = 0, of: float = 0, holder: LockHolder | None = None) -> None:
+    def progress(stage: str, *, done: float = 0, of: float = 0, holder: str | None = None) -> None:
         event = ProgressEvent(stage, done, of, holder)
         _send(answers, encode_line({"id": number, "event": "progress", **encode(event)}))
 

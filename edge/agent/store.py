@@ -25,8 +25,8 @@ from typing import Protocol, TypeVar
 
 from converters.decode import DecodeError, decode
 from devices.messages.contents import Refusal, RefusedError
+from devices.messages.protocol import Progress
 from devices.messages.releases import Manifest
-from edge.agent.messages import Progress
 from edge.runtime.errors import RuntimeFault
 
 CHUNK_BYTES = 1 << 20

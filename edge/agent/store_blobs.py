@@ -23,7 +23,7 @@ from devices.messages.contents import (
     WriteRequest,
     WriteResult,
 )
-from edge.agent.messages import Progress
+from devices.messages.protocol import Progress
 from edge.agent.store import Store, refuse_on_disk_errors, sha256_of, sync_folder
 from edge.agent.store_lock import lease_on
 from edge.agent.store_releases import prune

@@ -18,8 +18,8 @@ from typing import IO
 
 from converters.decode import DecodeError, decode, encode
 from devices.messages.contents import LockHolder, LockRequest, LockResult, Refusal, RefusedError
+from devices.messages.protocol import Progress
 from devices.messages.releases import digest_of
-from edge.agent.messages import Progress
 from edge.agent.store import Store, refuse_on_disk_errors
 from edge.runtime.errors import RuntimeFault
 
@@ -128,7 +128,8 @@ def _lock_file(store: Store, wait_s: float, progress: Progress) -> IO[str]:
                 file.close()
                 raise _busy(store, holder, wait_s) from None
             if now >= notify_s:
-                progress("waiting", holder=_read_holder(file))
+                holder = _read_holder(file)
+                progress("waiting", holder=holder.who if holder else None)
                 notify_s = now + NOTIFY_S
             time.sleep(POLL_S)
         else:

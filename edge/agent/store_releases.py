@@ -10,6 +10,7 @@ from pathlib import Path
 
 from converters.decode import encode
 from devices.messages.contents import Refusal, RefusedError
+from devices.messages.protocol import Progress
 from devices.messages.releases import (
     CleanRequest,
     CleanResult,
@@ -21,7 +22,6 @@ from devices.messages.releases import (
     SwitchRequest,
     SwitchResult,
 )
-from edge.agent.messages import Progress
 from edge.agent.store import MANIFEST, SCHEMA, Store, number_of, refuse_on_disk_errors, sync_folder, write_synced
 from edge.agent.store_lock import holder_of, lease_on
 from edge.runtime.errors import RuntimeFault

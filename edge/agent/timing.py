@@ -15,17 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from devices.messages.machine import ConditionSample
+from devices.messages.machine import MachineSample
+from devices.messages.protocol import Progress
 from edge.agent import sysfs
 from edge.agent.condition_sampler import make_sampler
-from edge.agent.messages import (
-    LatencyRequest,
-    LatencyResult,
-    Progress,
-    SustainPoint,
-    SustainRequest,
-    SustainResult,
-)
+from edge.agent.messages import LatencyRequest, LatencyResult, SustainPoint, SustainRequest, SustainResult
 from edge.agent.running import decode_inputs, load_model, pin_processors, plausible_inputs, runtime_of
 
 Invoke = Callable[[], object]
@@ -83,7 +77,7 @@ class _Windows:
     first_ns: int
     warmup_runs: int
     samples_ns: tuple[tuple[int, ...], ...]
-    conditions: tuple[ConditionSample, ...]
+    conditions: tuple[MachineSample, ...]
 
 
 def _time_windows(invoke: Invoke, request: LatencyRequest, progress: Progress) -> _Windows:

@@ -10,7 +10,7 @@ from devices.contract import Device
 from devices.releases.board import OnStep
 from devices.releases.errors import DamagedError
 from devices.releases.release_paths import KEEP
-from devices.releases.values import Release, Status
+from devices.releases.release_status import Release, ReleaseStatus
 from edge.cli.options import Names, delegate_options, take_delegates
 from edge.cli.output import json_option, print_table
 from edge.cli.releases import on_devices, root_option, show_released
@@ -72,7 +72,7 @@ def _status(names: tuple[str, ...], root: str | None, *, as_json: bool) -> None:
 
     damaged: list[str] = []
 
-    def found(device: Device, step: OnStep) -> Status:
+    def found(device: Device, step: OnStep) -> ReleaseStatus:
         status = release_status(device, root=root)
         damaged.extend(f"{status.device}: {what}" for what in status.damaged)
         return status
@@ -84,7 +84,7 @@ def _status(names: tuple[str, ...], root: str | None, *, as_json: bool) -> None:
         )
 
 
-def _show_status(status: Status) -> None:
+def _show_status(status: ReleaseStatus) -> None:
     click.echo(f"{status.device}: {status.root}")
     if status.holder:
         click.echo(f"  {status.holder} is deploying")

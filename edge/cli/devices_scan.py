@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -30,13 +29,14 @@ def command(duration_s: float, interface: str | None, as_json: bool) -> None:
 
     found = scan(duration_s=duration_s, interface=interface)
     if as_json:
+        cures = [{"what": each.what, "cure": each.fix} for each in found.cures]
         print_json({"found": [each.to_json() for each in found.findings], "looked_for": list(found.looked_for),
-                    "problems": list(found.problems), "cures": [asdict(each) for each in found.cures]})  # fmt: skip
+                    "problems": list(found.problems), "cures": cures})  # fmt: skip
         return
     for finding in found.findings:
         _show(finding, click.echo)
     for cure in found.cures:
-        click.echo(f"{cure.what}\n  -> {cure.cure}")
+        click.echo(f"{cure.what}\n  -> {cure.fix}")
     for problem in found.problems:
         say(problem)
     if not found.findings:

@@ -15,7 +15,8 @@ from devices.contract import Device
 from devices.releases.board import OnStep
 from devices.releases.parallel import Outcome, check, on_each
 from devices.releases.release_paths import ROOT
-from devices.releases.values import Released
+from devices.releases.release_status import Released
+from devices.releases.service_unit import describe_remaining_steps
 from edge.cli.output import print_json, say, show_error
 from edge.report.terminal.text_layout import paragraph
 
@@ -70,7 +71,7 @@ def show_released(released: Released) -> None:
     if released.unit is not None:
         state = "runs" if released.unit.running else f"was written, but does not run: {released.unit.why}"
         click.echo(paragraph(f"  {released.unit.path} {state}"))
-        for line in released.unit.advice:
+        for line in describe_remaining_steps(released.unit):
             say(f"on {released.device}: {line}")
 
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from devices.coral import CLOCKS, MAXIMUM, Coral, in_words, problems
+from converters.decode import decode
+from devices.accelerator_problems import find_problems
+from devices.accelerators import CLOCKS, MAXIMUM, Coral, describe_accelerators
+from devices.messages.machine import EdgeTpuState
 from edge.runtime.coral import advice, here
 from edge.runtime.coral_state import coral_state
 from edge.runtime.interpreters import installed
@@ -34,7 +37,7 @@ def remarks(root: Path = Path("/"), *, kernel: str | None = None, page_size_byte
         kernel: The running kernel's release; None asks for it.
         page_size_bytes: Of the running kernel; None asks for it.
     """
-    coral = Coral.parse({**coral_state(root, kernel=kernel), "advice": advice(here())})
+    coral = Coral.of(decode(EdgeTpuState, {**coral_state(root, kernel=kernel), "advice": advice(here())}, "Edge TPUs"))
     assert coral is not None
     return list(_remarks(coral, kernel or platform.release(), page_size_bytes or os.sysconf("SC_PAGE_SIZE")))
 
@@ -47,10 +50,10 @@ def _remarks(coral: Coral, kernel: str, page_size_bytes: int) -> Iterator[Remark
         if not coral.library:
             return
     else:
-        yield Remark("Edge TPU", "ok", "; ".join(in_words(coral)), why)
+        yield Remark("Edge TPU", "ok", "; ".join(describe_accelerators(coral)), why)
     runtimes = {each.name: each.version for each in installed()}
-    for each in problems(coral, kernel=kernel, page_size_bytes=page_size_bytes, runtimes=runtimes):
-        yield Remark("Edge TPU", "problem", each.what, "keeps the Edge TPU from use, or slows it", each.cure)
+    for each in find_problems(coral, kernel=kernel, page_size_bytes=page_size_bytes, runtimes=runtimes):
+        yield Remark("Edge TPU", "problem", each.what, "keeps the Edge TPU from use, or slows it", each.fix)
     if coral.library:
         yield _library(coral)
 

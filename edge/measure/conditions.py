@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converters.decode import encode
+from devices.messages.machine import MachineSample
+
 # A sensor that hangs reads far below any weather (Coral's PCIe module -87.9 C): that is no temperature.
 _COLDEST_C, _HOTTEST_C = -40.0, 150.0
 
@@ -36,6 +39,11 @@ class ConditionsSample:
         """Return the clock: the kernel's word for it, unless the firmware runs the processor slower than that."""
         known = [each for each in (self.fastest_khz, self.firmware_khz) if each is not None]
         return min(known, default=None)
+
+    @classmethod
+    def of(cls, sample: MachineSample) -> ConditionsSample:
+        """Read the agent's own sample."""
+        return cls.from_json(encode(sample))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ConditionsSample:

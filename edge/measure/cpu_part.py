@@ -11,8 +11,8 @@ from converters.errors import ConverterError
 from converters.segments.split import cpu_part
 from converters.tflite.values import EDGE_TPU_OPERATOR
 from converters.tflite.verify import verify_file
+from devices.accelerators import USB3_MBIT_PER_S, describe_accelerators
 from devices.contract import Device
-from devices.coral import USB3_MBIT_PER_S, in_words
 from devices.facts import Facts
 from edge.measure.accelerated import Accelerated, CpuPart, DelegateTimes, DelegateUsed, accelerated_of
 from edge.measure.latency_run import LatencyRun
@@ -70,7 +70,7 @@ def accelerated(
             for each in plan.delegates
         ),
         compiled_operators=left.compiled_operators,
-        attached=tuple(in_words(facts.coral)) if facts.coral and facts.coral.is_attached else (),
+        attached=tuple(describe_accelerators(facts.coral)) if facts.coral and facts.coral.is_attached else (),
     )
 
 

@@ -12,7 +12,9 @@ from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
 from devices.emulated.qemu import HOW_TO_COUNT, find_qemu
 from devices.facts import Facts
+from devices.messages.inference import ModelSetup
 from edge.agent.client import AgentClient
+from edge.agent.messages import KernelsRequest
 from edge.errors import InputError
 from edge.measure.artifact_ref import MeasuredModel, describe
 from edge.measure.instructions import count_instructions
@@ -122,7 +124,7 @@ def _kernels(device: EmulatedDevice, model: str, plan: Plan, runtime: RuntimeRef
         return KernelView(reason=f"{runtime.name} {runtime.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
     try:
         with AgentClient.on(device) as agent:
-            result = agent.call("kernels", deadline_s=_LONG_DEADLINE_S, model=model, threads=1, runs=1)
+            result = agent.call(KernelsRequest(ModelSetup(model), runs=1), deadline_s=_LONG_DEADLINE_S)
     except RuntimeFault as error:
         return KernelView(reason=f"kernel profile not available: {error}")
     return KernelView.from_result(result).without_times()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from converters.decode import AtLeast, Count, NonNegative
+from edge.agent.messages import SustainPoint, SustainResult
 from edge.measure.conditions import ConditionsSample
 from edge.measure.statistics import median
 
@@ -56,9 +57,9 @@ class Sustained:
         return next((point.time_s for point in self.points if point.throttled), None)
 
 
-def sustained_of(result: Mapping[str, Any], threads: int) -> Sustained | None:
+def sustained_of(result: SustainResult, threads: int) -> Sustained | None:
     """Read the result of the agent's job `sustain`; None if it holds no point."""
-    points = tuple(_point(each) for each in result["points"])
+    points = tuple(_point(each) for each in result.points)
     if not points:
         return None
     ends = max(1, round(len(points) * _ENDS))
@@ -98,12 +99,12 @@ def _median_ms(points: Sequence[SustainedPoint]) -> float:
     return median([point.median_ms for point in points])
 
 
-def _point(value: Mapping[str, Any]) -> SustainedPoint:
-    sample = ConditionsSample.from_json(value["conditions"])
+def _point(point: SustainPoint) -> SustainedPoint:
+    sample = ConditionsSample.of(point.conditions)
     return SustainedPoint(
-        time_s=float(value["time_s"]),
-        median_ms=float(value["median_ns"]) / 1e6,
-        runs=int(value["runs"]),
+        time_s=point.time_s,
+        median_ms=point.median_ns / 1e6,
+        runs=point.runs,
         temperature_c=sample.temperature_c,
         clock_mhz=None if sample.clock_khz is None else sample.clock_khz / 1e3,
         throttled=sample.throttled_now,

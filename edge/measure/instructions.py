@@ -12,15 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import Any
 
+from converters.decode import encode
 from devices.bundle import agent_bundle
 from devices.contract import Completed
 from devices.emulated.counting import CountedWindow
 from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
 from devices.emulated.symbols import Function, count_by_function
-from edge.agent.protocol import decode_error, decode_line
+from devices.messages.inference import ModelSetup
+from devices.messages.protocol import ProtocolError, decode_line, decode_result
+from edge.agent.messages import MarkedRequest, MarkedResult
+from edge.agent.protocol import decode_failure
 from edge.measure.measurement import Instructions, KernelInstructions, RuntimeRef, Validity
 from edge.measure.microkernels import OTHER, SPARSE, Role, role_of
 from edge.measure.statistics import median, relative_spread
@@ -103,22 +106,19 @@ def count_instructions(device: EmulatedDevice, model: str, *, runtime: str | Non
         RuntimeFault: The runtime is missing, refuses the model or died.
         DeviceError: The board cannot be emulated, or this QEMU cannot count.
     """
-    request = {"job": "marked", "model": model, "runtime": runtime, "budget_s": budget_s}
-    argv = ("python3", "-c", _PROGRAM, str(agent_bundle()), json.dumps(request))
+    request = MarkedRequest(ModelSetup(model, runtime), budget_s=budget_s)
+    argv = ("python3", "-c", _PROGRAM, str(agent_bundle()), json.dumps(encode(request)))
     done, windows = device.count(argv, deadline_s=_DEADLINE_S)
-    result = _result(done)
-    lengths = tuple(int(each) for each in result["lengths"])
+    result = _result(request, done)
+    lengths = result.lengths
     if [window.number for window in windows] != list(range(1, len(lengths) + 1)):
         raise CountError(
             f"{len(windows)} windows were counted, {len(lengths)} were run", hint="the counter did not see all marks"
         )
-    stated = result["runtime"]
-    return InstructionCount(
-        RuntimeRef(str(stated["name"]), str(stated["version"])), windows, lengths, tuple(result["maps"])
-    )
+    return InstructionCount(RuntimeRef(result.runtime.name, str(result.runtime.version)), windows, lengths, result.maps)
 
 
-def _result(done: Completed) -> Mapping[str, Any]:
+def _result(request: MarkedRequest, done: Completed) -> MarkedResult:
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:]
     tail = "\n  ".join(["the last lines it wrote:", *said]) if said else None
     if done.exit.signal is not None:
@@ -127,11 +127,13 @@ def _result(done: Completed) -> Mapping[str, Any]:
         )
     if done.exit.status != 0:
         raise RuntimeFault(f"the program that counts ended with {done.exit}", hint=tail)
-    answer = decode_line(done.stdout)
-    if answer.get("ok") is not True:
-        raise decode_error(answer.get("error"))
-    result: Mapping[str, Any] = answer["result"]
-    return result
+    try:
+        answer = decode_line(done.stdout)
+        if answer.get("ok") is True:
+            return decode_result(request, answer)
+    except ProtocolError as error:
+        raise RuntimeFault(str(error), hint=tail) from error
+    raise decode_failure(answer)
 
 
 def _roles(functions: Mapping[Function, int]) -> Counter[Role]:

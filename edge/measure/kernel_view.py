@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from edge.agent.messages import KernelsResult
 from edge.measure.measurement import Kernel, ProfiledOperator, ProfilerRun, SparseKernelCount
 
 # XNNPACK's name for a sparse matrix product; its presence is the proof that a sparse kernel ran.
@@ -24,18 +23,18 @@ class KernelView:
     reason: str | None = None
 
     @classmethod
-    def from_result(cls, result: Mapping[str, Any]) -> KernelView:
+    def from_result(cls, result: KernelsResult) -> KernelView:
         """Read the result of the agent's job `kernels`."""
-        if not result.get("available"):
-            return cls(reason=str(result.get("reason") or "the runtime did not say why"))
-        kernels = [Kernel(str(each["name"]), each["calls"], each["time_us"]) for each in result["kernels"]]
+        profile = result.profile
+        if profile is None:
+            return cls(reason=result.reason or "the runtime gave no reason")
+        kernels = [Kernel(each.name, each.calls, each.time_us) for each in profile.kernels]
         return cls(
             kernels=tuple(sorted(kernels, key=lambda kernel: kernel.time_us or 0.0, reverse=True)),
             operators=tuple(
-                ProfiledOperator(each["index"], str(each["op"]), str(each["kernel"]), each["time_us"])
-                for each in result["operators"]
+                ProfiledOperator(each.index, each.op, each.kernel, each.time_us) for each in profile.operators
             ),
-            profile=ProfilerRun(str(result["version"]), result["runs"], result["threads"], result.get("invoke_us")),
+            profile=ProfilerRun(profile.version, profile.runs, profile.threads, profile.invoke_us),
         )
 
     def without_times(self) -> KernelView:

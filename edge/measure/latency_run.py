@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from devices.messages.machine import MachineSample
+from edge.agent.messages import LatencyResult
 from edge.measure.conditions import ConditionsSample
 from edge.measure.measurement import Interval, Latency, RuntimeRef, Validity, Window
 from edge.measure.plan import Plan
@@ -23,23 +23,23 @@ class LatencyRun:
     samples_ns: tuple[tuple[int, ...], ...]
     load_ms: float | None
     first_ms: float | None
-    conditions: tuple[Mapping[str, Any], ...]
+    conditions: tuple[MachineSample, ...]
     base_rss_bytes: int | None
     peak_rss_bytes: int | None
 
     @classmethod
-    def from_result(cls, result: Mapping[str, Any], plan: Plan, threads: int) -> LatencyRun:
+    def from_result(cls, result: LatencyResult, plan: Plan, threads: int) -> LatencyRun:
         """Read the result of the agent's job `latency`."""
         return cls(
             plan=plan,
             threads=threads,
-            runtime=RuntimeRef(str(result["runtime"]["name"]), str(result["runtime"]["version"])),
-            samples_ns=tuple(tuple(int(sample) for sample in window) for window in result["window_samples_ns"]),
-            load_ms=_ms(result.get("load_ns")),
-            first_ms=_ms(result.get("first_ns")),
-            conditions=tuple(result["conditions"]),
-            base_rss_bytes=result.get("base_rss_bytes"),
-            peak_rss_bytes=result.get("peak_rss_bytes"),
+            runtime=RuntimeRef(result.runtime.name, str(result.runtime.version)),
+            samples_ns=result.window_samples_ns,
+            load_ms=result.load_ns / 1e6,
+            first_ms=result.first_ns / 1e6,
+            conditions=result.conditions,
+            base_rss_bytes=result.base_rss_bytes,
+            peak_rss_bytes=result.peak_rss_bytes,
         )
 
     def windows(self) -> tuple[Window, ...]:
@@ -70,11 +70,7 @@ class LatencyRun:
             plan=self.plan,
             windows=self.windows(),
             samples_ns=[sample for window in self.samples_ns for sample in window],
-            conditions=tuple(ConditionsSample.from_json(each) for each in self.conditions),
+            conditions=tuple(ConditionsSample.of(each) for each in self.conditions),
             machine=machine,
         )
         return judge(evidence, prefix=prefix)
-
-
-def _ms(value_ns: object) -> float | None:
-    return value_ns / 1e6 if isinstance(value_ns, int | float) else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devices.contract import Device
+from devices.messages.machine import ConditionsRequest
 from edge.agent.client import AgentClient
+from edge.agent.messages import SustainRequest
 from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import Cooling, cool_down
 from edge.measure.endurance import CoolDown, Sustained, sustained_of
@@ -25,7 +27,7 @@ def cooled(agent: AgentClient, plan: Plan, kind: str, on_wait: OnStep) -> CoolDo
         return None
     terms = Cooling(limit_c=plan.cool_below_c, longest_s=longest_s, interval_s=min(2.0, longest_s / 10))
     return cool_down(
-        lambda: ConditionsSample.from_json(agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)).temperature_c,
+        lambda: ConditionsSample.of(agent.call(ConditionsRequest(), deadline_s=_SHORT_DEADLINE_S)).temperature_c,
         terms,
         on_wait=lambda degrees: on_wait(f"cooling, {degrees:.0f} C"),
     )
@@ -41,16 +43,9 @@ def sustained(device: Device, plan: Plan, model: str, on_step: OnStep) -> tuple[
     try:
         with AgentClient.on(device) as agent:
             result = agent.call(
-                "sustain",
+                SustainRequest(plan.setup(model), seconds=plan.sustain_s, window_s=plan.sustain_window_s()),
                 deadline_s=_SLACK_S + 1.5 * plan.sustain_s,
-                on_progress=lambda event: on_step(f"sustained load, {event.get('done', 0) / 60:.1f} min"),
-                model=model,
-                runtime=plan.runtime,
-                threads=plan.threads,
-                cpus=None if plan.cpus is None else list(plan.cpus),
-                delegates=[each.to_json() for each in plan.delegates],
-                seconds=plan.sustain_s,
-                window_s=plan.sustain_window_s(),
+                on_progress=lambda event: on_step(f"sustained load, {event.done / 60:.1f} min"),
             )
     except RuntimeFault as error:
         return None, f"sustained load ended early and is not shown: {error}"

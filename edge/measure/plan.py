@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from devices.messages.inference import ModelSetup
+from edge.agent.messages import specs_of
 from edge.errors import InputError
 from edge.measure.energy.plan import EnergyPlan
 from edge.runtime.delegates import Delegate
@@ -59,6 +61,16 @@ class Plan:
                 raise InputError(f"the plan's {name} is {value}, expected at least {least}")
         if self.cpus is not None and (not self.cpus or min(self.cpus) < 0):
             raise InputError(f"the plan's cpus are {list(self.cpus)}, expected numbers of processors")
+
+    def setup(self, model: str, *, threads: int | None = None) -> ModelSetup:
+        """Return how the agent loads and runs the model at this path on the device."""
+        return ModelSetup(
+            model=model,
+            runtime=self.runtime,
+            threads=threads or self.threads,
+            delegates=specs_of(self.delegates),
+            cpus=self.cpus,
+        )
 
     def longest_wait_s(self, kind: str) -> float:
         """Return how long to wait for a device of this kind to cool: by default for boards only, and not if quick."""

@@ -9,17 +9,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
+from converters.decode import encode
 from devices.contract import Device
 from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
+from devices.messages.machine import ConditionsRequest, MachineSample
 from devices.meters.contract import Meter
 from edge.agent.client import AgentClient
+from edge.agent.messages import KernelsRequest, LatencyRequest
 from edge.errors import EdgeError, InputError
 from edge.measure.accelerated import Accelerated
 from edge.measure.artifact_ref import MeasuredModel, describe
-from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import DEADLINE
 from edge.measure.cpu_part import accelerated, accelerator_notes
 from edge.measure.emulated import profile_emulated
@@ -120,7 +121,7 @@ def _found(
     session = _Session(device, plan, device.place(path), on_step)
     with AgentClient.on(device) as agent:
         waited = cooled(agent, plan, device.kind, on_wait)
-        before = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
+        before = agent.call(ConditionsRequest(), deadline_s=_SHORT_DEADLINE_S)
         run = session.latency(agent, plan.threads)
         cores = _all_cores(plan, facts)
         both = (run,) if cores is None else (run, session.latency(agent, cores))
@@ -131,7 +132,7 @@ def _found(
     )
     loaded, note = sustained(device, plan, session.model, session.on_step)
     with AgentClient.on(device) as agent:
-        after = agent.call("conditions", deadline_s=_SHORT_DEADLINE_S)
+        after = agent.call(ConditionsRequest(), deadline_s=_SHORT_DEADLINE_S)
     return _Found(subject, facts, plan, both, view, before, after, waited, loaded, note, energy, parts)
 
 
@@ -151,10 +152,6 @@ class _Session:
     model: str
     on_step: OnStep
 
-    @property
-    def cpus(self) -> list[int] | None:
-        return None if self.plan.cpus is None else list(self.plan.cpus)
-
     def alone(self, agent: AgentClient, model: str) -> LatencyRun:
         """Time another model, as this one but without delegates."""
         return replace(self, model=model, plan=replace(self.plan, delegates=())).latency(agent, self.plan.threads)
@@ -168,18 +165,15 @@ class _Session:
     def _latency(self, agent: AgentClient, threads: int) -> LatencyRun:
         plan = self.plan
         result = agent.call(
-            "latency",
+            LatencyRequest(
+                plan.setup(self.model, threads=threads),
+                warmup_s=plan.warmup_s,
+                windows=plan.windows,
+                window_s=plan.window_s,
+                min_runs=plan.min_runs,
+            ),
             deadline_s=_SLACK_S + 4 * (plan.warmup_s + plan.windows * plan.window_s),
-            on_progress=lambda event: self.on_step(f"{event.get('stage', '')}, {_threads(threads)}"),
-            model=self.model,
-            runtime=plan.runtime,
-            threads=threads,
-            cpus=self.cpus,
-            delegates=[each.to_json() for each in plan.delegates],
-            warmup_s=plan.warmup_s,
-            windows=plan.windows,
-            window_s=plan.window_s,
-            min_runs=plan.min_runs,
+            on_progress=lambda event: self.on_step(f"{event.stage}, {_threads(threads)}"),
         )
         return LatencyRun.from_result(result, plan, threads)
 
@@ -192,14 +186,8 @@ class _Session:
         if timed.name != PROFILED_RUNTIME:
             return KernelView(reason=f"{timed.name} {timed.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
         try:
-            result = agent.call(
-                "kernels",
-                deadline_s=_SLACK_S,
-                model=self.model,
-                threads=plan.threads,
-                cpus=self.cpus,
-                runs=plan.kernel_runs,
-            )
+            request = KernelsRequest(plan.setup(self.model), runs=plan.kernel_runs)
+            result = agent.call(request, deadline_s=_SLACK_S)
         except RuntimeFault as error:
             return KernelView(reason=f"kernel profile not available: {error}")
         self.on_step("kernels")
@@ -215,8 +203,8 @@ class _Found:
     plan: Plan
     runs: tuple[LatencyRun, ...]
     view: KernelView
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: MachineSample
+    after: MachineSample
     waited: CoolDown | None
     loaded: Sustained | None
     note: str | None
@@ -249,7 +237,9 @@ def _measurement(found: _Found) -> Measurement:
         accuracy=subject.accuracy,
         energy=found.energy if isinstance(found.energy, Energy) else None,
         conditions=Conditions(
-            found.before, found.after, tuple(dict(each) for run in found.runs for each in run.conditions)
+            encode(found.before),
+            encode(found.after),
+            tuple(encode(each) for run in found.runs for each in run.conditions),
         ),
         validity=join_verdicts(
             [
@@ -267,7 +257,7 @@ def _measurement(found: _Found) -> Measurement:
 def _notes(found: _Found) -> tuple[str, ...]:
     run, cores = found.runs[0], found.facts.cpu.usable_cores
     samples = sum(len(window) for window in run.samples_ns)
-    governor = found.after.get("governor")
+    governor = found.after.governor
     return tuple(
         note
         for wanted, note in (
@@ -286,7 +276,7 @@ def _notes(found: _Found) -> tuple[str, ...]:
 def _board_notes(found: _Found) -> tuple[tuple[bool, str], ...]:
     plan, waited = found.plan, found.waited
     cpus = plan.cpus or ()
-    earlier = ConditionsSample.from_json(found.before).throttled_since_boot or ()
+    earlier = found.before.throttled.since_boot if found.before.throttled else ()
     wanted = plan.longest_wait_s(found.facts.kind) > 0
     return (
         (bool(cpus), f"ran on processor{'s' if len(cpus) > 1 else ''} {', '.join(map(str, cpus))} only"),

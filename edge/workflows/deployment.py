@@ -14,12 +14,12 @@ from converters.artifact.sidecar import Artifact, artifact_of
 from converters.tflite.verify import VerifiedModel, verify_file
 from devices.contract import Device
 from devices.errors import DeviceError
-from devices.releases.board import OnStep, Patience, ReleaseBoard
+from devices.releases.board import OnStep, ReleaseBoard, Timeouts
 from devices.releases.errors import ReleaseError
-from devices.releases.package import Content, Package
-from devices.releases.release import Terms, release, roll_back
+from devices.releases.package import DeployedFile, ReleasePackage
+from devices.releases.release import ReleaseTerms, release, roll_back
 from devices.releases.release_paths import DESCRIPTION, GOLDEN, KEEP, MODEL, root_on
-from devices.releases.values import Released, Status
+from devices.releases.release_status import Released, ReleaseStatus
 from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.runtime.coral import OPERATOR
@@ -52,7 +52,7 @@ class DeployRequest:
     program: str | None = None
     delegates: tuple[Delegate, ...] = ()
     reference: Path | None = None
-    patience: Patience = field(default_factory=Patience)
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 class Deployment:
@@ -87,19 +87,19 @@ class Deployment:
         """
         request = self._request
         with _agent(device) as agent:
-            board = ReleaseBoard(agent, device.name, request.root or root_on(device), patience=request.patience)
+            board = ReleaseBoard(agent, device.name, request.root or root_on(device), timeouts=request.timeouts)
             package = self._package(agent, device.name)
-            terms = Terms(who(), request.keep, request.program)
+            terms = ReleaseTerms(who(), request.keep, request.program)
             return release(board, package, terms, on_step=on_step or _silent)
 
-    def _package(self, agent: AgentClient, device: str) -> Package:
-        contents = [Content.of(MODEL, self._verified.data)]
+    def _package(self, agent: AgentClient, device: str) -> ReleasePackage:
+        contents = [DeployedFile.of(MODEL, self._verified.data)]
         if self._artifact is not None:
             text = json.dumps(dict(self._artifact.values), indent=2, ensure_ascii=False) + "\n"
-            contents.append(Content.of(DESCRIPTION, text.encode()))
+            contents.append(DeployedFile.of(DESCRIPTION, text.encode()))
         if self._golden is not None:
-            contents.append(Content.of(GOLDEN, self._golden.for_runtime(_runtime(agent, device))))
-        return Package(_label(self._artifact, self._request.model), tuple(contents))
+            contents.append(DeployedFile.of(GOLDEN, self._golden.for_runtime(_runtime(agent, device))))
+        return ReleasePackage(_label(self._artifact, self._request.model), tuple(contents))
 
 
 def rollback(
@@ -108,7 +108,7 @@ def rollback(
     *,
     root: str | None = None,
     check: bool = True,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     on_step: OnStep | None = None,
 ) -> Released:
     """Make an earlier release serve: the one named (id, number or the beginning of an id), or the one before.
@@ -119,11 +119,11 @@ def rollback(
         GoldenError: It answers otherwise than when it was made; not with `check` False.
     """
     with _agent(device) as agent:
-        board = ReleaseBoard(agent, device.name, root or root_on(device), patience=patience)
+        board = ReleaseBoard(agent, device.name, root or root_on(device), timeouts=timeouts)
         return roll_back(board, to, who(), check=check, on_step=on_step or _silent)
 
 
-def release_status(device: Device, *, root: str | None = None) -> Status:
+def release_status(device: Device, *, root: str | None = None) -> ReleaseStatus:
     """Return what is on a board, every file of every release read there and compared with its sum."""
     with _agent(device) as agent:
         return ReleaseBoard(agent, device.name, root or root_on(device)).status()
@@ -171,13 +171,13 @@ def _verified(path: Path) -> VerifiedModel:
 
 def _runtime(agent: AgentClient, device: str) -> str | None:
     """Return the runtime the board will use."""
-    found = agent.hello.get("runtimes") or []
+    found = agent.hello.runtimes
     if not found:
         raise ReleaseError(
             f"{device} has no TFLite runtime: the model cannot be checked there",
             hint=f"`edge devices setup {device}` installs one; --golden none deploys without a check",
         )
-    return str(found[0]["name"])
+    return found[0].name
 
 
 def _label(artifact: Artifact | None, path: Path) -> str:

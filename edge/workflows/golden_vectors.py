@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from converters.artifact.sidecar import Artifact
+from converters.decode import encode
 from converters.tflite.contents import contents_of
 from converters.tflite.flatbuffer import read_root
 from converters.tflite.verify import VerifiedModel
+from devices.messages.inference import GoldenDescription, OutputLimit
+from devices.messages.machine import RuntimeVersion
+from edge.agent.messages import specs_of
 from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError
 from edge.runtime.delegates import Delegate
@@ -60,11 +63,6 @@ class Through:
                     f"{self.reference.path} is not what {model.path} was compiled from: its {side} are "
                     f"{_listed(got)}, expected {_listed(wanted)}"
                 )
-
-    def told(self) -> dict[str, Any]:
-        """Return what the archive says of it."""
-        delegates = {"delegates": [each.to_json() for each in self.delegates]} if self.delegates else {}
-        return delegates if self.reference is None else {**delegates, "reference": self.reference.path.name}
 
 
 def _listed(ends: Sequence[tuple[tuple[int, ...], str]]) -> str:
@@ -120,8 +118,24 @@ class GoldenMaker:
         except RuntimeFault as error:
             error.hint = f"{f'{error.hint}; ' if error.hint else ''}--golden none deploys without a check on the board"
             raise
-        told = {"source": str(self._source or "drawn"), "runtime": used, **self._through.told()}
-        return _archive(self._verified, inputs, outputs, told)
+        return _archive(self._describe(inputs, outputs, used), inputs, outputs)
+
+    def _describe(
+        self, inputs: Sequence[Sequence[Array]], outputs: Sequence[Sequence[Array]], used: RuntimeVersion
+    ) -> GoldenDescription:
+        inside, reference = _has_8_bit(self._verified), self._through.reference
+        steps = STEPS_8_BIT if reference is None else STEPS_EDGE_TPU
+        pairs = zip(self._verified.outputs, outputs[0], strict=True)
+        return GoldenDescription(
+            runs=len(inputs),
+            inputs=len(self._verified.inputs),
+            outputs=tuple(_limit(info, array, inside, steps) for info, array in pairs),
+            alike=len(outputs) > 1 and _are_alike(outputs),
+            source=str(self._source or "drawn"),
+            runtime=used,
+            delegates=specs_of(self._through.delegates),
+            reference=None if reference is None else reference.path.name,
+        )
 
     def _drawn(self) -> list[list[Array]]:
         strings = [each.name for each in self._verified.inputs if each.dtype == "bytes"]
@@ -151,29 +165,22 @@ def _drawn(info: TensorInfo, *, seed: int) -> Array:
     return small.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :height, :width]
 
 
-def _archive(
-    verified: VerifiedModel,
-    inputs: Sequence[Sequence[Array]],
-    outputs: Sequence[Sequence[Array]],
-    told: Mapping[str, Any],
-) -> bytes:
-    inside = _has_8_bit(verified)
-    steps = STEPS_EDGE_TPU if "reference" in told else STEPS_8_BIT
-    limits = [_limit(info, array, inside, steps) for info, array in zip(verified.outputs, outputs[0], strict=True)]
-    alike = all(np.array_equal(got[i], outputs[0][i]) for got in outputs[1:] for i in range(len(limits)))
-    shape = {"runs": len(inputs), "inputs": len(verified.inputs), "outputs": limits}
-    about = {**told, **shape, "alike": len(outputs) > 1 and alike}
-    arrays: dict[str, Array] = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
+def _are_alike(outputs: Sequence[Sequence[Array]]) -> bool:
+    return all(np.array_equal(one, first) for got in outputs[1:] for one, first in zip(got, outputs[0], strict=True))
+
+
+def _archive(about: GoldenDescription, inputs: Sequence[Sequence[Array]], outputs: Sequence[Sequence[Array]]) -> bytes:
+    arrays: dict[str, Array] = {"about": np.frombuffer(json.dumps(encode(about)).encode(), np.uint8)}
     for run, (given, got) in enumerate(zip(inputs, outputs, strict=True)):
         arrays |= {f"input.{run}.{i}": array for i, array in enumerate(given)}
-        kept = (array.reshape(-1)[:: each["stride"]] for each, array in zip(limits, got, strict=True))
+        kept = (array.reshape(-1)[:: each.stride] for each, array in zip(about.outputs, got, strict=True))
         arrays |= {f"output.{run}.{i}": array for i, array in enumerate(kept)}
     memory = io.BytesIO()
     np.savez_compressed(memory, **arrays)  # type: ignore[arg-type]  # its stubs take the arrays for an option
     return memory.getvalue()
 
 
-def _limit(info: TensorInfo, array: Array, inside: bool, steps: float) -> dict[str, Any]:
+def _limit(info: TensorInfo, array: Array, inside: bool, steps: float) -> OutputLimit:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "f":
         unit, limit = "relative", RELATIVE_8_BIT_INSIDE if inside else RELATIVE_FLOAT
@@ -181,7 +188,7 @@ def _limit(info: TensorInfo, array: Array, inside: bool, steps: float) -> dict[s
         unit, limit = "steps", steps if size == 1 else STEPS_16_BIT
     else:
         unit, limit = "share", SHARE_INDICES
-    return {"name": info.name, "unit": unit, "limit": limit, "stride": -(-array.size // MOST_VALUES) or 1}
+    return OutputLimit(info.name, unit, limit, stride=-(-array.size // MOST_VALUES) or 1)
 
 
 def _has_8_bit(verified: VerifiedModel) -> bool:

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converters.artifact.sidecar import artifact_of, embedded_labels
 from converters.tflite.verify import VerifiedModel, verify_file
 from devices.local import LocalDevice
+from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.machine import RuntimeVersion
+from devices.messages.protocol import decode_array, encode_array
 from edge.agent.client import AgentClient, ByteStream
-from edge.agent.protocol import decode_array, encode_array
+from edge.agent.messages import specs_of
 from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError
 from edge.runtime.delegates import Delegate, crashed_with
@@ -118,11 +121,11 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
 
     def infer(
         self, request: InferenceRequest, runs: Sequence[Sequence[Array]]
-    ) -> tuple[list[list[Array]], dict[str, Any]]:
+    ) -> tuple[list[list[Array]], RuntimeVersion]:
         """Run a model on arrays as it stores them.
 
         Returns:
-            The outputs of each run, and {name, version} of the runtime.
+            The outputs of each run, and the runtime.
 
         Raises:
             RuntimeFault: The model or an input was refused.
@@ -130,15 +133,14 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
             AgentDeadlineError: It did not answer in time and was ended; the next call starts another.
         """
         try:
-            result = self._started().call(
-                "infer",
-                deadline_s=request.deadline_s,
+            setup = ModelSetup(
                 model=self._device.place(request.model),
                 runtime=request.runtime,
                 threads=request.threads,
-                delegates=[delegate.to_json() for delegate in request.delegates],
-                inputs=[[encode_array(array) for array in arrays] for arrays in runs],
+                delegates=specs_of(request.delegates),
             )
+            job = InferRequest(setup, inputs=tuple(tuple(map(encode_array, arrays)) for arrays in runs))
+            result = self._started().call(job, deadline_s=request.deadline_s)
         except CrashedError as error:
             self.crashes += 1
             self.close()
@@ -146,7 +148,7 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
         except AgentDeadlineError:
             self.close()
             raise
-        return [[decode_array(value) for value in outputs] for outputs in result["outputs"]], result["runtime"]
+        return [[decode_array(value) for value in outputs] for outputs in result.outputs], result.runtime
 
     def _started(self) -> AgentClient:
         if self._agent is None:
@@ -175,15 +177,15 @@ def run_inference(request: InferenceRequest, session: InferenceSession) -> Infer
     reader = InputReader.of(verified, artifact, request.preprocess)
     labels = _labels(request, verified, artifact.labels if artifact else None)
     answers: list[Prediction] = []
-    runtime: dict[str, Any] = {}
+    runtime: RuntimeVersion | None = None
     for group in _groups(request.sources, reader):
         outputs, runtime = session.infer(request, [arrays for _, arrays in group])
         pairs = zip((source for source, _ in group), outputs, strict=True)
         answers += [_prediction(source, verified, arrays, (request.top, labels)) for source, arrays in pairs]
     return Inference(
         model=request.model,
-        runtime=str(runtime.get("name")),
-        runtime_version=runtime.get("version"),
+        runtime=str(runtime.name if runtime else None),
+        runtime_version=runtime.version if runtime else None,
         preprocessing=reader.described,
         predictions=tuple(answers),
         notes=reader.notes,

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from converters.errors import ModelFileError
 from devices.local import LocalDevice
-from edge.agent import protocol
+from devices.messages import protocol
+from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.machine import ConditionsRequest, FactsRequest, HelloRequest, RuntimeVersion
+from devices.messages.protocol import Request, decode_array, encode_array
 from edge.agent.client import AgentClient
-from edge.agent.model import plausible_inputs
-from edge.agent.protocol import decode_array, encode_array
+from edge.agent.messages import LatencyRequest
+from edge.agent.running import plausible_inputs
 from edge.runtime import load
 from edge.runtime.errors import (
     AgentDeadlineError,
@@ -49,37 +53,42 @@ class Opener:
 
 
 def speaking(*lines: bytes, then: str = "sys.stdin.read()"):
-    """Return an opener of a process that says hello, then `lines`, then does something."""
+    """Return an opener of a process that answers hello, then writes `lines`, then does something."""
     hello = protocol.encode_line({"id": 1, "ok": True, "result": {"protocol": protocol.PROTOCOL}})
     code = f"import os, sys\nsys.stdin.readline(); sys.stdout.buffer.write({hello!r}); sys.stdout.flush()\n"
     code += f"sys.stdin.readline(); sys.stdout.buffer.write({b''.join(lines)!r}); sys.stdout.flush()\n{then}"
     return Opener(sys.executable, "-c", code)
 
 
+def infer(model, *runs, runtime=None) -> InferRequest:
+    """Return a request to run a model on arrays."""
+    return InferRequest(ModelSetup(str(model), runtime), tuple(tuple(map(encode_array, run)) for run in runs))
+
+
 def test_many_runs_give_what_a_direct_run_gives(agent, small_model):
     model = load(small_model)
     inputs, seen = plausible_inputs(model), []
     result = agent.call(
-        "infer", deadline_s=DEADLINE_S, on_progress=lambda event: seen.append((event["done"], event["of"])),
-        model=small_model, threads=1, inputs=[[encode_array(each) for each in inputs]] * 3,
-    )  # fmt: skip
+        infer(small_model, *[inputs] * 3),
+        deadline_s=DEADLINE_S,
+        on_progress=lambda event: seen.append((event.done, event.of)),
+    )
     direct = model.run(*inputs)[0]
-    assert [decode_array(run[0]).tolist() for run in result["outputs"]] == [direct.tolist()] * 3
-    assert result["runtime"] == {"name": model.runtime.name, "version": model.runtime.version}
-    assert result["peak_rss_bytes"] > 10 << 20
+    assert [decode_array(run[0]).tolist() for run in result.outputs] == [direct.tolist()] * 3
+    assert result.runtime == RuntimeVersion(model.runtime.name, model.runtime.version)
+    assert result.peak_rss_bytes > 10 << 20
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_the_loaded_model_is_kept_until_it_or_its_file_changes(agent, small_model, shared_data, tmp_path):
     copy = tmp_path / "model.tflite"
     copy.write_bytes(Path(small_model).read_bytes())
-    pictures = {size: [[encode_array(plausible_inputs(load(path))[0])]] for size, path in _models(shared_data).items()}
-    call = {"deadline_s": DEADLINE_S, "model": str(copy)}
-    assert agent.call("infer", inputs=pictures[128], **call)["outputs"]
+    images = {size: plausible_inputs(load(path)) for size, path in _models(shared_data).items()}
+    assert agent.call(infer(copy, images[128]), deadline_s=DEADLINE_S).outputs
     copy.write_bytes(_models(shared_data)[160].read_bytes())
     with pytest.raises(ModelInputError, match="160"):
-        agent.call("infer", inputs=pictures[128], **call)
-    assert agent.call("infer", inputs=pictures[160], **call)["outputs"]
+        agent.call(infer(copy, images[128]), deadline_s=DEADLINE_S)
+    assert agent.call(infer(copy, images[160]), deadline_s=DEADLINE_S).outputs
 
 
 def _models(shared_data):
@@ -90,23 +99,29 @@ def _models(shared_data):
 def test_errors_come_back_as_their_classes_and_the_agent_lives_on(agent, small_model, tmp_path):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(Path(small_model).read_bytes()[:4096])
-    call = {"deadline_s": DEADLINE_S, "inputs": [[]]}
     with pytest.raises(ModelFileError):
-        agent.call("infer", model=str(damaged), **call)
+        agent.call(infer(damaged, []), deadline_s=DEADLINE_S)
     with pytest.raises(ModelInputError):
-        agent.call("infer", model=small_model, **call)
+        agent.call(infer(small_model, []), deadline_s=DEADLINE_S)
     with pytest.raises(RuntimeMissingError, match="no-such-runtime"):
-        agent.call("infer", model=small_model, runtime="no-such-runtime", **call)
+        agent.call(infer(small_model, [], runtime="no-such-runtime"), deadline_s=DEADLINE_S)
     with pytest.raises(RuntimeFault, match="knows no job 'dance'") as caught:
-        agent.call("dance", deadline_s=DEADLINE_S)
+        agent.call(Dance(), deadline_s=DEADLINE_S)
     assert "latency" in caught.value.hint
-    assert agent.call("hello", deadline_s=DEADLINE_S)["protocol"] == protocol.PROTOCOL
+    assert agent.call(HelloRequest(), deadline_s=DEADLINE_S).protocol == protocol.PROTOCOL
+
+
+@dataclass(frozen=True)
+class Dance(Request):
+    """A request that no agent knows."""
+
+    job = "dance"
 
 
 def test_a_model_the_runtime_refuses_is_an_inference_error(agent, shared_data):
     model = shared_data / "edgetpu_pairs" / "bodypix_mobilenet_v1_075_512_512_16_quant_decoder.tflite"
     with pytest.raises(InferenceError):
-        agent.call("latency", deadline_s=DEADLINE_S, model=str(model))
+        agent.call(LatencyRequest(ModelSetup(str(model))), deadline_s=DEADLINE_S)
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
@@ -115,26 +130,23 @@ def test_a_crash_in_a_job_names_the_signal(small_model, name):
     with AgentClient.start(opener) as agent:
         with pytest.raises(CrashedError, match=f"{name}.* during the job 'latency'") as caught:
             agent.call(
-                "latency",
+                LatencyRequest(ModelSetup(small_model), windows=1, window_s=600),
                 deadline_s=DEADLINE_S,
                 on_progress=lambda _: os.kill(opener.stream.pid, signal.Signals[name]),
-                model=small_model,
-                windows=1,
-                window_s=600,
             )
         if name == "SIGSEGV":  # where it died, from the agent's standard error
             assert "Fatal Python error: Segmentation fault" in caught.value.hint
-            assert "latency.py" in caught.value.hint
+            assert "timing.py" in caught.value.hint
         assert opener.is_gone()
         with pytest.raises(RuntimeFault, match="not running"):
-            agent.call("hello", deadline_s=DEADLINE_S)
+            agent.call(HelloRequest(), deadline_s=DEADLINE_S)
 
 
 def test_a_missed_deadline_ends_the_agent(small_model):
     opener = Opener()
     with AgentClient.start(opener) as agent:
         with pytest.raises(AgentDeadlineError, match=r"did not answer 'latency' within 0.3 s") as caught:
-            agent.call("latency", deadline_s=0.3, model=small_model, windows=1, window_s=600)
+            agent.call(LatencyRequest(ModelSetup(small_model), windows=1, window_s=600), deadline_s=0.3)
         assert isinstance(caught.value, TimeoutError)
         assert opener.is_gone()
 
@@ -168,21 +180,24 @@ def test_another_protocol_is_refused():
         ([b"garbage\n"], "no JSON: b'garbage"),
         ([b'{"id": 1, "ok": true, "result": {}}\n'], "answered request 1, asked was 2"),
         ([b'{"id": 2}\n'], "None"),
-        ([b'{"id": 2, "event": "progress"}\n', b'{"id": 2, "ok": false, "error": "what"}\n'], "what"),
+        ([b'{"id": 2, "event": "progress", "stage": "run"}\n', b'{"id": 2, "ok": false, "error": "what"}\n'], "what"),
+        ([b'{"id": 2, "event": "progress"}\n'], "the field 'stage' is missing"),
+        ([b'{"id": 2, "ok": true, "result": {"cores": "four"}}\n'], "the result of 'facts'"),
+        ([b'{"id": 2, "ok": false, "refused": {}}\n'], "the refusal: the field 'kind' is missing"),
     ],
 )
 def test_answers_that_make_no_sense_are_errors(lines, said):
     with AgentClient.start(speaking(*lines)) as agent, pytest.raises(RuntimeFault, match=said):
-        agent.call("facts", deadline_s=DEADLINE_S)
+        agent.call(FactsRequest(), deadline_s=DEADLINE_S)
 
 
 def test_an_answer_cut_short_is_a_crash():
     opener = speaking(b'{"id": 2, "ok": tr', then="os._exit(3)")
     with AgentClient.start(opener) as agent, pytest.raises(CrashedError, match="status 3"):
-        agent.call("facts", deadline_s=DEADLINE_S)
+        agent.call(FactsRequest(), deadline_s=DEADLINE_S)
 
 
 def test_a_job_that_is_too_long_is_refused_before_it_is_sent(agent):
     with pytest.raises(RuntimeFault, match="the agent takes"):
-        agent.call("infer", deadline_s=DEADLINE_S, model="x" * (protocol.MAX_LINE_BYTES + 1))
-    assert agent.call("conditions", deadline_s=DEADLINE_S)["since"] is None
+        agent.call(infer("x" * (protocol.MAX_LINE_BYTES + 1)), deadline_s=DEADLINE_S)
+    assert agent.call(ConditionsRequest(), deadline_s=DEADLINE_S).since is None

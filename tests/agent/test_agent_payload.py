@@ -7,11 +7,17 @@ import json
 import pytest
 from test_agent_serve import talk
 
-from edge.agent.protocol import MAX_LINE_BYTES
+from devices.messages.protocol import MAX_LINE_BYTES
 
 CODE = (
-    "from edge.agent import hello, serve\n"
-    "hello.run = lambda request, progress: {'got': list(request['payload']) if 'payload' in request else None}\n"
+    "from dataclasses import dataclass\n"
+    "from edge.agent import machine, serve\n"
+    "@dataclass(frozen=True)\n"
+    "class Echo:\n"
+    "    payload: bytes | None = None\n"
+    "machine.Echo = Echo\n"
+    "machine.echo = lambda request, progress: {'got': None if request.payload is None else list(request.payload)}\n"
+    "serve.JOBS['hello'] = ('edge.agent.machine:Echo', 'edge.agent.machine:echo')\n"
     "serve.main()"
 )
 
@@ -44,15 +50,15 @@ def test_a_job_of_the_store_needs_its_payload(tmp_path):
     lines = [
         {"id": 1, "job": "store_lock", "root": str(tmp_path), "who": "a"},
         {"id": 2, "job": "store_write", "sha256": "0" * 64, "offset": 0},
-        {"id": 3, "job": "store_write", "sha256": "../" * 20, "offset": 0},
+        {"id": 3, "job": "store_seal", "sha256": "../" * 20},
         {"id": 4, "job": "store_seal", "sha256": "0" * 64},
         {"id": 5, "job": "release_switch", "to": "../../etc"},
         {"id": 6, "job": "golden", "model": "nowhere", "golden": "nowhere"},
     ]
     answers, _ = talk(*(json.dumps(each).encode() + b"\n" for each in lines))
     assert answers[0]["result"] == {"root": str(tmp_path), "current": None, "previous": None, "serves": False}
-    assert "wants 'payload' as bytes" in answers[1]["error"]["message"]
+    assert "the field 'payload' is missing" in answers[1]["error"]["message"]
     assert "is no sha256" in answers[2]["error"]["message"]
-    assert answers[3]["result"]["refused"]["kind"] == "disk"
-    assert answers[4]["result"]["refused"]["kind"] == "unknown"
+    assert answers[3]["refused"]["kind"] == "disk"
+    assert answers[4]["refused"]["kind"] == "unknown"
     assert answers[5]["error"]["type"] == "ModelFileError"

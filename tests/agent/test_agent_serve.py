@@ -10,7 +10,7 @@ import pytest
 
 from devices.contract import Exit
 from devices.local import LocalDevice
-from edge.agent.protocol import MAX_LINE_BYTES
+from devices.messages.protocol import MAX_LINE_BYTES, PROTOCOL
 
 DEADLINE_S = 60
 
@@ -25,7 +25,7 @@ def talk(*lines: bytes, code: str | None = None):
 def test_answers_what_was_asked_and_ends_with_its_input():
     answers, done = talk(b'{"id": 1, "job": "hello"}\n', b'{"id": "two", "job": "conditions"}\n')
     assert [(each["id"], each["ok"]) for each in answers] == [(1, True), ("two", True)]
-    assert answers[0]["result"]["protocol"] == 1
+    assert answers[0]["result"]["protocol"] == PROTOCOL
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -58,11 +58,11 @@ def test_a_line_without_end_costs_no_more_than_its_limit():
 
 def test_native_prints_do_not_corrupt_the_answers():
     code = (
-        "import os\nfrom edge.agent import hello, serve\n"
+        "import os\nfrom edge.agent import machine, serve\n"
         "def noisy(request, progress):\n"
         "    os.write(1, b'native noise\\n'); print('python noise', flush=True); os.system('echo child noise')\n"
         "    return {'stdin': os.readlink('/proc/self/fd/0')}\n"
-        "hello.run = noisy\nserve.main()"
+        "machine.greet = noisy\nserve.main()"
     )
     answers, done = talk(b'{"id": 1, "job": "hello"}\n', b'{"id": 2, "job": "hello"}\n', code=code)
     assert [each["result"]["stdin"] for each in answers] == ["/dev/null"] * 2
@@ -71,22 +71,22 @@ def test_native_prints_do_not_corrupt_the_answers():
 
 def test_a_result_that_fits_in_no_line_is_an_error():
     code = (
-        "from edge.agent import hello, protocol, serve\n"
-        "hello.run = lambda request, progress: {'much': 'x' * protocol.MAX_LINE_BYTES}\nserve.main()"
+        "from devices.messages.protocol import MAX_LINE_BYTES\nfrom edge.agent import machine, serve\n"
+        "machine.greet = lambda request, progress: {'much': 'x' * MAX_LINE_BYTES}\nserve.main()"
     )
     answers, _ = talk(b'{"id": 1, "job": "hello"}\n', code=code)
     assert "a line holds" in answers[0]["error"]["message"]
 
 
 def test_a_fault_of_the_agent_itself_is_an_answer_with_a_traceback_on_stderr():
-    code = "from edge.agent import hello, serve\nhello.run = lambda request, progress: 1 / 0\nserve.main()"
+    code = "from edge.agent import machine, serve\nmachine.greet = lambda request, progress: 1 / 0\nserve.main()"
     answers, done = talk(b'{"id": 1, "job": "hello"}\n', code=code)
     assert answers[0]["error"]["message"] == "internal error: ZeroDivisionError: division by zero"
     assert b"Traceback" in done.stderr
 
 
 def test_dies_with_its_connection_in_the_middle_of_a_job(small_model):
-    request = {"id": 1, "job": "latency", "model": small_model, "windows": 1, "window_s": 600}
+    request = {"id": 1, "job": "latency", "setup": {"model": small_model}, "windows": 1, "window_s": 600}
     device = LocalDevice()
     with device.open(device.agent_argv()) as stream:
         stream.write(json.dumps(request).encode() + b"\n", deadline_s=DEADLINE_S)
@@ -100,28 +100,34 @@ def test_starts_without_numpy_or_a_runtime_or_the_rest_of_the_project():
     code = (
         "import sys, io\nfrom edge.agent import serve\n"
         'serve.serve(io.BytesIO(b\'{"job": "hello"}\\n{"job": "facts"}\\n{"job": "conditions"}\\n\'), io.BytesIO())\n'
-        "print([name for name in sys.modules if name.split('.')[0] in "
-        "('numpy', 'ai_edge_litert', 'tensorflow', 'click', 'devices', 'converters')])"
+        "ours = ('devices', 'devices.messages', 'converters', 'converters.decode', 'converters.errors')\n"
+        "print([name for name in sys.modules if name not in ours and not name.startswith('devices.messages.')"
+        " and name.split('.')[0] in ('numpy', 'ai_edge_litert', 'tensorflow', 'click', 'devices', 'converters')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
     assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("setup", "fields", "words"),
     [
-        ({}, "wants 'model' as str, got nothing"),
-        ({"model": 3}, "wants 'model' as str, got 3"),
-        ({"model": "/no/such.tflite"}, "no model file '/no/such.tflite'"),
-        ({"threads": 0}, "wants 'threads' of at least 1, got 0"),
-        ({"threads": True}, "wants 'threads' as int, got True"),
-        ({"window_s": -1}, "wants 'window_s' of at least 0, got -1"),
-        ({"window_s": "1"}, "wants 'window_s' as int or float, got '1'"),
-        ({"cpus": [4096]}, "asked for processors [4096], this process may use"),
-        ({"cpus": []}, "asked for processors [], this process may use"),
+        (None, {}, "the job 'latency': the field 'setup' is missing"),
+        (3, {}, "the job 'latency': setup: expected an object, got 3"),
+        ({"model": None}, {}, "setup: model: expected a text, got None"),
+        ({"model": 3}, {}, "setup: model: expected a text, got 3"),
+        ({"model": "/no/such.tflite"}, {}, "no model file '/no/such.tflite'"),
+        ({"threads": 0}, {}, "setup: threads: got 0, expected at least 1"),
+        ({"threads": True}, {}, "setup: threads: expected a whole number, got True"),
+        ({}, {"window_s": -1}, "window_s: got -1.0, expected at least 0"),
+        ({}, {"window_s": "1"}, "window_s: expected a finite number, got '1'"),
+        ({"cpus": [4096]}, {}, "asked for processors [4096], this process may use"),
+        ({"cpus": []}, {}, "asked for processors [], this process may use"),
+        ({"delegates": ["edgetpu"]}, {}, "delegates[0]: expected an object, got 'edgetpu'"),
     ],
 )
-def test_wrong_fields_are_named(small_model, fields, said):
-    request = {"id": 1, "job": "latency", "warmup_s": 0, **({"model": small_model} if fields else {}), **fields}
+def test_wrong_fields_are_named(small_model, setup, fields, words):
+    request = {"id": 1, "job": "latency", "warmup_s": 0, **fields}
+    if setup is not None:
+        request["setup"] = {"model": small_model, **setup} if isinstance(setup, dict) else setup
     answers, _ = talk(json.dumps(request).encode() + b"\n")
-    assert said in answers[-1]["error"]["message"]
+    assert words in answers[-1]["error"]["message"]

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 
-from edge.agent.latency import time_window
-from edge.agent.model import plausible_inputs
+from edge.agent.running import plausible_inputs
+from edge.agent.timing import time_window
 from edge.runtime import load
 
 MODEL = Path(__file__).resolve().parents[3] / "shared/data/edgetpu_pairs/mobilenet_v1_0.25_128_quant.tflite"

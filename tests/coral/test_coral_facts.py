@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from devices.coral import Coral, driver_cure, in_words, problems
+from converters.decode import decode
+from devices.accelerator_problems import driver_fix, find_problems
+from devices.accelerators import Coral, describe_accelerators
 from devices.local import LocalDevice
+from devices.messages.machine import EdgeTpuState
 from edge.doctor.edge_tpu import remarks
 from edge.runtime.coral_state import coral_state
 
@@ -73,25 +76,31 @@ def library(root: Path) -> None:
 
 
 def seen(root: Path, *, kernel: str = "6.6.51+rpt-rpi-v8") -> Coral:
-    return Coral.parse({**coral_state(root, kernel=kernel), "advice": "the advice"})
+    return parse(coral_state(root, kernel=kernel))
+
+
+def parse(state) -> Coral:
+    return Coral.of(decode(EdgeTpuState, {**state, "advice": "the advice"}, "state"))
 
 
 def said(root: Path, *, kernel: str = "6.6.51+rpt-rpi-v8", page: int = 4096) -> list[tuple[str, str]]:
-    return [(each.what, each.cure) for each in problems(seen(root, kernel=kernel), kernel=kernel, page_size_bytes=page)]
+    return [
+        (each.what, each.fix) for each in find_problems(seen(root, kernel=kernel), kernel=kernel, page_size_bytes=page)
+    ]
 
 
 def test_this_machine_has_none_and_nothing_is_invented():
     coral = seen(Path("/"), kernel=None)
     if coral.is_attached:
         pytest.skip("an Edge TPU is attached")
-    assert problems(coral, kernel="6.12", page_size_bytes=16384) == ()
+    assert find_problems(coral, kernel="6.12", page_size_bytes=16384) == ()
     assert [each.state for each in remarks()][:1] == ["missing"]
 
 
 def test_an_empty_tree_has_nothing(tmp_path):
     coral = seen(tmp_path)
     assert (coral.is_attached, coral.packages, coral.library, coral.clock_mhz) == (False, {}, None, None)
-    assert in_words(coral) == []
+    assert describe_accelerators(coral) == []
     assert said(tmp_path) == []
 
 
@@ -100,8 +109,8 @@ def test_a_stick_before_and_after_its_firmware(tmp_path, ready, words):
     stick(tmp_path, ready=ready)
     coral = seen(tmp_path)
     assert coral.sticks[0].has_firmware is ready
-    assert words in in_words(coral)[0]
-    assert "USB sticks state no temperature" in in_words(coral)[0]
+    assert words in describe_accelerators(coral)[0]
+    assert "USB sticks state no temperature" in describe_accelerators(coral)[0]
 
 
 def test_other_devices_are_no_edge_tpus(tmp_path):
@@ -113,7 +122,7 @@ def test_other_devices_are_no_edge_tpus(tmp_path):
 def test_several_sticks_have_numbers(tmp_path):
     stick(tmp_path, "1-1", speed="480", number="3")
     stick(tmp_path, "2-1")
-    first, second = in_words(seen(tmp_path))
+    first, second = describe_accelerators(seen(tmp_path))
     assert first.startswith("usb:0 at 1-1")
     assert "480 Mbit/s (USB 2)" in first
     assert second.startswith("usb:1 at 2-1")
@@ -127,7 +136,7 @@ def test_the_package_sets_the_clock(tmp_path, name, mhz):
     coral = seen(tmp_path)
     assert (coral.packages, coral.clock_mhz) == ({name: "16.0tf2.17.1-1"}, mhz)
     assert coral.library == "/usr/lib/aarch64-linux-gnu/libedgetpu.so.1.0"
-    assert in_words(coral)[-1] == f"{name} 16.0tf2.17.1-1 (clock {mhz} MHz)"
+    assert describe_accelerators(coral)[-1] == f"{name} 16.0tf2.17.1-1 (clock {mhz} MHz)"
     last = remarks(tmp_path)[-1]
     assert (last.name, last.state) == (name, "ok")
     assert f"{mhz} MHz" in last.why
@@ -160,7 +169,7 @@ def test_the_library_and_the_runtime_are_built_together(tmp_path, version, runti
     library(tmp_path)
     installed(tmp_path, "libedgetpu1-std", version)
     runtimes = {"tflite-runtime": runtime, "ai-edge-litert": "2.3.0"}
-    found = problems(seen(tmp_path), kernel="6.1", page_size_bytes=4096, runtimes=runtimes)
+    found = find_problems(seen(tmp_path), kernel="6.1", page_size_bytes=4096, runtimes=runtimes)
     assert [words in each.what for each in found] == ([True] if words else [])
 
 
@@ -171,7 +180,7 @@ def test_a_chip_in_order(tmp_path):
     assert (found.node, found.driver, found.temperature_c) == ("/dev/apex_0", "apex", 45.3)
     assert found.trip_points_c == (85.0, 90.0, 95.0)
     assert said(tmp_path) == []
-    assert in_words(seen(tmp_path))[0] == "pci:0 at 0000:01:00.0, /dev/apex_0, 45.3 °C"
+    assert describe_accelerators(seen(tmp_path))[0] == "pci:0 at 0000:01:00.0, /dev/apex_0, 45.3 °C"
 
 
 def test_a_hot_chip_and_one_that_hangs(tmp_path):
@@ -195,7 +204,7 @@ def test_a_hot_chip_and_one_that_hangs(tmp_path):
     ],
 )
 def test_the_cure_of_a_missing_driver_depends_on_the_kernel(kernel, words):
-    assert words in driver_cure(kernel)
+    assert words in driver_fix(kernel)
 
 
 def test_a_driver_that_was_never_installed(tmp_path):
@@ -253,8 +262,8 @@ def test_who_may_open_it(tmp_path, mode, group, groups, words):
     library(tmp_path)
     raw = coral_state(tmp_path, kernel="6.1")
     raw["usb"][0].update(is_open=False, mode=mode, group=group)
-    (problem,) = problems(Coral.parse({**raw, "groups": groups}), kernel="6.1", page_size_bytes=4096)
-    assert words in problem.cure
+    (problem,) = find_problems(parse({**raw, "groups": groups}), kernel="6.1", page_size_bytes=4096)
+    assert words in problem.fix
     assert "/dev/bus/usb/002/007" in problem.what
 
 
@@ -286,7 +295,7 @@ def test_who_may_open_it_is_asked_of_the_kernel(tmp_path):
     assert (found["is_open"], found["mode"], found["group"]) == (False, "600", "root")
 
 
-def test_damaged_trees_say_nothing(tmp_path):
+def test_damaged_trees_leave_values_unknown(tmp_path):
     files = {"idVendor": "18d1", "idProduct": "9302", "busnum": "x", "devnum": "", "speed": "fast"}
     device = write(tmp_path / "sys/bus/usb/devices/1-1", **files)
     (device / "busnum").write_bytes(b"\xff\xfe")
@@ -297,7 +306,7 @@ def test_damaged_trees_say_nothing(tmp_path):
 
 
 def test_facts_over_the_agent_and_the_command(tmp_path):
-    """`edge devices info` with the kernel's files mounted elsewhere: the agent reads, the host makes sense of it."""
+    """`edge devices info` with the kernel's files mounted elsewhere: the agent reads, the host parses."""
     chip(tmp_path, node=False)
     stick(tmp_path, ready=False, speed="480")
     env = {**os.environ, "EDGE_SYSFS": str(tmp_path / "sys")}
@@ -315,8 +324,7 @@ def test_facts_over_the_agent_and_the_command(tmp_path):
     assert "libedgetpu" in facts["coral"]["advice"]
 
 
-def test_an_older_agent_states_nothing():
-    assert Coral.parse(None) is None
+def test_without_known_edge_tpus_there_are_no_problems():
     facts = LocalDevice().facts()
     assert facts.coral is not None
     assert replace(facts, coral=None).tpu_problems == ()

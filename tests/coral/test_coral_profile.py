@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from converters.tflite.reader import read_model
-from devices.coral import Coral
+from devices.accelerators import Coral
 from devices.local import LocalDevice
-from edge.agent import sysfs
-from edge.agent.conditions import run as conditions
+from devices.messages.machine import ConditionsRequest, EdgeTpuState, UsbEdgeTpu
+from edge.agent.client import AgentClient
 from edge.measure.accelerated import (
     ALL_TAKEN,
     NOT_TOLD,
@@ -167,10 +167,8 @@ def test_a_first_inference_that_is_no_slower_has_nothing_that_comes_once():
 
 
 def coral_of(link: str) -> Coral:
-    stick = {"name": "1-1", "ids": "18d1:9302", "speed": link, "node": "/dev/bus/usb/001/003", "is_open": True,
-             "mode": "660", "group": "plugdev"}  # fmt: skip
-    return Coral.parse({"usb": [stick], "pci": [], "packages": {}, "library": None, "modules": [], "built_modules": [],
-                        "dkms_log": None, "groups": []})  # fmt: skip
+    stick = UsbEdgeTpu("1-1", "18d1:9302", link, "/dev/bus/usb/001/003", True, "660", "plugdev")
+    return Coral.of(EdgeTpuState((stick,), (), (), {}, None, (), (), None, ()))
 
 
 @pytest.mark.parametrize(("link", "slow"), [("480", True), ("5000", False)])
@@ -183,14 +181,16 @@ def test_the_speed_of_the_link_is_a_note(stand_in, link, slow):
     assert not any(wanted for wanted, _ in accelerator_notes(facts, TINY))
 
 
-def test_a_hot_chip_makes_a_measurement_invalid(tmp_path, monkeypatch):
+def test_a_hot_chip_is_sampled(tmp_path):
     chip = tmp_path / "bus/pci/devices/0000:01:00.0/apex/apex_0"
     chip.mkdir(parents=True)
     (chip / "trip_point0_temp").write_text("85000\n")
-    monkeypatch.setattr(sysfs, "SYS", tmp_path)
-    for millidegrees, over in (("60000", -25.0), ("86500", 1.5), ("-87900", None), ("", None)):
-        (chip / "temp").write_text(f"{millidegrees}\n")
-        assert ConditionsSample.from_json(conditions({}, None)).tpu_over_trip_c == over
+    device = LocalDevice()
+    with AgentClient.start(lambda: device.open(device.agent_argv(), env={"EDGE_SYSFS": str(tmp_path)})) as agent:
+        for millidegrees, over in (("60000", -25.0), ("86500", 1.5), ("-87900", None), ("", None)):
+            (chip / "temp").write_text(f"{millidegrees}\n")
+            sample = agent.call(ConditionsRequest(), deadline_s=30)
+            assert ConditionsSample.of(sample).tpu_over_trip_c == over
 
 
 def test_the_rule_of_the_hot_chip():

@@ -11,8 +11,9 @@ import pytest
 
 from devices.contract import NOT_FOUND, Device, Exit
 from devices.errors import CommandFailedError, DeadlineError, TransferError, UnreachableError
+from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.protocol import decode_array, encode_array
 from edge.agent.client import AgentClient
-from edge.agent.protocol import decode_array, encode_array
 from edge.runtime import load
 
 DEADLINE_S = 30.0
@@ -155,9 +156,8 @@ class DeviceContract:
         model = shared_data / "edgetpu_pairs" / "mobilenet_v1_0.25_128_quant.tflite"
         grey = np.full((1, 128, 128, 3), 128, np.uint8)
         with AgentClient.on(device) as agent:
-            result = agent.call(
-                "infer", deadline_s=4 * DEADLINE_S, model=device.place(model), inputs=[[encode_array(grey)]]
-            )
+            request = InferRequest(ModelSetup(device.place(model)), ((encode_array(grey),),))
+            result = agent.call(request, deadline_s=4 * DEADLINE_S)
         here = load(model).run(grey)[0]
         assert here.max() > 0
-        assert np.abs(decode_array(result["outputs"][0][0]).astype(int) - here).max() <= 1
+        assert np.abs(decode_array(result.outputs[0][0]).astype(int) - here).max() <= 1

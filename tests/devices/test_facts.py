@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from converters.decode import decode
 from devices.errors import UnknownDeviceError
-from devices.facts import Facts, Throttled
+from devices.facts import Facts
+from devices.local import LocalDevice
+from devices.messages.machine import MachineFacts, Throttled
 from devices.registry import find_device
-from edge.agent.facts import run
 from edge.report.terminal.device_lines import lines, notes
 
 PI4 = {
@@ -38,11 +42,19 @@ PI4 = {
     "throttled": {"word": "0x50005", "now": ["under-voltage", "throttled"], "since_boot": ["under-voltage"]},
     "free_disk_bytes": 23_456_789_012,
     "runtimes": [{"name": "ai-edge-litert", "version": "2.1.6"}],
-}
+    "coral": {
+        "usb": [], "pci": [], "nodes": [], "packages": {}, "library": None, "modules": [], "built_modules": [],
+        "dkms_log": None, "groups": [],
+    },
+}  # fmt: skip
+
+
+def parse(raw, name: str = "pi4") -> Facts:
+    return Facts.of(name, "ssh", decode(MachineFacts, raw, "facts"))
 
 
 def test_a_raspberry_pi():
-    facts = Facts.parse("pi4", "ssh", PI4)
+    facts = parse(PI4)
     assert (facts.board, facts.soc) == ("Raspberry Pi 4 Model B Rev 1.4", "bcm2711")
     assert (facts.cpu.model, facts.cpu.features) == ("cortex-a72", ("asimd",))
     assert (facts.os.id, facts.os.version) == ("debian", "12")
@@ -56,19 +68,20 @@ def test_two_clusters_have_only_what_both_have():
         {"features": "asimd asimddp fphp", "cpu implementer": "0x41", "cpu part": "0xd0b"},
         {"features": "asimd", "cpu implementer": "0x41", "cpu part": "0xd03"},
     ]
-    cpu = Facts.parse("board", "ssh", {**PI4, "cpuinfo": blocks}).cpu
+    cpu = parse({**PI4, "cpuinfo": blocks}).cpu
     assert (cpu.model, cpu.features) == ("cortex-a76 + cortex-a53", ("asimd",))
 
 
-def test_a_part_nobody_knows_is_told_by_its_numbers():
+def test_an_unknown_part_is_named_by_its_numbers():
     blocks = [{"features": "asimd", "cpu implementer": "0x51", "cpu part": "0x001"}]
-    assert Facts.parse("board", "ssh", {**PI4, "cpuinfo": blocks}).cpu.model == "part 0x001 of 0x51"
+    assert parse({**PI4, "cpuinfo": blocks}).cpu.model == "part 0x001 of 0x51"
 
 
 def test_what_is_not_stated_is_none_and_reads_unknown():
     silent = dict.fromkeys(PI4)
-    silent |= {"board": dict.fromkeys(PI4["board"]), "cpuinfo": [], "python": PI4["python"], "runtimes": []}
-    facts = Facts.parse("dark", "ssh", {**silent, "machine": "riscv64"})
+    silent |= {"board": dict.fromkeys(PI4["board"]), "cpuinfo": [], "runtimes": []}
+    silent |= {each: PI4[each] for each in ("python", "coral")}
+    facts = parse({**silent, "machine": "riscv64"}, "dark")
     assert (facts.board, facts.soc, facts.memory_bytes, facts.throttled, facts.clock.now_khz) == (None,) * 5
     text = "\n".join(lines(facts))
     assert "runtimes      none" in text
@@ -76,15 +89,15 @@ def test_what_is_not_stated_is_none_and_reads_unknown():
     assert "None" not in text
 
 
-@pytest.mark.parametrize("raw", [PI4, run({}, None)], ids=["pi4", "this machine"])
-def test_description_fits_in_80_columns(raw):
-    text = lines(Facts.parse("a-rather-long-name-of-a-board", "ssh", raw))
+@pytest.mark.parametrize("facts", [parse(PI4), LocalDevice().facts()], ids=["pi4", "this machine"])
+def test_description_fits_in_80_columns(facts):
+    text = lines(replace(facts, name="a-rather-long-name-of-a-board", kind="ssh"))
     assert max(map(len, text)) <= 80
     assert text[0] == "device        a-rather-long-name-of-a-board (ssh)"
 
 
 def test_description_of_a_raspberry_pi():
-    text = "\n".join(lines(Facts.parse("pi4", "ssh", PI4)))
+    text = "\n".join(lines(parse(PI4)))
     assert "CPU           cortex-a72, 4 cores (3 usable), aarch64" in text
     assert "frequency     1800, 600, unknown MHz (600 to 1800)" in text
     assert "throttling    now: under-voltage, throttled; since boot: under-voltage" in text
@@ -98,15 +111,13 @@ def test_unknown_device_is_answered_with_the_nearest():
     assert find_device("local").name == "local"
 
 
-def test_notes_say_what_needs_attention():
-    assert notes(Facts.parse("pi4", "ssh", PI4))[0].startswith("under-voltage")
+def test_notes_name_what_needs_attention():
+    assert notes(parse(PI4))[0].startswith("under-voltage")
     fine = {**PI4, "throttled": {"word": "0x0", "now": [], "since_boot": []}}
-    assert notes(Facts.parse("pi4", "ssh", fine)) == []
+    assert notes(parse(fine)) == []
     hot = {**PI4, "throttled": {"word": "0x80000", "now": [], "since_boot": ["soft temperature limit"]}}
-    assert notes(Facts.parse("pi4", "ssh", hot)) == [
-        "the board has been too hot: it needs cooling before it is measured"
-    ]
+    assert notes(parse(hot)) == ["the board has been too hot: it needs cooling before it is measured"]
     old = {**fine, "python": {**PI4["python"], "bits": 32}, "runtimes": [], "page_size": 16384}
-    text = "\n".join(notes(Facts.parse("pi4", "ssh", old)))
+    text = "\n".join(notes(parse(old)))
     for each in ("edge devices setup pi4", "32-bit Python on an aarch64 kernel", "kernel=kernel8.img"):
         assert each in text

@@ -15,12 +15,12 @@ import pytest
 
 from devices.errors import DeviceError
 from devices.local import LocalDevice
-from devices.releases.board import Patience, ReleaseBoard
+from devices.releases.board import ReleaseBoard, Timeouts
 from devices.releases.errors import BusyError, DamagedError, FullError, GoldenError, UnknownReleaseError
-from devices.releases.package import Content
+from devices.releases.package import DeployedFile
 from devices.releases.parallel import SomeFailedError, check, on_each
-from devices.releases.release_paths import root_on, unit_name
-from devices.releases.unit import unit_text
+from devices.releases.release_paths import root_on
+from devices.releases.service_unit import describe_remaining_steps, unit_name, unit_text
 from edge.agent.client import AgentClient
 from edge.errors import InputError
 from edge.runtime import artifact_of, load
@@ -28,7 +28,7 @@ from edge.runtime.errors import RuntimeFault
 from edge.workflows.deployment import Deployment, DeployRequest, release_status, rollback
 
 EDGE = str(Path(sys.executable).with_name("edge"))
-PATIENCE = Patience(lock_s=0.3)
+TIMEOUTS = Timeouts(lock_s=0.3)
 
 
 class Board:
@@ -39,7 +39,7 @@ class Board:
 
     def deploy(self, model: Path | int, **changes):
         path = self.models[model] if isinstance(model, int) else model
-        request = {"root": str(self.root), "golden": "none", "patience": PATIENCE, **changes}
+        request = {"root": str(self.root), "golden": "none", "timeouts": TIMEOUTS, **changes}
         return Deployment(DeployRequest(model=path, **request)).to(LocalDevice())
 
     def rollback(self, to: str | None = None, **changes):
@@ -106,7 +106,7 @@ def test_what_was_run_on_the_board_before_is_not_sent(board):
     from devices.board_paths import model_path
 
     model = board.models[0]
-    place = Path(model_path(os.environ["HOME"], Content.of("", model.read_bytes()).sha256))
+    place = Path(model_path(os.environ["HOME"], DeployedFile.of("", model.read_bytes()).sha256))
     place.parent.mkdir(parents=True)
     shutil.copy(model, place)
     assert board.deploy(0).sent_bytes == 0
@@ -116,7 +116,11 @@ def test_what_was_run_on_the_board_before_is_not_sent(board):
 def test_the_description_goes_along(board, tmp_path):
     model = tmp_path / "named.tflite"
     shutil.copy(board.models[0], model)
-    values = {"schema": "edge-artifact/1", "name": "flowers-int8", "sha256": Content.of("", model.read_bytes()).sha256}
+    values = {
+        "schema": "edge-artifact/1",
+        "name": "flowers-int8",
+        "sha256": DeployedFile.of("", model.read_bytes()).sha256,
+    }
     model.with_suffix(".json").write_text(json.dumps({**values, "labels": ["é"]}))
     board.deploy(model)
     assert artifact_of(board.root / "current" / "model.tflite").labels == ("é",)
@@ -298,12 +302,12 @@ def test_the_second_deployer_waits_for_the_first(board):
     assert board.serves(1)
 
 
-def test_a_holder_that_says_nothing_loses_the_lock(board):
+def test_a_silent_holder_loses_the_lock(board):
     board.deploy(0)
     with AgentClient.on(LocalDevice()) as agent:
-        silent = ReleaseBoard(agent, "local", str(board.root), patience=Patience(lease_s=0.2))
+        silent = ReleaseBoard(agent, "local", str(board.root), timeouts=Timeouts(lease_s=0.2))
         silent.lock("ann@desk", on_step=lambda *_: None)
-        board.deploy(1, patience=Patience(lock_s=20))
+        board.deploy(1, timeouts=Timeouts(lock_s=20))
         assert board.serves(1)
         with pytest.raises(RuntimeFault, match="129"):
             silent.clean(1)
@@ -334,7 +338,7 @@ def test_what_another_deployment_left_half_made_goes(board):
 def test_a_beginning_that_is_right_is_gone_on_with_and_one_that_is_wrong_is_not(board):
     board.deploy(1)
     data = board.models[0].read_bytes()
-    part = board.root / "blobs" / f"{Content.of('', data).sha256}.part"
+    part = board.root / "blobs" / f"{DeployedFile.of('', data).sha256}.part"
     part.write_bytes(data[:300_000])
     assert board.deploy(0).sent_bytes == len(data) - 300_000
     board.deploy(1)
@@ -346,7 +350,7 @@ def test_a_beginning_that_is_right_is_gone_on_with_and_one_that_is_wrong_is_not(
 
 def test_what_arrives_wrong_is_sent_once_more_and_then_refused(board):
     board.deploy(1)
-    wrong, steps = Content("model.tflite", b"not what the sum says", "0" * 64), []
+    wrong, steps = DeployedFile("model.tflite", b"not what the sum says", "0" * 64), []
     with AgentClient.on(LocalDevice()) as agent:
         there = ReleaseBoard(agent, "local", str(board.root))
         there.lock("ann@desk", on_step=lambda *_: None)
@@ -438,7 +442,7 @@ def test_a_unit_is_written_only_when_asked_for(board, tmp_path):
         assert line in text.splitlines()
     assert not state.running
     assert "systemctl" in state.why
-    assert "systemctl --user enable --now edge-root.service" in state.advice[0]
+    assert "systemctl --user enable --now edge-root.service" in describe_remaining_steps(state)[0]
     assert board.deploy(1).unit.name == "edge-root.service"  # restarted after every switch from now on
     assert board.rollback().unit.name == "edge-root.service"
 

@@ -20,11 +20,13 @@ from devices.bundle import agent_bundle
 from devices.errors import DeadlineError, TransferError
 from devices.local import LocalDevice
 from devices.local_paths import cache_dir
+from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.machine import RuntimeVersion
+from devices.messages.protocol import decode_array, encode_array
 from devices.solver.errors import NoRuntimeFits, SetupError, WheelError
 from devices.solver.setup import plan, setup
 from devices.solver.wheels import fetch
 from edge.agent.client import AgentClient
-from edge.agent.protocol import decode_array, encode_array
 
 FIRST, SECOND = "ai-edge-litert==1.2.0", "tflite-runtime==2.14.0"
 SYSTEM_PATH = "/usr/bin:/bin"
@@ -107,11 +109,12 @@ def test_the_agent_runs_a_model_in_the_new_environment(ready, shared_data):
     python = str(board.base / "venv/bin/python")
     assert found.python == python
     with AgentClient.start(lambda: board.open((python, str(agent_bundle())))) as agent:
-        assert agent.hello["runtimes"] == [{"name": "ai-edge-litert", "version": "1.2.0"}]
+        assert agent.hello.runtimes == (RuntimeVersion("ai-edge-litert", "1.2.0"),)
         grey = np.full((1, 128, 128, 3), 128, np.uint8)
-        result = agent.call("infer", deadline_s=60, model=str(model), inputs=[[encode_array(grey)]])
-    assert decode_array(result["outputs"][0][0]).max() > 0
-    assert agent.hello["numpy"] == "2.2.6"
+        request = InferRequest(ModelSetup(str(model)), ((encode_array(grey),),))
+        result = agent.call(request, deadline_s=60)
+    assert decode_array(result.outputs[0][0]).max() > 0
+    assert agent.hello.numpy == "2.2.6"
 
 
 def test_everything_is_sent_once_and_progress_is_told(ready):

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from converters.targets.runtimes import RUNTIMES
-from devices.facts import Clock, Cpu, Facts, Python, System
+from devices.facts import Clock, Cpu, Facts, OperatingSystem
+from devices.messages.machine import PythonVersion
 from devices.solver.errors import NoRuntimeFits
 from devices.solver.platforms import BoardPlatform, PythonState
 from devices.solver.solve import solve
@@ -24,7 +25,8 @@ def facts(cpu, features, system, *, machine="aarch64", bits=64, libc="glibc"):
     python, version = system
     return Facts(
         name="board", kind="ssh", board=None, soc=None, cpu=Cpu(machine, cpu, features, 4, 4),
-        os=System("debian", None, None, "6.6"), python=Python(python, "cpython", bits, "/usr/bin/python3"),
+        os=OperatingSystem("debian", None, None, "6.6"),
+        python=PythonVersion(python, "cpython", bits, "/usr/bin/python3"),
         libc=f"{libc} {version}" if libc else None, memory_bytes=None, available_memory_bytes=None,
         page_size_bytes=4096, clock=Clock(None, None, None, None), temperature_c=None, throttled=None,
         free_disk_bytes=None, runtimes=(),
@@ -48,7 +50,7 @@ FITS = {
     "pi4 by name": (PI4, "tflite-runtime", "tflite-runtime==2.14.0", "cp311", "manylinux_2_36_aarch64", False),
     "pi5 tflite": (PI5, "tflite-runtime", "tflite-runtime==2.14.0", "cp311", "manylinux_2_36_aarch64", True),
     "pi5 trixie": (
-        replace(PI5, python=Python("3.13.5", "cpython", 64, None), libc="glibc 2.41"), None,
+        replace(PI5, python=PythonVersion("3.13.5", "cpython", 64, None), libc="glibc 2.41"), None,
         "ai-edge-litert==2.1.6", "cp313", "manylinux_2_41_aarch64", True,
     ),
     "zero 2 W": (PI3, "ai-edge-litert", "ai-edge-litert==2.1.6", "cp311", "manylinux_2_36_aarch64", True),

@@ -18,6 +18,7 @@ from sshd import OpenSSH
 
 from devices.contract import Exit
 from devices.errors import DeadlineError, DeviceError, HostKeyError, LoginError, TransferError, UnreachableError
+from devices.messages.machine import FactsRequest
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
 from devices.ssh.keys import HostKey, UntrustedKey
@@ -169,11 +170,11 @@ def test_the_server_dies_under_a_copy_and_what_was_there_stays(openssh, tmp_path
 
 def test_the_agent_dies_with_its_connection(openssh, shared_data):
     with device_on(openssh) as device, AgentClient.on(device) as agent:
-        assert agent.call("facts", deadline_s=DEADLINE_S)["cores"] == os.cpu_count()
+        assert agent.call(FactsRequest(), deadline_s=DEADLINE_S).cores == os.cpu_count()
         pid = agent._stream._program.pid
         openssh.end_connections()
         with pytest.raises(UnreachableError):
-            agent.call("facts", deadline_s=DEADLINE_S)
+            agent.call(FactsRequest(), deadline_s=DEADLINE_S)
         until = time.monotonic() + DEADLINE_S
         while time.monotonic() < until and _runs(pid):
             time.sleep(0.02)

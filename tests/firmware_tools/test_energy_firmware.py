@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from devices.meters.registry import find_meter
-from edge.agent.load import BARKER_RUNS
+from edge.agent.load_code import BARKER_RUNS
 from edge.measure.energy.analyse import EnergyRun, energy_of
 from edge.measure.energy.schedule import Code, Mark, Runs, Schedule, Stretch
 from firmware_tools.trace import Trace

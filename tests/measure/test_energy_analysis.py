@@ -11,6 +11,8 @@ import pytest
 from synthetic_board import BARKER, Board, polled_run_of, run_of, various
 
 from converters.decode import decode
+from edge.agent.messages import EnergyResult
+from edge.measure.conditions import ConditionsSample
 from edge.measure.energy.align_clock import RoundTrip, align_clock, clock_of_host, clock_of_meter
 from edge.measure.energy.align_edges import align_edges
 from edge.measure.energy.analyse import energy_of
@@ -386,9 +388,10 @@ def test_a_trigger_that_was_asked_for_must_be_seen(known):
 
 
 def test_throttling_in_the_run_is_said(known):
-    hot = [{"throttled": {"now": now, "since_boot": now}, "governor": "performance"} for now in ([], ["throttled"])]
-    result = {"idle_s": [], "codes": [], "windows": [], "marks": [], "chip_s": 1, "conditions": hot}
-    conditions = Schedule.from_result(result).conditions
+    conditions = tuple(
+        ConditionsSample.from_json({"throttled": {"now": now, "since_boot": now}, "governor": "performance"})
+        for now in ([], ["throttled"])
+    )
     schedule = dataclasses.replace(known.run.schedule, conditions=conditions)
     found = energy_of(dataclasses.replace(known.run, schedule=schedule))
     assert "the firmware reported throttled during the windows" in rules_broken(found)
@@ -435,13 +438,14 @@ def test_an_estimate_stays_one(known):
     assert energy_of(dataclasses.replace(known.run, info=info)).is_estimate
 
 
-def test_a_schedule_is_read_from_the_agents_words():
+def test_a_schedule_is_read_from_the_agents_result():
     result = {
         "idle_s": [[0, 1]], "codes": [{"begin_s": 1, "end_s": 2, "busy_s": [[1.2, 1.5]], "blur_s": 1e-3}],
         "windows": [{"begin_s": 3, "end_s": 13, "runs": 40}], "marks": [[1.2, 1, 1e-5]], "chip_s": 0.1,
-        "conditions": [{"governor": "performance"}],
+        "conditions": [{"time_s": 0, "governor": "performance"}],
+        "runtime": {"name": "ai-edge-litert", "version": None},
     }  # fmt: skip
-    schedule = Schedule.from_result(result)
+    schedule = Schedule.from_result(decode(EnergyResult, result, "result"))
     assert schedule.whole == Stretch(0, 13)
     assert schedule.windows[0].count == 40
     assert schedule.conditions[0].governor == "performance"

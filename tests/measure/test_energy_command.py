@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from pty_meter import FAST, IDLE_W, PERIOD_S, WRAP_S, PtyMeter
 
+from converters.decode import decode
 from devices.errors import DeviceError
 from devices.local import LocalDevice
 from devices.meters.recording import load_recording
+from edge.agent.messages import EnergyResult
 from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun, energy_of
@@ -78,7 +80,7 @@ def test_what_the_meter_said_is_kept_with_the_boards_account(measured):
     _, measurement, _, kept = measured
     energy = measurement.energy
     assert digest(kept.trace) == energy.trace_sha256
-    schedule = Schedule.from_result(kept.notes["board"])
+    schedule = Schedule.from_result(decode(EnergyResult, kept.notes["board"], "notes"))
     trips = [tuple(RoundTrip(*trip) for trip in each) for each in kept.notes["round_trips_s"]]
     again = energy_of(EnergyRun(kept.info, kept.trace, kept.arrivals, schedule, *trips))
     assert again.gross_j == energy.gross_j

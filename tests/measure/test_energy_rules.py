@@ -15,12 +15,12 @@ from devices.meters.errors import MeterGoneError
 from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.registry import find_meter
 from edge.errors import InputError
+from edge.measure.conditions import ConditionsSample
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
 from edge.measure.energy.analyse import energy_of
 from edge.measure.energy.plan import EnergyPlan
 from edge.measure.energy.power import power_of
 from edge.measure.energy.run import check_meter, measured_energy, opened
-from edge.measure.energy.schedule import Schedule
 from edge.measure.energy.value import Drawing, Energy, NotMeasured, RefusedAlignment
 from edge.measure.plan import Plan
 from edge.measure.profile import EnergyNotMeasured
@@ -231,9 +231,8 @@ def test_a_meter_that_hangs_for_a_part_of_a_window_is_said(known, share, hung):
 
 
 def test_an_edge_tpu_that_throttles_is_said(known):
-    hot = [{"edge_tpus": [{"temperature_c": degrees, "trip_c": 84.8}]} for degrees in (60, 101.0)]
-    result = {"idle_s": [], "codes": [], "windows": [], "marks": [], "chip_s": 1, "conditions": hot}
-    schedule = dataclasses.replace(known.run.schedule, conditions=Schedule.from_result(result).conditions)
+    hot = [ConditionsSample.from_json({"edge_tpus": [{"temperature_c": each, "trip_c": 84.8}]}) for each in (60, 101.0)]
+    schedule = dataclasses.replace(known.run.schedule, conditions=tuple(hot))
     found = energy_of(dataclasses.replace(known.run, schedule=schedule))
     assert "the Edge TPU was 16.2 C above" in said(found)
 

@@ -18,9 +18,11 @@ import pytest
 import vl_convert
 
 from devices.local import LocalDevice
+from devices.messages.machine import ConditionsRequest, MachineSample, RuntimeVersion
 from devices.registry import find_device
 from edge.agent.client import AgentClient
-from edge.agent.processes import Busiest, busiest, ticks_by_process
+from edge.agent.condition_sampler import BusiestProcess, find_busiest, ticks_by_process
+from edge.agent.messages import SustainPoint, SustainResult
 from edge.errors import InputError
 from edge.measure.conditions import ConditionsSample
 from edge.measure.cooling import BELOW, DEADLINE, STABLE, Cooling, cool_down
@@ -91,7 +93,7 @@ def model(shared_data) -> Path:
 def conditions() -> ConditionsSample:
     """What an agent states now."""
     with AgentClient.on(LocalDevice()) as agent:
-        return ConditionsSample.from_json(agent.call("conditions", deadline_s=30))
+        return ConditionsSample.of(agent.call(ConditionsRequest(), deadline_s=30))
 
 
 def after_windows(count, act):
@@ -270,13 +272,14 @@ def test_no_sustained_load_no_section(loaded):
 
 
 def test_series_of_a_silent_machine():
-    points = [{"time_s": float(n), "median_ns": 1e6 * (1 + n), "runs": 9, "conditions": {}} for n in range(1, 31)]
-    found = sustained_of({"points": points}, 4)
+    dark, runtime = MachineSample(0.0), RuntimeVersion("ai-edge-litert", None)
+    points = tuple(SustainPoint(float(n), 1e6 * (1 + n), 9, dark) for n in range(1, 31))
+    found = sustained_of(SustainResult(runtime, dark, points), 4)
     assert (found.threads, found.first_ms, found.last_ms) == (4, 3.0, 30.0)
     assert found.change == 9.0
     assert (found.points[0].temperature_c, found.points[0].throttled, found.throttled_from_s()) == (None, None, None)
     assert "temperature unknown; clock unknown" in sustained_in_words(found)
-    assert sustained_of({"points": []}, 1) is None
+    assert sustained_of(SustainResult(runtime, dark, ()), 1) is None
 
 
 def test_more_lines_than_colours():
@@ -316,9 +319,9 @@ def test_the_busiest_process_is_named():
         name, ticks = found[child.pid]
         assert name.startswith("python")
         more = {**found, child.pid: (name, ticks + 7 * os.sysconf("SC_CLK_TCK"))}
-        assert busiest(found, more) == Busiest(child.pid, name, 7.0)
-        assert str(busiest(found, more)) == f"{name} (pid {child.pid})"
-        assert busiest(found, found) is None
+        assert find_busiest(found, more) == BusiestProcess(child.pid, name, 7.0)
+        assert str(find_busiest(found, more)) == f"{name} (pid {child.pid})"
+        assert find_busiest(found, found) is None
     finally:
         child.kill()
         child.wait()

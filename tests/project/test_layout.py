@@ -25,7 +25,7 @@ HOST = {"converters.errors", "converters.files", "converters.printable"}
 ALLOWED = {
     "edge": {"edge", "converters", "devices", "firmware_tools"},
     "edge.runtime": {"edge.runtime", *FORMATS},
-    "edge.agent": {"edge.agent", "edge.runtime", *FORMATS},
+    "edge.agent": {"edge.agent", "edge.runtime", "devices.messages", *FORMATS},
     "converters": {"converters"},
     "converters.tflite": FORMATS,
     "converters.artifact": FORMATS,
@@ -34,8 +34,8 @@ ALLOWED = {
 }
 HEAVY = {"tensorflow", "keras"}
 HEAVY_ROOMS = ("converters", "edge.models", "edge.training", "edge.data")
-TRAVELLERS = ("edge.runtime", "edge.agent", "converters.tflite", "converters.artifact")
-TRAVELLING = {"numpy", "ai_edge_litert", "tflite_runtime", "tensorflow", "edge", "converters"}
+TRAVELLERS = ("edge.runtime", "edge.agent", "devices.messages", *sorted(FORMATS))
+TRAVELLING = {"numpy", "ai_edge_litert", "tflite_runtime", "tensorflow", "edge", "converters", "devices"}
 
 
 def tracked() -> list[str]:
@@ -86,14 +86,7 @@ def test_only_the_rooms_of_keras_import_it(module):
     assert not heavy or within(module, HEAVY_ROOMS)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        name
-        for name, _ in modules()
-        if within(name, ("edge.runtime", "edge.agent", "converters.tflite", "converters.artifact"))
-    ],
-)
+@pytest.mark.parametrize("module", [name for name, _ in modules() if within(name, TRAVELLERS)])
 def test_what_travels_to_a_board_needs_only_numpy_and_a_runtime(module):
     roots = {name.split(".")[0] for name in imports(dict(modules())[module])}
     assert roots - set(sys.stdlib_module_names) <= TRAVELLING

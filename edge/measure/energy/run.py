@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
 
+from converters.decode import encode
 from devices.contract import Device
 from devices.errors import DeviceError
+from devices.messages.machine import ClockRequest
+from devices.messages.protocol import ProgressEvent
 from devices.meters.contract import Meter, MeterInfo
 from devices.meters.errors import MeterError
 from devices.meters.recorder import Recorder
 from devices.meters.recording import Recording, save_recording
 from devices.meters.registry import find_meter
 from edge.agent.client import AgentClient
+from edge.agent.messages import EnergyRequest
 from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun, energy_of
@@ -120,19 +123,18 @@ def recorded(
     pace = Pace.for_rate(info.nominal_rate_hz, energy)
     recorder = Recorder(meter)
 
-    def on_progress(event: dict[str, Any]) -> None:
+    def on_progress(event: ProgressEvent) -> None:
         recorder.check()
-        on_step(str(event.get("stage", "")))
+        on_step(event.stage)
 
     try:
         with AgentClient.on(device) as agent, recorder:
             recorder.wait_for_samples(_SHORT_DEADLINE_S)
             before = round_trips(agent)
             result = agent.call(
-                "energy",
+                _request(plan, energy, pace, model),
                 deadline_s=_SLACK_S + 4 * pace.seconds(energy),
                 on_progress=on_progress,
-                **_job(plan, energy, pace, model),
             )
             after = round_trips(agent)
             time.sleep(3 * pace.chip_s)  # until the last samples have come
@@ -140,7 +142,7 @@ def recorded(
         _keep(energy.trace, recorder.recording(), str(error))
         raise
     recording = recorder.recording()
-    told = {"board": result, "round_trips_s": [[astuple(trip) for trip in each] for each in (before, after)]}
+    told = {"board": encode(result), "round_trips_s": [[astuple(trip) for trip in each] for each in (before, after)]}
     run = EnergyRun(
         info=recording.info,  # some meters know themselves better once they have measured
         trace=recording.trace,
@@ -160,8 +162,8 @@ def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
     trips = []
     for _ in range(_ROUND_TRIPS):
         asked = time.monotonic()
-        answer = agent.call("clock", deadline_s=_SHORT_DEADLINE_S)
-        trips.append(RoundTrip(asked, float(answer["monotonic_s"]), time.monotonic()))
+        answer = agent.call(ClockRequest(), deadline_s=_SHORT_DEADLINE_S)
+        trips.append(RoundTrip(asked, answer.monotonic_s, time.monotonic()))
     return tuple(trips)
 
 
@@ -177,19 +179,15 @@ def _keep(path: Path | None, recording: Recording, why: str) -> None:
             save_recording(path, replace(recording, incomplete=recording.incomplete or why))
 
 
-def _job(plan: Plan, energy: EnergyPlan, pace: Pace, model: str) -> dict[str, Any]:
-    return {
-        "model": model,
-        "runtime": plan.runtime,
-        "threads": plan.threads,
-        "cpus": None if plan.cpus is None else list(plan.cpus),
-        "delegates": [each.to_json() for each in plan.delegates],
-        "trigger": energy.trigger,
-        "idle_s": pace.idle_s,
-        "settle_s": _SETTLE_S,
-        "chip_s": pace.chip_s,
-        "guard_s": pace.guard_s,
-        "windows": energy.windows,
-        "window_s": energy.window_s,
-        "min_runs": energy.min_runs,
-    }
+def _request(plan: Plan, energy: EnergyPlan, pace: Pace, model: str) -> EnergyRequest:
+    return EnergyRequest(
+        plan.setup(model),
+        idle_s=pace.idle_s,
+        chip_s=pace.chip_s,
+        settle_s=_SETTLE_S,
+        guard_s=pace.guard_s,
+        windows=energy.windows,
+        window_s=energy.window_s,
+        min_runs=energy.min_runs,
+        trigger=energy.trigger,
+    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from edge.agent.messages import EnergyResult, LoadCode
 from edge.measure.conditions import ConditionsSample
 
 
@@ -68,23 +67,21 @@ class Schedule:
         return Stretch(min(each.begin_s for each in parts), max(each.end_s for each in parts))
 
     @classmethod
-    def from_result(cls, result: Mapping[str, Any]) -> Schedule:
+    def from_result(cls, result: EnergyResult) -> Schedule:
         """Read the result of the agent's job `energy`."""
         return cls(
-            idle=tuple(Stretch(*map(float, each)) for each in result["idle_s"]),
-            codes=tuple(_code(each) for each in result["codes"]),
-            windows=tuple(
-                Runs(float(each["begin_s"]), float(each["end_s"]), int(each["runs"])) for each in result["windows"]
-            ),
-            marks=tuple(Mark(float(time), int(level), float(width)) for time, level, width in result["marks"]),
-            chip_s=float(result["chip_s"]),
-            conditions=tuple(ConditionsSample.from_json(each) for each in result["conditions"]),
+            idle=tuple(Stretch(*each) for each in result.idle_s),
+            codes=tuple(_code(each) for each in result.codes),
+            windows=tuple(Runs(each.begin_s, each.end_s, each.runs) for each in result.windows),
+            marks=tuple(Mark(*each) for each in result.marks),
+            chip_s=result.chip_s,
+            conditions=tuple(ConditionsSample.of(each) for each in result.conditions),
         )
 
 
-def _code(value: Mapping[str, Any]) -> Code:
+def _code(code: LoadCode) -> Code:
     return Code(
-        stretch=Stretch(float(value["begin_s"]), float(value["end_s"])),
-        busy=tuple(Stretch(*map(float, each)) for each in value["busy_s"]),
-        blur_s=float(value["blur_s"]),
+        stretch=Stretch(code.begin_s, code.end_s),
+        busy=tuple(Stretch(*each) for each in code.busy_s),
+        blur_s=code.blur_s,
     )

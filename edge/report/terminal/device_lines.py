@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from devices.coral import PAGE_16K, in_words
-from devices.facts import Facts, Throttled
+from devices.accelerator_problems import PAGE_16K
+from devices.accelerators import describe_accelerators
+from devices.facts import Facts
+from devices.messages.machine import Throttled
 from edge.report.formatting import UNKNOWN, memory_size
 from edge.report.terminal.text_layout import wrap
 
@@ -30,7 +32,7 @@ def describe(facts: Facts) -> list[tuple[str, str]]:
         ("temperature", UNKNOWN if facts.temperature_c is None else f"{facts.temperature_c:.1f} °C"),
         ("throttling", _throttling(facts.throttled)),
         ("runtimes", ", ".join(f"{each.name} {each.version or UNKNOWN}" for each in facts.runtimes) or "none"),
-        *(("Coral", each) for each in (in_words(facts.coral) if facts.coral else ())),
+        *(("Coral", each) for each in (describe_accelerators(facts.coral) if facts.coral else ())),
         *(("note", note) for note in notes(facts)),
     ]
 
@@ -41,7 +43,7 @@ def notes(facts: Facts) -> list[str]:
     cure = "edge doctor" if facts.kind == "local" else f"edge devices setup {facts.name}"
     bits, machine = facts.python.bits, facts.cpu.architecture
     chips = facts.coral.chips if facts.coral else ()
-    return [f"{each.what}: {each.cure}" for each in facts.tpu_problems] + [
+    return [f"{each.what}: {each.fix}" for each in facts.tpu_problems] + [
         text
         for holds, text in (
             (not facts.runtimes, f"no TFLite runtime: `{cure}`"),

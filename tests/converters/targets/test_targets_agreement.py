@@ -17,9 +17,11 @@ from devices.emulated.device import EmulatedDevice, emulated_device
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.errors import DeviceError
+from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.protocol import decode_array, encode_array
 from devices.registry import find_device
 from edge.agent.client import AgentClient
-from edge.agent.protocol import decode_array, encode_array
+from edge.agent.messages import KernelsRequest
 from edge.measure.instructions import count_instructions
 from edge.runtime.errors import RuntimeFault
 
@@ -62,12 +64,12 @@ def emulated(require_part, monkeypatch, tmp_path):
 def sparse_kernels(agent: AgentClient, path: str) -> int | None:
     """Return how many sparse kernels ran; None where the runtime refuses the file."""
     try:
-        result = agent.call("kernels", deadline_s=DEADLINE_S, model=path, threads=1, runs=1)
+        result = agent.call(KernelsRequest(ModelSetup(path), runs=1), deadline_s=DEADLINE_S)
     except RuntimeFault:
         return None
-    if not result["available"]:
+    if result.profile is None:
         return None
-    return sum(each["calls"] for each in result["kernels"] if "SPMM" in each["name"].split())
+    return sum(each.calls for each in result.profile.kernels if "SPMM" in each.name.split())
 
 
 def disagreements(device: Device, target: str, runtime: str, files: dict[str, Path], models) -> dict[str, str]:
@@ -129,12 +131,10 @@ def _outputs(agent: AgentClient, path: Path, model) -> list[np.ndarray] | None:
     shape = model.main.tensors[model.main.inputs[0]].shape
     value = encode_array(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
     try:
-        done = agent.call(
-            "infer", deadline_s=DEADLINE_S, model=str(path), runtime=None, threads=1, delegates=[], inputs=[[value]]
-        )
+        done = agent.call(InferRequest(ModelSetup(str(path)), ((value,),)), deadline_s=DEADLINE_S)
     except RuntimeFault:
         return None
-    return [decode_array(each) for each in done["outputs"][0]]
+    return [decode_array(each) for each in done.outputs[0]]
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:

@@ -11,14 +11,14 @@ from faulty_proxy import FaultyProxy
 from converters.tflite.contents import contents_of
 from converters.tflite.flatbuffer import read_root
 from devices.local import LocalDevice
-from devices.releases.board import Patience
+from devices.releases.board import Timeouts
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
 from edge.runtime import load, verify_file
 from edge.workflows.deployment import Deployment, DeployRequest
 
-QUICK = Patience(answer_s=20, piece_s=20, golden_s=60, lock_s=20, lease_s=5)
-IMPATIENT = Patience(answer_s=1.0, piece_s=1.0, golden_s=1.5, lock_s=20, lease_s=0.8)
+QUICK = Timeouts(answer_s=20, piece_s=20, golden_s=60, lock_s=20, lease_s=5)
+IMPATIENT = Timeouts(answer_s=1.0, piece_s=1.0, golden_s=1.5, lock_s=20, lease_s=0.8)
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Bench:
         return path
 
     def request(self, model: Path, **changes) -> DeployRequest:
-        return DeployRequest(model=model, **{"root": str(self.root), "keep": 2, "patience": QUICK, **changes})
+        return DeployRequest(model=model, **{"root": str(self.root), "keep": 2, "timeouts": QUICK, **changes})
 
     def deploy(self, model: Path, **changes):
         """Deploy over SSH."""

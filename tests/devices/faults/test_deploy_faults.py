@@ -89,7 +89,7 @@ def test_a_connection_that_stalls_ends_by_its_deadlines(bench, tell):
         model = bench.model()
         bench.proxy.arm(Fault("stall", "up", at))
         with pytest.raises(Exception, match="within") as caught:
-            bench.deploy(model, patience=IMPATIENT)
+            bench.deploy(model, timeouts=IMPATIENT)
         errors[type(caught.value).__name__] += 1
         assert caught.value.hint
         bench.nothing_half_made()

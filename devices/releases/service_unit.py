@@ -1,12 +1,24 @@
-"""The systemd unit for a user's own program that reads the current model. See systemd.unit(5), systemd.service(5)."""
+"""Writes the systemd unit for a user's own program that reads the current model.
+
+Sources: systemd.unit(5), systemd.service(5).
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import PurePosixPath
+from posixpath import basename
 
+from devices.messages.releases import UnitState
 from devices.releases.errors import ReleaseError
-from devices.releases.release_paths import CURRENT_MODEL
+from devices.releases.release_paths import CURRENT_MODEL, ROOT
+
+
+def unit_name(root: str) -> str:
+    """Return the name of the systemd unit that goes with a root."""
+    name = "model" if root.endswith(ROOT) else re.sub(r"[^A-Za-z0-9_.-]", "-", basename(root.rstrip("/")))
+    return f"edge-{name}.service"
 
 
 def unit_text(program: str, root: str) -> str:
@@ -19,7 +31,7 @@ def unit_text(program: str, root: str) -> str:
         root: The folder of the releases on the board, as a whole path.
 
     Raises:
-        ReleaseError: The program is not named by its whole path, or not to be understood.
+        ReleaseError: The program is not named by its whole path, or cannot be parsed.
     """
     try:
         words = shlex.split(program)
@@ -30,13 +42,13 @@ def unit_text(program: str, root: str) -> str:
             f"the program {program!r} does not begin with a whole path",
             hint="name it as it lies on the board: --unit '/home/pi/app/main.py --camera 0'",
         )
-    command = " ".join(map(_quoted, words))
+    command = " ".join(map(_quote, words))
     return (
         "[Unit]\n"
         "Description=A program that reads the model deployed by edge\n"
         "\n"
         "[Service]\n"
-        f"Environment={_quoted(f'EDGE_MODEL={root}/{CURRENT_MODEL}', variable=True)}\n"
+        f"Environment={_quote(f'EDGE_MODEL={root}/{CURRENT_MODEL}', variable=True)}\n"
         f"ExecStart={command}\n"
         "Restart=on-failure\n"
         "RestartSec=2\n"
@@ -46,7 +58,14 @@ def unit_text(program: str, root: str) -> str:
     )
 
 
-def _quoted(word: str, *, variable: bool = False) -> str:
+def describe_remaining_steps(unit: UnitState) -> tuple[str, ...]:
+    """Return the commands that are left for the user to run on the board."""
+    by_hand = f"systemctl --user daemon-reload && systemctl --user enable --now {unit.name}"
+    linger = "sudo loginctl enable-linger $USER   # so that it starts at boot"
+    return (*(() if unit.running else (by_hand,)), *(() if unit.lingers else (linger,)))
+
+
+def _quote(word: str, *, variable: bool = False) -> str:
     """Return a word so that systemd takes it as it is: specifiers and, in a command, variables are not expanded."""
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text if variable else text.replace("$", "$$")}"'
