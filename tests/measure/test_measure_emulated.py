@@ -19,7 +19,9 @@ from devices.emulated.device import emulated_device
 from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
+from devices.messages.inference import ModelSetup
 from devices.solver.errors import WheelError
+from edge.agent.messages import MarkedRequest
 from edge.errors import InputError
 from edge.measure import instructions
 from edge.measure.instructions import InstructionCount, count_instructions
@@ -192,7 +194,7 @@ def test_a_crash_while_counting_names_the_signal(model, own_choices, monkeypatch
 def test_a_program_that_fails_is_told_with_its_last_words():
     done = Completed(("python3",), Exit(3), b"", b"Traceback\nImportError: no\n")
     with pytest.raises(Exception, match="ended with status 3") as caught:
-        instructions._result(done)
+        instructions._result(MarkedRequest(ModelSetup("model.tflite")), done)
     assert "ImportError: no" in caught.value.hint
 
 
