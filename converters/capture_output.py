@@ -1,4 +1,4 @@
-"""Keep the native noise of TensorFlow and absl off the terminal, and at hand for the message when something fails."""
+"""Captures what the native code of TensorFlow and absl prints, for the error message when something fails."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _STDOUT, _STDERR = 1, 2
 _TAIL_LINES = 12
 
 
-class Noise:
-    """What native code wrote while it was kept quiet."""
+class CapturedOutput:
+    """What native code has written so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -32,39 +32,39 @@ class Noise:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Noise]:
-    """Send file descriptors 1 and 2 to a temporary file, while Python's sys.stdout and sys.stderr still talk.
+def capture_output() -> Iterator[CapturedOutput]:
+    """Send file descriptors 1 and 2 to a temporary file, while Python's sys.stdout and sys.stderr still reach the user.
 
     Process-wide while it lasts: what other threads write to the descriptors is captured as well. May be nested.
     """
     with tempfile.TemporaryFile() as file, contextlib.ExitStack() as stack:
         for descriptor in (_STDOUT, _STDERR):
-            stack.enter_context(_diverted(descriptor, file))
+            stack.enter_context(_redirect(descriptor, file))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        yield Noise(file)
+        yield CapturedOutput(file)
 
 
 @contextlib.contextmanager
-def _diverted(descriptor: int, file: IO[bytes]) -> Iterator[None]:
+def _redirect(descriptor: int, file: IO[bytes]) -> Iterator[None]:
     name = "stdout" if descriptor == _STDOUT else "stderr"
     stream = getattr(sys, name)
     stream.flush()
-    kept = os.dup(descriptor)
+    original = os.dup(descriptor)
     os.dup2(file.fileno(), descriptor)
-    spoken: io.TextIOWrapper | None = None
+    replacement: io.TextIOWrapper | None = None
     if _writes_to(stream, descriptor):
-        spoken = os.fdopen(os.dup(kept), "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
-        setattr(sys, name, spoken)
+        replacement = os.fdopen(os.dup(original), "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+        setattr(sys, name, replacement)
     try:
         yield
     finally:
-        if spoken is not None:
+        if replacement is not None:
             setattr(sys, name, stream)
             with contextlib.suppress(OSError):
-                spoken.close()
-        os.dup2(kept, descriptor)
-        os.close(kept)
+                replacement.close()
+        os.dup2(original, descriptor)
+        os.close(original)
 
 
 def _writes_to(stream: object, descriptor: int) -> bool:

@@ -1,23 +1,29 @@
-"""The arrow from a model to artifacts: freeze once, lower by each recipe, compare with Keras, publish what passed."""
+"""Converts a model: freezes it once, lowers it by each recipe, compares with Keras, and publishes what passes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
-from converters.artifact.record import Artifact, Provenance, publish
-from converters.capture_output import quiet
+from converters.artifact.preprocessing import Preprocessing
+from converters.artifact.record import ArtifactRecord, LayerSparsity, SourceRecord, TensorRecord
+from converters.artifact.sidecar import Artifact, publish
+from converters.capture_output import capture_output
 from converters.edgetpu.compiler import Compiler
 from converters.edgetpu.gate import require_mapped
 from converters.edgetpu.mapping import Forecast
-from converters.error_location import blame
+from converters.error_location import locate_error
 from converters.errors import CalibrationError, ConverterError, ParityError
 from converters.freezing import Port, freeze
-from converters.lowering import Lowering
+from converters.inspection import inspect_model
+from converters.inspection.inspection_values import EndReport
+from converters.lowering import Lowering, check_against_recipe, no_calibration
 from converters.parity import Parity, looks_like_classes
-from converters.recipe_gate import require_recipe_kept
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.source import SourceModel
@@ -27,6 +33,7 @@ from converters.tflite.values import ModelInfo
 from converters.variant_comparison import Outputs, compare, reference_outputs
 
 Progress = Callable[[int, str], None]
+_TOOLS = ("edge-convert", "tensorflow", "keras")
 _HINTS = {
     True: "calibrate with more, and more typical, samples (--calibrate, --samples); use fp16 or dynamic; or, if the "
     "error is acceptable, state it: --tolerance relative_rms_error=NUMBER",
@@ -34,9 +41,28 @@ _HINTS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What the records of all variants of one conversion share; `assumed` is about the preprocessing."""
+
+    source: SourceRecord
+    preprocessing: Preprocessing | None = None
+    assumed: bool = False
+    labels: tuple[str, ...] | None = None
+    labels_origin: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Variant(Artifact):
+    """An artifact with the recipe and the parity it was published on."""
+
+    recipe: Recipe
+    parity: Parity
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conversion:
-    """What is asked: a model, its static inputs, the recipes, the data, and what goes into the artifacts' JSON.
+    """A conversion to be done: a model, its static inputs, the recipes, the data, and what goes into the records.
 
     Attributes:
         model: the source.
@@ -48,10 +74,10 @@ class Conversion:
         provenance: shared by all artifacts.
         name: of the artifacts, before the recipe's.
         folder: where they are published.
-        require_sparse: called with every variant of a sparse recipe; raises ConversionError to refuse one.
-            Rules of a target can take the place of the default, which looks at the zeros alone.
-        require_mapped: called with every variant for the Edge TPU; returns the forecast, or raises
-            ConversionError to refuse one.
+        require_sparse: called with every variant of a sparse recipe; raises ConversionError to refuse it. Rules of a
+            target can replace the default, which looks at the zeros alone.
+        require_mapped: called with every variant for the Edge TPU; returns the forecast, or raises ConversionError to
+            refuse it.
         compiler: makes the variants that Google's compiler has to make; needed for those alone.
     """
 
@@ -79,128 +105,157 @@ class Conversion:
         return 2 * len(self.recipes) + 3
 
 
-def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, note: None) -> tuple[Artifact, ...]:
+def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, note: None) -> tuple[Variant, ...]:
     """Convert, check and publish; every variant is judged on its own, nothing is written before all are.
 
+    `check_request` tells before the model is loaded whether what the recipes need is there.
+
     Args:
-        conversion: what is asked.
+        conversion: what is to be done.
         on_progress: called as `on_progress(steps_done, note)`; `conversion.steps` in all.
 
     Returns:
         The published artifacts in the order of the recipes.
 
     Raises:
-        CalibrationError: an integer recipe without calibration inputs; nothing was published.
+        CalibrationError: a calibrated recipe without calibration inputs; the others were published.
         ConversionError: TensorFlow Lite cannot convert the model, or not as a recipe promises; others were published.
         ParityError: a variant is beyond its tolerance; the others were published.
         WriteError: the artifacts could not be written.
     """
-    require_calibration(conversion.recipes, given=conversion.calibration is not None)
-    require_compiler(conversion.recipes, conversion.compiler)
     on_progress(0, "running the Keras model")
     reference = reference_outputs(conversion.model, conversion.check, batch=conversion.batch, on_progress=on_progress)
     on_progress(1, "freezing the graph")
-    lowering = _lowering(conversion, on_progress)
+    lowering = _make_lowering(conversion, on_progress)
     on_progress(1, "")
-    artifacts, refusals = [], []
+    variants: list[Variant] = []
+    refusals: list[tuple[Recipe, ConverterError]] = []
     for recipe in conversion.recipes:
         try:
-            artifacts.append(_variant(conversion, recipe, lowering, reference, on_progress))
+            variants.append(_make_variant(conversion, recipe, lowering, reference, on_progress))
         except ConverterError as error:
             refusals.append((recipe, error))
     on_progress(0, "writing")
-    publish(artifacts)
+    publish(variants)
     on_progress(1, "")
     if refusals:
-        raise _refused(refusals, artifacts)
-    return tuple(artifacts)
+        raise _merge_refusals(refusals, variants)
+    return tuple(variants)
 
 
-def require_calibration(recipes: Sequence[Recipe], *, given: bool) -> None:
-    """Refuse integer recipes without calibration inputs.
-
-    Raises:
-        CalibrationError: there is such a recipe and nothing was given.
-    """
-    asking = [recipe.name for recipe in recipes if recipe.calibrated]
-    if asking and not given:
-        raise CalibrationError(
-            f"{', '.join(asking)}: ranges must be measured on real inputs, and none were given",
-            hint="--calibrate SRC with a folder of pictures, an .npy or .npz file, or 'digits'; 100 samples are enough",
-        )
-
-
-def require_compiler(recipes: Sequence[Recipe], compiler: Compiler) -> None:
-    """Find out before the work begins whether Google's compiler is there, where a recipe needs it.
+def check_request(recipes: Sequence[Recipe], *, has_calibration: bool, compiler: Compiler) -> None:
+    """Check, before the work begins, that what the recipes need is there.
 
     Raises:
-        MissingPartError: it is not.
+        CalibrationError: a recipe is calibrated and no inputs are given.
+        MissingPartError: a recipe needs Google's compiler, which is not there.
     """
+    calibrated = [recipe.name for recipe in recipes if recipe.calibrated]
+    if calibrated and not has_calibration:
+        error = no_calibration()
+        raise CalibrationError(f"{', '.join(calibrated)}: {error}", hint=error.hint)
     if any(recipe.compiled for recipe in recipes):
         compiler.require()
 
 
-def _lowering(conversion: Conversion, on_progress: Progress) -> Lowering:
+def _make_lowering(conversion: Conversion, on_progress: Progress) -> Lowering:
     model = conversion.model
-    with quiet():
+    with capture_output():
         frozen = freeze(model.call, inputs=conversion.inputs, output_names=model.output_names)
-    return Lowering(frozen, samples=conversion.calibration, feeding=lambda note: on_progress(0, note))
+    return Lowering(frozen, samples=conversion.calibration, on_sample=lambda note: on_progress(0, note))
 
 
-def _variant(
+def _make_variant(
     conversion: Conversion, recipe: Recipe, lowering: Lowering, reference: Outputs, on_progress: Progress
-) -> Artifact:
-    """Make one variant and judge it."""
+) -> Variant:
+    """Make one variant and judge it; its content is parsed once, a compiled one's once more."""
     on_progress(0, f"{recipe.name}: converting")
     data = lowering.lower(recipe)
     model = parse_model(data, name=f"the {recipe.name} model")
-    require_recipe_kept(model, recipe)
+    check_against_recipe(model, recipe)
     if recipe.sparse:
         conversion.require_sparse(model)
-    mapped = conversion.require_mapped(model) if recipe.edgetpu else None
+    forecast = conversion.require_mapped(model) if recipe.edgetpu else None
     on_progress(1, f"{recipe.name}: comparing with Keras")
+    parity = _compare(conversion, recipe, data, model, reference)
+    edgetpu = None if forecast is None else forecast.summary()
+    if forecast is not None and recipe.compiled:
+        on_progress(0, f"{recipe.name}: compiling")
+        result = conversion.compiler.compile(data)
+        data, model = result.data, result.model
+        edgetpu = {"forecast": edgetpu, **result.log.to_json(), "differences": result.differences(forecast)}
+    on_progress(1, "")
+    record = _record(conversion, recipe, model, parity, edgetpu)
+    return Variant(record=record, data=data, folder=conversion.folder, recipe=recipe, parity=parity)
+
+
+def _compare(conversion: Conversion, recipe: Recipe, data: bytes, model: ModelInfo, reference: Outputs) -> Parity:
+    """Return the figures of a variant that is within its tolerance; refuse one that is not."""
     classes = conversion.classes or looks_like_classes(reference[0])
     check = conversion.check.first(recipe.checked_at_most)
-    parity = compare(data, reference, check=check, batch=conversion.batch, classes=classes)
-    _require_within(conversion, recipe, data, parity)
-    told = None if mapped is None else mapped.summary()
-    if mapped is not None and recipe.compiled:
-        on_progress(0, f"{recipe.name}: compiling")
-        data, told = _compiled(conversion, data, mapped)
-    on_progress(1, "")
-    return Artifact(name=f"{conversion.name}-{recipe.name}", folder=conversion.folder, data=data, recipe=recipe,
-                    parity=parity, provenance=conversion.provenance, edgetpu=told)  # fmt: skip
-
-
-def _compiled(conversion: Conversion, data: bytes, mapped: Forecast) -> tuple[bytes, dict[str, Any]]:
-    """Let Google's compiler make the file; return it with what the compiler says of it, beside the forecast."""
-    result = conversion.compiler.compile(data)
-    return result.data, {
-        "forecast": mapped.summary(),
-        **result.log.to_json(),
-        "differences": result.differences(mapped),
-    }
-
-
-def _require_within(conversion: Conversion, recipe: Recipe, data: bytes, parity: Parity) -> None:
+    parity = compare(data, reference, model=model, check=check, batch=conversion.batch, classes=classes)
     beyond = parity.beyond(recipe.tolerance)
     if not beyond:
-        return
+        return parity
     try:
-        layer = blame(conversion.model, data, check=conversion.check, batch=conversion.batch,
-                      limit=recipe.tolerance.relative_rms_error)  # fmt: skip
+        layer = locate_error(conversion.model, data, check=conversion.check, batch=conversion.batch,
+                             limit=recipe.tolerance.relative_rms_error)  # fmt: skip
     except ConverterError as error:
         layer = f"the layer could not be found: {error}"
-    told = f"too far from the Keras model on {parity.samples} inputs ({', '.join(beyond)}); {layer}"
-    raise ParityError(told, hint=_HINTS[recipe.calibrated])
+    message = f"too far from the Keras model on {parity.samples} inputs ({', '.join(beyond)}); {layer}"
+    raise ParityError(message, hint=_HINTS[recipe.calibrated])
 
 
-def _refused(refusals: Sequence[tuple[Recipe, ConverterError]], artifacts: Sequence[Artifact]) -> ConverterError:
-    """Return one error, of the class of the lowest exit code, that tells of all variants that were refused."""
+def _record(
+    conversion: Conversion, recipe: Recipe, model: ModelInfo, parity: Parity, edgetpu: dict[str, Any] | None
+) -> ArtifactRecord:
+    name = f"{conversion.name}-{recipe.name}"
+    inspection = inspect_model(model, conversion.folder / f"{name}.tflite")
+    shared, calibration = conversion.provenance, conversion.calibration
+    return ArtifactRecord(
+        name=name,
+        file=f"{name}.tflite",
+        sha256=inspection.file.sha256,
+        bytes=len(model.content),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        source=shared.source,
+        recipe=recipe.record,
+        inputs=tuple(map(_tensor, inspection.inputs)),
+        outputs=tuple(map(_tensor, inspection.outputs)),
+        preprocessing=shared.preprocessing,
+        assumed=shared.assumed,
+        labels=shared.labels,
+        labels_origin=shared.labels_origin,
+        parameters=inspection.parameters.count,
+        macs=inspection.macs.total,
+        layers_sparsity=tuple(
+            LayerSparsity(name=layer, parameters=parameters, zeros=zeros)
+            for layer, parameters, zeros in inspection.layers_sparsity
+        ),
+        tools={**{tool: _version(tool) for tool in _TOOLS}, "python": python_version()},
+        calibration=calibration.record if calibration is not None and recipe.calibrated else None,
+        parity=parity.record(recipe.tolerance),
+        edgetpu=edgetpu,
+    )
+
+
+def _tensor(end: EndReport) -> TensorRecord:
+    return TensorRecord(name=end.name, shape=end.shape, dtype=end.dtype, scale=end.scale, zero_point=end.zero_point)
+
+
+def _version(tool: str) -> str | None:
+    try:
+        return version(tool)
+    except PackageNotFoundError:
+        return None
+
+
+def _merge_refusals(refusals: Sequence[tuple[Recipe, ConverterError]], variants: Sequence[Variant]) -> ConverterError:
+    """Return one error, of the class with the lowest exit code, that lists all variants that were refused."""
     _, first = min(refusals, key=lambda refusal: refusal[1].exit_code)
-    same: dict[str, list[str]] = {}
+    recipes: dict[str, list[str]] = {}
     for recipe, error in refusals:
-        same.setdefault(str(error), []).append(recipe.name)
-    told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in same.items())
-    kept = f"published: {', '.join(artifact.name for artifact in artifacts)}" if artifacts else "nothing was published"
-    return type(first)(f"{told} ({kept})", hint=first.hint)
+        recipes.setdefault(str(error), []).append(recipe.name)
+    reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in recipes.items())
+    published = f"published: {', '.join(each.name for each in variants)}" if variants else "nothing was published"
+    return type(first)(f"{reasons} ({published})", hint=first.hint)

@@ -1,4 +1,4 @@
-"""Find the layer at which a variant's error first grows, by comparing intermediate tensors."""
+"""Finds the layer at which a variant's error first grows, by comparing intermediate tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.freezing import freeze
 from converters.host_interpreter import HostModel
 from converters.lowering import Lowering
@@ -34,8 +34,8 @@ class LayerError:
     error: float
 
 
-def blame(model: SourceModel, data: bytes, *, check: SampleSet, batch: int, limit: float) -> str:
-    """Say at which layer the error first grows beyond `limit`, or else where it grows most, in words.
+def locate_error(model: SourceModel, data: bytes, *, check: SampleSet, batch: int, limit: float) -> str:
+    """Describe at which layer the error first grows beyond `limit`, or else where it grows most.
 
     The Keras model's layers are the reference, found by the tensors' names; a SavedModel has no layers, there the float
     conversion is.
@@ -43,19 +43,19 @@ def blame(model: SourceModel, data: bytes, *, check: SampleSet, batch: int, limi
     errors = layer_errors(model, data, check=check, batch=batch)
     if not errors:
         return "no intermediate tensor could be matched to a layer"
-    return _told(errors, limit)
+    return _describe(errors, limit)
 
 
 def layer_errors(model: SourceModel, data: bytes, *, check: SampleSet, batch: int) -> list[LayerError]:
     """Return the error of every layer that could be matched, in execution order, on the first inputs of `check`."""
     inputs = next(iter(check.batches(batch)))
-    with quiet():
+    with capture_output():
         reference = _layers(model, inputs) if model.keras_model is not None else _float_tensors(model, inputs)
         variant = HostModel(data, preserve=True)
         variant.run(inputs)
         ends = _output_layers(model)
         errors: dict[str, LayerError] = {}
-        for name, index, shape in _written(data):
+        for name, index, shape in _outputs_of(data):
             matched, *inside = (_match(part, shape, reference) for part in ends.get(name, name).split(";"))
             value = variant.value(index) if matched else None
             for layer in (matched, *inside):
@@ -65,7 +65,7 @@ def layer_errors(model: SourceModel, data: bytes, *, check: SampleSet, batch: in
     return list(errors.values())
 
 
-def _written(data: bytes) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+def _outputs_of(data: bytes) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     """Yield name, index and shape of each tensor in the order in which operators write them."""
     graph = parse_model(data).main
     for operator in graph.operators:
@@ -73,7 +73,7 @@ def _written(data: bytes) -> Iterator[tuple[str, int, tuple[int, ...]]]:
             yield graph.tensors[index].name, index, graph.tensors[index].shape
 
 
-def _told(errors: Sequence[LayerError], limit: float) -> str:
+def _describe(errors: Sequence[LayerError], limit: float) -> str:
     for before, after in zip((None, *errors), errors, strict=False):
         if after.error > limit:
             return _sentence("the error first grows", before, after)
@@ -105,10 +105,10 @@ def _layers_of(model: KerasModel, inputs: Sequence[Any]) -> dict[str, Array]:
     ]
     nested = [layer for layer in layers if isinstance(layer, keras.Model) and layer._inbound_nodes]
     # A nested model's own `output` belongs to its own graph; in this one it is what its call gave and was given.
-    told = {layer.name: layer.output for layer in layers if layer not in nested}
-    told |= {layer.name: layer._inbound_nodes[-1].output_tensors[0] for layer in nested}
+    results = {layer.name: layer.output for layer in layers if layer not in nested}
+    results |= {layer.name: layer._inbound_nodes[-1].output_tensors[0] for layer in nested}
     given = {layer.name: list(layer._inbound_nodes[-1].input_tensors) for layer in nested}
-    outputs, passed = keras.Model(model.inputs, [told, given])(list(inputs), training=False)
+    outputs, passed = keras.Model(model.inputs, [results, given])(list(inputs), training=False)
     opened: dict[str, Array] = {}
     for layer in nested:
         opened |= _layers_of(layer, passed[layer.name])
@@ -132,10 +132,10 @@ def _float_tensors(model: SourceModel, inputs: Sequence[Array]) -> dict[str, Arr
         for port, array in zip(model.inputs, inputs, strict=True)
     )
     frozen = freeze(model.call, inputs=ports, output_names=model.output_names)
-    data = Lowering(frozen, samples=None, feeding=lambda note: None).lower(RECIPES["fp32"])
+    data = Lowering(frozen, samples=None).lower(RECIPES["fp32"])
     host = HostModel(data, preserve=True)
     host.run(inputs)
-    values = {name: host.value(index) for name, index, _ in _written(data)}
+    values = {name: host.value(index) for name, index, _ in _outputs_of(data)}
     return {name: value for name, value in values.items() if value is not None and value.ndim > 1}
 
 

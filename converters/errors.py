@@ -5,6 +5,7 @@ EdgeError                     exit 1   anything a user should read as a message,
 └── ConverterError            exit 6   base of the converters
     ├── SourceError           exit 3   the model to convert is missing, unreadable or of the wrong type
     ├── ModelFileError        exit 4   a .tflite file is damaged or uses what cannot be read
+    ├── PreprocessingError    exit 5   a preprocessing contradicts itself, or a picture does not fit it
     ├── CalibrationError      exit 5   the calibration set is empty or does not fit the model's input
     ├── ConversionError       exit 6   TensorFlow Lite could not convert the model
     ├── ParityError           exit 7   a variant differs from the Keras model by more than its stated tolerance
@@ -49,6 +50,12 @@ class ModelFileError(ConverterError):
     """A .tflite file is damaged or uses what cannot be read."""
 
     exit_code = 4
+
+
+class PreprocessingError(ConverterError):
+    """A preprocessing contradicts itself, or a picture does not fit it."""
+
+    exit_code = 5
 
 
 class CalibrationError(ConverterError):

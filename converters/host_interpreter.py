@@ -1,4 +1,4 @@
-"""Run a .tflite model on the host through LiteRT, quantizing inputs and reading outputs as real numbers."""
+"""Runs a .tflite model on the host through LiteRT, quantizing inputs and dequantizing outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.errors import ConversionError
 from converters.tflite.reader import parse_model
 
@@ -33,7 +33,7 @@ class HostModel:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve else OpResolverType.AUTO
-        with quiet() as noise:
+        with capture_output() as captured:
             try:
                 self._interpreter = Interpreter(
                     model_content=data, num_threads=os.cpu_count() or 1,
@@ -41,8 +41,8 @@ class HostModel:
                 )  # fmt: skip
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
-                told = f"LiteRT cannot load the converted model: {_place(data, str(error))}{error}"
-                raise ConversionError(f"{told} {noise.tail()}".strip(), hint=_UNLOADABLE) from error
+                message = f"LiteRT cannot load the converted model: {_place(data, str(error))}{error}"
+                raise ConversionError(f"{message} {captured.tail()}".strip(), hint=_UNLOADABLE) from error
         self._data = data
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self._details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
@@ -55,32 +55,32 @@ class HostModel:
             ConversionError: a kernel refused to run.
         """
         for detail, array in zip(self.inputs, inputs, strict=True):
-            self._interpreter.set_tensor(detail["index"], quantized(array, detail))
+            self._interpreter.set_tensor(detail["index"], quantize(array, detail))
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            told = f"LiteRT cannot run the converted model: {_place(self._data, str(error))}{error}"
-            raise ConversionError(told, hint=_UNLOADABLE) from error
-        return [real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self.outputs]
+            message = f"LiteRT cannot run the converted model: {_place(self._data, str(error))}{error}"
+            raise ConversionError(message, hint=_UNLOADABLE) from error
+        return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self.outputs]
 
     def value(self, index: int) -> Array | None:
         """Return a tensor's real value after a run; None where it holds none."""
         try:
-            return real(self._interpreter.get_tensor(index), self._details[index])
+            return dequantize(self._interpreter.get_tensor(index), self._details[index])
         except ValueError:
             return None
 
 
-def _place(data: bytes, told: str) -> str:
-    """Name the tensor that the operator writes whose number LiteRT tells; "" where it tells none."""
-    found = re.search(r"Node number (\d+)", told)
+def _place(data: bytes, message: str) -> str:
+    """Name the output of the operator whose number is in LiteRT's message; "" where there is none."""
+    match = re.search(r"Node number (\d+)", message)
     graph = parse_model(data).main
-    if not found or int(found[1]) >= len(graph.operators):
+    if not match or int(match[1]) >= len(graph.operators):
         return ""
-    return f"at '{graph.tensors[graph.operators[int(found[1])].outputs[0]].name.split(';')[0]}': "
+    return f"at '{graph.tensors[graph.operators[int(match[1])].outputs[0]].name.split(';')[0]}': "
 
 
-def quantized(array: Array, detail: Mapping[str, Any]) -> Array:
+def quantize(array: Array, detail: Mapping[str, Any]) -> Array:
     """Return the array in the input's own type."""
     dtype = np.dtype(detail["dtype"])
     scale, zero_point = detail["quantization"]
@@ -91,7 +91,7 @@ def quantized(array: Array, detail: Mapping[str, Any]) -> Array:
     return stored
 
 
-def real(array: Array, detail: Mapping[str, Any]) -> Array:
+def dequantize(array: Array, detail: Mapping[str, Any]) -> Array:
     """Return a tensor's value as real numbers, whatever its type and quantization."""
     parameters = detail["quantization_parameters"]
     scales, zeros = parameters["scales"], parameters["zero_points"]

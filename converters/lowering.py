@@ -1,4 +1,6 @@
-"""A frozen graph to TensorFlow Lite bytes: one float lowering and one calibration feed all the integer recipes.
+"""Lowers a frozen graph to TensorFlow Lite bytes; one float lowering and one calibration feed all integer recipes.
+
+The table `_WAYS` names the ways to lower; a recipe chooses one by its field `lowering`.
 
 The float lowerings go through the public `tf.compat.v1.lite.TFLiteConverter`, which takes a frozen graph (measured on
 MobileNetV2: 0.4 s each, against 4 s from a SavedModel that is parsed and loaded anew each time; the same bytes but for
@@ -8,16 +10,18 @@ names and metadata). The integer recipes quantize the one calibrated float model
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.edgetpu.passes import for_edgetpu
-from converters.errors import ConversionError
+from converters.errors import CalibrationError, ConversionError
 from converters.freezing import FrozenModel
 from converters.recipes import Recipe
 from converters.samples import SampleSet
@@ -25,80 +29,105 @@ from converters.sparse.padding import spell_out_padding
 from converters.sparse.storage_passes import encode_blocks, store_int8
 from converters.tflite.reader import parse_model
 from converters.tflite.signature import with_signature
+from converters.tflite.values import ModelInfo
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
 # As the converter names them: 'tf.Erfinv' op is neither ..., tf.Erfinv(tensor<...>), not yet supported for op: 'X'.
 _OPS = re.compile(r"'(tfl?\.[A-Za-z0-9_]+)' op|\b(tf\.[A-Z][A-Za-z0-9]+)(?=\()|for op: '([A-Z0-9_]+)'")
 _LAYERS = re.compile(r'loc\((?:callsite\()?(?:fused\[)?(?:"[^"]*:", )?"([^"]+?)"')
 _PLACE = re.compile(r"^.*?loc\(.*\): error: ")
+_FLOATS = frozenset({"float32", "float16", "float64", "bfloat16"})
+_BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _POSSIBLE = (
     "replace the layer by one whose operators TensorFlow Lite has built in; where only a quantized recipe fails, "
     "fp32, fp16 and dynamic remain"
 )
 
 
+def no_calibration() -> CalibrationError:
+    """Return the error of a calibrated recipe without calibration inputs."""
+    return CalibrationError(
+        "ranges must be measured on real inputs, and none were given",
+        hint="--calibrate SRC with a folder of pictures, an .npy or .npz file, or 'digits'; 100 samples are enough",
+    )
+
+
 class Lowering:
     """Lowers one frozen model by any recipe; the float model and the calibration are made once, on first use."""
 
-    def __init__(self, model: FrozenModel, *, samples: SampleSet | None, feeding: Callable[[str], None]) -> None:
-        """Keep the parts: the frozen graph, calibration inputs, and who is told how many of them were fed."""
+    def __init__(
+        self, model: FrozenModel, *, samples: SampleSet | None, on_sample: Callable[[str], None] = lambda note: None
+    ) -> None:
+        """Keep the frozen graph, the calibration inputs, and the function to call with the count of those fed."""
         self._model = model
         self._samples = samples
-        self._feeding = feeding
+        self._on_sample = on_sample
 
     def lower(self, recipe: Recipe) -> bytes:
         """Return the .tflite bytes of one recipe.
 
         Raises:
-            ConversionError: TensorFlow Lite refused the graph; the operator and layer are named where it says them.
+            CalibrationError: the recipe is calibrated and there are no calibration inputs.
+            ConversionError: TensorFlow Lite refused the graph; the message has the operator and layer where it names
+                them.
         """
         from tensorflow.lite.python.convert_phase import ConverterError as TensorFlowError
 
-        with quiet() as noise:
+        way = _WAYS[recipe.lowering]
+        with capture_output() as captured:
             try:
-                data = self._lowered(recipe)
+                data = way.lower(self, recipe)
             except (TensorFlowError, RuntimeError, ValueError, TypeError) as error:
-                raise _refused(f"{noise.text()}\n{error}") from error
-        signed = with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
-        if recipe.edgetpu:
-            return for_edgetpu(signed)
-        if not recipe.sparse:
-            return signed
-        explicit = spell_out_padding(signed)
-        return store_int8(explicit) if recipe.weights == "int8" else encode_blocks(explicit)
+                raise _translate(f"{captured.text()}\n{error}") from error
+        data = with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
+        for change in way.passes:
+            data = change(data)
+        return data
 
     @cached_property
     def float_model(self) -> bytes:
         """The float32 model, unsigned."""
-        return self._convert(optimize=False, half=False)
-
-    def _lowered(self, recipe: Recipe) -> bytes:
-        if recipe.sparse:
-            half = recipe.weights == "float16"
-            return self._convert(optimize=True, half=True, sparse=True) if half else self._sparse_float
-        if recipe.activations == "int16":
-            return self._sixteen_by_eight()
-        if recipe.activations == "int8":
-            return self._eight_bit(recipe.interface, dense_per_tensor=recipe.edgetpu)
-        if recipe.weights == "float32":
-            return self.float_model
-        return self._convert(optimize=True, half=recipe.weights == "float16")
+        return self.convert()
 
     @cached_property
-    def _sparse_float(self) -> bytes:
-        return self._convert(optimize=False, half=False, sparse=True)
+    def sparse_float_model(self) -> bytes:
+        """The float32 model with TensorFlow Lite's own sparse encoding, unsigned."""
+        return self.convert(sparse=True)
 
-    def _convert(self, *, optimize: bool, half: bool, sparse: bool = False) -> bytes:
+    def convert(self, *, optimize: bool = False, half: bool = False, sparse: bool = False) -> bytes:
+        """Return a float lowering: with 8-bit weights (`optimize`), 16-bit ones (`half` as well), or sparse ones."""
         import tensorflow as tf
 
         function = self._model.function
         converter = tf.compat.v1.lite.TFLiteConverter(function.graph.as_graph_def(), function.inputs, function.outputs)
         converter.exclude_conversion_metadata = True
-        asked = {tf.lite.Optimize.DEFAULT: optimize, tf.lite.Optimize.EXPERIMENTAL_SPARSITY: sparse}
-        converter.optimizations = [option for option, wanted in asked.items() if wanted]
+        options = {tf.lite.Optimize.DEFAULT: optimize, tf.lite.Optimize.EXPERIMENTAL_SPARSITY: sparse}
+        converter.optimizations = [option for option, is_on in options.items() if is_on]
         if half:
             converter.target_spec.supported_types = [tf.float16]
         return bytes(converter.convert())
+
+    def quantize_int8(self, interface: str, *, dense_per_tensor: bool = False) -> bytes:
+        """Return the calibrated model with int8 weights and activations; `interface` is the type in and out."""
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        dtype = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[interface]
+        return bytes(
+            mlir_quantize(
+                self._calibrated_model, input_data_type=dtype, output_data_type=dtype,
+                disable_per_channel_for_dense_layers=dense_per_tensor,
+            )
+        )  # fmt: skip
+
+    def quantize_int16x8(self) -> bytes:
+        """Return the calibrated model with int8 weights and int16 activations, float32 in and out."""
+        import tensorflow as tf
+
+        assert self._calibrated_model  # the statistics are in the calibrator: nothing needs to be fed again
+        return bytes(
+            self._calibrator.calibrate_and_quantize(lambda: iter(()), tf.float32, tf.float32, False, tf.int16, tf.int64)
+        )
 
     @cached_property
     def _calibrator(self) -> Calibrator:
@@ -108,57 +137,97 @@ class Lowering:
         return calibrator.Calibrator(calibrator.add_intermediate_tensors(self.float_model))
 
     @cached_property
-    def _calibrated(self) -> bytes:
-        return bytes(self._calibrator.calibrate(self._fed))
+    def _calibrated_model(self) -> bytes:
+        if self._samples is None:
+            raise no_calibration()
+        samples = self._samples
+        return bytes(self._calibrator.calibrate(lambda: self._feed(samples)))
 
-    def _fed(self) -> Iterator[list[npt.NDArray[Any]]]:
-        assert self._samples is not None
+    def _feed(self, samples: SampleSet) -> Iterator[list[npt.NDArray[Any]]]:
         batch = self._model.inputs[0].shape[0]
-        for index, arrays in enumerate(self._samples.batches(batch)):
+        for index, arrays in enumerate(samples.batches(batch)):
             yield [np.ascontiguousarray(array) for array in arrays]
-            self._feeding(f"calibrating: {min((index + 1) * batch, self._samples.count)} of {self._samples.count}")
+            self._on_sample(f"calibrating: {min((index + 1) * batch, samples.count)} of {samples.count}")
 
-    def _eight_bit(self, interface: str, *, dense_per_tensor: bool) -> bytes:
-        import tensorflow as tf
-        from tensorflow.lite.python.convert import mlir_quantize
 
-        dtype = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}[interface]
-        return bytes(
-            mlir_quantize(
-                self._calibrated, input_data_type=dtype, output_data_type=dtype,
-                disable_per_channel_for_dense_layers=dense_per_tensor,
-            )
-        )  # fmt: skip
+@dataclass(frozen=True)
+class _Way:
+    """One way to lower: the function that does it, and the passes over its signed result."""
 
-    def _sixteen_by_eight(self) -> bytes:
-        import tensorflow as tf
+    lower: Callable[[Lowering, Recipe], bytes]
+    passes: tuple[Callable[[bytes], bytes], ...] = ()
 
-        assert self._calibrated  # the statistics are in the calibrator: nothing needs to be fed again
-        return bytes(
-            self._calibrator.calibrate_and_quantize(lambda: iter(()), tf.float32, tf.float32, False, tf.int16, tf.int64)
+
+_WAYS: Mapping[str, _Way] = MappingProxyType({
+    "float32": _Way(lambda line, _: line.float_model),
+    "float16": _Way(lambda line, _: line.convert(optimize=True, half=True)),
+    "dynamic": _Way(lambda line, _: line.convert(optimize=True)),
+    "int8": _Way(lambda line, recipe: line.quantize_int8(recipe.interface)),
+    "int16x8": _Way(lambda line, _: line.quantize_int16x8()),
+    "sparse-float32": _Way(lambda line, _: line.sparse_float_model, (spell_out_padding, encode_blocks)),
+    "sparse-float16": _Way(
+        lambda line, _: line.convert(optimize=True, half=True, sparse=True), (spell_out_padding, encode_blocks)
+    ),
+    "sparse-int8": _Way(lambda line, _: line.sparse_float_model, (spell_out_padding, store_int8)),
+    "edgetpu": _Way(lambda line, recipe: line.quantize_int8(recipe.interface, dense_per_tensor=True), (for_edgetpu,)),
+})  # fmt: skip
+
+
+def check_against_recipe(model: ModelInfo, recipe: Recipe) -> None:
+    """Check that a lowered model is what its recipe says: static shapes, and integers alone where it says so.
+
+    Raises:
+        ConversionError: an operator still computes in floating point where the recipe promises integers, an operator is
+            custom or TensorFlow's own, or a tensor has no static shape.
+    """
+    _require_static(model)
+    if recipe.integer_only:
+        _require_integers(model)
+
+
+def _require_static(model: ModelInfo) -> None:
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.is_dynamic:
+                raise ConversionError(
+                    f"tensor '{tensor.name}' has no static shape: {list(tensor.full_shape)}",
+                    hint="a dynamic tensor keeps fast kernels off the whole model; give the model a fixed input size",
+                )
+
+
+def _require_integers(model: ModelInfo) -> None:
+    offending = []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            outputs = [graph.tensors[index] for index in operator.outputs]
+            if operator.name not in _BORDER and any(tensor.dtype in _FLOATS for tensor in outputs):
+                offending.append((operator.name, outputs[0].name))
+    if offending:
+        first = ", ".join(f"{op} at '{name}'" for op, name in offending[:3])
+        more = f" and {len(offending) - 3} more" if len(offending) > 3 else ""
+        raise ConversionError(
+            f"the recipe promises integers alone, but TensorFlow Lite left {first}{more} in floating point",
+            hint="there is no integer kernel for it: replace the layer, or use the recipes dynamic, fp16 or fp32",
         )
 
 
 def _require_no_control_flow(data: bytes) -> None:
     """Refuse what kills TensorFlow Lite's calibrator (SIGSEGV with 2.21, on the first input)."""
-    found = dict.fromkeys(op.name for op in parse_model(data).main.operators if op.name in ("WHILE", "IF"))
-    if found:
+    operators = dict.fromkeys(op.name for op in parse_model(data).main.operators if op.name in ("WHILE", "IF"))
+    if operators:
         raise ConversionError(
-            f"the model has loops or branches ({', '.join(found)}), which TensorFlow Lite cannot calibrate",
+            f"the model has loops or branches ({', '.join(operators)}), which TensorFlow Lite cannot calibrate",
             hint="give recurrent layers unroll=True; or use fp32, fp16 or dynamic, which need no calibration",
         )
 
 
-def _refused(told: str) -> ConversionError:
-    ops = dict.fromkeys(name for found in _OPS.findall(told) for name in found if name)
-    layers = dict.fromkeys(_LAYERS.findall(told))
-    named = f"the operator {', '.join(ops)}" if ops else "the model"
+def _translate(output: str) -> ConversionError:
+    """Return TensorFlow's failure as an error that names the operator and the layer, where its output does."""
+    ops = dict.fromkeys(name for names in _OPS.findall(output) for name in names if name)
+    layers = dict.fromkeys(_LAYERS.findall(output))
+    subject = f"the operator {', '.join(ops)}" if ops else "the model"
     where = f" in {', '.join(list(layers)[:3])}" if layers else ""
-    said = next((line.strip() for line in told.splitlines() if "error:" in line), "") or _last_line(told)
-    said = _PLACE.sub("", said)
-    return ConversionError(f"TensorFlow Lite cannot convert {named}{where}: {said[:300]}", hint=_POSSIBLE)
-
-
-def _last_line(told: str) -> str:
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    reason = next((line for line in lines if "error:" in line), lines[-1] if lines else "no reason given")
+    reason = _PLACE.sub("", reason)
+    return ConversionError(f"TensorFlow Lite cannot convert {subject}{where}: {reason[:300]}", hint=_POSSIBLE)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from converters.artifact.record import AccuracyRecord, ParityRecord
 from converters.recipes import Tolerance
 
 Array = npt.NDArray[Any]
@@ -60,9 +61,10 @@ class Parity:
     decided_agreement: float | None
     accuracy: Accuracy | None
 
-    def to_json(self, tolerance: Tolerance) -> dict[str, Any]:
-        """Return the record for the artifact."""
-        return {**asdict(self), "tolerance": asdict(tolerance)}
+    def record(self, tolerance: Tolerance) -> ParityRecord:
+        """Return what the artifact's record says of it."""
+        accuracy = None if self.accuracy is None else AccuracyRecord(**vars(self.accuracy))
+        return ParityRecord(**{**vars(self), "accuracy": accuracy, "tolerance": tolerance.record})
 
     def beyond(self, tolerance: Tolerance) -> tuple[str, ...]:
         """Return what is out of tolerance, in words; empty if nothing is."""

@@ -1,13 +1,16 @@
-"""Recipes are data: what becomes of a model's numbers, and how far the result may be from the Keras model."""
+"""The table of recipes: what becomes of a model's numbers, and how far the result may be from the Keras model.
+
+A new recipe is one record here; one that lowers in a new way adds that way to the table of converters/lowering.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any
 
+from converters.artifact.record import RecipeRecord, ToleranceRecord
 from converters.errors import ConversionError
 
 
@@ -30,6 +33,11 @@ class Tolerance:
     top1_agreement: float | None = None
     accuracy_drop: float | None = None
 
+    @property
+    def record(self) -> ToleranceRecord:
+        """What the artifact's record says of it."""
+        return ToleranceRecord(**vars(self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -44,6 +52,7 @@ class Recipe:
         checked_at_most: inputs to compare with Keras at most, None for all: some recipes have only unoptimized kernels
             on the host, a hundred times slower.
         about: one line for people.
+        lowering: the way it is lowered, a name in the table of converters/lowering.py.
         edgetpu: whether the file is for the Edge TPU's compiler: only what that takes, and its interface can be chosen.
         compiled: whether that compiler makes the file; what is compared with Keras is what it was given.
     """
@@ -55,6 +64,7 @@ class Recipe:
     calibrated: bool
     tolerance: Tolerance
     about: str
+    lowering: str
     sparse: bool = False
     checked_at_most: int | None = None
     edgetpu: bool = False
@@ -65,66 +75,78 @@ class Recipe:
         """Whether every operator between the inputs and the outputs must compute in integers."""
         return self.activations != "float32"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the recipe's fields for the artifact."""
-        return asdict(self)
+    @property
+    def record(self) -> RecipeRecord:
+        """What the artifact's record says of the recipe."""
+        values = {field.name: getattr(self, field.name) for field in fields(RecipeRecord)}
+        return RecipeRecord(**{**values, "tolerance": self.tolerance.record})
 
 
 _TABLE = (
     Recipe(
-        name="fp32", weights="float32", activations="float32", interface="float32", calibrated=False,
+        name="fp32", lowering="float32",
+        weights="float32", activations="float32", interface="float32", calibrated=False,
         tolerance=Tolerance(relative_rms_error=1e-4, relative_max_error=1e-3, top1_agreement=1.0, accuracy_drop=0.0),
         about="the model as it is, batch normalization folded",
     ),
     Recipe(
-        name="fp16", weights="float16", activations="float32", interface="float32", calibrated=False,
+        name="fp16", lowering="float16",
+        weights="float16", activations="float32", interface="float32", calibrated=False,
         tolerance=Tolerance(relative_rms_error=0.03, top1_agreement=0.98, accuracy_drop=0.01),
         about="half the size, weights stored as float16 and unpacked when loaded",
     ),
     Recipe(
-        name="dynamic", weights="int8", activations="float32", interface="float32", calibrated=False,
+        name="dynamic", lowering="dynamic",
+        weights="int8", activations="float32", interface="float32", calibrated=False,
         tolerance=Tolerance(relative_rms_error=0.4, top1_agreement=0.9, accuracy_drop=0.05),
         about="a quarter of the size, weights int8, activations quantized while running",
     ),
     Recipe(
-        name="int8", weights="int8", activations="int8", interface="int8", calibrated=True,
+        name="int8", lowering="int8",
+        weights="int8", activations="int8", interface="int8", calibrated=True,
         tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
         about="integers only, int8 in and out",
     ),
     Recipe(
-        name="int8-float", weights="int8", activations="int8", interface="float32", calibrated=True,
+        name="int8-float", lowering="int8",
+        weights="int8", activations="int8", interface="float32", calibrated=True,
         tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
         about="integers only inside, float32 in and out",
     ),
     Recipe(
-        name="int16x8", weights="int8", activations="int16", interface="float32", calibrated=True,
+        name="int16x8", lowering="int16x8",
+        weights="int8", activations="int16", interface="float32", calibrated=True,
         tolerance=Tolerance(relative_rms_error=0.3, top1_agreement=0.9, accuracy_drop=0.05),
         about="int16 activations, int8 weights, float32 in and out: finer than int8, slower", checked_at_most=20,
     ),
     Recipe(
-        name="sparse", weights="float32", activations="float32", interface="float32", calibrated=False, sparse=True,
+        name="sparse", lowering="sparse-float32",
+        weights="float32", activations="float32", interface="float32", calibrated=False, sparse=True,
         tolerance=Tolerance(relative_rms_error=1e-4, relative_max_error=1e-3, top1_agreement=1.0, accuracy_drop=0.0),
         about="a pruned model, zeros of 1x1 convolutions left out, for XNNPACK's sparse kernels",
     ),
     Recipe(
-        name="sparse-fp16", weights="float16", activations="float32", interface="float32", calibrated=False,
-        sparse=True,
+        name="sparse-fp16", lowering="sparse-float16",
+        weights="float16", activations="float32", interface="float32", calibrated=False, sparse=True,
         tolerance=Tolerance(relative_rms_error=0.03, top1_agreement=0.98, accuracy_drop=0.01),
         about="sparse, the weights that are left stored as float16",
     ),
     Recipe(
-        name="sparse-int8", weights="int8", activations="float32", interface="float32", calibrated=False, sparse=True,
+        name="sparse-int8", lowering="sparse-int8",
+        weights="int8", activations="float32", interface="float32", calibrated=False, sparse=True,
         tolerance=Tolerance(relative_rms_error=0.2, top1_agreement=0.95, accuracy_drop=0.03),
         about="sparse, 1x1 and dense weights stored as int8, the others as float16; computes in float32",
     ),
     Recipe(
-        name="edgetpu", weights="int8", activations="int8", interface="uint8", calibrated=True, edgetpu=True,
+        name="edgetpu", lowering="edgetpu",
+        weights="int8", activations="int8", interface="uint8", calibrated=True, edgetpu=True,
         tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
         about="integers only, uint8 in and out, for edgetpu_compiler 16.0: one scale per dense layer's weights",
     ),
     Recipe(
-        name="edgetpu-compiled", weights="int8", activations="int8", interface="uint8", calibrated=True, edgetpu=True,
-        compiled=True, tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
+        name="edgetpu-compiled", lowering="edgetpu",
+        weights="int8", activations="int8", interface="uint8", calibrated=True, edgetpu=True, compiled=True,
+        tolerance=Tolerance(relative_rms_error=0.45, top1_agreement=0.9, accuracy_drop=0.05),
         about="the same, compiled by edgetpu_compiler: runs with a Coral board or stick alone",
     ),
 )  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from converters.artifact.record import CalibrationRecord
 from converters.errors import CalibrationError
 from converters.freezing import Port
 
@@ -40,7 +42,7 @@ class SampleSet:
         """Number of samples."""
         return len(self.inputs[0])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over shapes, types and bytes of the inputs."""
         digest = hashlib.sha256()
@@ -62,9 +64,10 @@ class SampleSet:
             indices = np.minimum(np.arange(start, start + size), self.count - 1)
             yield tuple(array[indices] for array in self.inputs)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record for the artifact."""
-        return {"source": self.source, "samples": self.count, "seed": self.seed, "digest": self.digest}
+    @property
+    def record(self) -> CalibrationRecord:
+        """What the artifact's record says of calibration with these inputs."""
+        return CalibrationRecord(source=self.source, samples=self.count, seed=self.seed, digest=self.digest)
 
 
 def gather(samples: Iterable[Sample], *, inputs: Sequence[Port], source: str, seed: int | None) -> SampleSet:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.errors import SourceError
 from converters.freezing import Port, first_line, unique_names
 from converters.precision import computes_in_half, in_single_precision
@@ -137,7 +137,7 @@ def load_source(path: Path) -> SourceModel:
 def _load_keras(path: Path, kind: str) -> SourceModel:
     import keras
 
-    with quiet():
+    with capture_output():
         try:
             model = keras.models.load_model(path, compile=False)
             half = computes_in_half(model)
@@ -174,7 +174,7 @@ def _load_saved_model(path: Path) -> SourceModel:
         raise SourceError(
             f"the folder {path} is no SavedModel: it has no saved_model.pb", hint=f"SOURCE is {_ACCEPTED}"
         )
-    with quiet():
+    with capture_output():
         try:
             loaded = tf.saved_model.load(str(path))
         except Exception as error:  # damaged protos, missing variables, unknown operators

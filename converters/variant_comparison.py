@@ -1,4 +1,4 @@
-"""Run all variants and the Keras model over the same inputs, once, batch by batch."""
+"""Runs a variant and the Keras model over the same inputs, batch by batch, and compares the outputs."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.errors import SourceError
 from converters.host_interpreter import HostModel
 from converters.parity import Comparison, Parity
 from converters.samples import SampleSet
 from converters.source import SourceModel
-from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo, TensorInfo
 
 Array = npt.NDArray[Any]
 Outputs = Sequence[Array]
 _KERAS_BATCH = 20
-_PASSED_ON = frozenset({"DEQUANTIZE", "RESHAPE", "QUANTIZE"})
+_PASSING_ON = frozenset({"DEQUANTIZE", "RESHAPE", "QUANTIZE"})
 
 
-def compare(data: bytes, reference: Outputs, *, check: SampleSet, batch: int, classes: bool) -> Parity:
+def compare(
+    data: bytes, reference: Outputs, *, model: ModelInfo, check: SampleSet, batch: int, classes: bool
+) -> Parity:
     """Return the figures of a variant against the source model.
 
     Args:
         data: .tflite content with a static batch of `batch`.
+        model: the same content, parsed.
         reference: the source model's outputs for all of `check`.
         check: the inputs; its labels, if any, give the accuracy.
         batch: samples per run of the variant.
@@ -36,7 +38,7 @@ def compare(data: bytes, reference: Outputs, *, check: SampleSet, batch: int, cl
     Raises:
         ConversionError: LiteRT cannot load or run the variant.
     """
-    comparison = Comparison(steps=output_steps(data), classifier=classes)
+    comparison = Comparison(steps=output_steps(model), classifier=classes)
     host = HostModel(data)
     for start, inputs in zip(range(0, check.count, batch), check.batches(batch), strict=True):
         stop = min(start + batch, check.count)
@@ -51,7 +53,7 @@ def reference_outputs(
     """Return the source model's outputs for all samples, computed in large batches where the model allows any."""
     size = _KERAS_BATCH if model.inputs[0].shape[0] < 0 else batch
     parts: list[list[Array]] = []
-    with quiet():
+    with capture_output():
         for inputs in check.batches(min(size, check.count) if size != batch else size):
             parts.append(model.predict(inputs))
             on_progress(0, f"Keras: {min(len(parts) * size, check.count)} of {check.count}")
@@ -64,9 +66,8 @@ def reference_outputs(
     return outputs
 
 
-def output_steps(data: bytes) -> list[float]:
+def output_steps(model: ModelInfo) -> list[float]:
     """Return per output the quantization step it is resolved to, 0.0 where it is computed in floating point."""
-    model = parse_model(data)
     return [_step(model, model.main.tensors[index]) for index in model.main.outputs]
 
 
@@ -75,7 +76,7 @@ def _step(model: ModelInfo, tensor: TensorInfo) -> float:
     seen = 0
     while tensor.quantization is None or not tensor.quantization.scales:
         writers = [operator for operator in model.main.operators if tensor.index in operator.outputs]
-        if not writers or writers[0].name not in _PASSED_ON or seen > len(model.main.operators):
+        if not writers or writers[0].name not in _PASSING_ON or seen > len(model.main.operators):
             return 0.0
         tensor, seen = model.main.tensors[writers[0].inputs[0]], seen + 1
     return float(max(tensor.quantization.scales))

@@ -22,7 +22,7 @@ from devices.local_paths import cache_dir
 # What is packed of each package: modules, and folders with all that is in them.
 PACKED = {
     "devices": ("__init__.py", "messages"),
-    "converters": ("__init__.py", "decode.py", "errors.py", "artifact", "tflite"),
+    "converters": ("__init__.py", "decode.py", "errors.py", "files.py", "artifact", "tflite"),
     "edge": ("__init__.py", "agent", "runtime"),
 }
 HOST_ONLY = {"edge/agent/client.py"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.runtime.preprocessing import Preprocessing
+from converters.artifact.preprocessing import Preprocessing
 
 ROOT = Path(__file__).resolve().parent.parent
 # In CI a part that is missing is a failure; elsewhere the test that needs it skips and names it.

@@ -1,26 +1,19 @@
-"""The artifact: NAME.tflite with NAME.json beside it, published together or not at all."""
+"""Describes an artifact: the record that NAME.json holds about NAME.tflite, schema `edge-artifact/1`.
+
+Every artifact that `edge convert` writes states all fields. A field that an earlier version did not write, or that is
+null, is None: not known.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from platform import python_version
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from converters.files import replacing
-from converters.inspection import Inspection, inspect_model
-from converters.parity import Parity
-from converters.recipes import Recipe
-from converters.tflite.reader import parse_model
+from converters.artifact.preprocessing import Preprocessing
+from converters.decode import Count, NonNegative, encode
 
 SCHEMA = "edge-artifact/1"
-_TOOLS = ("edge-convert", "tensorflow", "keras")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,127 +21,138 @@ class SourceRecord:
     """Where a model came from: enough to make it again."""
 
     name: str
-    kind: str
-    arguments: Mapping[str, Any]
-    sha256: str | None
-    weights: str | None
-    weights_sha256: str | None
+    kind: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
+    weights: str | None = None
+    weights_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """What all variants of one conversion share, as it goes into their JSON."""
+class ToleranceRecord:
+    """How far a variant was allowed to be from the Keras model; see `converters.recipes.Tolerance`."""
 
-    source: SourceRecord
-    preprocessing: Mapping[str, Any] | None
-    preprocessing_assumed: bool
-    labels: Sequence[str] | None
-    labels_origin: str | None
-    calibration: Mapping[str, Any] | None
+    relative_rms_error: float | None = None
+    relative_max_error: float | None = None
+    top1_agreement: float | None = None
+    accuracy_drop: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Artifact:
-    """One converted variant with everything known about it; `folder` is where it was published.
+@dataclass(frozen=True, kw_only=True)
+class RecipeRecord:
+    """The recipe a variant was made by; see `converters.recipes.Recipe`."""
 
-    `edgetpu` is the forecast of what the Edge TPU's compiler maps, or for a compiled file what it mapped; else None.
+    name: str
+    weights: str | None = None
+    activations: str | None = None
+    interface: str | None = None
+    calibrated: bool | None = None
+    tolerance: ToleranceRecord | None = None
+    about: str | None = None
+    sparse: bool | None = None
+    checked_at_most: Count | None = None
+    edgetpu: bool | None = None
+    compiled: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRecord:
+    """An input or output of the model; -1 in the shape is a size left open."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSparsity:
+    """How many of a layer's parameters are zero; None where they are stored in a way that is not counted."""
+
+    name: str
+    parameters: Count
+    zeros: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRecord:
+    """The inputs on which ranges were measured."""
+
+    source: str | None = None
+    samples: Count | None = None
+    seed: int | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyRecord:
+    """Correct answers of the variant and of the Keras model on the same labelled inputs."""
+
+    correct: Count
+    of: Count
+    reference_correct: Count | None = None
+    classes: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRecord:
+    """The variant against the Keras model; see `converters.parity.Parity`."""
+
+    samples: Count | None = None
+    source: str | None = None
+    real: bool | None = None
+    max_abs_error: NonNegative | None = None
+    mean_abs_error: NonNegative | None = None
+    cosine: float | None = None
+    relative_rms_error: NonNegative | None = None
+    relative_max_error: NonNegative | None = None
+    top1_agreement: NonNegative | None = None
+    decided: Count | None = None
+    decided_agreement: NonNegative | None = None
+    accuracy: AccuracyRecord | None = None
+    tolerance: ToleranceRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactRecord:
+    """What is known of one .tflite file.
+
+    Attributes:
+        name: Of the artifact, such as mobilenet_v2-int8.
+        sha256: Of the .tflite file.
+        created: When it was converted, ISO 8601 in UTC.
+        preprocessing: How pixels become the input; None for a model that takes no pictures, or where it is not known.
+        assumed: Whether the preprocessing is only assumed.
+        labels: Names by class index.
+        labels_origin: Where the labels come from.
+        macs: Multiply-adds of one inference.
+        tools: Versions of what made the artifact; None for what is not installed as a package.
+        edgetpu: What the Edge TPU's compiler is expected to map, or for a compiled file what it mapped.
     """
 
     name: str
-    folder: Path
-    data: bytes
-    recipe: Recipe
-    parity: Parity
-    provenance: Provenance
+    file: str | None = None
+    sha256: str
+    bytes: Count | None = None
+    created: str | None = None
+    source: SourceRecord | None = None
+    recipe: RecipeRecord | None = None
+    inputs: tuple[TensorRecord, ...] | None = None
+    outputs: tuple[TensorRecord, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    assumed: bool | None = None
+    labels: tuple[str, ...] | None = None
+    labels_origin: str | None = None
+    parameters: Count | None = None
+    macs: Count | None = None
+    layers_sparsity: tuple[LayerSparsity, ...] | None = None
+    tools: Mapping[str, str | None] | None = None
+    calibration: CalibrationRecord | None = None
+    parity: ParityRecord | None = None
     edgetpu: Mapping[str, Any] | None = None
 
-    @property
-    def path(self) -> Path:
-        """The .tflite file."""
-        return self.folder / f"{self.name}.tflite"
-
-    @property
-    def json_path(self) -> Path:
-        """The description beside it."""
-        return self.folder / f"{self.name}.json"
-
     def to_json(self) -> dict[str, Any]:
-        """Return the description: schema `edge-artifact/1`."""
-        inspection = inspect_model(parse_model(self.data, name=self.path.name), self.path)
-        shared = self.provenance
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "file": self.path.name,
-            "sha256": hashlib.sha256(self.data).hexdigest(),
-            "bytes": len(self.data),
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "source": asdict(shared.source),
-            "recipe": self.recipe.to_json(),
-            "inputs": _ends(inspection.inputs),
-            "outputs": _ends(inspection.outputs),
-            "preprocessing": shared.preprocessing,
-            "assumed": shared.preprocessing_assumed,
-            "labels": None if shared.labels is None else list(shared.labels),
-            "labels_origin": shared.labels_origin,
-            **_counts(inspection),
-            "tools": tools(),
-            "calibration": shared.calibration if self.recipe.calibrated else None,
-            "parity": self.parity.to_json(self.recipe.tolerance),
-            "edgetpu": self.edgetpu,
-        }
-
-
-def publish(artifacts: Sequence[Artifact]) -> None:
-    """Write the artifacts: all drafts first, then per artifact the JSON and last the .tflite into place.
-
-    A reader takes an artifact as whole when the .tflite is there and its SHA-256 is the one in the JSON. Whatever
-    happens, interrupt and loss of power included, no pair looks whole that is not.
-
-    Raises:
-        WriteError: a draft could not be written (disk full, no permission); nothing of this call is in place.
-    """
-    with contextlib.ExitStack() as drafts:
-        for artifact in reversed(
-            artifacts
-        ):  # leaving the stack reverses again: JSON before .tflite, in the order given
-            drafts.enter_context(replacing(artifact.path)).write_bytes(artifact.data)
-            text = json.dumps(artifact.to_json(), indent=2, ensure_ascii=False) + "\n"
-            drafts.enter_context(replacing(artifact.json_path)).write_bytes(text.encode())
-
-
-def tools() -> dict[str, str | None]:
-    """Return the versions of what made the artifact; None for what is not installed as a package."""
-    return {**{name: _version(name) for name in _TOOLS}, "python": python_version()}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _ends(ends: Sequence[Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": end.name,
-            "shape": list(end.shape),
-            "dtype": end.dtype,
-            "scale": end.scale,
-            "zero_point": end.zero_point,
-        }
-        for end in ends
-    ]
-
-
-def _counts(inspection: Inspection) -> dict[str, Any]:
-    return {
-        "parameters": inspection.parameters.count,
-        "macs": inspection.macs.total,
-        "layers_sparsity": [
-            {"name": name, "parameters": parameters, "zeros": zeros}
-            for name, parameters, zeros in inspection.layers_sparsity
-        ],
-    }
+        """Return the content of NAME.json."""
+        return {"schema": SCHEMA, **encode(self)}

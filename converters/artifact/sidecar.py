@@ -1,127 +1,161 @@
-"""What stands beside a model: NAME.json, with its preprocessing, its labels and its recipe."""
+"""Reads and writes artifacts: NAME.tflite with its record beside it, NAME.json."""
 
 from __future__ import annotations
 
-import hashlib
-import io
+import contextlib
 import json
 import os
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.errors import ModelFileError
-from edge.runtime.errors import ModelInputError
-from edge.runtime.preprocessing import Preprocessing
+from converters.artifact.preprocessing import Preprocessing
+from converters.artifact.record import SCHEMA, ArtifactRecord
+from converters.decode import DecodeError, decode, parse_json
+from converters.errors import ModelFileError, PreprocessingError
+from converters.files import replacing, sha256_of
 
-SCHEMA = "edge-artifact/1"
-_MAX_LABEL_BYTES = 4 << 20
+_FAMILY = "edge-artifact/"
+_HINT = "copy both files of the artifact together, convert the model again, or remove the JSON file"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Artifact:
+    """A .tflite file's content with its record; `folder` is where both are published."""
+
+    record: ArtifactRecord
+    data: bytes
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The artifact's name."""
+        return self.record.name
+
+    @property
+    def path(self) -> Path:
+        """The .tflite file."""
+        return self.folder / f"{self.name}.tflite"
+
+    @property
+    def json_path(self) -> Path:
+        """The record beside it."""
+        return self.folder / f"{self.name}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the JSON file."""
+        return self.record.to_json()
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """The description of one model file.
+class Sidecar:
+    """The JSON file beside a model: its record, or the problem for which the record is not used."""
 
-    Attributes:
-        name: The artifact's name, such as mobilenet_v2-int8.
-        sha256: Of the .tflite file, checked against it.
-        recipe: The recipe's name; None where the description does not say.
-        preprocessing: How pixels become the input; None for a model that takes no pictures, or where it is not known.
-        labels: Names by class index, or None.
-        labels_origin: Where the labels come from, or None.
-        values: The whole description, as read.
-    """
-
-    name: str
-    sha256: str
-    recipe: str | None
-    preprocessing: Preprocessing | None
-    labels: tuple[str, ...] | None
-    labels_origin: str | None
-    values: Mapping[str, Any]
+    path: Path
+    record: ArtifactRecord | None
+    problem: str | None
 
 
-def artifact_of(path: str | os.PathLike[str]) -> Artifact | None:
-    """Read the description beside a model; None where there is none.
+def publish(artifacts: Sequence[Artifact]) -> None:
+    """Write the artifacts: all to temporary files first, then per artifact the JSON and last the .tflite into place.
+
+    A reader takes an artifact as complete when the .tflite is there and its SHA-256 is the one in the JSON. Whatever
+    happens, interrupt and loss of power included, no pair looks complete that is not.
 
     Raises:
-        ModelFileError: The description cannot be read, is of another schema, or describes another file.
+        WriteError: A file could not be written (disk full, no permission); nothing of this call is in place.
     """
-    model = Path(path)
-    description = model.with_suffix(".json")
-    if not description.is_file():
-        return None
-    values = _parse(description)
-    if values.get("schema") != SCHEMA:
-        raise _wrong(description, f"has the schema {values.get('schema')!r}; this version reads {SCHEMA!r}")
-    _check_file(model, description, values.get("sha256"))
-    return _artifact(description, values)
+    with contextlib.ExitStack() as stack:
+        for artifact in reversed(artifacts):  # leaving the stack reverses again: JSON before .tflite, in order
+            stack.enter_context(replacing(artifact.path)).write_bytes(artifact.data)
+            stack.enter_context(replacing(artifact.json_path)).write_bytes(record_text(artifact.record).encode())
 
 
-def embedded_labels(data: bytes, classes: int) -> tuple[str, ...] | None:
-    """Return the labels of TFLite metadata: a text file with one name per class, packed behind the model.
+def record_text(record: ArtifactRecord) -> str:
+    """Return the text of NAME.json."""
+    return json.dumps(record.to_json(), indent=2, ensure_ascii=False) + "\n"
 
-    None where there is none, or more than one that fits.
+
+def artifact_of(model: str | os.PathLike[str]) -> ArtifactRecord | None:
+    """Read the record beside a model; None where there is none.
+
+    Raises:
+        ModelFileError: The record is malformed, or describes another file.
     """
-    found: list[tuple[str, ...]] = []
+    found = read_sidecar(Path(model))
+    if found is not None and found.problem is not None:
+        raise ModelFileError(found.problem, hint=_HINT)
+    return found.record if found is not None else None
+
+
+def read_sidecar(model: Path, *, sha256: str | None = None) -> Sidecar | None:
+    """Read the JSON file beside a model; None where there is none, or it is no artifact's.
+
+    Args:
+        model: The .tflite file.
+        sha256: Its digest where it is known; None computes it.
+
+    Raises:
+        ModelFileError: The model itself cannot be read.
+    """
+    path = model.with_suffix(".json")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for entry in archive.infolist():
-                if entry.filename.endswith(".txt") and entry.file_size <= _MAX_LABEL_BYTES:
-                    lines = archive.read(entry).decode("utf-8").splitlines()
-                    found += [tuple(lines)] if len(lines) == classes else []
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError):
+        record = read_record(path) if path.is_file() else None
+    except ModelFileError as error:
+        return Sidecar(path, None, str(error))
+    if record is None:
         return None
-    return found[0] if len(found) == 1 else None
+    got = sha256 or _digest(model)
+    if record.sha256 != got:
+        return Sidecar(path, None, f"{path} describes another file: it names sha256 {record.sha256}, {model.name} has "
+                       f"{got}")  # fmt: skip
+    return Sidecar(path, record, None)
 
 
-def _parse(description: Path) -> Mapping[str, Any]:
+def read_record(path: Path) -> ArtifactRecord | None:
+    """Read NAME.json; None where it is a JSON file of another kind.
+
+    Raises:
+        ModelFileError: It cannot be read, is not JSON, of another version, or a field is not as it should be.
+    """
     try:
-        values = json.loads(description.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _wrong(description, f"cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise _wrong(description, "is no JSON object")
-    return values
+        raise ModelFileError(f"{path} cannot be read: {error}", hint=_HINT) from error
+    return record_from_json(value, path)
 
 
-def _check_file(model: Path, description: Path, expected: object) -> None:
+def record_from_json(value: object, path: Path) -> ArtifactRecord | None:
+    """Return the record that NAME.json, already parsed, holds; None where it is of another kind.
+
+    Raises:
+        ModelFileError: It is of another version, or a field is not as it should be.
+    """
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(schema, str) or not schema.startswith(_FAMILY):
+        return None
+    if schema != SCHEMA:
+        raise ModelFileError(f"{path} has the schema {schema!r}; this version reads {SCHEMA!r}", hint=_HINT)
+    return _decode(path, {"name": path.stem, **value})
+
+
+def _decode(path: Path, value: dict[str, object]) -> ArtifactRecord:
+    preprocessing = value.pop("preprocessing", None)
     try:
-        with model.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else None
-            got = (digest or hashlib.sha256(file.read())).hexdigest()
+        record = decode(ArtifactRecord, value, str(path), ignore_unknown=True)
+        if preprocessing is None:
+            return record
+        return replace(record, preprocessing=Preprocessing.from_json(preprocessing))  # a field too many is refused
+    except (DecodeError, PreprocessingError) as error:
+        message = str(error) if isinstance(error, DecodeError) else f"{path}: {error}"
+        raise ModelFileError(message, hint=_HINT) from error
+
+
+def _digest(model: Path) -> str:
+    try:
+        return sha256_of(model)
     except OSError as error:
         raise ModelFileError(
             f"cannot read the model {model}: {error.strerror or error}", hint="check the path"
         ) from error
-    if got != expected:
-        raise ModelFileError(
-            f"{model} is not the file that {description.name} describes: its sha256 is {got}, expected {expected}",
-            hint="copy both files of the artifact together, or convert again; without the JSON file nothing is assumed",
-        )
-
-
-def _artifact(description: Path, values: Mapping[str, Any]) -> Artifact:
-    recipe, labels, preprocessing = values.get("recipe"), values.get("labels"), values.get("preprocessing")
-    if labels is not None and not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
-        raise _wrong(description, "has labels that are no list of names")
-    try:
-        parsed = None if preprocessing is None else Preprocessing.from_json(preprocessing)
-    except ModelInputError as error:
-        raise _wrong(description, str(error)) from error
-    name = recipe.get("name") if isinstance(recipe, Mapping) else None
-    return Artifact(
-        name=str(values.get("name", description.stem)),
-        sha256=str(values["sha256"]),
-        recipe=None if name is None else str(name),
-        preprocessing=parsed,
-        labels=None if labels is None else tuple(labels),
-        labels_origin=values.get("labels_origin"),
-        values=values,
-    )
-
-
-def _wrong(description: Path, what: str) -> ModelFileError:
-    return ModelFileError(f"{description} {what}", hint="convert the model again, or take the JSON file away")

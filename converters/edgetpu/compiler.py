@@ -21,6 +21,7 @@ from converters.edgetpu.mapping import Forecast
 from converters.errors import ConversionError, MissingPartError
 from converters.printable import printable
 from converters.tflite.reader import parse_model
+from converters.tflite.values import ModelInfo
 
 PROGRAM = "edgetpu_compiler"
 CONTAINER = "docker:"
@@ -39,9 +40,10 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled file and what the compiler said of it."""
+    """A compiled file, parsed, and the compiler's report on it."""
 
     data: bytes
+    model: ModelInfo
     log: CompilerLog
 
     def differences(self, forecast: Forecast) -> list[str]:
@@ -83,7 +85,8 @@ class Compiler:
             said = self._run(folder)
             table = folder / _TABLE
             log = parse_log(said, table=table.read_text(errors="replace") if table.is_file() else "")
-            return Compiled(_result(folder / _RESULT, log, said), log)
+            data, model = _result(folder / _RESULT, log, said)
+            return Compiled(data, model, log)
 
     def _command(self, folder: Path, name: str) -> list[str]:
         words = ["-s", "-o", str(folder), str(folder / _MODEL)]
@@ -146,7 +149,7 @@ def _removed(container: str) -> bool:
     return done.returncode == 0
 
 
-def _result(path: Path, log: CompilerLog, said: str) -> bytes:
+def _result(path: Path, log: CompilerLog, said: str) -> tuple[bytes, ModelInfo]:
     """Return the compiled file, once it is one."""
     if not path.is_file():
         raise ConversionError(f"edgetpu_compiler made no file: {_reason(said)}",
@@ -157,7 +160,7 @@ def _result(path: Path, log: CompilerLog, said: str) -> bytes:
     if mapped and not model.is_edgetpu_compiled:
         raise ConversionError(f"edgetpu_compiler says that it mapped {mapped} operators, but its file has none",
                               hint="this is no edgetpu_compiler whose files can be trusted")  # fmt: skip
-    return data
+    return data, model
 
 
 def _reason(said: str) -> str:

@@ -13,7 +13,7 @@ from edge.cli.options import MODES, SHAPE, collect, model_options, take
 from edge.cli.output import json_option, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from converters.artifact.record import Artifact
+    from converters.convert import Variant
     from converters.recipes import Recipe
 
 
@@ -115,16 +115,16 @@ def command(as_json: bool, **options: object) -> None:
     SOURCE is a name of `edge models`, a .keras or .h5 file, or a SavedModel folder. Only variants within their
     tolerance are written.
     """
-    from converters.capture_output import quiet
+    from converters.capture_output import capture_output
     from edge.workflows.conversion import ConvertRequest, convert_source
 
     request = collect(ConvertRequest, options, arguments=take(options, *SHAPE))
-    with quiet(), progress("converting", 2 * len(request.recipes) + 5) as advance:
+    with capture_output(), progress("converting", 2 * len(request.recipes) + 5) as advance:
         artifacts = convert_source(request, say=say, on_progress=advance)
     _show(artifacts, as_json)
 
 
-def _show(artifacts: tuple[Artifact, ...], as_json: bool) -> None:
+def _show(artifacts: tuple[Variant, ...], as_json: bool) -> None:
     if as_json:
         print_json([artifact.to_json() for artifact in artifacts])
         return
@@ -137,18 +137,18 @@ def _show(artifacts: tuple[Artifact, ...], as_json: bool) -> None:
     say(f"compared with Keras on {parity.samples} inputs: {parity.source}{keras}")
 
 
-def _show_mapping(artifacts: tuple[Artifact, ...]) -> None:
+def _show_mapping(artifacts: tuple[Variant, ...]) -> None:
     """Print what the Edge TPU will run, or runs in a compiled file, and where that differs from the prediction."""
     for artifact in artifacts:
-        told = artifact.edgetpu
-        if told is not None:
+        edgetpu = artifact.record.edgetpu
+        if edgetpu is not None:
             how = "compiled: " if artifact.recipe.compiled else "predicted: "
-            say(f"{artifact.name}: {how}{told['mapped']} of {told['of']} operators on the Edge TPU")
-            for line in told.get("differences", ()):
+            say(f"{artifact.name}: {how}{edgetpu['mapped']} of {edgetpu['of']} operators on the Edge TPU")
+            for line in edgetpu.get("differences", ()):
                 say(f"{artifact.name}: differs from the prediction: {line}")
 
 
-def _row(artifact: Artifact) -> tuple[str, ...]:
+def _row(artifact: Variant) -> tuple[str, ...]:
     parity = artifact.parity
     accuracy = parity.accuracy
     return (

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from converters.artifact.sidecar import Sidecar, read_sidecar
+from converters.decode import encode
 from converters.edgetpu import TARGET as CORAL
 from converters.edgetpu import Forecast, compiled_report, forecast
 from converters.inspection import inspect_model
-from converters.inspection.sidecar_summary import ArtifactNote, artifact_beside
 from converters.printable import printable
 from converters.targets.analysis import Analysis, analyse
 from converters.targets.boards import TARGETS, Target, target_named
@@ -59,14 +60,14 @@ def command(
     model = read_model(file)
     inspection, compiled = inspect_model(model, file), compiled_report(model)
     analysis = _analyse(model, target, runtime)
-    note = artifact_beside(file, inspection.file.sha256)
-    if note is not None and note.problem:
-        say(f"warning: {note.problem}")
+    sidecar = read_sidecar(file, sha256=inspection.file.sha256)
+    if sidecar is not None and sidecar.problem:
+        say(f"warning: {sidecar.problem}")
     if as_json:
-        parts = {"artifact": _note_json(note), "edgetpu": None if compiled is None else compiled.to_json()}
+        parts = {"artifact": _sidecar_json(sidecar), "edgetpu": None if compiled is None else compiled.to_json()}
         print_json(inspection.to_json() | parts | ({} if analysis is None else {"target": analysis.to_json()}))
         return
-    print_lines(summary_lines(inspection, note))
+    print_lines(summary_lines(inspection, sidecar.record if sidecar is not None else None))
     print_lines(compiled_lines(compiled) if compiled else ())
     if isinstance(analysis, Analysis):
         print_lines(board_lines(analysis, by_default=runtime is None))
@@ -88,8 +89,18 @@ def _analyse(model: ModelInfo, target: Target | str | None, runtime: str | None)
     return analyse(model, target, runtime) if isinstance(target, Target) else forecast(model)
 
 
-def _note_json(note: ArtifactNote | None) -> dict[str, Any] | None:
-    return None if note is None else vars(note) | {"parity": None if note.parity is None else dict(note.parity)}
+def _sidecar_json(sidecar: Sidecar | None) -> dict[str, Any] | None:
+    if sidecar is None:
+        return None
+    record = sidecar.record
+    return {
+        "path": str(sidecar.path),
+        "recipe": record.recipe.name if record and record.recipe else None,
+        "source": record.source.name if record and record.source else None,
+        "created": record.created if record else None,
+        "parity": encode(record.parity) if record else None,
+        "problem": sidecar.problem,
+    }
 
 
 def _require(file: Path) -> None:

@@ -65,7 +65,7 @@ def command(as_json: bool, **options: object) -> None:
     layer, and the remaining weights corrected so that each layer's output stays near the dense one's. The first
     convolution, depthwise ones and the classifier stay dense. NAME.json is written next to the .keras file.
     """
-    from converters.capture_output import quiet
+    from converters.capture_output import capture_output
     from edge.training.oneshot.prune_request import OneshotOptions, PruneRequest
     from edge.training.pruning_plan import Pruning
     from edge.training.training_settings import default_out
@@ -74,7 +74,7 @@ def command(as_json: bool, **options: object) -> None:
     parts = {"arguments": take(options, *SHAPE), "manner": OneshotOptions(**take_fields(OneshotOptions, options)),
              "pruning": Pruning(**take_fields(Pruning, options))}  # fmt: skip
     request = collect(PruneRequest, options, **parts)
-    with quiet(), progress("pruning") as advance:
+    with capture_output(), progress("pruning") as advance:
         from edge.training.oneshot.job import prune  # loads TensorFlow, which talks
 
         result = prune(request, say=say, advance=advance)

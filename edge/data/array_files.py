@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.artifact.preprocessing import Floats, Preprocessing
 from edge.data.data_source import DataSource, Integers
 from edge.errors import DataError
-from edge.runtime.preprocessing import Floats, Preprocessing
 
 Array = npt.NDArray[Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from converters.artifact.preprocessing import Floats
 from edge.data.data_source import DataSource, Integers
 from edge.data.splits import batch_count
-from edge.runtime.preprocessing import Floats
 
 _READERS = 2
 _BATCHES_AHEAD = 4

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from converters.artifact.preprocessing import Preprocessing
 from converters.errors import CalibrationError
 from converters.freezing import Port, first_line, safe_name
 from converters.samples import Sample, SampleSet, drawn, gather
@@ -18,7 +19,6 @@ from edge.data.data_source import DataSource
 from edge.data.open_data import open_data
 from edge.data.splits import HeldOut
 from edge.errors import DataError
-from edge.runtime.preprocessing import Preprocessing
 
 Array = npt.NDArray[Any]
 Notify = Callable[[str], None]

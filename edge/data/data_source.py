@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from converters.artifact.preprocessing import Floats, Preprocessing
 from edge.errors import DataError
-from edge.runtime.preprocessing import Floats, Preprocessing
 
 Integers = npt.NDArray[np.int64]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.artifact.preprocessing import Floats, Preprocessing
 from edge.data.data_source import DataSource
 from edge.data.images import IMAGE_SUFFIXES, is_image, read_image
 from edge.errors import DataError
-from edge.runtime.preprocessing import Floats, Preprocessing
 
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
 LABELS_FILE = "labels.csv"

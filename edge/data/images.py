@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from converters.artifact.preprocessing import Pixels, Preprocessing
 from converters.optional_packages import import_optional
 from edge.errors import DataError, InputError
-from edge.runtime.preprocessing import Pixels, Preprocessing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.artifact.sidecar import Artifact
+from converters.artifact.preprocessing import MODES, Preprocessing
+from converters.artifact.record import ArtifactRecord
 from converters.tflite.verify import VerifiedModel
 from edge.errors import DataError, InputError
 from edge.runtime.errors import ModelInputError
-from edge.runtime.preprocessing import MODES, Preprocessing
 from edge.runtime.tensor_info import Array, TensorInfo
 
 _RANGES: Mapping[tuple[float, float], str] = {(-1.0, 1.0): "tf", (0.0, 1.0): "unit", (0.0, 255.0): "raw"}
@@ -39,7 +39,7 @@ class InputReader:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, verified: VerifiedModel, artifact: Artifact | None, mode: str | None) -> InputReader:
+    def of(cls, verified: VerifiedModel, artifact: ArtifactRecord | None, mode: str | None) -> InputReader:
         """Decide how pixels become the model's input.
 
         The user's mode comes first, then the artifact's, then the scale of an 8-bit input. For a floating-point input

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.artifact.preprocessing import Floats, Pixels, Preprocessing
 from converters.optional_packages import import_optional
 from edge.data import array_files, folders
 from edge.data.data_source import DataSource
 from edge.data.images import IMAGE_SUFFIXES, fit_pixels, is_image
 from edge.errors import DataError, InputError
-from edge.runtime.preprocessing import Floats, Pixels, Preprocessing
 
 DIGITS = "digits"
 SPLITS = ("train", "test")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from converters.artifact.preprocessing import Preprocessing
 from edge.data.data_source import DataSource
 from edge.data.open_data import available_splits, open_data
 from edge.errors import DataError
-from edge.runtime.preprocessing import Preprocessing
 
 _MORE_SAMPLES_HINT = "take more samples of each class, or a larger --limit: the last of a class is never held out"
 

@@ -1,12 +1,12 @@
-"""What is known of the file that runs: its content's digest, and its artifact JSON if that vouches for this content."""
+"""Describes the file to measure: its digest, and its artifact's record where that is of this content."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from converters.decode import parse_json
+from converters.artifact.sidecar import read_sidecar
+from converters.decode import encode
 from converters.errors import ConverterError
 from converters.files import sha256_of
 from converters.tflite.reader import read_model
@@ -40,18 +40,27 @@ def describe(path: Path) -> MeasuredModel:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}", hint="give the path of a .tflite file"
         ) from error
-    stated, notes = _artifact_json(path, sha256)
-    parity = _mapping(stated.get("parity"))
+    sidecar = read_sidecar(path, sha256=sha256)
+    record = sidecar.record if sidecar is not None else None
+    problem = sidecar.problem if sidecar is not None else None
+    parity = record.parity if record is not None else None
     ref = ArtifactRef(
-        path=_unicode(str(path)),
-        name=_text(stated.get("name")) or _unicode(path.stem),
+        path=_as_unicode(str(path)),
+        name=_as_unicode((record.name if record is not None else "") or path.stem),
         sha256=sha256,
-        recipe=_text(_mapping(stated.get("recipe")).get("name")),
-        parameters=_count(stated.get("parameters")),
-        macs=_count(stated.get("macs")),
-        parity=parity or None,
+        recipe=record.recipe.name if record is not None and record.recipe is not None else None,
+        parameters=record.parameters if record is not None else None,
+        macs=record.macs if record is not None else None,
+        parity=encode(parity) if parity is not None else None,
     )
-    return MeasuredModel(ref, size, _accuracy(_mapping(parity.get("accuracy"))), _pointwise_of(path), notes)
+    accuracy = parity.accuracy if parity is not None else None
+    return MeasuredModel(
+        ref=ref,
+        model_bytes=size,
+        accuracy=None if accuracy is None else RecordedAccuracy(accuracy.correct, accuracy.of),
+        pointwise=_pointwise_of(path),
+        notes=() if problem is None else (f"{_as_unicode(problem)}; the file was not used",),
+    )
 
 
 def pointwise_convolutions(model: ModelInfo) -> int:
@@ -71,40 +80,6 @@ def _pointwise_of(path: Path) -> int | None:
         return None  # the runtime's own check says what is wrong with the file
 
 
-def _artifact_json(path: Path, sha256: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    beside = path.with_suffix(".json")
-    try:
-        value = parse_json(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}, ()
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, (f"{_unicode(beside.name)} beside the model is not readable and was not used: {error}",)
-    stated = _mapping(value)
-    if not str(stated.get("schema", "")).startswith("edge-artifact/"):
-        return {}, ()
-    if stated.get("sha256") != sha256:
-        names = f"{_unicode(beside.name)} describes another content of {_unicode(path.name)}"
-        return {}, (f"{names} (its sha256 differs) and was not used",)
-    return stated, ()
-
-
-def _accuracy(stated: dict[str, Any]) -> RecordedAccuracy | None:
-    correct, of = _count(stated.get("correct")), _count(stated.get("of"))
-    return None if correct is None or of is None else RecordedAccuracy(correct, of)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _unicode(name: str) -> str:
+def _as_unicode(name: str) -> str:
     """Return a file's name as JSON can hold it: bytes that are no UTF-8 become the replacement character."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,9 +1,11 @@
-"""Names of classes: ImageNet's 1000, and files with one name per line."""
+"""Provides the names of classes: ImageNet's 1000, files with one name per line, and those packed in .tflite files."""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
+import zipfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,6 +14,7 @@ from edge.errors import DataError, InputError
 
 _IMAGENET = 1000
 _BACKGROUND = "background"
+_MAX_LABEL_BYTES = 4 << 20
 _NUMBERED = re.compile(r"^(\d+)[\s:,]+(\S.*)$")
 
 
@@ -62,6 +65,23 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
             hint="one name per line, in the order of the model's outputs; a background class counts",
         )
     return tuple(names)
+
+
+def embedded_labels(data: bytes, classes: int) -> tuple[str, ...] | None:
+    """Return the labels of TFLite metadata: a text file with one name per class, in a zip archive after the model.
+
+    None where there is none, or more than one that fits.
+    """
+    fitting: list[tuple[str, ...]] = []
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(".txt") and entry.file_size <= _MAX_LABEL_BYTES:
+                    lines = archive.read(entry).decode("utf-8").splitlines()
+                    fitting += [tuple(lines)] if len(lines) == classes else []
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError):
+        return None
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _without_numbers(lines: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.artifact.preprocessing import Preprocessing
 from converters.artifact.record import SourceRecord
 from converters.files import sha256_of
 from converters.freezing import Port
@@ -17,7 +18,6 @@ from converters.targets.boards import DEFAULT_TARGET
 from edge.data.data_source import IMAGENET_CLASSES
 from edge.data.splits import HeldOut
 from edge.errors import InputError
-from edge.runtime.preprocessing import Preprocessing
 
 ASSUMED_MODE = "tf"
 _EDGE_MODEL = "edge-model/1"

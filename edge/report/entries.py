@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from converters.artifact.record import ArtifactRecord
+from converters.decode import encode
 from converters.printable import one_line
 from edge.measure.comparability import is_emulated
 from edge.measure.fronts import number_equal_labels
 from edge.measure.measurement import Latency, Measurement, RecordedAccuracy
 from edge.report.formatting import count_of
-from edge.report.material import Artifact, Material, accuracy_of
+from edge.report.material import Material, accuracy_of
 
 SEPARATOR = " · "
 
@@ -21,7 +24,7 @@ class Entry:
 
     label: str
     measurement: Measurement
-    artifact: Artifact | None
+    artifact: ArtifactRecord | None
 
     @property
     def emulated(self) -> bool:
@@ -34,7 +37,7 @@ class Entry:
         own = self.measurement.accuracy
         if own is not None and own.of > 0:
             return own
-        return accuracy_of(self.measurement.artifact.parity) or (self.artifact.accuracy if self.artifact else None)
+        return accuracy_of(self.measurement.artifact.parity) or accuracy_of(parity_of(self.artifact))
 
     @property
     def runtime(self) -> str:
@@ -51,6 +54,11 @@ class Entry:
         """The distributions that exist: the chosen thread count, then all cores."""
         both = (self.measurement.latency_ms, self.measurement.latency_all_cores_ms)
         return tuple(latency for latency in both if latency is not None)
+
+
+def parity_of(artifact: ArtifactRecord | None) -> Mapping[str, Any] | None:
+    """Return the parity of an artifact's record as a measurement holds it; None where there is none."""
+    return None if artifact is None or artifact.parity is None else encode(artifact.parity)
 
 
 def entries_of(material: Material) -> tuple[Entry, ...]:

@@ -1,4 +1,4 @@
-"""Reading what a report is made of: measurement files and, beside them, artifact files."""
+"""Reads what a report is made of: measurement files and artifact files."""
 
 from __future__ import annotations
 
@@ -7,33 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.decode import Count, DecodeError, decode, parse_json
+from converters.artifact.record import ArtifactRecord
+from converters.artifact.sidecar import record_from_json
+from converters.decode import parse_json
+from converters.errors import ModelFileError
 from edge.errors import InputError
 from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.measurement_files import load_measurements
-
-ARTIFACT_SCHEMA = "edge-artifact/1"
-_HINT = "artifact files are what `edge convert` writes beside each .tflite"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """The part of an artifact JSON that a report tells: where the file came from and how near it is to its source."""
-
-    name: str
-    sha256: str
-    bytes: Count
-    created: str | None
-    source: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    tools: Mapping[str, Any]
-    calibration: Mapping[str, Any] | None
-    parity: Mapping[str, Any] | None
-
-    @property
-    def accuracy(self) -> RecordedAccuracy | None:
-        """Right answers counted when it was converted, where they were."""
-        return accuracy_of(self.parity)
 
 
 @dataclass(frozen=True)
@@ -41,7 +21,7 @@ class Material:
     """All that was read, in the order given, each thing once."""
 
     measurements: tuple[Measurement, ...]
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ArtifactRecord, ...]
 
 
 def accuracy_of(parity: Mapping[str, Any] | None) -> RecordedAccuracy | None:
@@ -62,7 +42,7 @@ def read_material(paths: Sequence[Path]) -> Material:
         InputError: A file is missing, not JSON, of another schema or damaged, or no file holds a measurement.
     """
     measurements: list[Measurement] = []
-    artifacts: list[Artifact] = []
+    artifacts: list[ArtifactRecord] = []
     for path in paths:
         if (artifact := _read_artifact(path)) is not None:
             artifacts.append(artifact)
@@ -76,23 +56,15 @@ def read_material(paths: Sequence[Path]) -> Material:
     return Material(measurements=_once(measurements), artifacts=_once(artifacts))
 
 
-def _read_artifact(path: Path) -> Artifact | None:
+def _read_artifact(path: Path) -> ArtifactRecord | None:
     try:
-        value: Any = parse_json(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None  # load_measurements names what is wrong
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if not isinstance(schema, str) or not schema.startswith("edge-artifact/"):
-        return None
-    if schema != ARTIFACT_SCHEMA:
-        raise InputError(f"{path}: schema is {schema}, this edge reads {ARTIFACT_SCHEMA}", hint=_HINT)
-    names = Artifact.__dataclass_fields__
-    known = {name: value[name] for name in names if name in value}
-    optional = dict.fromkeys(("created", "calibration", "parity"))
     try:
-        return decode(Artifact, {**optional, **known}, str(path))
-    except DecodeError as error:
-        raise InputError(str(error), hint=_HINT) from error
+        return record_from_json(value, path)
+    except ModelFileError as error:
+        raise InputError(str(error), hint=error.hint) from error
 
 
 def _files(paths: Sequence[Path]) -> str:

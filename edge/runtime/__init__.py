@@ -16,21 +16,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from converters.artifact.sidecar import Artifact, artifact_of
+    from converters.artifact.record import ArtifactRecord
+    from converters.artifact.sidecar import artifact_of
     from converters.tflite.verify import VerifiedModel, verify_file
     from edge.runtime.chain import Chain, load_chain
     from edge.runtime.delegates import Delegate
     from edge.runtime.model import Guess, Model
-    from edge.runtime.preprocessing import Preprocessing
     from edge.runtime.tensor_info import TensorInfo
 
 _EXPORTS = {
-    "Artifact": "converters.artifact.sidecar",
+    "ArtifactRecord": "converters.artifact.record",
     "Chain": "edge.runtime.chain",
     "Delegate": "edge.runtime.delegates",
     "Guess": "edge.runtime.model",
     "Model": "edge.runtime.model",
-    "Preprocessing": "edge.runtime.preprocessing",
+    "Preprocessing": "converters.artifact.preprocessing",
     "TensorInfo": "edge.runtime.tensor_info",
     "VerifiedModel": "converters.tflite.verify",
     "artifact_of": "converters.artifact.sidecar",
@@ -38,7 +38,7 @@ _EXPORTS = {
     "verify_file": "converters.tflite.verify",
 }
 __all__ = [
-    "Artifact",
+    "ArtifactRecord",
     "Chain",
     "Delegate",
     "Guess",

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from converters.artifact.preprocessing import Floats, Preprocessing
 from edge.data.batches import Batches
 from edge.errors import InputError
-from edge.runtime.preprocessing import Floats, Preprocessing
 from edge.training.trainable_model import load_keras, read_sidecar
 
 _PACKAGE = "edge"

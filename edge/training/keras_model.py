@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.optional_packages import import_optional
 
 
@@ -16,7 +16,7 @@ def start_keras() -> Any:  # noqa: ANN401  (the module keras)
         MissingPartError: TensorFlow or Keras is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet():
+    with capture_output():
         tensorflow = import_optional("tensorflow", "tensorflow", "training")
         tensorflow.config.list_logical_devices()
         return import_optional("keras", "keras", "training")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.artifact.preprocessing import Preprocessing
+from converters.errors import PreprocessingError
 from edge.data.data_source import DataSource
 from edge.errors import DataError, InputError
 from edge.models import arguments_of, build, spec_of
-from edge.runtime.errors import ModelInputError
-from edge.runtime.preprocessing import Preprocessing
 from edge.training.keras_model import start_keras
 from edge.training.training_settings import SUFFIX, TrainingSettings
 
@@ -209,7 +209,7 @@ def _saved_preprocessing(
 def _preprocessing(mode: str, height: int, width: int, channels: int) -> Preprocessing:
     try:
         return Preprocessing.for_mode(mode, height, width, channels)
-    except ModelInputError as error:
+    except PreprocessingError as error:
         raise InputError(str(error), hint=error.hint) from error
 
 

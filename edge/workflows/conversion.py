@@ -1,11 +1,10 @@
-"""The glue of `edge convert`: a source, its weights and its data, brought together for the converters."""
+"""Brings a source, its weights and its data together for the converters: the work of `edge convert`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from converters.artifact.record import Artifact, Provenance
-from converters.convert import Conversion, Progress, convert, require_calibration, require_compiler
+from converters.convert import Conversion, Progress, Provenance, Variant, check_request, convert
 from converters.edgetpu.compiler import PROGRAM, Compiler
 from converters.edgetpu.gate import require_mapped
 from converters.files import require_folder
@@ -22,7 +21,7 @@ __all__ = ["ConvertRequest", "convert_source"]
 
 def convert_source(
     request: ConvertRequest, *, say: Say = lambda text: None, on_progress: Progress = lambda steps, note: None
-) -> tuple[Artifact, ...]:
+) -> tuple[Variant, ...]:
     """Load, convert, check and publish.
 
     Args:
@@ -36,9 +35,9 @@ def convert_source(
         WriteError: the folder cannot be written to; known before the work begins where it can be.
         ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
     """
-    recipes = _as_asked(request)
-    require_calibration(recipes, given=request.calibrate is not None)
-    require_compiler(recipes, Compiler(request.compiler or PROGRAM))
+    recipes = _adapt_recipes(request)
+    compiler = Compiler(request.compiler or PROGRAM)
+    check_request(recipes, has_calibration=request.calibrate is not None, compiler=compiler)
     require_sparse = require_sparse_on(_sparse_target(request), force=request.force)
     require_folder(request.folder)
     on_progress(0, "loading the model")
@@ -48,11 +47,11 @@ def convert_source(
     on_progress(1, "")
     conversion = Conversion(
         model=loaded.model, inputs=loaded.inputs, recipes=recipes, calibration=calibration,
-        check=check,        classes=loaded.labels is not None or check.labels is not None,
-        provenance=_provenance(loaded, calibration), name=request.name or loaded.model.name, folder=request.folder,
+        check=check, classes=loaded.labels is not None or check.labels is not None,
+        provenance=_provenance(loaded), name=request.name or loaded.model.name, folder=request.folder,
         require_sparse=require_sparse,
         require_mapped=require_mapped(force=request.force, say=say),
-        compiler=Compiler(request.compiler or PROGRAM),
+        compiler=compiler,
     )  # fmt: skip
     return convert(conversion, on_progress=on_progress)
 
@@ -71,7 +70,7 @@ def _sparse_target(request: ConvertRequest) -> str:
     return request.target if any(recipe.sparse for recipe in request.recipes) else DEFAULT_TARGET
 
 
-def _as_asked(request: ConvertRequest) -> tuple[Recipe, ...]:
+def _adapt_recipes(request: ConvertRequest) -> tuple[Recipe, ...]:
     """Return the recipes with the tolerance and the interface asked for."""
     if request.io and not any(recipe.edgetpu for recipe in request.recipes):
         raise InputError(f"--io {request.io} was given, but no recipe leaves a choice",
@@ -86,9 +85,6 @@ def _as_asked(request: ConvertRequest) -> tuple[Recipe, ...]:
     )
 
 
-def _provenance(loaded: LoadedModel, calibration: SampleSet | None) -> Provenance:
-    preprocessing = None if loaded.preprocessing is None else loaded.preprocessing.to_json()
-    return Provenance(
-        source=loaded.record, preprocessing=preprocessing, preprocessing_assumed=loaded.assumed, labels=loaded.labels,
-        labels_origin=loaded.labels_origin, calibration=None if calibration is None else calibration.to_json(),
-    )  # fmt: skip
+def _provenance(loaded: LoadedModel) -> Provenance:
+    return Provenance(source=loaded.record, preprocessing=loaded.preprocessing, assumed=loaded.assumed,
+                      labels=loaded.labels, labels_origin=loaded.labels_origin)  # fmt: skip

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converters.artifact.sidecar import Artifact, artifact_of
+from converters.artifact.record import ArtifactRecord
+from converters.artifact.sidecar import artifact_of, record_text
 from converters.tflite.verify import VerifiedModel, verify_file
 from devices.contract import Device
 from devices.errors import DeviceError
@@ -95,8 +95,7 @@ class Deployment:
     def _package(self, agent: AgentClient, device: str) -> ReleasePackage:
         contents = [DeployedFile.of(MODEL, self._verified.data)]
         if self._artifact is not None:
-            text = json.dumps(dict(self._artifact.values), indent=2, ensure_ascii=False) + "\n"
-            contents.append(DeployedFile.of(DESCRIPTION, text.encode()))
+            contents.append(DeployedFile.of(DESCRIPTION, record_text(self._artifact).encode()))
         if self._golden is not None:
             contents.append(DeployedFile.of(GOLDEN, self._golden.for_runtime(_runtime(agent, device))))
         return ReleasePackage(_label(self._artifact, self._request.model), tuple(contents))
@@ -180,7 +179,7 @@ def _runtime(agent: AgentClient, device: str) -> str | None:
     return found[0].name
 
 
-def _label(artifact: Artifact | None, path: Path) -> str:
+def _label(artifact: ArtifactRecord | None, path: Path) -> str:
     return path.stem if artifact is None else artifact.name
 
 

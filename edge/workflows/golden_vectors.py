@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.artifact.sidecar import Artifact
+from converters.artifact.record import ArtifactRecord
 from converters.decode import encode
 from converters.tflite.contents import contents_of
 from converters.tflite.flatbuffer import read_root
@@ -83,7 +83,11 @@ class GoldenMaker:
     """
 
     def __init__(
-        self, verified: VerifiedModel, artifact: Artifact | None, source: Path | None, through: Through | None = None
+        self,
+        verified: VerifiedModel,
+        artifact: ArtifactRecord | None,
+        source: Path | None,
+        through: Through | None = None,
     ) -> None:
         self._verified, self._artifact, self._source = verified, artifact, source
         self._through = through or Through()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.artifact.sidecar import artifact_of, embedded_labels
+from converters.artifact.sidecar import artifact_of
 from converters.tflite.verify import VerifiedModel, verify_file
 from devices.local import LocalDevice
 from devices.messages.inference import InferRequest, ModelSetup
@@ -27,6 +27,7 @@ from edge.agent.client import AgentClient, ByteStream
 from edge.agent.messages import specs_of
 from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError
+from edge.models.labels import embedded_labels, imagenet_labels, read_labels
 from edge.runtime.delegates import Delegate, crashed_with
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
 from edge.runtime.model import Guess, top_classes
@@ -229,8 +230,6 @@ def _labels(
     classes = _classes(verified)
     if request.labels is None:
         return known or (None if classes is None else embedded_labels(verified.data, classes))
-    from edge.models.labels import imagenet_labels, read_labels
-
     if classes is None:
         raise DataError(f"labels were given, but {request.model} does not classify", hint="leave --labels away")
     return (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.recipes import recipes_named
 
 RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float")
@@ -24,7 +24,7 @@ SAMPLES = 20
 def main() -> None:
     """Measure both and print the figures."""
     # Keras prints every variable it exports: not our figures.
-    with tempfile.TemporaryDirectory() as folder, quiet(), contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder, capture_output(), contextlib.redirect_stdout(io.StringIO()):
         source, pictures = _prepared(Path(folder))
         ours_s = _seconds(lambda: _ours(source, pictures, Path(folder) / "ours"))
         naive_s = sum(_seconds(lambda recipe=recipe: _naive(source, pictures, recipe)) for recipe in RECIPES)

@@ -51,8 +51,8 @@ def main() -> None:
 def _model(folder: Path) -> bytearray:
     """Return MobileNetV2 1.0 224 in float32, with random weights."""
     code = (
-        "import sys\nfrom converters.capture_output import quiet\n"
-        "with quiet():\n"
+        "import sys\nfrom converters.capture_output import capture_output\n"
+        "with capture_output():\n"
         "    import tensorflow as tf\n    from edge.models import build\n"
         "    data = tf.lite.TFLiteConverter.from_keras_model(build('mobilenet_v2')).convert()\n"
         "open(sys.argv[1], 'wb').write(data)\n"

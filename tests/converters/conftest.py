@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.artifact.record import Artifact, Provenance, SourceRecord
-from converters.convert import Conversion, convert
+from converters.artifact.record import SourceRecord
+from converters.convert import Conversion, Provenance, Variant, convert
 from converters.recipes import recipes_named
 from converters.samples import SampleSet, gather
 from converters.source import SourceModel, from_keras, load_source
@@ -93,8 +93,7 @@ def asking(source_model: SourceModel, held_out: SampleSet) -> Callable[..., Conv
         source = model or source_model
         record = SourceRecord(name=source.name, kind=source.kind, arguments={}, sha256=None, weights=None,
                               weights_sha256=None)  # fmt: skip
-        provenance = Provenance(source=record, preprocessing=None, preprocessing_assumed=False, labels=None,
-                                labels_origin=None, calibration=held_out.to_json())  # fmt: skip
+        provenance = Provenance(source=record)
         asked = Conversion(
             model=source, inputs=source.with_static_inputs(batch=batch, image_size=None),
             recipes=recipes_named(recipes),
@@ -106,7 +105,7 @@ def asking(source_model: SourceModel, held_out: SampleSet) -> Callable[..., Conv
 
 
 @pytest.fixture(scope="session")
-def artifacts(asking: Callable[..., Conversion], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(asking: Callable[..., Conversion], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Variant]:
     """Convert the classifier by every recipe, once."""
     made = convert(asking(tmp_path_factory.mktemp("artifacts"), *ALL_RECIPES))
     return {artifact.recipe.name: artifact for artifact in made}

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
 
-from converters.artifact.record import publish
-from converters.capture_output import quiet
-from converters.convert import convert
+from converters.artifact.sidecar import artifact_of, publish, record_text
+from converters.capture_output import capture_output
+from converters.convert import check_request, convert
+from converters.edgetpu.compiler import Compiler
 from converters.errors import CalibrationError, ConversionError, ParityError, WriteError
 from converters.host_interpreter import HostModel
+from converters.recipes import recipes_named
 from converters.tflite.reader import parse_model
 
 ALL_RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float", "int16x8")
@@ -72,7 +76,7 @@ def test_interfaces_and_integers_are_as_promised(artifacts):
 def test_signature_names_inputs_and_outputs_as_keras_does(artifacts):
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet():
+    with capture_output():
         interpreter = Interpreter(model_content=artifacts["int8-float"].data)
         assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["scan"], "outputs": ["digit"]}}
 
@@ -90,7 +94,7 @@ def test_equals_the_public_converter(artifacts, digit_classifier, held_out, reci
 def _publicly_converted(model, samples, recipe):
     import tensorflow as tf
 
-    with quiet():
+    with capture_output():
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         converter.optimizations = [] if recipe == "fp32" else [tf.lite.Optimize.DEFAULT]
         if recipe == "fp16":
@@ -113,10 +117,12 @@ def test_static_batch(asking, tmp_path):
     assert artifact.parity.samples == 100
 
 
-def test_integer_recipe_without_calibration_is_refused(asking, tmp_path):
+def test_integer_recipes_without_calibration_are_refused_before_the_work(asking, tmp_path):
     with pytest.raises(CalibrationError, match="int8: ranges must be measured") as caught:
-        convert(asking(tmp_path, "fp32", "int8", calibration=None))
+        check_request(recipes_named(["fp32", "int8"]), has_calibration=False, compiler=Compiler())
     assert "--calibrate" in caught.value.hint
+    with pytest.raises(CalibrationError, match="int8: ranges must be measured"):
+        convert(asking(tmp_path, "int8", calibration=None))
     assert not list(tmp_path.iterdir())
 
 
@@ -188,3 +194,18 @@ def test_model_is_not_put_in_place_before_its_description(artifacts, tmp_path):
     with pytest.raises(WriteError, match="could not write"):
         publish([artifact])
     assert [path.name for path in tmp_path.iterdir()] == [artifact.json_path.name]
+
+
+def test_the_description_is_the_same_whenever_it_is_asked_for(artifacts):
+    published = json.loads(artifacts["fp32"].json_path.read_text())
+    second = datetime.now(timezone.utc).second
+    while datetime.now(timezone.utc).second == second:  # a description that is made anew has another time by then
+        time.sleep(0.02)
+    assert artifacts["fp32"].to_json() == published
+
+
+@pytest.mark.parametrize("recipe", ALL_RECIPES)
+def test_a_record_that_is_read_is_the_one_that_was_written(artifacts, recipe):
+    record = artifact_of(artifacts[recipe].path)
+    assert record == artifacts[recipe].record
+    assert record_text(record) == artifacts[recipe].json_path.read_text()

@@ -119,22 +119,20 @@ _PUBLISHING = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from converters.artifact.record import publish
+from converters.artifact.sidecar import publish
 import pickle
 artifact = pickle.loads(Path(sys.argv[1]).read_bytes())
 print("ready", flush=True)
 while True:
-    publish([replace(artifact, name=f"variant{n}", folder=Path(sys.argv[2])) for n in range(4)])
+    records = [replace(artifact.record, name=f"variant{n}") for n in range(4)]
+    publish([replace(artifact, record=record, folder=Path(sys.argv[2])) for record in records])
 """
 
 
 def test_kill_while_publishing_leaves_no_pair_that_looks_whole_and_is_not(artifacts, tmp_path):
     import pickle
-    from dataclasses import replace
 
-    artifact = artifacts["fp32"]
-    plain = replace(artifact, provenance=replace(artifact.provenance, calibration=None))
-    (tmp_path / "artifact.pickle").write_bytes(pickle.dumps(plain))
+    (tmp_path / "artifact.pickle").write_bytes(pickle.dumps(artifacts["fp32"]))
     for attempt in range(3):
         out = tmp_path / f"out{attempt}"
         command = [sys.executable, "-c", _PUBLISHING, str(tmp_path / "artifact.pickle"), str(out)]

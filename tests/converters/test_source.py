@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.convert import convert
 from converters.errors import SourceError
 from converters.source import load_source
@@ -14,7 +14,7 @@ from converters.source import load_source
 @pytest.mark.parametrize("kind", ["h5", "savedmodel"])
 def test_other_formats_give_the_same_numbers(kind, digit_classifier, asking, held_out, tmp_path):
     path = tmp_path / ("digits.h5" if kind == "h5" else "digits")
-    with quiet():
+    with capture_output():
         digit_classifier.save(path) if kind == "h5" else digit_classifier.export(path, verbose=False)
     model = load_source(path)
     assert (model.name, model.kind) == ("digits", kind)
@@ -32,7 +32,7 @@ def test_savedmodel_beyond_tolerance_names_a_tensor_of_the_float_conversion(digi
     from converters.errors import ParityError
     from converters.recipes import RECIPES, Tolerance
 
-    with quiet():
+    with capture_output():
         digit_classifier.export(tmp_path / "digits", verbose=False)
     strict = replace(RECIPES["int8"], tolerance=Tolerance(relative_rms_error=1e-6))
     asked = asking(tmp_path / "out", "int8", model=load_source(tmp_path / "digits"), recipes=(strict,))

@@ -28,7 +28,7 @@ def lowering_of(model) -> Lowering:
     source = from_keras(model, name="odd", kind="keras")
     inputs = source.with_static_inputs(batch=1, image_size=None)
     frozen = freeze(source.call, inputs=inputs, output_names=source.output_names)
-    return Lowering(frozen, samples=None, feeding=lambda note: None)
+    return Lowering(frozen, samples=None)
 
 
 @pytest.fixture(scope="module")

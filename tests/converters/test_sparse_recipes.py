@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from converters.artifact.record import Artifact, Provenance, SourceRecord
-from converters.convert import Conversion, convert
+from converters.artifact.record import SourceRecord
+from converters.convert import Conversion, Provenance, Variant, convert
 from converters.errors import ConversionError
 from converters.recipes import recipe_named, recipes_named
 from converters.samples import gather
@@ -34,7 +34,7 @@ class Pruned:
     """A pruned model and its artifacts by recipe name."""
 
     model: Any
-    artifacts: dict[str, Artifact]
+    artifacts: dict[str, Variant]
 
 
 def trained_like(model: Any) -> Any:
@@ -68,8 +68,7 @@ def asked(model: Any, folder: Path, *recipes: str, count: int = 24, **fields: An
         inputs=inputs, source="drawn", seed=8,
     )  # fmt: skip
     record = SourceRecord(name="pruned", kind="keras", arguments={}, sha256=None, weights=None, weights_sha256=None)
-    provenance = Provenance(source=record, preprocessing=None, preprocessing_assumed=False, labels=None,
-                            labels_origin=None, calibration=None)  # fmt: skip
+    provenance = Provenance(source=record)
     return Conversion(model=source, inputs=inputs, recipes=recipes_named(recipes), calibration=None, check=samples,
                       classes=True, provenance=provenance, name="pruned", folder=folder, **fields)  # fmt: skip
 

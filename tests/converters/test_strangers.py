@@ -178,7 +178,7 @@ def test_a_faithful_variant_has_an_error_at_no_layer(wrapped):
     model = wrapped(keras.Model(inputs, x))
     ports = model.with_static_inputs(batch=1, image_size=None)
     frozen = freeze(model.call, inputs=ports, output_names=model.output_names)
-    data = Lowering(frozen, samples=None, feeding=lambda note: None).lower(RECIPES["fp32"])
+    data = Lowering(frozen, samples=None).lower(RECIPES["fp32"])
     errors = {each.layer: each.error for each in layer_errors(model, data, check=sampled(model), batch=1)}
     assert {"shallow", "behind", "head"} <= set(errors)  # "deep" ends fused into "behind"
     assert max(errors.values()) < 1e-5

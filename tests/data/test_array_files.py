@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from converters.artifact.preprocessing import Preprocessing
 from edge.data.open_data import available_splits, open_data
 from edge.errors import DataError
-from edge.runtime.preprocessing import Preprocessing
 
 
 def saved(path, **arrays):

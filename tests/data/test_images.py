@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from converters.artifact.preprocessing import Preprocessing
 from converters.errors import MissingPartError
 from converters.optional_packages import import_optional
 from edge.data.images import is_image, read_image
 from edge.errors import DataError, InputError
-from edge.runtime.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize(

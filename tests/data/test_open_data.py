@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from converters.artifact.preprocessing import Preprocessing
 from edge.data.open_data import available_splits, open_data
 from edge.errors import DataError, InputError
-from edge.runtime.preprocessing import Preprocessing
 
 
 def test_class_folders(class_folders, tiny, save_image):
@@ -208,7 +208,7 @@ def test_labels_beyond_the_model_are_refused(class_folders, tiny):
 
 def test_reading_data_does_not_import_tensorflow():
     code = (
-        "import sys; from edge.runtime.preprocessing import Preprocessing;"
+        "import sys; from converters.artifact.preprocessing import Preprocessing;"
         "from edge.data.open_data import open_data;"
         "next(open_data('digits', preprocessing=Preprocessing.for_mode('tf', 8, 8, 3)).samples());"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"

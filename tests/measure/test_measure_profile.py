@@ -171,7 +171,7 @@ def test_the_artifact_json_of_another_content_is_not_used_and_said(copied):
     write(sha256="0" * 64)
     subject = describe(path)
     assert (subject.ref.recipe, subject.accuracy) == (None, None)
-    assert "another content" in subject.notes[0]
+    assert "describes another file" in subject.notes[0]
 
 
 @pytest.mark.parametrize(("text", "notes"), [("{", 1), ("[1]", 0), ('{"schema": "else"}', 0)])
@@ -193,11 +193,16 @@ def test_a_name_that_is_no_text_becomes_one(copied):
     json.dumps(subject.ref.path, ensure_ascii=False).encode()
     moved[1].write_text(moved[1].read_text().replace(subject.ref.sha256, "0" * 64))
     (note,) = describe(moved[0]).notes
-    assert note.startswith("na\ufffdme.json describes another content of na\ufffdme.tflite")
+    assert "na\ufffdme.json describes another file" in note
 
 
-def test_odd_values_in_the_artifact_json_are_unknown(copied):
+@pytest.mark.parametrize(
+    "change",
+    [{"recipe": "int8"}, {"parameters": True}, {"macs": -1}, {"parity": {"accuracy": {"correct": "many", "of": 200}}}],
+)
+def test_a_malformed_artifact_json_is_not_used_and_said(copied, change):
     path, write = copied
-    write(recipe="int8", parameters=True, macs=-1, parity={"accuracy": {"correct": "many", "of": 200}})
+    write(**change)
     subject = describe(path)
     assert (subject.ref.recipe, subject.ref.parameters, subject.ref.macs, subject.accuracy) == (None, None, None, None)
+    assert f"{next(iter(change))}: " in subject.notes[0]

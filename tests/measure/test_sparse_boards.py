@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.recipes import recipes_named
 from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import emulated_device
@@ -57,7 +57,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
     folder = tmp_path_factory.mktemp("pruned")
     made = {}
-    with quiet():
+    with capture_output():
         for padding, recipes in (("symmetric", SPARSE), ("same", ("sparse",))):
             keras.utils.set_random_seed(5)
             model = build("mobilenet_v2", alpha=0.35, image_size=96, classes=10, padding=padding)

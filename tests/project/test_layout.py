@@ -18,7 +18,7 @@ TOP = {
 }  # fmt: skip
 ROOMS = ("edge", "converters", "devices", "firmware_tools")
 # What travels to a board beside edge.runtime and edge.agent.
-FORMATS = {"converters.artifact", "converters.decode", "converters.errors", "converters.tflite"}
+FORMATS = {"converters.artifact", "converters.decode", "converters.errors", "converters.files", "converters.tflite"}
 # What every part of the host side may use.
 HOST = {"converters.errors", "converters.files", "converters.printable"}
 # room: what of the project it may import. The longest prefix that matches a module decides.

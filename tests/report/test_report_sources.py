@@ -101,7 +101,7 @@ def test_what_cannot_be_written_again_is_not_read(tmp_path, odd, words):
         ("[]", ["empty list"]),
         ('{"schema": "edge-report/1"}', ["edge-report/1", "edge-measurement/1"]),
         ('{"schema": "edge-artifact/2"}', ["edge-artifact/2", "edge-artifact/1"]),
-        ('{"schema": "edge-artifact/1"}', ["'name' is missing"]),
+        ('{"schema": "edge-artifact/1"}', ["'sha256' is missing"]),
         (json.dumps({**ARTIFACT, "bytes": "many"}), ["bytes", "a whole number", "'many'"]),
         (json.dumps(ARTIFACT), ["no measurement", "1 of 1 are artifacts"]),
     ],

@@ -105,8 +105,8 @@ def test_a_real_8_bit_model_gives_what_litert_gives(old_environment, shared_data
 
 
 def picture(shared_data, folder):
+    from converters.artifact.preprocessing import Preprocessing
     from edge.data.images import read_image
-    from edge.runtime.preprocessing import Preprocessing
 
     pixels = read_image(shared_data / "images" / "cat.bmp", Preprocessing.for_mode("raw", 224, 224, 3))
     np.save(folder / "cat.npy", pixels[np.newaxis])

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from converters.artifact.preprocessing import Preprocessing
 from converters.inspection import inspect
 from edge.cli.main import run
-from edge.runtime.preprocessing import Preprocessing
 from edge.training.pruning_times import was_pruned
 from edge.training.training_settings import TrainingSettings
 

@@ -9,8 +9,8 @@ import json
 import numpy as np
 import pytest
 
+from converters.artifact.preprocessing import Preprocessing
 from edge.errors import InputError
-from edge.runtime.preprocessing import Preprocessing
 from edge.training.pruning_plan import Pruning
 from edge.training.training_loop import TrainingCallbacks, train
 from edge.training.training_settings import Distillation, TrainingSettings

@@ -126,8 +126,8 @@ def test_recalibration_keeps_the_better_of_two(pruned):
 def test_recalibration_repairs_stale_averages(settings, pruned):
     import keras
 
+    from converters.artifact.preprocessing import Preprocessing
     from edge.data.splits import split_dataset
-    from edge.runtime.preprocessing import Preprocessing
     from edge.training.pruning_report import recalibrate_if_better
 
     model = keras.models.load_model(pruned[0].file)

@@ -10,11 +10,11 @@ import shutil
 import numpy as np
 import pytest
 
+from converters.artifact.preprocessing import Preprocessing
 from edge.data.batches import Batches, augment_input, batch_count
 from edge.data.open_data import open_data
 from edge.data.splits import split_dataset
 from edge.errors import DataError, EdgeError, InputError
-from edge.runtime.preprocessing import Preprocessing
 from edge.training.checkpoints import Checkpoints
 from edge.training.training_loop import TrainingCallbacks, train
 from edge.training.training_settings import TrainingSettings

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from converters.artifact.record import ArtifactRecord, SourceRecord
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry
+from edge.report.entries import Entry, parity_of
 from edge.report.formatting import UNKNOWN, digits, field_text, percent, readable, whole
-from edge.report.material import Artifact
 
 _NOT_STATED = "not stated"
 
 
-def provenance_section(entries: Sequence[Entry], artifacts: Sequence[Artifact]) -> Section:
+def provenance_section(entries: Sequence[Entry], artifacts: Sequence[ArtifactRecord]) -> Section:
     """Return hash, recipe, tools, calibration and parity of each file once, whatever number of times it ran."""
     files: dict[str, Entry] = {}
     for entry in entries:
@@ -52,37 +52,40 @@ def provenance_section(entries: Sequence[Entry], artifacts: Sequence[Artifact]) 
 
 def _row(entry: Entry) -> tuple[str, ...]:
     ref, artifact = entry.measurement.artifact, entry.artifact
+    tools = artifact.tools or {} if artifact else {}
     return (
         ref.name,
         ref.sha256,
         _source(artifact.source) if artifact else _NOT_STATED,
-        ref.recipe or (field_text("", artifact.recipe.get("name")) if artifact else _NOT_STATED),
+        ref.recipe or (artifact.recipe.name if artifact and artifact.recipe else _NOT_STATED),
         whole(ref.parameters),
         whole(ref.macs),
-        _parity(ref.parity or (artifact.parity if artifact else None)),
+        _parity(ref.parity or parity_of(artifact)),
         _calibration(artifact),
-        ", ".join(f"{name} {version}" for name, version in artifact.tools.items()) if artifact else _NOT_STATED,
+        ", ".join(f"{name} {version}" for name, version in tools.items()) or _NOT_STATED,
     )
 
 
-def _source(source: Mapping[str, Any]) -> str:
-    told = [str(source.get("name") or UNKNOWN)]
-    if source.get("kind"):
-        told.append(f"({source['kind']})")
-    if source.get("weights"):
-        told.append(f"weights {source['weights']}")
-    return " ".join(told)
+def _source(source: SourceRecord | None) -> str:
+    if source is None:
+        return UNKNOWN
+    parts = [source.name or UNKNOWN]
+    if source.kind:
+        parts.append(f"({source.kind})")
+    if source.weights:
+        parts.append(f"weights {source.weights}")
+    return " ".join(parts)
 
 
-def _calibration(artifact: Artifact | None) -> str:
+def _calibration(artifact: ArtifactRecord | None) -> str:
     if artifact is None:
         return _NOT_STATED
     calibration = artifact.calibration
-    if not calibration:
+    if calibration is None:
         return "none"
-    digest = str(calibration.get("digest") or "")[:12]
-    parts = (f"{field_text('', calibration.get('samples'))} samples of {calibration.get('source') or UNKNOWN}",
-             f"seed {field_text('', calibration.get('seed'))}", f"digest {digest}" if digest else "")  # fmt: skip
+    digest = (calibration.digest or "")[:12]
+    parts = (f"{field_text('', calibration.samples)} samples of {calibration.source or UNKNOWN}",
+             f"seed {field_text('', calibration.seed)}", f"digest {digest}" if digest else "")  # fmt: skip
     return ", ".join(part for part in parts if part)
 
 

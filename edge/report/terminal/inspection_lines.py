@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from converters.artifact.record import ArtifactRecord, ParityRecord
 from converters.inspection import Inspection
 from converters.inspection.inspection_values import EndReport, OperatorReport, TensorReport
-from converters.inspection.sidecar_summary import ArtifactNote
 from converters.printable import printable
 from edge.report.terminal.text_layout import WIDTH, cut, fit_column, table, wrap, wrap_fact
 
@@ -15,15 +15,16 @@ _ACTIVATIONS = 5
 _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
 
-def summary_lines(inspection: Inspection, note: ArtifactNote | None) -> Iterator[str]:
-    """Yield the facts on the whole file; `note` is what its artifact record tells."""
+def summary_lines(inspection: Inspection, record: ArtifactRecord | None) -> Iterator[str]:
+    """Yield the facts on the whole file; `record` is its artifact's."""
     file = inspection.file
     yield printable(Path(file.path).name)
     yield from wrap_fact("file", f"{file.bytes:,} bytes, sha256 {file.sha256[:16]}...")
     yield from wrap_fact("made by", _origin(inspection))
-    if note is not None and note.problem is None:
-        yield from wrap_fact("recipe", f"{note.recipe} of {note.source}, {note.created}")
-        yield from wrap_fact("parity", _parity(note))
+    if record is not None:
+        recipe, source = record.recipe, record.source
+        yield from wrap_fact("recipe", f"{recipe and recipe.name} of {source and source.name}, {record.created}")
+        yield from wrap_fact("parity", _parity(record.parity))
     yield from wrap_fact("quantization", _quantization(inspection))
     yield from wrap_fact("parameters", _parameters(inspection))
     yield from wrap_fact("work", _work(inspection))
@@ -59,12 +60,12 @@ def _origin(inspection: Inspection) -> str:
     return ", ".join(parts)
 
 
-def _parity(note: ArtifactNote) -> str:
-    if note.parity is None:
+def _parity(parity: ParityRecord | None) -> str:
+    if parity is None:
         return "not checked against the Keras model"
     figures = ("samples", "max_abs_error", "cosine", "top1_agreement")
-    known = [(name, note.parity.get(name)) for name in figures]
-    return ", ".join(f"{name} {value:.6g}" for name, value in known if isinstance(value, (int, float)))
+    known = [(name, getattr(parity, name)) for name in figures]
+    return ", ".join(f"{name} {value:.6g}" for name, value in known if value is not None)
 
 
 def _quantization(inspection: Inspection) -> str:

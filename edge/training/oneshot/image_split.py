@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from converters.artifact.preprocessing import Preprocessing
 from edge.data.data_source import DataSource, Integers
 from edge.data.open_data import available_splits, open_data
 from edge.errors import DataError
 from edge.models.loading import LoadedModel, Say
-from edge.runtime.preprocessing import Preprocessing
 from edge.training.oneshot.prune_request import PruneRequest
 
 MOST_COMPARED = 1000

@@ -158,7 +158,7 @@ def test_custom_operators_are_compared_under_the_compilers_word():
     x = sketch.convolution(sketch.input((1, 8, 8, 4)), (1, 8, 8, 8))
     found = forecast(sketch.model(sketch.add("TFLite_Detection_PostProcess", [x], (4,), "float32")))
     log = parse_log(table(CONV, ("CUSTOM", 1, "Operation is working on an unsupported data type")))
-    assert Compiled(b"", log).differences(found) == []
+    assert Compiled(b"", None, log).differences(found) == []
 
 
 def test_a_status_other_than_0_is_told_with_the_reason(stand_in):

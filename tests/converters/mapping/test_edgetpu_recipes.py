@@ -40,7 +40,7 @@ def lowering(model, name="model"):
     pictures = np.random.default_rng(1).uniform(-1, 1, (4, *inputs[0].shape[1:])).astype(np.float32)
     samples = SampleSet(source="drawn", seed=1, inputs=(pictures,), labels=None, real=False)
     frozen = freeze(source.call, inputs=inputs, output_names=source.output_names)
-    return Lowering(frozen, samples=samples, feeding=lambda note: None)
+    return Lowering(frozen, samples=samples)
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def fused():
     x = layers.Conv2DTranspose(4, 2, strides=2, activation="relu6", use_bias=False)(x)
     outputs = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x))
     lowered = lowering(keras.Model(inputs, outputs))
-    plain = replace(recipe_named("edgetpu"), edgetpu=False)
+    plain = replace(recipe_named("edgetpu"), lowering="int8")
     return lowered.lower(plain), lowered.lower(recipe_named("edgetpu"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sparse_zoo import ZOO, write
 
-from converters.capture_output import quiet
+from converters.capture_output import capture_output
 from converters.tflite.reader import read_model
 from converters.tflite.values import ModelInfo
 
@@ -23,7 +23,7 @@ def zoo_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = (base.parent if worker else base) / "zoo"
     folder.mkdir(exist_ok=True)
     names = sorted(ZOO, reverse=worker.endswith(("1", "3", "5", "7", "9")))
-    with quiet():
+    with capture_output():
         return {name: _written_once(name, folder) for name in names}
 
 

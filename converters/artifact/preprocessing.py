@@ -1,20 +1,20 @@
-"""From a picture's bytes to a model's input: the one description that travels with an artifact.
+"""Describes how a picture's pixels become a model's input, and applies it; the description travels with the artifact.
 
-A model input is `pixel * scale + offset`, per channel, with pixels 0..255. The resize policy is data: it is applied by
-whoever decodes pictures, before `Preprocessing.apply`.
+A model input is `pixel * scale + offset`, per channel, with pixels 0..255. The resize policy is only recorded here: the
+code that decodes pictures applies it before `Preprocessing.apply`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.runtime.errors import ModelInputError
+from converters.decode import DecodeError, decode, encode
+from converters.errors import PreprocessingError
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ class Preprocessing:
     """How pixels become one input of a model; `scale` and `offset` are in the model's own channel order.
 
     Raises:
-        ModelInputError: a field is out of its set, or `mode` and its numbers contradict each other.
+        PreprocessingError: a field is out of its set, or `mode` and its numbers contradict each other.
     """
 
     height: int
@@ -74,7 +74,7 @@ class Preprocessing:
             resize: "crop" keeps the proportions and cuts the centre, "stretch" does not keep them.
 
         Raises:
-            ModelInputError: an unknown mode, "custom" (which has no numbers of its own), or colour statistics for gray.
+            PreprocessingError: an unknown mode, "custom" (it has no numbers of its own), or colour statistics for gray.
         """
         _require_one_of("mode", mode, tuple(name for name in MODES if name != "custom"))
         _require_channels(channels, None)
@@ -88,20 +88,17 @@ class Preprocessing:
         """Read what `to_json` wrote.
 
         Raises:
-            ModelInputError: a field is missing, unknown, of the wrong type or out of its set.
+            PreprocessingError: a field is missing, unknown, of the wrong type or out of its set.
         """
-        if not isinstance(value, Mapping):
-            raise ModelInputError(f"preprocessing must be a JSON object, got {type(value).__name__}")
-        _require_fields(value)
-        fields: dict[str, Any] = {name: value[name] for name in _FIELDS}
-        for name in ("scale", "offset"):
-            fields[name] = _numbers(name, fields[name])
-        return cls(**fields)
+        try:
+            return decode(cls, value, "preprocessing")
+        except DecodeError as error:
+            raise PreprocessingError(str(error), hint=f"its fields are {', '.join(_FIELDS)}") from error
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that is written into an artifact."""
-        fields = {name: getattr(self, name) for name in _FIELDS}
-        return {**fields, "scale": list(self.scale), "offset": list(self.offset)}
+        value: dict[str, Any] = encode(self)
+        return value
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -125,40 +122,40 @@ class Preprocessing:
             float32, height x width x channels in the model's channel order.
 
         Raises:
-            ModelInputError: the array is not uint8 or not of the model's size.
+            PreprocessingError: the array is not uint8 or not of the model's size.
         """
-        picture = self._fitted(np.asarray(pixels))
+        image = self._fit(np.asarray(pixels))
         if self.color == "bgr":
-            picture = picture[:, :, ::-1]
-        scaled = picture.astype(np.float32) * np.asarray(self.scale, np.float32)
+            image = image[:, :, ::-1]
+        scaled = image.astype(np.float32) * np.asarray(self.scale, np.float32)
         return np.ascontiguousarray(scaled + np.asarray(self.offset, np.float32), np.float32)
 
-    def _fitted(self, pixels: npt.NDArray[Any]) -> Pixels:
+    def _fit(self, pixels: npt.NDArray[Any]) -> Pixels:
         if pixels.dtype != np.uint8:
-            raise ModelInputError(
+            raise PreprocessingError(
                 f"pixels must be uint8 with values 0..255, got {pixels.dtype}",
                 hint="pass the picture as it was decoded; scaling is done here, once",
             )
-        picture = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
-        if picture.ndim == 3 and picture.shape[2] == 1 and self.channels == 3:
-            picture = np.repeat(picture, 3, axis=2)
-        if picture.shape != self.shape:
-            raise ModelInputError(
+        image = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
+        if image.ndim == 3 and image.shape[2] == 1 and self.channels == 3:
+            image = np.repeat(image, 3, axis=2)
+        if image.shape != self.shape:
+            raise PreprocessingError(
                 f"the model takes {_times(self.shape)} pixels, got {_times(pixels.shape)}",
                 hint=f"resize the picture first (policy '{self.resize}')",
             )
-        return picture
+        return image
 
     def _require_numbers_of_mode(self) -> None:
         scale, offset = _numbers_of(self.mode, self.channels)
         if not (_close(self.scale, scale) and _close(self.offset, offset)):
-            raise ModelInputError(
+            raise PreprocessingError(
                 f"mode '{self.mode}' means scale {list(scale)} and offset {list(offset)}, "
                 f"got scale {list(self.scale)} and offset {list(self.offset)}",
                 hint="name the mode 'custom' if these numbers are meant",
             )
         if self.channels == 3 and (self.color == "bgr") != (self.mode == "caffe"):
-            raise ModelInputError(
+            raise PreprocessingError(
                 f"mode '{self.mode}' does not go with channel order '{self.color}'",
                 hint="name the mode 'custom' if this order is meant",
             )
@@ -167,7 +164,7 @@ class Preprocessing:
 def _numbers_of(mode: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if mode in ("torch", "caffe"):
         if channels != 3:
-            raise ModelInputError(
+            raise PreprocessingError(
                 f"mode '{mode}' has statistics for three colours, the model takes {channels} channel",
                 hint="use 'tf', 'unit' or 'raw' for gray pictures",
             )
@@ -180,45 +177,26 @@ def _numbers_of(mode: str, channels: int) -> tuple[tuple[float, ...], tuple[floa
     return (scale_each,) * channels, (offset_each,) * channels
 
 
-def _require_fields(value: Mapping[Any, Any]) -> None:
-    missing = [name for name in _FIELDS if name not in value]
-    unknown = [str(name) for name in value if name not in _FIELDS]
-    if missing or unknown:
-        told = [f"missing {', '.join(missing)}"] if missing else []
-        told += [f"unknown {', '.join(unknown)}"] if unknown else []
-        raise ModelInputError(f"preprocessing: {'; '.join(told)}", hint=f"its fields are {', '.join(_FIELDS)}")
-
-
-def _numbers(name: str, value: object) -> tuple[float, ...]:
-    if not isinstance(value, (list, tuple)) or not all(_is_number(entry) for entry in value):
-        raise ModelInputError(f"preprocessing: {name} must be a list of numbers, one per channel, got {value!r}")
-    return tuple(float(entry) for entry in value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _require_positive(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelInputError(f"preprocessing: {name} must be a whole number of pixels, at least 1, got {value!r}")
+        raise PreprocessingError(f"preprocessing: {name} must be a whole number of pixels, at least 1, got {value!r}")
 
 
 def _require_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ModelInputError(f"preprocessing: {name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise PreprocessingError(f"preprocessing: {name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def _require_channels(channels: object, color: str | None) -> None:
     if isinstance(channels, bool) or channels not in (1, 3):
-        raise ModelInputError(f"preprocessing: channels must be 1 (gray) or 3 (colour), got {channels!r}")
+        raise PreprocessingError(f"preprocessing: channels must be 1 (gray) or 3 (colour), got {channels!r}")
     if color is not None and (color == "gray") != (channels == 1):
-        raise ModelInputError(f"preprocessing: color '{color}' does not go with {channels} channel(s)")
+        raise PreprocessingError(f"preprocessing: color '{color}' does not go with {channels} channel(s)")
 
 
 def _require_finite(name: str, values: tuple[float, ...], channels: int) -> None:
     if len(values) != channels or not all(math.isfinite(value) for value in values):
-        raise ModelInputError(f"preprocessing: {name} must be {channels} finite numbers, got {list(values)}")
+        raise PreprocessingError(f"preprocessing: {name} must be {channels} finite numbers, got {list(values)}")
 
 
 def _close(left: tuple[float, ...], right: tuple[float, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The description beside a model."""
+"""The record beside a model: read the same way wherever it is asked for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import shutil
 
 import pytest
 
-from converters.artifact.sidecar import embedded_labels
+from converters.artifact.preprocessing import Preprocessing
+from converters.artifact.sidecar import artifact_of, read_sidecar
 from converters.errors import ModelFileError
-from edge.runtime import Preprocessing, artifact_of
+from edge.models.labels import embedded_labels
 
 
 @pytest.fixture
@@ -39,9 +40,9 @@ def described(shared_data, tmp_path):
 def test_it_is_read(described):
     artifact = artifact_of(described())
     assert artifact is not None
-    assert (artifact.name, artifact.recipe, artifact.labels) == ("net-int8", "int8", ("cat", "dog"))
+    assert (artifact.name, artifact.recipe.name, artifact.labels) == ("net-int8", "int8", ("cat", "dog"))
     assert artifact.preprocessing == Preprocessing.for_mode("tf", 8, 8, 3)
-    assert artifact.values["labels_origin"] == artifact.labels_origin == "data"
+    assert artifact.labels_origin == "data"
 
 
 def test_what_it_does_not_say_is_none(described):
@@ -59,7 +60,7 @@ def test_there_may_be_none(described):
 def test_a_description_of_another_file_is_refused(described):
     model = described()
     model.write_bytes(model.read_bytes() + b"\0")
-    with pytest.raises(ModelFileError, match=r"is not the file that net-int8\.json describes: its sha256 is"):
+    with pytest.raises(ModelFileError, match=r"net-int8\.json describes another file: it names sha256"):
         artifact_of(model)
 
 
@@ -67,9 +68,12 @@ def test_a_description_of_another_file_is_refused(described):
     ("changes", "message"),
     [
         ({"schema": "edge-artifact/9"}, "has the schema 'edge-artifact/9'"),
-        ({"labels": "cat"}, "labels that are no list"),
-        ({"preprocessing": {"mode": "tf"}}, "preprocessing: missing"),
-        ({"sha256": None}, "expected None"),
+        ({"labels": "cat"}, "labels: expected a list"),
+        ({"parameters": True}, "parameters: expected a whole number"),
+        ({"parity": {"accuracy": {"correct": "many", "of": 200}}}, "parity: accuracy: correct: expected a whole"),
+        ({"recipe": "int8"}, "recipe: expected an object"),
+        ({"preprocessing": {"mode": "tf"}}, "preprocessing: the field 'height' is missing"),
+        ({"sha256": None}, "sha256: expected a text, got None"),
     ],
 )
 def test_a_wrong_description_is_refused(described, changes, message):
@@ -77,12 +81,35 @@ def test_a_wrong_description_is_refused(described, changes, message):
         artifact_of(described(**changes))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 5000, '"\\ud800"'])
+@pytest.mark.parametrize("text", ["", "{", "[" * 5000, '"\\ud800"', "NaN"])
 def test_a_broken_description_is_refused(described, text):
     model = described()
     model.with_suffix(".json").write_text(text)
     with pytest.raises(ModelFileError, match=r"net-int8\.json"):
         artifact_of(model)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"schema": "edge-model/1"}', '{"schema": 1}'])
+def test_a_json_file_of_another_kind_is_left_alone(described, text):
+    model = described()
+    model.with_suffix(".json").write_text(text)
+    assert artifact_of(model) is None
+    assert read_sidecar(model) is None
+
+
+def test_who_tolerates_a_problem_gets_the_words_of_who_refuses_it(described):
+    model = described(labels="cat")
+    with pytest.raises(ModelFileError) as refused:
+        artifact_of(model)
+    assert read_sidecar(model).problem == str(refused.value)
+    assert read_sidecar(model).record is None
+
+
+def test_fields_of_a_later_version_are_ignored_but_not_in_the_preprocessing(described):
+    assert artifact_of(described(colour="blue")).name == "net-int8"
+    later = {**Preprocessing.for_mode("tf", 8, 8, 3).to_json(), "gamma": 2}
+    with pytest.raises(ModelFileError, match="no field 'gamma'"):
+        artifact_of(described(preprocessing=later))
 
 
 def test_labels_packed_behind_the_model_are_found(shared_data):
