@@ -26,7 +26,7 @@ class Entry:
     maker: str
 
 
-_EMULATED = "devices.emulated.device:emulated_device"
+_EMULATED = "devices.emulated.device:create_emulated_device"
 DEVICES: Mapping[str, Entry] = MappingProxyType(
     {
         each.name: each

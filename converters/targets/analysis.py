@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from converters.targets.boards import Target, target_named
 from converters.targets.runtimes import RECOMMENDED
@@ -30,7 +29,7 @@ class Analysis:
     operators: tuple[OperatorPlacement, ...]
     sparse: SparsePrediction
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the value `target` of an inspection."""
         return {
             "name": self.target.name,

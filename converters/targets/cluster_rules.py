@@ -1,4 +1,4 @@
-"""What each operator may be in a sparse cluster, or why it may be none.
+"""Decides where each operator may stand in a sparse cluster, or why it may not.
 
 Source: `xnn_check_nchw_compatibility` in XNNPACK's subgraph.c, checked against stock wheels; the differences to what
 its comments say (a constant may only be the first operand) are as the wheels behave.
@@ -86,7 +86,7 @@ class ClusterRules:
             what = f"{tensor.dtype} {'weights' if weights else 'activations'}"
             return Reason(
                 "precision",
-                f"{_named(node)} computes with {what}, and XNNPACK's sparse kernels are floating point",
+                f"{_label(node)} computes with {what}, and XNNPACK's sparse kernels are floating point",
                 "convert with --to sparse-int8: int8 in the file, float when it runs",
                 (node.index,),
                 tensor.name,
@@ -127,7 +127,7 @@ class ClusterRules:
         if node.operator.options.padding == "VALID" and node.padding == ((1, 1), (1, 1)):
             return Place(start=True)
         return self._no(
-            node, f"is the first convolution, and {self._padded(node)}", _symmetric(1, "Conv2D"), kind="start"
+            node, f"is the first convolution, and {self._describe_padding(node)}", _symmetric(1, "Conv2D"), kind="start"
         )
 
     def _depthwise(self, node: Node) -> Place:
@@ -147,9 +147,9 @@ class ClusterRules:
             return _INSIDE
         if options.padding == "VALID" and node.padding == ((wanted, wanted), (wanted, wanted)):
             return _INSIDE
-        return self._no(node, self._padded(node), _symmetric(wanted, "DepthwiseConv2D"))
+        return self._no(node, self._describe_padding(node), _symmetric(wanted, "DepthwiseConv2D"))
 
-    def _padded(self, node: Node) -> str:
+    def _describe_padding(self, node: Node) -> str:
         """Say how a convolution pads, in words that name the sides."""
         strides = node.operator.options.strides
         if node.operator.options.padding == "SAME":
@@ -178,7 +178,7 @@ class ClusterRules:
 
     def _twice(self, node: Node) -> Place:
         if self._known.takes_twice is None:
-            return self._unmeasured(node, "reads one value twice, which", "scale the value")
+            return self._not_measured(node, "reads one value twice, which", "scale the value")
         if node.name in self._known.takes_twice:
             return _INSIDE
         found = self._no(node, "reads one value twice, and XNNPACK counts its readers otherwise", "scale the value")
@@ -189,7 +189,7 @@ class ClusterRules:
         if not (second in self._view.origins and prod(self._view.tensor(second).shape) == 1 and self._on_map(first)):
             return self._unary(node)
         if self._known.takes_clamps is None:
-            return self._unmeasured(node, "bounds values by a number, which", "use ReLU6")
+            return self._not_measured(node, "bounds values by a number, which", "use ReLU6")
         return _INSIDE if self._known.takes_clamps else self._unary(node)
 
     def _dense(self, node: Node) -> Place:
@@ -197,7 +197,9 @@ class ClusterRules:
         if not maps or self._known.takes_dense_maps is False:
             return self._unary(node)
         if self._known.takes_dense_maps is None:
-            return self._unmeasured(node, "is a fully connected layer on a feature map, which", "use a 1x1 convolution")
+            return self._not_measured(
+                node, "is a fully connected layer on a feature map, which", "use a 1x1 convolution"
+            )
         if self._view.weights(node) is None:
             return self._no(node, "has weights that are computed, not stored", "store them in the file")
         return _INSIDE
@@ -219,8 +221,8 @@ class ClusterRules:
         if self._known.reduces_any_axes is False or not self._on_map(node.reads[0]):
             return self._no(node, what, "take the mean over height and width (1, 2)")
         if self._known.reduces_any_axes is None:
-            return self._unmeasured(node, f"{what}, which", "take the mean over height and width (1, 2)")
-        wrong = Reason("results", f"the results would be WRONG, or the file refused: {_named(node)} {what}, and "
+            return self._not_measured(node, f"{what}, which", "take the mean over height and width (1, 2)")
+        wrong = Reason("results", f"the results would be WRONG, or the file refused: {_label(node)} {what}, and "
                        "XNNPACK moves its input to the sparse layout", "take the mean over height and width (1, 2)",
                        (node.index,), self._view.tensor(node.writes[0]).name)  # fmt: skip
         ordered = found == _FEATURE_AXES or (0 not in found and 3 in found)
@@ -239,12 +241,12 @@ class ClusterRules:
         if single and node.name in UNARY | self._known.more_unary:
             return _INSIDE
         if single and node.name in _NEWER_UNARY - self._known.without_unary - self._known.outside_unary:
-            return self._unmeasured(node, "", "use ReLU6 or HARD_SWISH")
+            return self._not_measured(node, "", "use ReLU6 or HARD_SWISH")
         return self._no(node, "is no operator that may stand in a cluster",
                         "use 1x1 and depthwise convolutions, ADD, MUL, RESIZE_BILINEAR and activations")  # fmt: skip
 
-    def _unmeasured(self, node: Node, why: str, change: str) -> Place:
-        said = f"{_named(node)} {why}".strip()
+    def _not_measured(self, node: Node, why: str, change: str) -> Place:
+        said = f"{_label(node)} {why}".strip()
         return Place(unknown=True, problem=Reason(
             "unmeasured", f"{said} was not measured inside a cluster with {self._known.versions}", change,
             (node.index,)))  # fmt: skip
@@ -254,10 +256,10 @@ class ClusterRules:
 
     def _no(self, node: Node, why: str, change: str, *, kind: str = "operator") -> Place:
         name = self._view.tensor(node.writes[0]).name if node.writes else None
-        return Place(problem=Reason(kind, f"{_named(node)} {why}", change, (node.index,), name))
+        return Place(problem=Reason(kind, f"{_label(node)} {why}", change, (node.index,), name))
 
 
-def _named(node: Node) -> str:
+def _label(node: Node) -> str:
     return f"operator {node.index} ({node.name})"
 
 

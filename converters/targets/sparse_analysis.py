@@ -14,9 +14,9 @@ from converters.targets.cluster_rules import ClusterRules, Place
 from converters.targets.delegate_view import GraphView, Node
 from converters.targets.graph_rules import find_dynamic_sizes, find_refusals
 from converters.targets.runtimes import RECOMMENDED, SPARSE_RULES, SparseRules, find_sparse_rules
-from converters.targets.sparse_layout import Layout, Weights, layout_of
-from converters.targets.sparse_prediction import Cluster, Reason, SparsePrediction, ordered
-from converters.targets.sparse_regions import Region, regions
+from converters.targets.sparse_layout import Layout, Weights, find_layout
+from converters.targets.sparse_prediction import Cluster, Reason, SparsePrediction, sort_reasons
+from converters.targets.sparse_regions import Region, find_regions
 from converters.tflite.tensor_data import real_values
 from converters.tflite.values import ModelInfo, OperatorInfo
 
@@ -63,7 +63,7 @@ class SparseAnalyser:
     @cached_property
     def layout(self) -> Layout:
         """What XNNPACK would move to its sparse layout, were there nothing against it outside the graph."""
-        return layout_of(self.view, self.places, self._weights, self._rules.without_unary)
+        return find_layout(self.view, self.places, self._weights, self._rules.without_unary)
 
     @cached_property
     def pointwise(self) -> int:
@@ -79,10 +79,10 @@ class SparseAnalyser:
     def prediction(self) -> SparsePrediction:
         """Which sparse kernels will run."""
         refused = find_refusals(self.view, self._known)
-        whole = ordered(
+        whole = sort_reasons(
             [*refused, *self._of_runtime(), *find_dynamic_sizes(self.view, self._rules), *self._of_encoding()]
         )
-        clusters = tuple(self._cluster(region, whole) for region in regions(self.view, self.places))
+        clusters = tuple(self._cluster(region, whole) for region in find_regions(self.view, self.places))
         found = [*whole, *(reason for cluster in clusters for reason in cluster.reasons)]
         if not self.pointwise:
             found.append(Reason("pruning", "the model has no 1x1 convolutions, all that sparse kernels run", ""))
@@ -96,7 +96,7 @@ class SparseAnalyser:
             ran=ran,
             of=self.pointwise + sum(not self.view.is_pointwise(self.view.nodes[each]) for each in self.layout.sparse),
             corrupts=bool(self.layout.mixed) and not never,
-            reasons=ordered(found),
+            reasons=sort_reasons(found),
             clusters=clusters,
         )
 
@@ -162,9 +162,9 @@ class SparseAnalyser:
         if any(self.view.is_encoded(tensor) for tensor in inputs):
             return
         total = sum(self._weights.values(), Weights())
-        yield self._unencoded(total)
+        yield self._encoding_reason(total)
 
-    def _unencoded(self, total: Weights) -> Reason:
+    def _encoding_reason(self, total: Weights) -> Reason:
         said = f"{total.zeros:,} of {total.parameters:,} 1x1 weights ({_percent(total)}) are zero"
         if total.zeros < _BARELY_PRUNED * total.parameters:
             return Reason("encoding", f"the model is not pruned: {said}, none stored sparse",
@@ -177,8 +177,10 @@ class SparseAnalyser:
         pointwise = [node for node in nodes if self.view.is_pointwise(node)]
         total = sum((self._weights.get(node.position, Weights()) for node in nodes), Weights())
         never = any(reason.kind in _WHOLE for reason in whole)
-        reasons = ordered([*(() if never else self._of_results(region)), *self._of_operators(nodes), *region.reasons,
-                           *self._of_sparsity(total, pointwise)])  # fmt: skip
+        wrong = () if never else tuple(self._of_results(region))
+        reasons = sort_reasons(
+            [*wrong, *self._of_operators(nodes), *region.reasons, *self._of_sparsity(total, pointwise)]
+        )
         ran: int | None = len(self.layout.sparse & region.nodes)
         if never:
             ran = 0

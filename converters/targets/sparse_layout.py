@@ -1,4 +1,4 @@
-"""Which operators XNNPACK would move to its sparse layout: its own algorithm, on the file's graph.
+"""Finds the operators that XNNPACK would move to its sparse layout: its own algorithm, on the file's graph.
 
 The passes and their order are those of `xnn_subgraph_rewrite_for_nchw` (XNNPACK, subgraph.c): mark operators, join
 those that feed each other, refuse clusters with a reader or a source outside, count zeros, move the values.
@@ -63,7 +63,7 @@ class _State:
         return self.inside or self.end
 
 
-def layout_of(view: GraphView, places: Mapping[int, Place], weights: Mapping[int, Weights],
+def find_layout(view: GraphView, places: Mapping[int, Place], weights: Mapping[int, Weights],
               without: frozenset[str]) -> Layout:  # fmt: skip
     """Return what XNNPACK would move, in all the parts of the graph it gets.
 
@@ -104,7 +104,7 @@ class LayoutPass:
             pass
         self._lead_broken()
         self._break_leaky()
-        return self._moved()
+        return self._layout()
 
     def _join(self, *, ends_only: bool) -> bool:
         changed = False
@@ -156,7 +156,7 @@ class LayoutPass:
             if state.reads_sparse and not self._states[state.leader].broken:
                 yield node, state
 
-    def _moved(self) -> Layout:
+    def _layout(self) -> Layout:
         totals: dict[int, Weights] = {}
         for position in self._states.keys() & self.weights.keys():
             weights = self.weights[position]

@@ -1,12 +1,11 @@
-"""What is predicted of a file's sparse kernels, and why, as values."""
+"""The prediction of a file's sparse kernels, and the reasons for it, as values."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
-# The order in which reasons are told: the ones to act on first stand first.
+# Reasons are listed in this order: the ones to act on first.
 KINDS = (
     "refused", "results", "runtime", "unmeasured", "precision", "pruning", "encoding", "shapes", "start", "operator",
     "reader", "end", "sparsity",
@@ -84,8 +83,8 @@ class SparsePrediction:
         """Whether the runtime will not load the file at all."""
         return any(reason.kind == "refused" for reason in self.reasons)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values; reasons as sentences, with the parts of each beside them."""
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON values; reasons as sentences, and as their parts."""
         return {
             "runtime": self.runtime,
             "engages": self.engages,
@@ -99,12 +98,12 @@ class SparsePrediction:
         }
 
 
-def ordered(reasons: list[Reason]) -> tuple[Reason, ...]:
+def sort_reasons(reasons: list[Reason]) -> tuple[Reason, ...]:
     """Return each reason once, the ones to act on first."""
     return tuple(sorted(dict.fromkeys(reasons), key=lambda each: KINDS.index(each.kind)))
 
 
-def _cluster(cluster: Cluster) -> dict[str, Any]:
+def _cluster(cluster: Cluster) -> dict[str, object]:
     return {
         "parameters": cluster.parameters,
         "zeros": cluster.zeros,
@@ -118,5 +117,5 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def _reason(reason: Reason) -> dict[str, Any]:
+def _reason(reason: Reason) -> dict[str, object]:
     return {**dataclasses.asdict(reason), "operators": list(reason.operators)}

@@ -1,4 +1,4 @@
-"""What could be a sparse cluster: everything between a first convolution and the means that end it, good or bad.
+"""Finds what could be a sparse cluster: everything between a first convolution and the means that end it, good or bad.
 
 XNNPACK knows clusters only where they work. To say what breaks one, the operators that would belong together are found
 first, and then each that may not.
@@ -22,7 +22,7 @@ class Region:
     reasons: tuple[Reason, ...]
 
 
-def regions(view: GraphView, places: Mapping[int, Place]) -> tuple[Region, ...]:
+def find_regions(view: GraphView, places: Mapping[int, Place]) -> tuple[Region, ...]:
     """Return the regions with 1x1 convolutions, in the order of the file."""
     ends = [node for node in view.nodes if _is_end(view, node)]
     merged: list[set[int]] = []
@@ -33,7 +33,7 @@ def regions(view: GraphView, places: Mapping[int, Place]) -> tuple[Region, ...]:
             own |= other
         merged.append(own)
     for group in merged:
-        group |= _dense_behind(view, places, group)
+        group |= _dense_after(view, places, group)
     covered = set().union(*merged)
     rest = {node.position for node in view.nodes if view.is_pointwise(node)} - covered
     found = [Region(frozenset(group), tuple(_around(view, places, group))) for group in merged]
@@ -60,7 +60,7 @@ def _above(view: GraphView, places: Mapping[int, Place], end: Node) -> set[int]:
     return found
 
 
-def _dense_behind(view: GraphView, places: Mapping[int, Place], group: set[int]) -> set[int]:
+def _dense_after(view: GraphView, places: Mapping[int, Place], group: set[int]) -> set[int]:
     """Return fully connected layers on what a group gives as a feature map: they belong to it, and undo its end."""
     found: set[int] = set()
     for node in view.nodes:
@@ -136,7 +136,7 @@ def _outside(view: GraphView, node: Node, tensor: int, group: set[int]) -> Itera
 
 def _no_end(view: GraphView, rest: set[int]) -> Reason:
     last = view.nodes[max(rest)]
-    if _is_behind_end(view, last):
+    if _is_after_end(view, last):
         return Reason(
             "end",
             f"operator {last.index} ({last.name}) is a 1x1 convolution behind the mean",
@@ -153,7 +153,7 @@ def _no_end(view: GraphView, rest: set[int]) -> Reason:
     )
 
 
-def _is_behind_end(view: GraphView, node: Node) -> bool:
+def _is_after_end(view: GraphView, node: Node) -> bool:
     waiting, seen = list(node.reads), set[int]()
     while waiting:
         producer = view.producers.get(waiting.pop())

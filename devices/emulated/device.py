@@ -20,8 +20,8 @@ from converters.targets.boards import EMULATED_BOARDS, EmulatedBoard
 from devices.bundle import agent_bundle
 from devices.contract import Completed, OnTransfer
 from devices.emulated.build_cache import cache_folder
-from devices.emulated.counting import CountedWindow, build_plugin, read_counts
 from devices.emulated.errors import PreparationError
+from devices.emulated.instruction_counts import CountedWindow, build_plugin, read_counts
 from devices.emulated.qemu import Qemu, find_qemu
 from devices.emulated.rootfs import PYTHON, build_root, root_path
 from devices.emulated.runtime_choice import read_choice, set_up_emulated, solve_emulated, unpack_runtime
@@ -186,7 +186,7 @@ class EmulatedDevice:
         return folder
 
 
-def emulated_device(name: str) -> EmulatedDevice:
+def create_emulated_device(name: str) -> EmulatedDevice:
     """Return the emulated board of that name; nothing is downloaded or started yet."""
     return EmulatedDevice(name, EMULATED_BOARDS[name])
 

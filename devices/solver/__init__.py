@@ -1,1 +1,1 @@
-"""Which TFLite runtime fits a board, where its wheels come from, and how they get onto a board with no internet."""
+"""Chooses the TFLite runtime that fits a board, downloads its wheels and installs them on a board without internet."""

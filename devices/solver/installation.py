@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TypeVar
 
+from converters.decode import decode
 from converters.targets.runtimes import NEWEST_PYTHON, OLDEST_PYTHON, version_text
 from devices.contract import NOT_EXECUTABLE, NOT_FOUND, Device
 from devices.errors import CommandFailedError, DeadlineError, DeviceError
 from devices.solver.check import check_runtime
 from devices.solver.errors import NoRuntimeFits, SetupError
-from devices.solver.platforms import BoardPlatform, PythonState, parse_version
+from devices.solver.platforms import BoardPlatform, Environment, PythonState, parse_version
 from devices.solver.setup_result import OnStep, SetupResult
 from devices.solver.solve import Solution, solve
 from devices.solver.wheels import Wheel, Wheelhouse, fetch
 
+T = TypeVar("T")
 # Tried in this order: the system's own, then others a user may have installed alongside it.
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.10")
 _INSTALLER = Path(__file__).with_name("installer.py")
@@ -34,6 +35,26 @@ class BoardPython:
     command: str
     state: PythonState
     solution: Solution
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    wheels: str  # the folder that wheels are sent into
+
+
+@dataclass(frozen=True)
+class _Built:
+    python: str  # the path of the new environment's Python
+
+
+@dataclass(frozen=True)
+class _Switched:
+    previous: Environment
+
+
+@dataclass(frozen=True)
+class _Discarded:
+    pass
 
 
 @dataclass(frozen=True)
@@ -84,7 +105,7 @@ class Installation:
     def _read_state(self, command: str) -> PythonState | None:
         """Return what a Python states; None where the board has none of that name."""
         try:
-            return PythonState.parse(self._ask(command, "state"))
+            return self._ask(command, "state", PythonState)
         except CommandFailedError:
             version = self.device.run((command, "--version"), deadline_s=self._remaining_s())
             if version.exit.status in (NOT_FOUND, NOT_EXECUTABLE):
@@ -103,7 +124,7 @@ class Installation:
         missing = [wheel for wheel in house.wheels if wheel.sha256 not in python.state.wheels]
         self._check_space(python, house, missing)
         self._check_numpy(python)
-        folder = self._ask(python.command, "prepare")["wheels"]
+        folder = self._ask(python.command, "prepare", _Prepared).wheels
         total, before = sum(wheel.bytes for wheel in missing), 0
         for wheel in missing:
             begin = before
@@ -146,14 +167,14 @@ class Installation:
         self.on_step("checking", 1, 3)
         self._check(python, name, executable)
         self.on_step("switching", 2, 3)
-        after = self._ask(python.command, "switch", name=name)
+        after = self._ask(python.command, "switch", _Switched, name=name)
         self.on_step("ready", 3, 3)
         return SetupResult(
             device=self.device.name,
             solution=python.solution,
             environment=name,
             python=f"{python.state.base}/venv/bin/python",
-            previous=after["previous"].get("runtime"),
+            previous=after.previous.runtime,
             sent_bytes=sent_bytes,
             wheels_bytes=house.bytes,
         )
@@ -164,6 +185,7 @@ class Installation:
         built = self._ask(
             python.command,
             "build",
+            _Built,
             name=name,
             system_packages=bool(solution.system_packages),
             wheels=[{"sha256": wheel.sha256, "file": wheel.path.name} for wheel in house.wheels],
@@ -173,7 +195,7 @@ class Installation:
                 "wheels": [wheel.sha256 for wheel in house.wheels],
             },
         )
-        return str(built["python"])
+        return built.python
 
     def _check(self, python: BoardPython, name: str, executable: str) -> None:
         """Prove that the new environment works, or delete it."""
@@ -187,21 +209,20 @@ class Installation:
 
     def _discard(self, python: BoardPython, name: str) -> None:
         try:
-            self._ask(python.command, "discard", name=name)
+            self._ask(python.command, "discard", _Discarded, name=name)
         except DeviceError:
             return  # an unchecked environment that nothing points at; the next set-up builds it anew or deletes it
 
-    def _ask(self, command: str, job: str, **fields: object) -> Mapping[str, Any]:
-        """Run one job of the installer on the board and return its result."""
+    def _ask(self, command: str, job: str, answer: type[T], **fields: object) -> T:
+        """Run one job of the installer on the board and return its answer."""
         request = json.dumps({"job": job, **fields})
         done = self.device.run(
             (command, "-", request), deadline_s=self._remaining_s(), stdin=_INSTALLER.read_bytes()
         ).checked()
-        answer = json.loads(done.stdout)
-        if not answer["ok"]:
-            raise SetupError(f"{self.device.name}: {answer['error']}", hint=answer["hint"] or None)
-        result: Mapping[str, Any] = answer["result"]
-        return result
+        envelope = json.loads(done.stdout)
+        if not envelope["ok"]:
+            raise SetupError(f"{self.device.name}: {envelope['error']}", hint=envelope["hint"] or None)
+        return decode(answer, envelope["result"], f"{self.device.name}: {job}", ignore_unknown=True)
 
     def _remaining_s(self) -> float:
         remaining = self.until - monotonic()
@@ -217,10 +238,10 @@ class Installation:
 
 def _environment_name(python: BoardPython, house: Wheelhouse) -> str:
     """Return a name made of everything the environment is made of, so that the same one is not built twice."""
-    parts = "\n".join([python.state.executable, python.state.version, *(wheel.sha256 for wheel in house.wheels)])
+    parts = "\n".join([python.state.executable, python.state.python, *(wheel.sha256 for wheel in house.wheels)])
     digest = hashlib.sha256(parts.encode()).hexdigest()[:12]
     return f"{python.solution.name}-{python.solution.version}-{digest}"
 
 
 def _what_stays(state: PythonState) -> str:
-    return f"{state.runtime} stays in use" if state.runtime else "nothing was installed"
+    return f"{state.current.runtime} stays in use" if state.current.runtime else "nothing was installed"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from converters.targets.runtimes import Version
 from devices.facts import ARM_FEATURES, X86_FEATURES, Facts
@@ -20,19 +18,27 @@ _ALIASES = {"arm64": "aarch64", "AMD64": "x86_64", "amd64": "x86_64"}
 
 
 @dataclass(frozen=True)
+class Environment:
+    """An environment that was installed; `runtime` is "name==version", None where there is no environment."""
+
+    runtime: str | None = None
+
+
+@dataclass(frozen=True)
 class PythonState:
-    """What a Python on a board states about itself and about what is installed (devices/solver/installer.py, `state`).
+    """What a Python on a board states about itself and the board (devices/solver/installer.py, `state`).
 
     Attributes:
+        python: its version.
         libc: such as "glibc 2.36"; None where it is unknown.
         cpu_words: what the kernel calls the processor's features, separated by spaces.
         numpy: the version that this Python imports; None where there is none.
         base: the toolkit's folder on the board.
         wheels: sha256 of the wheels that are there.
-        runtime: the one in use, "name==version"; None where there is none.
+        current: the environment in use; `previous` the one before.
     """
 
-    version: str
+    python: str
     executable: str
     implementation: str
     bits: int
@@ -43,27 +49,9 @@ class PythonState:
     numpy: str | None = None
     free_disk_bytes: int = 0
     base: str = ""
-    wheels: frozenset[str] = frozenset()
-    runtime: str | None = None
-
-    @classmethod
-    def parse(cls, state: Mapping[str, Any]) -> PythonState:
-        """Read the installer's answer."""
-        return cls(
-            version=str(state["python"]),
-            executable=str(state["executable"]),
-            implementation=str(state["implementation"]),
-            bits=int(state["bits"]),
-            machine=str(state["machine"]),
-            libc=state["libc"],
-            cpu_words=str(state["cpu_words"] or ""),
-            os=state["os"],
-            numpy=state["numpy"],
-            free_disk_bytes=int(state["free_disk_bytes"]),
-            base=str(state["base"]),
-            wheels=frozenset(state["wheels"]),
-            runtime=state["current"].get("runtime"),
-        )
+    wheels: tuple[str, ...] = ()
+    current: Environment = Environment()
+    previous: Environment = Environment()
 
 
 @dataclass(frozen=True)
@@ -125,7 +113,7 @@ class BoardPlatform:
         architecture = _userland(state.machine, state.bits)
         return cls(
             architecture=architecture,
-            python=parse_version(state.version),
+            python=parse_version(state.python),
             glibc=_parse_glibc(state.libc),
             features=_select_features(frozenset(state.cpu_words.split()), architecture),
             implementation=state.implementation,

@@ -16,9 +16,9 @@ from statistics import fmean
 from converters.decode import encode
 from devices.bundle import agent_bundle
 from devices.contract import Completed
-from devices.emulated.counting import CountedWindow
 from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
+from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.symbols import Function, count_by_function
 from devices.messages.inference import ModelSetup
 from devices.messages.protocol import ProtocolError, decode_line, decode_result

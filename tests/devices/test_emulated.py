@@ -11,7 +11,7 @@ from device_contract import AWKWARD, DEADLINE_S, DeviceContract
 from converters.targets.boards import EMULATED_BOARDS
 from devices.contract import Exit
 from devices.emulated.build_cache import DEBIAN_PACKAGES
-from devices.emulated.device import emulated_device
+from devices.emulated.device import create_emulated_device
 from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import find_qemu
 from devices.emulated.rootfs import root_path
@@ -34,7 +34,7 @@ def parts(require_part):
         if shutil.which(program) is None:
             require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     try:
-        emulated_device("emulated-pi4").prepare()
+        create_emulated_device("emulated-pi4").prepare()
     except (PreparationError, WheelError) as error:
         require_part("packages and wheels for aarch64", str(error))
 
@@ -47,7 +47,7 @@ def own_choices(parts, monkeypatch, tmp_path):
 
 @pytest.fixture
 def pi4():
-    return emulated_device("emulated-pi4")
+    return create_emulated_device("emulated-pi4")
 
 
 class TestEmulatedDevice(DeviceContract):
@@ -65,7 +65,7 @@ def test_all_boards_are_found_by_name():
 @pytest.mark.parametrize("name", EMULATED_BOARDS)
 def test_python_runs_on_the_boards_processor(name):
     code = "import ctypes, platform; print(platform.machine(), ctypes.CDLL(None).getauxval(16))"
-    done = emulated_device(name).run(["python3", "-c", code], deadline_s=DEADLINE_S).checked()
+    done = create_emulated_device(name).run(["python3", "-c", code], deadline_s=DEADLINE_S).checked()
     machine, word = done.stdout.decode().split()
     assert machine == "aarch64"
     has = {feature for feature, bit in HWCAP.items() if int(word) >> bit & 1}
@@ -107,7 +107,7 @@ def test_relative_paths_begin_in_the_boards_own_folder(pi4, tmp_path):
     (tmp_path / "here").write_text("text")
     pi4.put(tmp_path / "here", "test-relative", deadline_s=DEADLINE_S)
     assert pi4.run(["cat", "test-relative"], deadline_s=DEADLINE_S).checked().stdout == b"text"
-    assert emulated_device("emulated-pi5").run(["cat", "test-relative"], deadline_s=DEADLINE_S).exit == Exit(1)
+    assert create_emulated_device("emulated-pi5").run(["cat", "test-relative"], deadline_s=DEADLINE_S).exit == Exit(1)
     pi4.run(["rm", "test-relative"], deadline_s=DEADLINE_S).checked()
 
 

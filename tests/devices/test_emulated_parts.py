@@ -13,9 +13,9 @@ import pytest
 
 from converters.errors import MissingPartError
 from devices.emulated.build_cache import DEBIAN_PACKAGES, build_once, cache_folder, find_program, run_builder
-from devices.emulated.counting import build_plugin, read_counts
-from devices.emulated.device import emulated_device
+from devices.emulated.device import create_emulated_device
 from devices.emulated.errors import CountError, PreparationError
+from devices.emulated.instruction_counts import build_plugin, read_counts
 from devices.emulated.qemu import Qemu, find_qemu
 from devices.emulated.symbols import Function, count_by_function
 from devices.solver.errors import WheelError
@@ -44,7 +44,7 @@ def pi4(require_part):
     for program in ("qemu-aarch64", "mmdebstrap", "gcc"):
         if shutil.which(program) is None:
             require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
-    device = emulated_device("emulated-pi4")
+    device = create_emulated_device("emulated-pi4")
     try:
         device.prepare()
     except (PreparationError, WheelError) as error:
@@ -126,7 +126,7 @@ def test_a_program_that_is_absent_is_named_with_its_package(monkeypatch, tmp_pat
 
 def test_an_absent_qemu_is_an_error_of_every_use(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    device = emulated_device("emulated-zero2w")
+    device = create_emulated_device("emulated-zero2w")
     for use in (lambda: device.facts(), lambda: device.run(["python3"], deadline_s=5), find_qemu):
         with pytest.raises(MissingPartError, match="qemu-aarch64"):
             use()

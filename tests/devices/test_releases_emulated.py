@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from devices.emulated.build_cache import DEBIAN_PACKAGES
-from devices.emulated.device import emulated_device
+from devices.emulated.device import create_emulated_device
 from devices.emulated.errors import PreparationError
 from devices.solver.errors import WheelError
 from edge.workflows.deployment import Deployment, DeployRequest, release_status
@@ -19,7 +19,7 @@ def pi4(require_part, tmp_path, monkeypatch):
     for program in ("qemu-aarch64", "mmdebstrap"):
         if shutil.which(program) is None:
             require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
-    device = emulated_device("emulated-pi4")
+    device = create_emulated_device("emulated-pi4")
     try:
         device.prepare()
     except (PreparationError, WheelError) as error:

@@ -148,7 +148,7 @@ def test_an_unknown_runtime_is_answered_with_the_nearest():
 
 def test_a_python_on_the_board_gives_the_same_as_its_facts():
     state = PythonState(
-        version="3.11.2", executable="/usr/bin/python3", machine="aarch64", bits=64, libc="glibc 2.36", os=None,
+        python="3.11.2", executable="/usr/bin/python3", machine="aarch64", bits=64, libc="glibc 2.36", os=None,
         implementation="cpython", cpu_words="fp asimd evtstrm crc32 cpuid",
     )  # fmt: skip
     assert solve(BoardPlatform.from_python(state)) == solve(PI4)

@@ -14,9 +14,9 @@ import devices.solver
 from converters.errors import ModelFileError
 from devices.contract import Completed, Exit
 from devices.emulated.build_cache import DEBIAN_PACKAGES
-from devices.emulated.counting import CountedWindow
-from devices.emulated.device import emulated_device
+from devices.emulated.device import create_emulated_device
 from devices.emulated.errors import CountError, PreparationError
+from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.messages.inference import ModelSetup
@@ -45,7 +45,7 @@ def parts(require_part):
         if shutil.which(program) is None:
             require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     try:
-        emulated_device("emulated-pi4").prepare()
+        create_emulated_device("emulated-pi4").prepare()
     except (PreparationError, WheelError) as error:
         require_part("packages and wheels for aarch64", str(error))
 
@@ -65,7 +65,7 @@ def told():
 
 @pytest.fixture(scope="module")
 def pi4(model, own_choices, told) -> Measurement:
-    return profile(model, emulated_device("emulated-pi4"), Plan(), on_step=told.append)
+    return profile(model, create_emulated_device("emulated-pi4"), Plan(), on_step=told.append)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_instructions_are_attributed_to_kernels(pi4):
 
 def test_a_pi_5_needs_fewer_for_8_bits_and_another_kernel_shows_why(tiny, own_choices):
     old, new = (
-        count_instructions(emulated_device(name), str(tiny), runtime=None, budget_s=0).instructions()
+        count_instructions(create_emulated_device(name), str(tiny), runtime=None, budget_s=0).instructions()
         for name in ("emulated-zero2w", "emulated-pi5")
     )
     assert new.per_inference < 0.9 * old.per_inference
@@ -113,7 +113,7 @@ def test_a_pi_5_needs_fewer_for_8_bits_and_another_kernel_shows_why(tiny, own_ch
 
 
 def test_a_second_count_is_the_same(pi4, model):
-    again = count_instructions(emulated_device("emulated-pi4"), str(model), runtime=None, budget_s=0)
+    again = count_instructions(create_emulated_device("emulated-pi4"), str(model), runtime=None, budget_s=0)
     assert again.instructions().per_inference == pytest.approx(pi4.instructions.per_inference, rel=0.001)
     assert len(again.windows) == 3
 
@@ -139,7 +139,7 @@ def test_steps_are_told(pi4, told):
 
 
 def test_another_runtime_has_no_profiler_but_its_kernels_are_counted(tiny, own_choices):
-    device = emulated_device("emulated-pi3")
+    device = create_emulated_device("emulated-pi3")
     set_runtime(device.name, "tflite-runtime==2.14.0", find_qemu())
     found = profile(tiny, device, quick(Plan()))
     assert (found.runtime.name, found.runtime.version) == ("tflite-runtime", "2.14.0")
@@ -156,7 +156,7 @@ def test_where_qemu_takes_no_plugins_kernels_are_named_and_the_rest_is_refused(
     qemu.write_text(f'#!/bin/sh\n[ "$1" = -help ] || exec {shutil.which("qemu-aarch64")} "$@"\n')
     qemu.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    device = emulated_device("emulated-pi4")
+    device = create_emulated_device("emulated-pi4")
     found = profile(tiny, device, Plan())
     assert found.instructions is None
     assert found.kernels
@@ -169,14 +169,14 @@ def test_where_qemu_takes_no_plugins_kernels_are_named_and_the_rest_is_refused(
 @pytest.mark.parametrize(("asked", "option"), [({"threads": 4}, "--threads"), ({"cpus": (0,)}, "--cpus")])
 def test_what_only_a_board_shows_is_refused(model, asked, option):
     with pytest.raises(InputError, match="asked for") as caught:
-        profile(model, emulated_device("emulated-pi4"), replace(Plan(), **asked))
+        profile(model, create_emulated_device("emulated-pi4"), replace(Plan(), **asked))
     assert option in caught.value.hint
 
 
 def test_errors_of_the_board_arrive_as_they_are(tiny, own_choices, tmp_path):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(tiny.read_bytes()[:1000])
-    device = emulated_device("emulated-pi4")
+    device = create_emulated_device("emulated-pi4")
     with pytest.raises(ModelFileError):
         count_instructions(device, str(damaged), runtime=None, budget_s=0)
     with pytest.raises(RuntimeMissingError):
@@ -187,7 +187,7 @@ def test_a_crash_while_counting_names_the_signal(model, own_choices, monkeypatch
     # A program that crashes as native code does stands in for the real one: no model is known that does it everywhere.
     monkeypatch.setattr(instructions, "_PROGRAM", "import ctypes; ctypes.string_at(0)")
     with pytest.raises(CrashedError, match="died with SIGSEGV while its instructions were counted") as caught:
-        count_instructions(emulated_device("emulated-pi4"), str(model), runtime=None, budget_s=0)
+        count_instructions(create_emulated_device("emulated-pi4"), str(model), runtime=None, budget_s=0)
     assert "Segmentation fault" in caught.value.hint
 
 

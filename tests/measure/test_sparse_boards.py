@@ -11,7 +11,7 @@ import pytest
 from converters.capture_output import capture_output
 from converters.recipes import recipes_named
 from devices.emulated.build_cache import DEBIAN_PACKAGES
-from devices.emulated.device import emulated_device
+from devices.emulated.device import create_emulated_device
 from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
@@ -34,7 +34,7 @@ def board(require_part, tmp_path_factory):
         if shutil.which(program) is None:
             require_part(program, f"apt install {DEBIAN_PACKAGES[program]}")
     try:
-        emulated_device("emulated-pi4").prepare()
+        create_emulated_device("emulated-pi4").prepare()
     except (PreparationError, WheelError) as error:
         require_part("packages and wheels for aarch64", str(error))
     with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +42,7 @@ def board(require_part, tmp_path_factory):
 
         def of(name, runtime="ai-edge-litert==2.1.6"):
             set_runtime(name, runtime, find_qemu())
-            return emulated_device(name)
+            return create_emulated_device(name)
 
         yield of
 

@@ -13,7 +13,7 @@ from sparse_zoo import ZOO
 from converters.targets.analysis import analyse
 from devices.contract import Device
 from devices.emulated.build_cache import DEBIAN_PACKAGES, find_program
-from devices.emulated.device import EmulatedDevice, emulated_device
+from devices.emulated.device import EmulatedDevice, create_emulated_device
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.errors import DeviceError
@@ -56,7 +56,7 @@ def emulated(require_part, monkeypatch, tmp_path):
 
     def board(target: str, runtime: str) -> EmulatedDevice:
         set_runtime(f"emulated-{target}", runtime, find_qemu())
-        return emulated_device(f"emulated-{target}")
+        return create_emulated_device(f"emulated-{target}")
 
     return board
 
