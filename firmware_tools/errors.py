@@ -1,14 +1,21 @@
-"""Errors of the instruments.
+"""Errors of the instruments: meters, serial lines, consoles, and the power meter's firmware.
 
-InstrumentError           exit 10  base: an instrument did not answer, or refused
-├── UnknownCodecError     exit 3   no codec of that name
-├── SettingError          exit 3   a setting that the codec does not have, or a value it cannot use
-├── TraceError            exit 11  samples that cannot be one trace: unequal lengths, time that does not increase
-├── MetadataError         exit 11  what an instrument said of itself is incomplete or impossible
-├── ReplyError            exit 10  an instrument answered with an error, or with something else than was asked
-└── LineError             exit 10  a serial line cannot be opened, or broke
-    ├── NoAnswerError     exit 10  nothing answered on it in time
-    └── LoginRefusedError exit 10  a console did not let the user in
+InstrumentError               exit 10  base: an instrument did not answer, or refused
+├── SettingError              exit 3   an unknown setting, or a value outside its range; nothing was sent
+├── TraceError                exit 11  samples that cannot form one trace: unequal lengths, time that does not increase
+├── ReplyError                exit 10  the instrument replied with an error, or with something unexpected
+│   └── MetadataError         exit 10  the instrument's own description is incomplete or impossible
+├── LineError                 exit 10  a serial line or port cannot be opened, or the connection broke
+│   ├── NoAnswerError         exit 10  no answer in time
+│   └── LoginRefusedError     exit 10  a console refused the login
+└── of the firmware
+    ├── BuildError            exit 1   the compiler rejected the firmware's sources
+    ├── PortMissingError      exit 3   the port does not exist
+    ├── WrongBoardError       exit 3   the processor is not the one the firmware is for
+    ├── NotFlashedError       exit 13  the flash does not hold what was sent
+    └── BootloaderError       exit 10  the boot loader did not answer, or the connection broke
+
+devices/meters/errors.py continues the tree.
 """
 
 from __future__ import annotations
@@ -22,41 +29,61 @@ class InstrumentError(EdgeError):
     exit_code = 10
 
 
-class UnknownCodecError(InstrumentError):
-    """No codec of that name."""
-
-    exit_code = 3
-
-
 class SettingError(InstrumentError):
-    """A setting that the codec does not have, or a value it cannot use."""
+    """An unknown setting, or a value outside its range; nothing was sent."""
 
     exit_code = 3
 
 
 class TraceError(InstrumentError):
-    """Samples that cannot be one trace."""
-
-    exit_code = 11
-
-
-class MetadataError(InstrumentError):
-    """What an instrument said of itself is incomplete or impossible."""
+    """Samples that cannot form one trace."""
 
     exit_code = 11
 
 
 class ReplyError(InstrumentError):
-    """An instrument answered with an error, or with something else than was asked."""
+    """The instrument replied with an error, or with something unexpected."""
+
+
+class MetadataError(ReplyError):
+    """The instrument's own description is incomplete or impossible."""
 
 
 class LineError(InstrumentError):
-    """A serial line cannot be opened, or broke."""
+    """A serial line or port cannot be opened, or the connection broke."""
 
 
 class NoAnswerError(LineError):
-    """Nothing answered on a serial line in time, or not what was expected."""
+    """No answer in time, or not the expected one."""
 
 
 class LoginRefusedError(LineError):
-    """A console did not let the user in, or not as root."""
+    """A console refused the login, or root rights."""
+
+
+class BuildError(InstrumentError):
+    """The compiler rejected the firmware's sources."""
+
+    exit_code = 1
+
+
+class PortMissingError(InstrumentError):
+    """The port does not exist."""
+
+    exit_code = 3
+
+
+class WrongBoardError(InstrumentError):
+    """The processor is not the one the firmware is for; nothing was written to it."""
+
+    exit_code = 3
+
+
+class NotFlashedError(InstrumentError):
+    """The flash does not hold what was sent."""
+
+    exit_code = 13
+
+
+class BootloaderError(InstrumentError):
+    """The boot loader did not answer, or the connection broke."""

@@ -1,4 +1,4 @@
-"""A serial line as bytes: opened for this program alone, every wait with a deadline."""
+"""Opens a serial line for this program alone, and transfers bytes; every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _HINTS = {
 }
 
 
-class Line:
+class SerialLine:
     """An open port, as a context manager.
 
     Args:
-        port: Its file, such as /dev/ttyUSB0.
+        port: Its device file, such as /dev/ttyUSB0.
         baud: Bits per second; 8 data bits, no parity, 1 stop bit, no flow control.
 
     Raises:
@@ -39,10 +39,10 @@ class Line:
 
     def __init__(self, port: str, *, baud: int = 115200) -> None:
         self.name, self.baud = port, baud
-        self._serial: Serial | None = _opened(port, baud)
+        self._serial: Serial | None = _open(port, baud)
         os.set_blocking(self.fileno(), False)
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> SerialLine:
         return self
 
     def __exit__(
@@ -61,10 +61,10 @@ class Line:
         return int(self._serial.fileno())
 
     def read(self, wait_s: float = 0.0) -> bytes:
-        """Return what has come; waits for a first byte, no longer than told. b"" if none came.
+        """Return what has arrived; waits at most `wait_s` for a first byte, b"" if none came.
 
         Raises:
-            LineError: The line broke: the cable was pulled.
+            LineError: The connection broke: the cable was pulled.
         """
         if not select.select([self.fileno()], [], [], max(0.0, wait_s))[0]:
             return b""
@@ -82,13 +82,13 @@ class Line:
         """Send all of it, however long a slow line takes.
 
         Raises:
-            LineError: The line broke, or takes nothing for so long.
+            LineError: The connection broke, or the line accepted nothing for `silence_s`.
         """
         left, taken_s = memoryview(data), time.monotonic()
         while left:
             left_s = taken_s + silence_s - time.monotonic()
             if not select.select([], [self.fileno()], [], max(0.0, left_s))[1]:
-                raise LineError(f"{self.name} takes nothing any more", hint="is flow control on at the other end?")
+                raise LineError(f"{self.name} accepts no more data", hint="is flow control on at the other end?")
             try:
                 left = left[os.write(self.fileno(), left) :]
                 taken_s = time.monotonic()
@@ -98,10 +98,10 @@ class Line:
                 raise self._broken(error) from error
 
     def write_some(self, data: bytes | bytearray) -> int:
-        """Send what the line takes at once, and return how many bytes that was.
+        """Send what the line accepts at once, and return the number of bytes.
 
         Raises:
-            LineError: The line broke.
+            LineError: The connection broke.
         """
         try:
             return os.write(self.fileno(), data) if data else 0
@@ -111,7 +111,7 @@ class Line:
             raise self._broken(error) from error
 
     def close(self) -> None:
-        """Give the port back; may be repeated."""
+        """Close the port; may be repeated."""
         port, self._serial = self._serial, None
         if port is not None:
             with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ class Line:
         return LineError(f"the line {self.name} broke: {why}", hint="is the cable plugged in at both ends?")
 
 
-def _opened(port: str, baud: int) -> Serial:
+def _open(port: str, baud: int) -> Serial:
     try:
         import serial
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The one value that every power meter gives: samples over time, and what is known to be missing."""
+"""Defines the trace, the output of every power meter: samples over time, and counts of the missing ones."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Trace:
     """Power samples of one meter; all arrays have the same length.
 
     Attributes:
-        time_s: Seconds, strictly increasing, on the meter's own clock; on the host's monotonic clock where the meter
-            has none.
+        time_s: Seconds, strictly increasing, on the meter's own clock, or on the host's monotonic clock if the
+            meter has none.
         power_w: Power, in watts.
-        supply_v: Supply voltage, NaN where the meter does not measure it.
-        current_a: Current, NaN where the meter does not measure it.
-        inputs: Digital inputs, bit 0 is the trigger; zeros where the meter has none.
+        supply_v: Supply voltage, NaN if the meter does not measure it.
+        current_a: Current, NaN if the meter does not measure it.
+        inputs: Digital inputs, bit 0 is the trigger; zeros if the meter has none.
         lost: Samples known to be lost, from sequence numbers or counters.
-        damaged: Frames thrown away for their check sum, their shape or impossible values.
+        damaged: Frames discarded for their check sum, their format or impossible values.
 
     Raises:
         TraceError: The lengths differ, or the time is not finite or does not increase.
@@ -57,8 +57,8 @@ class Trace:
         return cls(none, none, none, none, np.empty(0, np.uint8), lost, damaged)
 
     @classmethod
-    def joined(cls, traces: Iterable[Trace]) -> Trace:
-        """Return the samples of all, one after the other, and the sums of the counters."""
+    def concatenate(cls, traces: Iterable[Trace]) -> Trace:
+        """Return the samples of all traces in sequence, and the sums of their counters."""
         parts = list(traces)
         lost, damaged = sum(part.lost for part in parts), sum(part.damaged for part in parts)
         full = [part for part in parts if len(part)]

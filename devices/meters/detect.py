@@ -1,4 +1,4 @@
-"""What could be a meter on this machine, and how it would be named. Nothing is opened."""
+"""Detects what could be a meter on this machine, and suggests its name. Nothing is opened."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from devices.findings import access_to
 from devices.meters import fnirsi, hwmon, rapl
-from devices.meters.config import named_meters
+from devices.meters.kinds import KINDS
+from devices.meters.lookup import read_meters
 
 HIDRAW = Path("/sys/class/hidraw")
-PPK2 = (0x1915, 0xC00A)
-# Makers of Arduino boards and of the serial chips on their copies.
+# Makers of Arduino boards and of the serial chips on compatible boards.
 _ARDUINO = {0x2341: "Arduino", 0x2A03: "Arduino", 0x1A86: "CH340 serial chip", 0x0403: "FTDI serial chip",
             0x10C4: "CP210x serial chip"}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MeterCandidate:
     """Something that could be a meter; `sure` where it is certainly one of that kind."""
 
     name: str  # for `edge meter read`
@@ -31,13 +31,13 @@ class Candidate:
     problem: str | None = None  # why this user cannot open it
     hint: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as `json.dumps` takes it."""
         return asdict(self)
 
 
 class PortInfo(Protocol):
-    """What pyserial's list_ports tells of a port."""
+    """The attributes of a port in pyserial's list_ports."""
 
     device: str
     vid: int | None
@@ -45,23 +45,23 @@ class PortInfo(Protocol):
     description: str | None
 
 
-def candidates() -> list[Candidate]:
-    """Return the user's named meters, then whatever is plugged in."""
-    found = [Candidate(each.name, each.kind, f"{each.address} (meters.toml)", sure=True)
-             for each in named_meters().values()]  # fmt: skip
-    return [*found, *on_serial_ports(_ports()), *on_hidraw(), *on_hwmon(), *on_powercap()]
+def candidates() -> list[MeterCandidate]:
+    """Return the user's named meters, then the meters that are plugged in."""
+    named = [MeterCandidate(each.name, each.kind, f"{each.address} (meters.toml)", sure=True)
+             for each in read_meters().values()]  # fmt: skip
+    return [*named, *on_serial_ports(_ports()), *on_hidraw(), *on_hwmon(), *on_powercap()]
 
 
-def on_serial_ports(ports: Iterable[PortInfo]) -> Iterator[Candidate]:
-    """Yield what serial ports may have behind them, by their USB ids."""
+def on_serial_ports(ports: Iterable[PortInfo]) -> Iterator[MeterCandidate]:
+    """Yield the likely meters at serial ports, by their USB ids."""
     for port in sorted(ports, key=lambda each: each.device):
-        kind, about, sure = _behind(port)
+        kind, about, sure = _guess(port)
         access = access_to(Path(port.device), shown=port.device)
         ids = f" ({port.vid:04x}:{port.pid:04x})" if port.vid is not None and port.pid is not None else ""
-        yield Candidate(f"{kind}:{port.device}", kind, about + ids, sure, access.problem, access.hint)
+        yield MeterCandidate(f"{kind}:{port.device}", kind, about + ids, sure, access.problem, access.hint)
 
 
-def on_hidraw(root: Path = HIDRAW, dev: Path = Path("/dev")) -> Iterator[Candidate]:
+def on_hidraw(root: Path = HIDRAW, dev: Path = Path("/dev")) -> Iterator[MeterCandidate]:
     """Yield FNIRSI's testers."""
     for folder in sorted(root.glob("hidraw*")):
         path = dev / folder.name
@@ -69,31 +69,32 @@ def on_hidraw(root: Path = HIDRAW, dev: Path = Path("/dev")) -> Iterator[Candida
         if model is not None:
             access = access_to(path, shown=str(path))
             hint = access.hint or ("a udev rule must give it to a group of yours" if access.problem else None)
-            yield Candidate(f"fnirsi:{path}", "fnirsi", f"FNIRSI {model}", sure=True, problem=access.problem, hint=hint)
+            yield MeterCandidate(f"fnirsi:{path}", "fnirsi", model, sure=True, problem=access.problem, hint=hint)
 
 
-def on_hwmon(root: Path = hwmon.ROOT) -> Iterator[Candidate]:
-    """Yield current sensors that Linux has a driver for."""
+def on_hwmon(root: Path = hwmon.ROOT) -> Iterator[MeterCandidate]:
+    """Yield current sensors with a Linux driver."""
     for folder, chip in hwmon.sensors(root):
-        yield Candidate(f"hwmon:{folder}", "hwmon", f"{chip} on the hardware monitor", sure=True)
+        yield MeterCandidate(f"hwmon:{folder}", "hwmon", f"{chip} on the hardware monitor", sure=True)
 
 
-def on_powercap(root: Path = rapl.ROOT) -> Iterator[Candidate]:
-    """Yield the processor's own counters, with what keeps this user from reading them."""
+def on_powercap(root: Path = rapl.ROOT) -> Iterator[MeterCandidate]:
+    """Yield the processor's energy counters, and why this user cannot read them."""
     zones = list(rapl.zones(root))
     names = [zone for _, zone in zones]
     for folder, zone in zones:
         file = root / folder / "energy_uj"
         problem = None if os.access(file, os.R_OK) else f"{file} is readable by root only"
-        hint = f"sudo chmod a+r {file} (until the next start)" if problem else None
+        hint = f"sudo chmod a+r {file} (until the next reboot)" if problem else None
         address = zone if names.count(zone) == 1 else folder
         about = f"RAPL counter {zone} of this machine: an estimate of its processor, never of a board"
-        yield Candidate(f"rapl:{address}", "rapl", about, sure=True, problem=problem, hint=hint)
+        yield MeterCandidate(f"rapl:{address}", "rapl", about, sure=True, problem=problem, hint=hint)
 
 
-def _behind(port: PortInfo) -> tuple[str, str, bool]:
-    if (port.vid, port.pid) == PPK2:
-        return "ppk2", "Nordic PPK2", True
+def _guess(port: PortInfo) -> tuple[str, str, bool]:
+    for kind in KINDS.values():
+        if port.vid is not None and port.pid is not None and (port.vid, port.pid) in kind.usb_ids:
+            return kind.name, kind.usb_ids[port.vid, port.pid], True
     if Path(port.device).name.startswith("rfcomm"):
         return "um25c", "Bluetooth serial port: perhaps a UM24C, UM25C or UM34C", False
     maker = _ARDUINO.get(port.vid or 0)
@@ -104,7 +105,7 @@ def _behind(port: PortInfo) -> tuple[str, str, bool]:
 
 
 def _ports() -> list[PortInfo]:
-    """Return the serial ports; none where pyserial is missing, as then none could be read."""
+    """Return the serial ports; none if pyserial is missing, since no port could be read."""
     try:
         listing = importlib.import_module("serial.tools.list_ports")
     except ImportError:

@@ -1,8 +1,8 @@
-"""Recordings for other programs: CSV and NumPy's .npz; a CSV can be read back, too.
+"""Exports recordings for other programs, as CSV and NumPy's .npz, and reads such CSV files.
 
-CSV: a first line with the columns' names, then a line for each sample; empty where the meter does not measure a column;
-numbers so that reading them gives the same bits. .npz: the arrays under the same names, `arrivals`, `lost`, `damaged`,
-and `about`, a JSON text with meter and notes; nothing in it is pickled.
+CSV: a line with the columns' names, then a line per sample; a column that the meter does not measure is empty; reading
+a number gives the same bits. .npz: the arrays under the same names, `arrivals`, `lost`, `damaged`,
+and `about`, a JSON text with meter and notes; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -11,56 +11,56 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
-from devices.meters.accuracy import assumed
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import RecordingError, RecordingWriteError
-from devices.meters.info_json import info_to_json
-from devices.meters.recording import Recording
-from devices.meters.sanity_limits import check_samples, check_span
+from converters.files import replacing
+from devices.meters.accuracy import assume_accuracy
+from devices.meters.errors import RecordingError
+from devices.meters.meter_contract import MeterInfo
+from devices.meters.recording import Recording, check_samples, check_span
 from firmware_tools.errors import TraceError
 from firmware_tools.trace import Trace
 
 COLUMNS = ("time_s", "power_w", "supply_v", "current_a", "inputs")
 _MOST_LINE = 4096
-_MOST_ROWS = 5_000_000  # a list of texts takes far more room than the samples
+_MOST_ROWS = 5_000_000  # a list of texts takes far more memory than the samples
 
 
 def save_csv(path: Path, recording: Recording) -> None:
     """Write the samples as CSV, whole or not at all.
 
     Raises:
-        RecordingWriteError: It could not be written.
+        WriteError: It could not be written.
     """
-    _replace(path, lambda file: file.writelines(_lines(recording.trace)))
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.writelines(_lines(recording.trace))
 
 
 def save_npz(path: Path, recording: Recording) -> None:
     """Write everything as .npz, whole or not at all.
 
     Raises:
-        RecordingWriteError: It could not be written.
+        WriteError: It could not be written.
     """
     trace = recording.trace
-    about = {"created": recording.created, "meter": info_to_json(recording.info), "notes": dict(recording.notes),
+    about = {"created": recording.created, "meter": recording.info.to_json(), "notes": dict(recording.notes),
              "incomplete": recording.incomplete}  # fmt: skip
-    arrays: dict[str, Any] = {name: getattr(trace, name) for name in COLUMNS}
-    arrays |= {"lost": np.int64(trace.lost), "damaged": np.int64(trace.damaged), "arrivals": recording.arrivals}
-    _replace(path, lambda file: np.savez_compressed(file, **arrays, about=np.array(json.dumps(about))))
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, time_s=trace.time_s, power_w=trace.power_w, supply_v=trace.supply_v, current_a=trace.current_a,
+            inputs=trace.inputs, lost=np.int64(trace.lost), damaged=np.int64(trace.damaged),
+            arrivals=recording.arrivals, about=np.array(json.dumps(about)),
+        )  # fmt: skip
 
 
 def read_csv(path: Path) -> Recording:
     """Read samples from CSV: columns as above; time_s and power_w must be there, or supply_v and current_a for power.
 
     Raises:
-        RecordingError: It is no such file; says which line.
+        RecordingError: It is not such a file; names the line.
     """
     try:
         if not path.is_file():
@@ -68,10 +68,10 @@ def read_csv(path: Path) -> Recording:
         with path.open(newline="", encoding="utf-8") as file:
             trace = _read(path, file)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(f"{path} is no CSV: {error}") from error
+        raise RecordingError(f"{path} is not CSV: {error}") from error
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
-    accuracy = assumed("csv")
+    accuracy = assume_accuracy("csv")
     info = MeterInfo(
         "csv", str(path), f"samples of {path.name}", {}, None, accuracy.gain_uncertainty,
         accuracy.offset_uncertainty_w, accuracy.accuracy_source, clock="meter",
@@ -96,12 +96,12 @@ def _cell(value: float) -> str:
 
 
 def _read(path: Path, file: io.TextIOBase) -> Trace:
-    rows = csv.reader(_bounded(path, file))
+    rows = csv.reader(_read_lines(path, file))
     names = [name.strip() for name in next(rows, [])]
     needed = {"time_s", "power_w"} <= set(names) or {"time_s", "supply_v", "current_a"} <= set(names)
     if not needed or len(set(names)) < len(names):
         raise RecordingError(
-            f"{path} is no CSV of a meter: its first line is {', '.join(names)[:80]!r}",
+            f"{path} is not the CSV of a meter: its first line is {', '.join(names)[:80]!r}",
             hint=f"the first line must name columns out of {', '.join(COLUMNS)}",
         )
     values: list[list[float]] = []
@@ -137,28 +137,9 @@ def _trace(path: Path, columns: dict[str, np.ndarray[tuple[int, ...], np.dtype[n
     return trace
 
 
-def _bounded(path: Path, file: io.TextIOBase) -> Iterator[str]:
-    """Yield lines; one without an end never fills the memory."""
+def _read_lines(path: Path, file: io.TextIOBase) -> Iterator[str]:
+    """Yield lines; a line without an end cannot fill the memory."""
     while line := file.readline(_MOST_LINE):
         if len(line) == _MOST_LINE:
-            raise RecordingError(f"{path} has a line of more than {_MOST_LINE} characters: it is no CSV of a meter")
+            raise RecordingError(f"{path} has a line of over {_MOST_LINE} characters: it is not the CSV of a meter")
         yield line
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    draft: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        draft = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-        draft.chmod(0o644)
-        draft.replace(path)
-    except OSError as error:
-        raise RecordingWriteError(
-            f"could not write {path}: {error.strerror or error}", hint="free some space, or choose another folder"
-        ) from error
-    finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Current sensors on Linux' hardware monitor: INA219, INA226, INA260 and their kin (drivers ina2xx and ina238).
+"""Reads current sensors of Linux' hardware monitor: INA219, INA226, INA260 and relatives (drivers ina2xx and ina238).
 
-Files of the kernel's documentation (hwmon/ina2xx.rst, hwmon/ina238.rst, hwmon/sysfs-interface.rst): in1_input is the
-bus voltage in mV, curr1_input the current in mA, power1_input the power in uW, update_interval milliseconds per
+The kernel documents the files in hwmon/ina2xx.rst, hwmon/ina238.rst and hwmon/sysfs-interface.rst: in1_input is the bus
+voltage in mV, curr1_input the current in mA, power1_input the power in uW, update_interval milliseconds per
 conversion with all its averages, shunt_resistor micro-ohm. A reading between two conversions repeats the last one, so
-it is polled twice per conversion, and what changed is counted.
+it is polled twice per conversion, and changed readings are counted.
 """
 
 from __future__ import annotations
@@ -12,39 +12,42 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from devices.findings import read_text
-from devices.meters.accuracy import CHIPS, SHUNT_TOLERANCE, of_chip
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import (
-    MeterAccessError,
-    MeterAnswerError,
-    MeterGoneError,
-    MeterSettingError,
-    UnknownMeterError,
-)
+from devices.meters.accuracy import SHUNT_TOLERANCE, chip_accuracy
+from devices.meters.errors import MeterAccessError, UnknownMeterError
+from devices.meters.meter_contract import MeterInfo
+from devices.meters.meter_settings import parse_settings, setting
 from devices.meters.polled import PolledMeter, Reading
-from devices.meters.settings import Setting, checked
+from firmware_tools.errors import LineError, ReplyError, SettingError
 
 ROOT = Path("/sys/class/hwmon")
-SETTINGS = (
-    Setting("interval_ms", int, "milliseconds per conversion, written to the sensor (needs root)", low=1, high=2253),
-    Setting("shunt_tolerance", float, "limit of the shunt's relative error", SHUNT_TOLERANCE, low=0.0, high=0.2),
-)
-_CONVERSION_S = 0.002  # where the driver does not tell: bus and shunt of an INA226 as it wakes up
+_CONVERSION_S = 0.002  # if the driver does not report it: bus and shunt of an INA226 after reset
 _FASTEST_S = 0.0005
 _LARGEST = 1e12  # of a number in such a file
+
+
+@dataclass(frozen=True)
+class HwmonSettings:
+    """Settings of a sensor."""
+
+    interval_ms: int | None = setting(
+        "milliseconds per conversion, written to the sensor (needs root)", low=1, high=2253
+    )
+    shunt_tolerance: float = setting("limit of the shunt's relative error", SHUNT_TOLERANCE, low=0.0, high=0.2)
 
 
 class HwmonMeter(PolledMeter):
     """A sensor of /sys/class/hwmon; `address` is its folder's name there, or the chip's name if only one has it."""
 
-    def __init__(self, name: str, address: str, settings: Mapping[str, Any], *, root: Path = ROOT) -> None:
+    Settings = HwmonSettings
+
+    def __init__(self, name: str, address: str, settings: Mapping[str, object], *, root: Path = ROOT) -> None:
         super().__init__(name)
         self._address, self._root = address, root
-        self._settings = checked(name, settings, SETTINGS)
+        self._settings = parse_settings(name, settings, HwmonSettings)
         self._files: dict[str, int] = {}
 
     def _open(self) -> MeterInfo:
@@ -54,18 +57,18 @@ class HwmonMeter(PolledMeter):
         wanted = {"power": "power1_input", "supply": "in1_input", "current": "curr1_input"}
         for what, file in wanted.items():
             if (folder / file).exists():
-                self._files[what] = self._opened(folder / file)
+                self._files[what] = self._open_file(folder / file)
         if "power" not in self._files and not {"supply", "current"} <= set(self._files):
-            raise MeterAnswerError(f"{folder} has no power, nor voltage and current", hint=f"it is {chip}")
+            raise ReplyError(f"{folder} has neither power nor voltage and current", hint=f"the chip is {chip}")
         interval_ms = _number(folder / "update_interval")
         shunt_uohm = _number(folder / "shunt_resistor")
         self._new_s = max(interval_ms / 1000, _FASTEST_S) if interval_ms else _CONVERSION_S
         self._poll_s = max(self._new_s / 2, _FASTEST_S)
         supply_v = self._ask()[2]
         acknowledged = {"chip": chip, "interval_ms": interval_ms, "shunt_uohm": shunt_uohm,
-                        "shunt_tolerance": self._settings["shunt_tolerance"]}  # fmt: skip
-        accuracy = of_chip(
-            chip, shunt_ohm=shunt_uohm / 1e6 if shunt_uohm else None, shunt_tolerance=self._settings["shunt_tolerance"],
+                        "shunt_tolerance": self._settings.shunt_tolerance}  # fmt: skip
+        accuracy = chip_accuracy(
+            chip, shunt_ohm=shunt_uohm / 1e6 if shunt_uohm else None, shunt_tolerance=self._settings.shunt_tolerance,
             supply_v=supply_v if supply_v > 0 else None,
         )  # fmt: skip
         return MeterInfo(
@@ -75,12 +78,12 @@ class HwmonMeter(PolledMeter):
         )  # fmt: skip
 
     def _set_interval(self, folder: Path) -> None:
-        asked = self._settings["interval_ms"]
+        asked = self._settings.interval_ms
         if asked is None:
             return
         file = folder / "update_interval"
         if not file.exists():
-            raise MeterSettingError(f"{self.name} ({read_text(folder / 'name')}) has no interval that can be set")
+            raise SettingError(f"{self.name} ({read_text(folder / 'name')}) has no interval that can be set")
         try:
             file.write_text(str(asked))
         except OSError as error:
@@ -101,14 +104,14 @@ class HwmonMeter(PolledMeter):
             text = os.pread(handle, 64, 0)
             value = float(text)
         except OSError as error:
-            raise MeterGoneError(f"{self.name} is gone: {error.strerror}", hint="is the sensor still wired?") from error
+            raise LineError(f"{self.name} is gone: {error.strerror}", hint="is the sensor still wired?") from error
         except ValueError as error:
-            raise MeterAnswerError(f"{self.name} answered {text[:32]!r}, not a number") from error
+            raise ReplyError(f"{self.name} answered {text[:32]!r}, not a number") from error
         if not abs(value) < _LARGEST:
-            raise MeterAnswerError(f"{self.name} answered {value:g}, which is impossible")
+            raise ReplyError(f"{self.name} answered {value:g}, which is impossible")
         return value
 
-    def _opened(self, file: Path) -> int:
+    def _open_file(self, file: Path) -> int:
         try:
             return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -124,9 +127,7 @@ def sensors(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     """Yield folder name and chip name of each sensor that measures power or current."""
     for folder in sorted(root.glob("hwmon*")):
         chip = read_text(folder / "name") or ""
-        if (chip in CHIPS or chip.startswith("ina")) and any(folder.glob("power1_input")) | any(
-            folder.glob("curr1_input")
-        ):
+        if chip.startswith("ina") and any(folder.glob("power1_input")) | any(folder.glob("curr1_input")):
             yield folder.name, chip
 
 

@@ -1,4 +1,4 @@
-"""Meters that are asked: a file or a program of the host is read again and again, on the host's clock."""
+"""Base of the meters that are polled: the host reads a file or program repeatedly, on its own clock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import TracebackType
 
 import numpy as np
 
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import MeterError
+from devices.meters.meter_contract import MeterInfo
+from firmware_tools.errors import InstrumentError
 from firmware_tools.trace import Trace
 
 _BATCH_S = 0.02
@@ -17,10 +17,10 @@ Reading = tuple[float, float, float, float]  # time_s, power_w, supply_v, curren
 
 
 class PolledMeter:
-    """What polled meters share: when to ask, and samples with the time of the middle of the question.
+    """A polled meter: schedules the polls, and gives each sample the time of the middle of its poll.
 
-    A subclass says what it is in `_open`, and answers `_ask`. `_new_s` is how often it has a new value: polls that come
-    so late that a value passed unseen are counted as lost.
+    A subclass implements `_open` and `_ask`. `_new_s` is the time between new values: values that passed unseen because
+    a poll came late are counted as lost.
     """
 
     def __init__(self, name: str) -> None:
@@ -51,23 +51,23 @@ class PolledMeter:
         self._close()
 
     def info(self) -> MeterInfo:
-        """Return what it is."""
+        """Return its description."""
         if self._info is None:
-            raise MeterError(f"{self._name} is not open")
+            raise InstrumentError(f"{self._name} is not open")
         return self._info
 
     def start(self) -> None:
-        """Begin to ask with the next `read`."""
+        """Start polling with the next `read`."""
         self._due_s, self._last_s = time.monotonic(), None
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._due_s = None
 
     def read(self, deadline_s: float) -> Trace:
-        """Ask whenever it is time, until there are samples of a short while; at most so long."""
+        """Poll when due, until there are samples of a short while; at most so long."""
         if self._due_s is None:
-            raise MeterError(f"{self._name} was not started")
+            raise InstrumentError(f"{self._name} was not started")
         begin = time.monotonic()
         until = begin + deadline_s
         readings: list[Reading] = []
@@ -77,15 +77,15 @@ class PolledMeter:
             reading = self._ask()
             self._due_s = max(self._due_s + self._poll_s, time.monotonic())
             if reading is not None and (self._last_s is None or reading[0] > self._last_s):
-                lost += self._passed(reading[0])
+                lost += self._count_missed(reading[0])
                 readings.append(reading)
                 self._last_s = reading[0]
         if not readings:
             time.sleep(max(0.0, until - time.monotonic()))
         return as_trace(readings, lost=lost)
 
-    def _passed(self, now_s: float) -> int:
-        """Return how many values came and went since the last poll."""
+    def _count_missed(self, now_s: float) -> int:
+        """Return how many new values were missed since the last poll."""
         if self._new_s is None or self._last_s is None:
             return 0
         return max(0, math.floor((now_s - self._last_s) / self._new_s + 0.01) - 1)
@@ -97,7 +97,7 @@ class PolledMeter:
         raise NotImplementedError
 
     def _close(self) -> None:
-        """Let go of what `_open` took."""
+        """Release what `_open` acquired."""
 
 
 def as_trace(readings: list[Reading], *, lost: int = 0) -> Trace:

@@ -1,8 +1,8 @@
-"""The energy counters of Intel and AMD processors (RAPL), for this machine: an estimate of the processor alone.
+"""Reads the energy counters of this machine's Intel or AMD processor (RAPL): an estimate of the processor alone.
 
-Files of the kernel's documentation (power/powercap/powercap.rst): energy_uj counts micro-joules and begins again after
+The files, from the kernel's documentation (power/powercap/powercap.rst): energy_uj counts micro-joules and wraps after
 max_energy_range_uj. Since Linux 5.10 only root may read it (CVE-2020-8694). A sample is the mean power between two
-polls, at the time of the middle between them.
+polls, at the middle of the time between them.
 """
 
 from __future__ import annotations
@@ -11,30 +11,37 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from devices.findings import read_text
-from devices.meters.accuracy import assumed
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import MeterAccessError, MeterAnswerError, MeterGoneError, UnknownMeterError
+from devices.meters.accuracy import assume_accuracy
+from devices.meters.errors import MeterAccessError, UnknownMeterError
+from devices.meters.meter_contract import MeterInfo
+from devices.meters.meter_settings import accuracy_setting, parse_settings, setting
 from devices.meters.polled import PolledMeter, Reading
-from devices.meters.settings import ACCURACY, Setting, checked
+from firmware_tools.errors import LineError, ReplyError
 
 ROOT = Path("/sys/class/powercap")
-SETTINGS = (
-    Setting("interval_ms", int, "milliseconds between readings", 100, low=5, high=10_000),
-    ACCURACY,
-)
+
+
+@dataclass(frozen=True)
+class RaplSettings:
+    """Settings of a counter."""
+
+    interval_ms: int = setting("milliseconds between readings", 100, low=5, high=10_000)
+    accuracy: float | None = accuracy_setting()
 
 
 class RaplMeter(PolledMeter):
     """One zone of this machine, such as package-0 or intel-rapl:0."""
 
-    def __init__(self, name: str, address: str, settings: Mapping[str, Any], *, root: Path = ROOT) -> None:
+    Settings = RaplSettings
+
+    def __init__(self, name: str, address: str, settings: Mapping[str, object], *, root: Path = ROOT) -> None:
         super().__init__(name)
         self._address, self._root = address, root
-        self._settings = checked(name, settings, SETTINGS)
+        self._settings = parse_settings(name, settings, RaplSettings)
         self._file: int | None = None
         self._range_uj = 0
         self._before: tuple[float, int] | None = None
@@ -52,15 +59,16 @@ class RaplMeter(PolledMeter):
         except OSError as error:
             raise MeterAccessError(
                 f"{file} could not be opened: {error.strerror}",
-                hint=f"since Linux 5.10 only root may read it: sudo chmod a+r {file} (until the next start)",
+                hint=f"since Linux 5.10 only root may read it: sudo chmod a+r {file} (until the next reboot)",
             ) from error
         self._range_uj = int(read_text(folder / "max_energy_range_uj") or 0)
-        self._poll_s = self._settings["interval_ms"] / 1000
+        self._poll_s = self._settings.interval_ms / 1000
         self._counter()
-        accuracy = assumed("rapl", accuracy=self._settings["accuracy"])
+        accuracy = assume_accuracy("rapl", accuracy=self._settings.accuracy)
         return MeterInfo(
-            "rapl", self.name, f"RAPL {read_text(folder / 'name')} ({folder.name}) of this machine", self._settings,
-            1 / self._poll_s, accuracy.gain_uncertainty, accuracy.offset_uncertainty_w, accuracy.accuracy_source,
+            "rapl", self.name, f"RAPL {read_text(folder / 'name')} ({folder.name}) of this machine",
+            asdict(self._settings), 1 / self._poll_s,
+            accuracy.gain_uncertainty, accuracy.offset_uncertainty_w, accuracy.accuracy_source,
             clock="host", has_trigger=False, is_estimate=True,
         )  # fmt: skip
 
@@ -75,7 +83,7 @@ class RaplMeter(PolledMeter):
         if spent < 0:
             spent += self._range_uj
         if spent < 0:
-            raise MeterAnswerError(f"{self.name}: the counter went back, and its range is unknown")
+            raise ReplyError(f"{self.name}: the counter went back, and its range is unknown")
         return (before_s + now_s) / 2, spent / 1e6 / (now_s - before_s), math.nan, math.nan
 
     def _counter(self) -> int:
@@ -83,9 +91,9 @@ class RaplMeter(PolledMeter):
         try:
             return int(os.pread(self._file, 64, 0))
         except OSError as error:
-            raise MeterGoneError(f"{self.name} cannot be read any more: {error.strerror}") from error
+            raise LineError(f"{self.name} cannot be read any more: {error.strerror}") from error
         except ValueError as error:
-            raise MeterAnswerError(f"{self.name} answered no number") from error
+            raise ReplyError(f"{self.name} answered no number") from error
 
     def _close(self) -> None:
         if self._file is not None:
@@ -108,5 +116,5 @@ def _folder(address: str, root: Path) -> Path:
     listed = ", ".join(f"{zone} ({folder})" for folder, zone in there.items())
     raise UnknownMeterError(
         f"there is no RAPL zone {address!r} in {root}" if not named else f"{len(named)} zones are called {address}",
-        hint=f"there are: {listed}" if listed else "this machine, or the virtual machine it is, shows no counters",
+        hint=f"there are: {listed}" if listed else "this machine, perhaps a virtual one, has no counters",
     )

@@ -1,34 +1,32 @@
-"""How many values a meter really gave, and what they came to: what a user has to know before believing a number."""
+"""Counts how many new values a meter delivered, and sums up their power."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
-from devices.meters.contract import MeterInfo
+from devices.meters.kinds import KINDS
+from devices.meters.meter_contract import MeterInfo
 from firmware_tools.trace import Trace
-
-NUMBERED = ("edge", "ppk2")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What came in some time; rates are None with fewer than two samples.
+    """The samples of some time; rates are None with fewer than two samples.
 
     Attributes:
-        samples: How many there are.
+        samples: Their number.
         duration_s: From the first to the last.
         delivered_hz: Samples per second.
         changed_hz: Samples per second that differ from the one before in any value.
-        effective_hz: New values per second. A meter that numbers its conversions (NUMBERED) gives a new one with each
-            sample; any other may repeat itself, so only a changed reading is certainly new. On a perfectly steady load
-            this is then less than the meter does.
+        effective_hz: New values per second. If the meter numbers its conversions, every sample is a new value. Others
+            may repeat themselves, so only a changed reading is certainly new; on a perfectly steady load this is then
+            less than the meter's real rate.
         lost: Samples known to be lost.
-        damaged: Frames that were thrown away.
-        lost_share: Lost of all that should have come.
+        damaged: Frames that were discarded.
+        lost_share: Lost samples, as a share of all that should have come.
     """
 
     samples: int
@@ -40,7 +38,7 @@ class Rates:
     damaged: int
     lost_share: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as `json.dumps` takes it."""
         return asdict(self)
 
@@ -53,13 +51,13 @@ class Powers:
     peak_w: float | None
     least_w: float | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as `json.dumps` takes it."""
         return asdict(self)
 
 
 class Running:
-    """Sums over traces that follow each other; keeps one sample, whatever the length."""
+    """Running sums over consecutive traces; keeps a single sample, whatever the length."""
 
     def __init__(self) -> None:
         self._last: Trace | None = None
@@ -69,15 +67,15 @@ class Running:
         self._peak, self._least = -math.inf, math.inf
 
     def add(self, trace: Trace) -> None:
-        """Take the samples that have come."""
+        """Add the samples that have arrived."""
         self._lost += trace.lost
         self._damaged += trace.damaged
         if not len(trace):
             return
-        joined = Trace.joined([self._last, trace]) if self._last is not None else trace
+        joined = Trace.concatenate([self._last, trace]) if self._last is not None else trace
         self._first_s = float(trace.time_s[0]) if self._first_s is None else self._first_s
         self._samples += len(trace)
-        self._changed += changed_readings(joined)
+        self._changed += count_changes(joined)
         steps = np.diff(joined.time_s)
         self._energy_j += float(np.dot(steps, (joined.power_w[1:] + joined.power_w[:-1]) / 2))
         self._peak = max(self._peak, float(trace.power_w.max()))
@@ -85,18 +83,19 @@ class Running:
         self._last = _last_of(trace)
 
     def powers(self) -> Powers:
-        """Return what the samples came to."""
+        """Return the power of all samples."""
         if self._last is None:
             return Powers(None, None, None)
         mean = self._energy_j / self._duration() if self._duration() > 0 else float(self._last.power_w[0])
         return Powers(mean, self._peak, self._least)
 
     def rates(self, info: MeterInfo) -> Rates:
-        """Return what came; `info` says whether the samples prove themselves new."""
+        """Return the counts; `info` decides whether every sample is a new value."""
         duration_s, due = self._duration(), self._samples + self._lost
         delivered = (self._samples - 1) / duration_s if duration_s > 0 else None
         changed = self._changed / duration_s if duration_s > 0 else None
-        is_numbered = info.settings.get("recorded_kind", info.kind) in NUMBERED
+        kind = KINDS.get(str(info.settings.get("recorded_kind", info.kind)))
+        is_numbered = kind is not None and kind.is_numbered
         return Rates(
             self._samples, duration_s, delivered, changed, delivered if is_numbered else changed,
             self._lost, self._damaged, self._lost / due if due else 0.0,
@@ -109,13 +108,13 @@ class Running:
 
 
 def rates(trace: Trace, info: MeterInfo) -> Rates:
-    """Return what came in a whole trace."""
+    """Return the counts of a whole trace."""
     running = Running()
     running.add(trace)
     return running.rates(info)
 
 
-def changed_readings(trace: Trace) -> int:
+def count_changes(trace: Trace) -> int:
     """Return how many samples differ from the one before in power, voltage or current."""
     columns = [trace.power_w, trace.supply_v, trace.current_a]
     steps = [(each[1:] != each[:-1]) & ~(np.isnan(each[1:]) & np.isnan(each[:-1])) for each in columns]

@@ -1,6 +1,6 @@
-"""Reading a meter over a stretch of time: in the foreground, or beside other work in a thread of its own.
+"""Reads a meter for some time, in the foreground or in a thread of its own.
 
-Whatever goes wrong while reading, what was read is kept, and the recording says why it ends early.
+Whatever fails while reading, the samples read so far are kept, and the recording states why it ends early.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
-from devices.errors import DeviceError
-from devices.meters.contract import Meter
-from devices.meters.errors import EndOfReplayError, MeterError, MeterSilentError
+from converters.errors import EdgeError
+from devices.meters.errors import EndOfReplayError
+from devices.meters.meter_contract import Meter
 from devices.meters.recording import Recording
 from devices.meters.trace_file import TraceWriter, now
+from firmware_tools.errors import InstrumentError, NoAnswerError
 from firmware_tools.trace import Trace
 
-SILENCE_S = 10.0  # a meter without a sample for so long has failed
+SILENCE_S = 10.0  # without a sample for so long, the meter has failed
 SLOWEST = 3
 _READ_S = 0.1
 _STOP_S = 10.0
@@ -35,19 +35,19 @@ def gather(
 ) -> str | None:  # fmt: skip
     """Start an open meter, hand over what it reads until the time is over, and stop it.
 
-    A replay ends at its own end. A meter whose samples are far apart is given the time of SLOWEST of them.
+    A replay ends at its own end. A slow meter is given the time of SLOWEST samples.
 
     Returns:
-        Why the samples end before they should, where a replayed recording was incomplete; otherwise None.
+        Why the samples end early, if a replayed recording was incomplete; otherwise None.
 
     Raises:
-        MeterSilentError: No sample came for `silence_s`.
-        MeterGoneError: It was unplugged.
+        NoAnswerError: No sample came for `silence_s`.
+        LineError: It was unplugged.
     """
     rate_hz = meter.info().nominal_rate_hz
     silence_s = max(silence_s, SLOWEST / rate_hz) if rate_hz else silence_s
     meter.start()
-    until, heard_s = time.monotonic() + seconds, time.monotonic()
+    until, last_s = time.monotonic() + seconds, time.monotonic()
     incomplete: str | None = None
     try:
         while (left := until - time.monotonic()) > 0 and not (stopped and stopped()):
@@ -58,9 +58,9 @@ def gather(
                 break
             arrived_s = time.monotonic()
             if len(trace):
-                heard_s = arrived_s
-            elif arrived_s - heard_s > silence_s:
-                raise MeterSilentError(
+                last_s = arrived_s
+            elif arrived_s - last_s > silence_s:
+                raise NoAnswerError(
                     f"{meter.name} sent no sample for {silence_s:g} s", hint="is it switched on, and measuring?"
                 )
             if len(trace) or trace.lost or trace.damaged:
@@ -79,14 +79,14 @@ class Recorder:
         work()
     recording = recorder.recording()
 
-    Leaving waits for the thread, and raises nothing of what befell it: `error` has that.
+    Leaving waits for the thread. An error in the thread is not raised but stored in `error`.
 
     Args:
         path: Also write the recording to this file while it is made.
-        notes: JSON values that are kept with it.
+        notes: JSON values that are stored with it.
     """
 
-    def __init__(self, meter: Meter, *, path: Path | None = None, notes: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, meter: Meter, *, path: Path | None = None, notes: Mapping[str, object] | None = None) -> None:
         self._meter, self._notes = meter, dict(notes or {})
         self._created = now()
         self._writer = TraceWriter(path, meter.info(), notes=notes, created=self._created) if path else None
@@ -109,41 +109,41 @@ class Recorder:
         self.stop()
 
     def wait_for_samples(self, deadline_s: float) -> None:
-        """Wait until the first sample has come.
+        """Wait until the first sample has arrived.
 
         Raises:
-            MeterError: The meter failed, or none came in time.
+            EdgeError: The meter failed, or no sample came in time.
         """
         if not self._first.wait(deadline_s):
-            raise MeterSilentError(
+            raise NoAnswerError(
                 f"{self._meter.name} sent no sample within {deadline_s:g} s", hint="is it switched on, and measuring?"
             )
         self.check()
 
     def check(self) -> None:
-        """Raise what has befallen the reading thread, if anything has."""
+        """Raise the reading thread's error, if there is one."""
         if self.error is not None:
             raise self.error
 
     def stop(self) -> None:
-        """Read no more; may be repeated.
+        """Stop reading; may be repeated.
 
         Raises:
-            MeterSilentError: The reading thread does not end.
+            NoAnswerError: The reading thread does not end.
         """
         self._stop.set()
         if self._thread.ident is None:
             return
         self._thread.join(_STOP_S)
         if self._thread.is_alive():
-            raise MeterSilentError(f"{self._meter.name} could not be stopped within {_STOP_S:g} s")
+            raise NoAnswerError(f"{self._meter.name} could not be stopped within {_STOP_S:g} s")
 
     def recording(self) -> Recording:
-        """Return what has been read so far; all of it once stopped."""
+        """Return the recording so far; complete once stopped."""
         with self._lock:
             parts, arrivals = list(self._parts), np.array(self._arrivals, np.float64).reshape(-1, 2)
         incomplete = str(self.error) if self.error is not None else self._incomplete
-        return Recording(self._meter.info(), Trace.joined(parts), arrivals, self._created, self._notes, incomplete)
+        return Recording(self._meter.info(), Trace.concatenate(parts), arrivals, self._created, self._notes, incomplete)
 
     def _run(self) -> None:
         try:
@@ -153,10 +153,10 @@ class Recorder:
                 with self._writer as writer:
                     self._incomplete = gather(self._meter, self._take, stopped=self._stop.is_set)
                     writer.incomplete = self._incomplete
-        except DeviceError as error:
+        except EdgeError as error:
             self.error = error
-        except Exception as error:  # noqa: BLE001  (a thread has nobody above it: `error` carries it)
-            self.error = MeterError(f"reading {self._meter.name} failed: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  (nobody above a thread would catch it: `error` carries it)
+            self.error = InstrumentError(f"reading {self._meter.name} failed: {type(error).__name__}: {error}")
             self.error.__cause__ = error
         finally:
             self._first.set()
@@ -174,8 +174,8 @@ class Recorder:
 
 
 def _stop_after_error(meter: Meter) -> None:
-    """Tell the meter to stop, if it still listens; the error that is on its way says more than this could."""
+    """Stop the meter if it still responds; errors here would hide the one being raised."""
     try:
         meter.stop()
-    except (DeviceError, OSError):
+    except (EdgeError, OSError):
         return

@@ -1,35 +1,40 @@
-"""A recording as a meter: played through the same path as a live one, as fast as it is read or in its own time."""
+"""Replays a recording through the interface of a meter, as fast as it is read or in its own time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import EndOfReplayError, MeterError, RecordingError
+from devices.meters.errors import EndOfReplayError, RecordingError
 from devices.meters.exports import read_csv
+from devices.meters.meter_contract import MeterInfo
+from devices.meters.meter_settings import parse_settings, setting
 from devices.meters.recording import Recording, load_recording
-from devices.meters.settings import Setting, checked
+from firmware_tools.errors import InstrumentError
 from firmware_tools.trace import Trace
 
-SETTINGS = (
-    Setting("realtime", bool, "play in the recording's own time instead of at once", default=False),
-    Setting("piece", int, "most samples in one read", 4096, low=1, high=1_000_000),
-)
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """Settings of a replay."""
+
+    realtime: bool = setting("play in the recording's own time instead of at once", default=False)
+    piece: int = setting("most samples in one read", 4096, low=1, high=1_000_000)
 
 
 class ReplayMeter:
     """`address` is an .edgetrace or .csv file. The times are the recording's own: clock "meter", whatever made them."""
 
-    def __init__(self, name: str, address: str, settings: Mapping[str, Any]) -> None:
+    Settings = ReplaySettings
+
+    def __init__(self, name: str, address: str, settings: Mapping[str, object]) -> None:
         self._name, self._path = name, Path(address)
-        self._settings = checked(name, settings, SETTINGS)
+        self._settings = parse_settings(name, settings, ReplaySettings)
         self._recording: Recording | None = None
         self._at = 0
         self._begin_s: float | None = None
@@ -57,19 +62,23 @@ class ReplayMeter:
         self._recording = None
 
     def info(self) -> MeterInfo:
-        """Return what the recorded meter was; its kind and clock are in the settings."""
-        told = self._played().info
-        kind, clock = told.settings.get("recorded_kind", told.kind), told.settings.get("recorded_clock", told.clock)
-        settings = {**self._settings, "recorded_kind": kind, "recorded_name": told.name, "recorded_clock": clock,
-                    "recorded_settings": told.settings}  # fmt: skip
-        return replace(told, kind="replay", name=self._name, settings=settings, clock="meter")
+        """Return the recorded meter's description; its kind and clock are in the settings."""
+        recorded = self._open_recording().info
+        settings = {
+            **asdict(self._settings),
+            "recorded_kind": recorded.settings.get("recorded_kind", recorded.kind),
+            "recorded_name": recorded.name,
+            "recorded_clock": recorded.settings.get("recorded_clock", recorded.clock),
+            "recorded_settings": recorded.settings,
+        }
+        return replace(recorded, kind="replay", name=self._name, settings=settings, clock="meter")
 
     def start(self) -> None:
-        """Begin at the first sample."""
+        """Start at the first sample."""
         self._at, self._begin_s = 0, time.monotonic()
 
     def stop(self) -> None:
-        """Play no more."""
+        """Stop playing."""
         self._begin_s = None
 
     def read(self, deadline_s: float) -> Trace:
@@ -79,12 +88,12 @@ class ReplayMeter:
             EndOfReplayError: There are no more.
         """
         if self._begin_s is None:
-            raise MeterError(f"{self._name} was not started")
-        trace = self._played().trace
+            raise InstrumentError(f"{self._name} was not started")
+        trace = self._open_recording().trace
         if self._at >= len(trace):
-            raise EndOfReplayError(f"{self._path} is at its end", incomplete=self._played().incomplete)
-        end = min(self._at + int(self._settings["piece"]), len(trace))
-        if self._settings["realtime"]:
+            raise EndOfReplayError(f"{self._path} is at its end", incomplete=self._open_recording().incomplete)
+        end = min(self._at + self._settings.piece, len(trace))
+        if self._settings.realtime:
             due_s = self._begin_s + float(trace.time_s[self._at] - trace.time_s[0])
             time.sleep(min(max(0.0, due_s - time.monotonic()), deadline_s))
             played_s = trace.time_s[0] + time.monotonic() - self._begin_s
@@ -96,7 +105,7 @@ class ReplayMeter:
             lost, damaged,
         )  # fmt: skip
 
-    def _played(self) -> Recording:
+    def _open_recording(self) -> Recording:
         if self._recording is None:
-            raise MeterError(f"{self._name} is not open")
+            raise InstrumentError(f"{self._name} is not open")
         return self._recording

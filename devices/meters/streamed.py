@@ -1,46 +1,93 @@
-"""Meters that send bytes: a port, a codec, and what is kept of the two."""
+"""Base of the meters that send bytes: a port, a codec, and the state of both."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
-from devices.meters.accuracy import Accuracy
-from devices.meters.contract import MeterInfo
-from devices.meters.error_translation import translated
-from devices.meters.errors import MeterError
-from devices.meters.serial_port import SerialPort, discard
-from firmware_tools.codecs import Decoder, decoder
+from devices.findings import access_to
+from devices.meters.accuracy import MeterAccuracy
+from devices.meters.errors import MeterAccessError, UnknownMeterError
+from devices.meters.meter_contract import MeterInfo
+from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.errors import InstrumentError, LineError
+from firmware_tools.line import SerialLine
 from firmware_tools.trace import Trace
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ANSWER_S = 2.0  # longest wait for a meter's answer
+_QUIET_S = 0.03  # after this time without a byte, everything on its way has arrived
+SettingsT = TypeVar("SettingsT", bound="DataclassInstance")
+StateT = TypeVar("StateT")
+T = TypeVar("T")
 
 
-class Port(Protocol):
-    """What bytes come through: a serial port, or a file of the kernel's that behaves like one."""
+class BytePort(Protocol):
+    """The source of the bytes: a serial port, or a file of the kernel that behaves like one."""
 
     def write(self, data: bytes) -> None: ...
     def read(self, *, deadline_s: float) -> bytes: ...
     def close(self) -> None: ...
 
 
-class StreamedMeter:
-    """What these meters share. A subclass greets its meter in `_greet`, which also makes the decoder.
+class SerialPort:
+    """An open serial port. Other programs that lock ports are kept out; bytes are never altered on the way."""
+
+    def __init__(self, path: str, *, baud: int) -> None:
+        self._line = open_at(path, lambda: SerialLine(path, baud=baud))
+
+    def write(self, data: bytes) -> None:
+        """Send all of it, within the line's own deadline."""
+        self._line.write(data)
+
+    def read(self, *, deadline_s: float) -> bytes:
+        """Return what has arrived, waiting at most so long for the first byte; b"" if none came."""
+        return self._line.read(deadline_s)
+
+    def close(self) -> None:
+        """Close the port; may be repeated."""
+        self._line.close()
+
+
+def open_at(path: str, open_it: Callable[[], T]) -> T:
+    """Open something at a serial port.
+
+    Raises:
+        UnknownMeterError: There is no such port.
+        MissingPartError: pyserial is not installed.
+        MeterAccessError: This user may not open it, another program has it, or it is not a serial port.
+    """
+    if not Path(path).exists():
+        raise UnknownMeterError(f"there is no {path}", hint="`edge meter list` shows what is plugged in")
+    try:
+        return open_it()
+    except LineError as error:
+        access = access_to(Path(path), shown=path)
+        raise MeterAccessError(access.problem or str(error), hint=access.hint or error.hint) from error
+
+
+class StreamedMeter(Generic[SettingsT, StateT]):
+    """A meter that sends bytes. A subclass identifies its meter in `_greet`, and makes the decoder.
 
     Args:
-        pace_s: At most one read in so long: a fast stream is decoded in few large pieces.
+        pace_s: Shortest time between two reads: a fast stream is decoded in few large pieces.
     """
 
-    kind = ""
+    kind: ClassVar[str] = ""
     baud = 9600
 
-    def __init__(self, name: str, address: str, settings: dict[str, Any], *, pace_s: float = 0.0) -> None:
+    def __init__(self, name: str, address: str, settings: SettingsT, *, pace_s: float = 0.0) -> None:
         self._name, self._address, self._settings = name, address, settings
         self._pace_s = pace_s
-        self._port: Port | None = None
+        self._port: BytePort | None = None
         self._info: MeterInfo | None = None
-        self._decoder: Decoder[Any] | None = None
+        self._decoder: Decoder[StateT] | None = None
         self._is_started = False
         self._read_s = 0.0
 
@@ -49,10 +96,10 @@ class StreamedMeter:
         """The name the user calls it by."""
         return self._name
 
-    def __enter__(self) -> StreamedMeter:
-        self._port = self._opened()
+    def __enter__(self) -> StreamedMeter[SettingsT, StateT]:
+        self._port = self._open_port()
         try:
-            self._info = translated(self._greet)
+            self._info = self._greet()
         except BaseException:
             self._close()
             raise
@@ -63,93 +110,95 @@ class StreamedMeter:
     ) -> None:
         try:
             self.stop()
-        except MeterError:
-            if kind is None:  # else the first error says more
+        except InstrumentError:
+            if kind is None:  # otherwise the first error is the one to report
                 raise
         finally:
             self._close()
 
     def info(self) -> MeterInfo:
-        """Return what it is."""
+        """Return its description."""
         if self._info is None:
-            raise MeterError(f"{self._name} is not open")
+            raise InstrumentError(f"{self._name} is not open")
         return self._info
 
     def start(self) -> None:
-        """Let samples come."""
-        translated(self._begin)
+        """Start measuring."""
+        self._begin()
         self._is_started = True
 
     def stop(self) -> None:
-        """Let no more samples come."""
+        """Stop measuring."""
         if self._is_started:
             self._is_started = False
-            translated(self._end)
+            self._end()
 
     def read(self, deadline_s: float) -> Trace:
-        """Return the samples that have come since the last call."""
+        """Return the samples received since the last call."""
         if not self._is_started:
-            raise MeterError(f"{self._name} was not started")
+            raise InstrumentError(f"{self._name} was not started")
         until = time.monotonic() + deadline_s
         time.sleep(max(0.0, min(self._read_s + self._pace_s - time.monotonic(), deadline_s)))
         trace = Trace.empty()
         while not len(trace):
             left = until - time.monotonic()
-            trace = Trace.joined([trace, self._next(max(0.0, left))])
+            trace = Trace.concatenate([trace, self._next(max(0.0, left))])
             if left <= 0:
                 break
         self._read_s = time.monotonic()
         return trace
 
     def _next(self, deadline_s: float) -> Trace:
-        """Wait for bytes at most so long and decode them."""
+        """Wait at most so long for bytes, and decode them."""
         data = self.port.read(deadline_s=deadline_s)
-        return self.decoded(data) if data else Trace.empty()
+        return self.decode(data) if data else Trace.empty()
 
     @property
-    def port(self) -> Port:
+    def port(self) -> BytePort:
         """The open port."""
         if self._port is None:
-            raise MeterError(f"{self._name} is not open")
+            raise InstrumentError(f"{self._name} is not open")
         return self._port
 
-    def decoded(self, data: bytes) -> Trace:
-        """Give bytes that have just come to the decoder."""
+    @property
+    def decoder(self) -> Decoder[StateT]:
+        """The decoder, which a subclass makes while it greets or begins."""
         assert self._decoder is not None
-        feed, arrived_s = self._decoder.feed, time.monotonic()
-        return translated(lambda: feed(data, arrived_s))
+        return self._decoder
+
+    def decode(self, data: bytes) -> Trace:
+        """Decode bytes that have just arrived."""
+        return self.decoder.feed(data, time.monotonic())
 
     def discard(self, *, most_s: float = 0.5) -> None:
-        """Forget what has come, until nothing comes."""
-        discard(lambda wait_s: self.port.read(deadline_s=wait_s), most_s=most_s)
+        """Read and discard until nothing comes for a moment; at most so long, as some meters never pause."""
+        until = time.monotonic() + most_s
+        while time.monotonic() < until and self.port.read(deadline_s=_QUIET_S):
+            pass
 
-    def use_decoder(self, **settings: object) -> None:
-        """Make the decoder of this kind."""
-        self._decoder = translated(lambda: decoder(self.kind, **settings))
-
-    def described(
-        self, identity: str, accuracy: Accuracy, *, rate_hz: float | None, clock: str, has_trigger: bool = False,
-        settings: dict[str, Any] | None = None,
+    def describe(
+        self, identity: str, accuracy: MeterAccuracy, *, rate_hz: float | None, clock: str, has_trigger: bool = False,
+        settings: Mapping[str, object] | None = None,
     ) -> MeterInfo:  # fmt: skip
-        """Return what `info` returns; `settings` are those that the meter acknowledged."""
+        """Return the value of `info`; `settings` are those that the meter acknowledged."""
         return MeterInfo(
-            self.kind, self._name, identity, self._settings if settings is None else settings, rate_hz,
+            self.kind, self._name, identity, asdict(self._settings) if settings is None else settings, rate_hz,
             accuracy.gain_uncertainty, accuracy.offset_uncertainty_w, accuracy.accuracy_source,
             clock=clock, has_trigger=has_trigger, is_estimate=False,
         )  # fmt: skip
 
-    def _opened(self) -> Port:
-        return SerialPort(self._address, baud=self._settings.get("baud") or self.baud)
+    def _open_port(self) -> BytePort:
+        return SerialPort(self._address, baud=self.baud)
 
     def _greet(self) -> MeterInfo:
         raise NotImplementedError
 
     def _begin(self) -> None:
-        """Tell the meter to send; one that sends always has nothing to be told."""
+        """Start the meter's stream; a meter that always sends needs no command."""
         self.discard()
 
     def _end(self) -> None:
-        """Tell the meter to send no more."""
+        """Stop the meter's stream."""
 
     def _close(self) -> None:
         if self._port is not None:

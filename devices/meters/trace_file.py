@@ -1,6 +1,6 @@
-"""The file of a recording, `.edgetrace`: written while it grows, readable whenever the writing stopped.
+"""Writes the file of a recording, `.edgetrace`, as it grows; it is readable whenever the writing stopped.
 
-A file begins with the 8 bytes "edgetrc1". Chunks follow, each with a check sum of its own:
+A file begins with the 8 bytes "edgetrc1". Chunks follow, each with its own check sum:
 
     kind     4 bytes: "HEAD", "DATA" or "DONE"
     length   u32, little endian: bytes of the content
@@ -8,12 +8,11 @@ A file begins with the 8 bytes "edgetrc1". Chunks follow, each with a check sum 
     check    u32, little endian: CRC-32 (as zlib's) of kind, length and content
 
 HEAD comes first, once: JSON {"created", "meter", "notes"} in UTF-8; "meter" has the fields of a MeterInfo. DATA holds
-samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged", "incomplete"}, what the file must hold
-in all, and why the recording ends before it should, or null. A file without DONE was cut: its writer was killed, or the
-disk was full. What stands before the cut, or before a chunk whose
-check sum is wrong, is good. A chunk goes to the kernel in one piece, about once in a second, and nothing waits for the
-disk: a power cut may take the last seconds, which the check sums show. What is written can be read: no more than
-MOST_SAMPLES, and none that are too alike for FREE_SAMPLES.
+samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged", "incomplete"}, the totals of the file, and
+why the recording ends early, or null. A file without DONE was cut: its writer was killed, or the disk was full. All
+chunks before the cut, or before one whose check sum is wrong, are valid. A chunk goes to the kernel in one piece, about
+once a second, and nothing waits for the disk: a power cut may take the last seconds, which the check sums show. The
+writer stays within the reader's limits: at most MOST_SAMPLES, and none too uniform for FREE_SAMPLES.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.errors import WriteError
 from devices.meters import columns
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import RecordingError, RecordingWriteError
-from devices.meters.info_json import info_to_json
+from devices.meters.errors import RecordingError
+from devices.meters.meter_contract import MeterInfo
 from firmware_tools.trace import Trace
 
 MAGIC = b"edgetrc1"
 HEAD, DATA, DONE = b"HEAD", b"DATA", b"DONE"
 MOST_JSON_BYTES = 1 << 20
 MOST_SAMPLES = 60_000_000  # 10 minutes at 100,000 a second; 33 bytes each in memory, twice that while they are joined
-# A file as small as one likes can unfold to many samples that are all alike. Measured ones take several bytes each, so
-# beyond these (0.3 GB in memory) a byte of file is asked for each sample.
+# A tiny file can expand to many samples that are all alike. Measured ones take several bytes each, so beyond this
+# number (0.3 GB in memory) the file must have a byte per sample.
 FREE_SAMPLES = 10_000_000
 _FRAME = struct.Struct("<4sI")
 _CHECK = struct.Struct("<I")
@@ -53,16 +52,16 @@ _CHUNK_S = 1.0
 
 
 class TraceWriter:
-    """Writes a recording while it is made; a context manager. Left on an error, the file says which.
+    """Writes a recording as it is made; a context manager. If left on an error, the file states it.
 
     Args:
         path: A new file, unless `replace`.
-        notes: JSON values that are kept with the recording.
-        incomplete: Why the recording ends before it should; may be set until it is left.
+        notes: JSON values that are stored with the recording.
+        incomplete: Why the recording ends early; may be set until the writer is left.
     """
 
     def __init__(
-        self, path: Path, info: MeterInfo, *, notes: Mapping[str, Any] | None = None, created: str | None = None,
+        self, path: Path, info: MeterInfo, *, notes: Mapping[str, object] | None = None, created: str | None = None,
         incomplete: str | None = None, replace: bool = False,
     ) -> None:  # fmt: skip
         self.incomplete = incomplete
@@ -70,7 +69,7 @@ class TraceWriter:
         self._notes, self._created = dict(notes or {}), created or now()
         self._file: int | None = None
         self._head_end = self._good = self._samples = self._bytes = self._lost = self._damaged = 0
-        self._taken = 0  # samples that are written or waiting
+        self._taken = 0  # samples written or waiting
         self._waiting: list[Trace] = []
         self._arrivals: list[tuple[float, float]] = []
         self._written_s = 0.0
@@ -81,19 +80,19 @@ class TraceWriter:
         return self._samples
 
     def __enter__(self) -> TraceWriter:
-        """Make the file.
+        """Create the file.
 
         Raises:
-            RecordingWriteError: It is there already, or cannot be made.
+            WriteError: It exists already, or cannot be created.
         """
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if self._replace else os.O_EXCL) | os.O_CLOEXEC
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, flags, 0o666)
         except FileExistsError as error:
-            raise RecordingWriteError(f"{self._path} is there already", hint="choose another name") from error
+            raise WriteError(f"{self._path} is there already", hint="choose another name") from error
         except OSError as error:
-            raise RecordingWriteError(f"could not write {self._path}: {error.strerror}") from error
+            raise WriteError(f"could not write {self._path}: {error.strerror}") from error
         try:
             self._write_head()
         except BaseException:
@@ -103,7 +102,7 @@ class TraceWriter:
         return self
 
     def restate(self, info: MeterInfo) -> None:
-        """Say anew what the meter is, as some know only with their first samples; too late once some are written."""
+        """Replace the meter's description, which some know only after their first samples; not once any are written."""
         if self._file is None or self._good != self._head_end or info == self._info:
             return
         try:
@@ -115,8 +114,8 @@ class TraceWriter:
         self._write_head()
 
     def _write_head(self) -> None:
-        head = {"created": self._created, "meter": info_to_json(self._info), "notes": self._notes}
-        self._write(MAGIC + _framed(HEAD, _json(head)))
+        head = {"created": self._created, "meter": self._info.to_json(), "notes": self._notes}
+        self._write(MAGIC + _frame_chunk(HEAD, _json(head)))
         self._head_end = self._good
 
     def __exit__(
@@ -128,25 +127,25 @@ class TraceWriter:
                 failed = (str(error) or kind.__name__) if kind else None
                 totals = {"samples": self._samples, "lost": self._lost, "damaged": self._damaged,
                           "incomplete": self.incomplete or failed}  # fmt: skip
-                self._write(_framed(DONE, _json(totals)))
+                self._write(_frame_chunk(DONE, _json(totals)))
                 with contextlib.suppress(OSError):  # not every file system has it
                     os.fsync(self._file)
-        except RecordingWriteError:
-            if kind is None:  # else the first error says more
+        except WriteError:
+            if kind is None:  # otherwise the first error is the one to report
                 raise
         finally:
             self._close()
 
     def add(self, trace: Trace, arrivals: NDArray[np.float64]) -> None:
-        """Take samples, and pairs of meter's and host's times; writes when a second or a block is full.
+        """Add samples, and pairs of meter and host times; writes when a second has passed or a block is full.
 
         Raises:
-            RecordingWriteError: The disk is full, or the recording; what came before is good.
+            WriteError: The disk or the recording is full; earlier samples are valid.
         """
         if self._taken + len(trace) > MOST_SAMPLES:
-            raise RecordingWriteError(
+            raise WriteError(
                 f"{self._path} is full: a recording holds at most {MOST_SAMPLES} samples",
-                hint=f"the {self._taken} samples before are good; record for a shorter time, or at a lower rate",
+                hint=f"the {self._taken} samples before are valid; record for a shorter time, or at a lower rate",
             )
         self._taken += len(trace)
         self._waiting.append(trace)
@@ -156,8 +155,8 @@ class TraceWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting."""
-        trace = Trace.joined(self._waiting)
+        """Write the waiting samples."""
+        trace = Trace.concatenate(self._waiting)
         pairs = np.array(self._arrivals, np.float64).reshape(-1, 2)
         self._waiting, self._arrivals, self._written_s = [], [], time.monotonic()
         if not (len(trace) or len(pairs) or trace.lost or trace.damaged):
@@ -166,14 +165,14 @@ class TraceWriter:
             content = columns.pack(part, some)
             if self._samples + len(part) > FREE_SAMPLES + self._bytes + len(content):
                 content = columns.pack(part, some, is_loose=True)
-            self._write(_framed(DATA, content))
+            self._write(_frame_chunk(DATA, content))
             self._samples += len(part)
             self._bytes += len(content)
             self._lost += part.lost
             self._damaged += part.damaged
 
     def _write(self, data: bytes) -> None:
-        """Write all or nothing of it."""
+        """Write all of it or nothing."""
         assert self._file is not None
         rest = memoryview(data)
         try:
@@ -183,9 +182,9 @@ class TraceWriter:
             with contextlib.suppress(OSError):  # a device file cannot be cut
                 os.ftruncate(self._file, self._good)
             self._close()
-            raise RecordingWriteError(
+            raise WriteError(
                 f"could not write {self._path}: {error.strerror}",
-                hint=f"free some space; the {self._samples} samples written before are good" if self._good else None,
+                hint=f"free some space; the {self._samples} samples written before are valid" if self._good else None,
             ) from error
         self._good += len(data)
 
@@ -199,16 +198,16 @@ def read_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Yield kind and content of each chunk up to the file's end.
 
     Raises:
-        RecordingError: The file is cut or damaged here; its text says how.
+        RecordingError: The file is cut or damaged at this point.
     """
     if file.read(len(MAGIC)) != MAGIC:
-        raise RecordingError("it does not begin as a recording does")
+        raise RecordingError("it does not begin like a recording")
     while head := file.read(_FRAME.size):
         if len(head) < _FRAME.size:
             raise RecordingError("it is cut inside a chunk")
         kind, length = _FRAME.unpack(head)
         if length > _MOST.get(kind, -1):
-            raise RecordingError("a chunk has an impossible head")
+            raise RecordingError("a chunk has an invalid head")
         content, check = file.read(length), file.read(_CHECK.size)
         if len(content) < length or len(check) < _CHECK.size:
             raise RecordingError("it is cut inside a chunk")
@@ -218,11 +217,11 @@ def read_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def now() -> str:
-    """Return the time of day as recordings carry it: ISO 8601, in UTC."""
+    """Return the current time in the format of recordings: ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _framed(kind: bytes, content: bytes) -> bytes:
+def _frame_chunk(kind: bytes, content: bytes) -> bytes:
     head = _FRAME.pack(kind, len(content))
     return head + content + _CHECK.pack(zlib.crc32(head + content))
 
@@ -230,12 +229,12 @@ def _framed(kind: bytes, content: bytes) -> bytes:
 def _json(value: object) -> bytes:
     data = json.dumps(value, allow_nan=False).encode()
     if len(data) > MOST_JSON_BYTES:
-        raise RecordingWriteError("the notes of a recording are larger than 1 MiB")
+        raise WriteError("the notes of a recording are larger than 1 MiB")
     return data
 
 
 def _blocks(trace: Trace, pairs: NDArray[np.float64]) -> Iterator[tuple[Trace, NDArray[np.float64]]]:
-    """Cut to what a block may hold; the counters go with the first."""
+    """Cut into blocks of the permitted size; the counters go with the first."""
     step, pair_step = columns.MOST_SAMPLES, columns.MOST_ARRIVALS
     for at in range(max(1, -(-len(trace) // step), -(-len(pairs) // pair_step))):
         part = slice(at * step, (at + 1) * step)

@@ -27,11 +27,11 @@ def open_tunnel(port: str, baud: int | None, given_up: Callable[[], bool]) -> Tu
         MissingPartError: pyserial is not installed.
     """
     from firmware_tools.errors import LineError
-    from firmware_tools.line import Line
+    from firmware_tools.line import SerialLine
     from firmware_tools.serial_link.tunnel import Tunnel
 
     try:
-        tunnel = Tunnel(Line(port, baud=baud or BAUD), deadline_s=BRIDGE_S, given_up=given_up)
+        tunnel = Tunnel(SerialLine(port, baud=baud or BAUD), deadline_s=BRIDGE_S, given_up=given_up)
     except LineError as error:
         raise UnreachableError(str(error), hint=error.hint) from error
     if given_up():

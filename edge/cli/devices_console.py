@@ -63,11 +63,11 @@ def command(
     sums: `edge devices add NAME USER@localhost --serial PORT` then makes the board a normal, if slow, device. The
     bridge ends when the board restarts or this command runs again.
     """
-    from firmware_tools.console.provision import Wishes, provision
-    from firmware_tools.line import Line
+    from firmware_tools.console.provision import Steps, provision
+    from firmware_tools.line import SerialLine
 
-    wishes = Wishes(_key(ssh_key), hostname, enable_ssh, ssh_port if bridge else None)
-    with Line(port, baud=baud) as line:
+    wishes = Steps(_key(ssh_key), hostname, enable_ssh, ssh_port if bridge else None)
+    with SerialLine(port, baud=baud) as line:
         found = provision(line, user, wishes, _password(user, from_stdin=password_stdin), on_step=say)
     if as_json:
         print_json(dataclasses.asdict(found))

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from edge.cli.output import json_option, print_json, say
+from firmware_tools.power_meter.chips import CHIP_NAMES
 
-CHIPS = ("ina226", "ina219", "ina260")
 BOARDS = ("nano", "nano-old", "uno")
 
 
@@ -27,7 +27,7 @@ class BusAddress(click.ParamType):  # type: ignore[type-arg]  # generic only sin
             self.fail(f"{value!r} is not a number", param, ctx)
 
 
-chip_option = click.option("--chip", type=click.Choice(CHIPS), default=CHIPS[0], show_default=True,
+chip_option = click.option("--chip", type=click.Choice(CHIP_NAMES), default=CHIP_NAMES[0], show_default=True,
                            help="Measuring chip.")  # fmt: skip
 address_option = click.option("--address", type=BusAddress(), default="0x40", show_default=True,
                               help="Its I2C address, 0x40 to 0x4f, set by its pins A0 and A1.")  # fmt: skip
@@ -89,9 +89,9 @@ def flash_command(port: str, chip: str, address: int, board: str, as_json: bool)
 @json_option
 def info_command(port: str, as_json: bool) -> None:
     """Show a meter's identity and run its self-test."""
-    from firmware_tools.power_meter.info import info
+    from firmware_tools.power_meter.meter_client import report
 
-    found = info(port)
+    found = report(port)
     if as_json:
         print_json(found.to_json())
         return

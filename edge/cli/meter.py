@@ -79,7 +79,7 @@ def list_meters(as_json: bool) -> None:
 @json_option
 def kinds(as_json: bool) -> None:
     """List the kinds of meters, their names and settings."""
-    from devices.meters.registry import KINDS
+    from devices.meters.kinds import KINDS
     from edge.report.terminal.meter_tables import kinds_json, kinds_text
 
     if as_json:
@@ -98,7 +98,7 @@ def read(meter: str, seconds: float, settings: dict[str, str], as_json: bool) ->
 
     Draws a plot on a terminal; otherwise prints one line per second. Ctrl-C ends it and shows the result.
     """
-    from devices.meters.registry import find_meter
+    from devices.meters.lookup import find_meter
     from edge.cli.meter_live import watch
 
     with find_meter(meter, settings) as opened:
@@ -128,7 +128,7 @@ def record(
 
     Ends after --seconds or at Ctrl-C. The file is written continuously and can be read whatever happens.
     """
-    from devices.meters.registry import find_meter
+    from devices.meters.lookup import find_meter
     from devices.meters.replay import ReplayMeter
     from edge.cli.meter_live import until_interrupted
     from edge.cli.meter_record import check_outputs, export, record_to
@@ -178,7 +178,7 @@ def calibrate(meter: str, shunt_ohm: float | None, reference_amps: float | None,
     The resistance is either given (--shunt-ohm) or computed from a steady current that another instrument measures at
     the same time (--reference-amps). Impossible values are refused, and nothing is stored.
     """
-    from devices.meters.calibration import calibrate as calibrate_meter
+    from devices.meters.shunt_calibration import calibrate as calibrate_meter
 
     if (shunt_ohm is None) == (reference_amps is None):
         raise click.UsageError("Give --shunt-ohm or --reference-amps.")

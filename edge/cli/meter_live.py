@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from devices.errors import DeviceError
-from devices.meters.contract import Meter, MeterInfo
-from devices.meters.info_json import info_to_json
+from converters.errors import EdgeError
+from devices.meters.meter_contract import Meter, MeterInfo
 from devices.meters.rates import Running
 from devices.meters.recorder import gather
 from edge.cli.output import print_json, say
@@ -40,7 +39,7 @@ def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
     """Show an open meter's power until the time is over or Ctrl-C, then the result.
 
     Raises:
-        MeterError: The meter failed; the result until then has been shown.
+        InstrumentError: The meter failed; the result until then has been shown.
     """
     running, info = Running(), meter.info()
     if not as_json:
@@ -50,7 +49,7 @@ def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
     try:
         with until_interrupted() as interrupted, shown as show:
             incomplete = gather(meter, show, seconds=seconds, stopped=interrupted)
-    except DeviceError:
+    except EdgeError:
         say("reading ended early; until then:")
         raise
     finally:
@@ -135,7 +134,7 @@ def _draw(live: Live, picture: list[str], running: Running, info: MeterInfo) -> 
 def _show_result(running: Running, info: MeterInfo, incomplete: str | None, *, as_json: bool) -> None:
     powers, rates = running.powers(), running.rates(info)
     if as_json:
-        print_json({"meter": info_to_json(info), "power": powers.to_json(), "rates": rates.to_json(),
+        print_json({"meter": info.to_json(), "power": powers.to_json(), "rates": rates.to_json(),
                     "incomplete": incomplete})  # fmt: skip
         return
     click.echo("\n".join(result_lines(powers, rates, incomplete)))

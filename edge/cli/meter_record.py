@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from devices.errors import DeviceError
-from devices.meters.contract import Meter, MeterInfo
-from devices.meters.errors import RecordingWriteError
+from converters.errors import EdgeError, WriteError
 from devices.meters.exports import save_csv, save_npz
-from devices.meters.info_json import info_to_json
+from devices.meters.meter_contract import Meter, MeterInfo
 from devices.meters.rates import Powers, Rates, Running
 from devices.meters.recorder import gather
 from devices.meters.recording import load_recording
@@ -39,7 +37,7 @@ class Recorded:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `json.dumps` takes it."""
-        return {"file": str(self.path), "meter": info_to_json(self.info), "power": self.powers.to_json(),
+        return {"file": str(self.path), "meter": self.info.to_json(), "power": self.powers.to_json(),
                 "rates": self.rates.to_json(), "incomplete": self.incomplete}  # fmt: skip
 
     def text(self, *exported: Path | None) -> str:
@@ -57,11 +55,11 @@ def record_to(
 
     Raises:
         InputError: One file would not hold it.
-        RecordingWriteError: The file is there already, could not be written, or is full.
-        MeterError: The meter failed; what came before is in the file, and said on stderr.
+        WriteError: The file is there already, could not be written, or is full.
+        InstrumentError: The meter failed; what came before is in the file, and said on stderr.
     """
     if path.exists() and not replace:
-        raise RecordingWriteError(f"{path} is there already", hint="choose another name, or --force")
+        raise WriteError(f"{path} is there already", hint="choose another name, or --force")
     running, told_s = Running(), time.monotonic()
     with meter:
         info = meter.info()
@@ -80,9 +78,9 @@ def record_to(
 
             try:
                 writer.incomplete = gather(meter, take, seconds=seconds, stopped=stopped)
-            except RecordingWriteError:  # says itself what the file has
+            except WriteError:  # says itself what the file has
                 raise
-            except DeviceError:
+            except EdgeError:
                 say(f"the {running.rates(info).samples} samples that came before are in {path}")
                 raise
         info = meter.info()
@@ -93,7 +91,7 @@ def check_outputs(*paths: Path | None) -> None:
     """Refuse outputs of which one would replace a recording that is read, or another output.
 
     Raises:
-        RecordingWriteError: Two paths lead to the same file.
+        WriteError: Two paths lead to the same file.
     """
     taken = set[object]()
     for path in paths:
@@ -101,7 +99,7 @@ def check_outputs(*paths: Path | None) -> None:
             continue
         file = _file(path)
         if file in taken:
-            raise RecordingWriteError(
+            raise WriteError(
                 f"{path} would be written over itself", hint="give the recording and each output another name"
             )
         taken.add(file)

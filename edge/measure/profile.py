@@ -15,7 +15,7 @@ from devices.contract import Device
 from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
 from devices.messages.machine import ConditionsRequest, MachineSample
-from devices.meters.contract import Meter
+from devices.meters.meter_contract import Meter
 from edge.agent.client import AgentClient
 from edge.agent.messages import KernelsRequest, LatencyRequest
 from edge.errors import EdgeError, InputError

@@ -82,7 +82,7 @@ def profile_files(
     first file to the last: one that supplies the board would switch it off between two.
 
     Raises:
-        MeterError: The plan's meter cannot be had.
+        InstrumentError: The plan's meter cannot be had.
     """
     measurements, failures = [], []
     with opened(None if isinstance(device, EmulatedDevice) else plan.energy) as meter:

@@ -1,5 +1,1 @@
-"""Frame codecs of power meters: bytes in, traces out."""
-
-from firmware_tools.codecs.registry import CODECS, Decoder, decoder
-
-__all__ = ["CODECS", "Decoder", "decoder"]
+"""Codecs of power meters: bytes in, traces out. Each has `initial(**settings)` and `decode(state, bytes, host_s)`."""

@@ -1,12 +1,13 @@
-"""Lines of text from any sketch: `volts,amps`, ended by CR, LF or both.
+"""Decodes lines of text from any sketch: `volts,amps`, ended by CR, LF or both.
 
-A header names the columns in another order, in other units, or with a time: one of time_s, time_ms, time_us (millis()
-and micros(), whose wraps are taken out), volts or millivolts, amps or milliamps. The setting `columns` says the same
-for sketches without a header. Without a time column, time is the arrival at the host.
+A header may name the columns in another order, in other units, or with a time: one of time_s, time_ms, time_us
+(millis() and micros(), whose wraps are removed), volts or millivolts, amps or milliamps. The setting `columns` does the
+same for sketches without a header. Without a time column, the time is that of arrival at the host.
 
-What precedes the first end of a line is thrown away unless it is a header: its beginning may be missing, and "15.1,0.2"
-without its first digit is a sample too. After that, lines that are no numbers, too few, too many, or impossible, and
-lines whose time does not increase, count as damaged. There is no check sum: a wrong or missing digit is not found.
+Text before the first end of a line is discarded unless it is a header: its beginning may be missing, and "15.1,0.2"
+without its first digit is a valid sample too. After that, lines count as damaged if they are not numbers, have too few,
+too many or impossible ones, or if their time does not increase. There is no check sum: a wrong or missing digit is not
+detected.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from firmware_tools.errors import SettingError
 from firmware_tools.trace import Trace
 
 LONGEST_LINE = 256
-# name: what it is, and its unit.
+# The quantity and unit of each column, by its name.
 COLUMNS = {
     "time_s": ("time", 1.0),
     "time_ms": ("time", 1e-3),
@@ -35,23 +36,23 @@ COLUMNS = {
 }
 _NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _END = re.compile(rb"[\r\n]+")
-# What no such meter can have at its inputs.
+# No such meter can have more at its inputs.
 _MOST = 1000.0
 _WRAP = 1 << 32
 
 
 @dataclass(frozen=True)
-class State:
-    """Where the stream stands.
+class CsvState:
+    """State of the stream.
 
     Attributes:
         columns: Their names, in order.
-        pending: The line whose end has not come.
-        overlong: That line was too long; what is left of it is skipped.
+        pending: The line whose end has not arrived.
+        overlong: That line is too long; the rest of it is skipped.
         begun: An end of a line has been seen.
         timed: The samples so far had times of their own; None before the first.
         before_s: Time of the last sample.
-        clock: The last number in the time column, wraps taken out.
+        clock: The last number in the time column, without wraps.
     """
 
     columns: tuple[str, ...]
@@ -70,22 +71,22 @@ class _Row:
     time_s: float | None
 
 
-def initial(*, columns: str = "volts,amps") -> State:
+def initial(*, columns: str = "volts,amps") -> CsvState:
     """Return the state before the first byte.
 
     Raises:
-        SettingError: The columns are not known, or volts or amps are missing.
+        SettingError: A column is unknown, or volts or amps are missing.
     """
     names = _header(columns.encode())
     if names is None:
         raise SettingError(
             f"columns '{columns}' cannot be read", hint=f"volts and amps are needed; names: {', '.join(COLUMNS)}"
         )
-    return State(names)
+    return CsvState(names)
 
 
-def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
-    """Decode the lines that are complete, which came at `host_s`."""
+def decode(state: CsvState, data: bytes, host_s: float) -> tuple[Trace, CsvState]:
+    """Decode the complete lines, which arrived at `host_s`."""
     *lines, rest = _END.split(state.pending + data)
     rows, damaged = [], 0
     for line in lines:
@@ -98,12 +99,12 @@ def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
     return _trace(state, rows, host_s, damaged)
 
 
-def _line(state: State, line: bytes) -> tuple[_Row | None, int, State]:
-    """Return what a line gives: a sample, or how many damaged lines, or neither."""
+def _line(state: CsvState, line: bytes) -> tuple[_Row | None, int, CsvState]:
+    """Return a line's sample, or the number of damaged lines, or neither."""
     begun, overlong = state.begun, state.overlong or len(line) > LONGEST_LINE
     state = replace(state, begun=True, overlong=False)
     names = None if overlong else _header(line)
-    if names and state.timed in (None, _timed(names)):
+    if names and state.timed in (None, _has_time(names)):
         return None, 0, replace(state, columns=names)
     if not begun or not (overlong or line.strip()):
         return None, 0, state
@@ -113,7 +114,7 @@ def _line(state: State, line: bytes) -> tuple[_Row | None, int, State]:
     return _sample(state, values)
 
 
-def _sample(state: State, values: dict[str, float]) -> tuple[_Row | None, int, State]:
+def _sample(state: CsvState, values: dict[str, float]) -> tuple[_Row | None, int, CsvState]:
     """Return the line's numbers as a sample, if they can be one."""
     if max(abs(values["volts"]), abs(values["amps"])) > _MOST:
         return None, 1, state
@@ -122,7 +123,7 @@ def _sample(state: State, values: dict[str, float]) -> tuple[_Row | None, int, S
     unit = next(COLUMNS[name][1] for name in state.columns if COLUMNS[name][0] == "time")
     clock = values["time"] / unit
     if state.clock is not None and unit < 1:
-        # The clock of a sketch has 32 bits; a step back by less than half of them is no wrap.
+        # The clock of a sketch has 32 bits; a step back by less than half of its range is not a wrap.
         clock += _WRAP * round((state.clock - clock) / _WRAP)
     time_s = clock * unit
     if not math.isfinite(time_s) or (state.before_s is not None and time_s <= state.before_s):
@@ -131,7 +132,7 @@ def _sample(state: State, values: dict[str, float]) -> tuple[_Row | None, int, S
     return row, 0, replace(state, timed=True, clock=clock, before_s=time_s)
 
 
-def _trace(state: State, rows: Sequence[_Row], host_s: float, damaged: int) -> tuple[Trace, State]:
+def _trace(state: CsvState, rows: Sequence[_Row], host_s: float, damaged: int) -> tuple[Trace, CsvState]:
     if not rows:
         return Trace.empty(damaged=damaged), state
     volts, amps = (np.array(column) for column in zip(*((row.volts, row.amps) for row in rows), strict=True))
@@ -143,7 +144,7 @@ def _trace(state: State, rows: Sequence[_Row], host_s: float, damaged: int) -> t
     return Trace(times, volts * amps, volts, amps, np.zeros(len(rows), np.uint8), 0, damaged), state
 
 
-def _timed(names: Sequence[str]) -> bool:
+def _has_time(names: Sequence[str]) -> bool:
     return any(COLUMNS[name][0] == "time" for name in names)
 
 
@@ -156,7 +157,7 @@ def _header(line: bytes) -> tuple[str, ...] | None:
 
 
 def _numbers(line: bytes, columns: Sequence[str]) -> dict[str, float] | None:
-    """Return the line's numbers in their base units, or None if it has others or something else."""
+    """Return the line's numbers in their base units, or None if it is not made of as many numbers as columns."""
     fields = line.split(b",")
     if len(fields) != len(columns) or not all(_NUMBER.fullmatch(field) for field in fields):
         return None

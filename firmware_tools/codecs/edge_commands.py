@@ -1,4 +1,4 @@
-"""What is said to our own power meter, and what it answers; the frames of edge_meter.py carry it."""
+"""Encodes the commands to our own power meter and parses its replies; edge_frames.py carries them in frames."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import ClassVar
 
 from firmware_tools.codecs.framing import cobs_encode, crc16
 from firmware_tools.errors import ReplyError, SettingError
+from firmware_tools.power_meter.chips import INA_FACTS, InaChip
 
 VERSION = 1
 KIND_SAMPLES, KIND_REPLY, KIND_COMMAND = 1, 2, 8
-# The INA260 measures the current itself.
-CURRENT_PER_STEP_A = 1.25e-3
 
 
 class Command(IntEnum):
-    """What the meter can be told."""
+    """The commands."""
 
     IDENTIFY = 1
     CONFIGURE = 2
@@ -27,8 +26,8 @@ class Command(IntEnum):
     SELF_TEST = 6
 
 
-class Status(IntEnum):
-    """How the meter took it."""
+class ReplyStatus(IntEnum):
+    """The outcome of a command."""
 
     OK = 0
     UNKNOWN_COMMAND = 1
@@ -38,29 +37,16 @@ class Status(IntEnum):
     EEPROM_FAILURE = 5
 
 
-class Chip(IntEnum):
-    """The chip that measures."""
-
-    INA226 = 1
-    INA219 = 2
-    INA260 = 3
-
-
 _MEANING = {
-    Status.UNKNOWN_COMMAND: ("does not know this command", "its firmware is older than this program: flash it again"),
-    Status.BAD_ARGUMENTS: ("does not accept these arguments", None),
-    Status.CHIP_SILENT: ("gets no answer from its INA chip", "check the chip's supply, SDA, SCL and address"),
-    Status.STREAMING: ("is busy streaming", "stop it first"),
-    Status.EEPROM_FAILURE: ("could not store the value in its EEPROM", None),
+    ReplyStatus.UNKNOWN_COMMAND: (
+        "does not know this command",
+        "its firmware is older than this program: flash it again",
+    ),
+    ReplyStatus.BAD_ARGUMENTS: ("does not accept these arguments", None),
+    ReplyStatus.CHIP_SILENT: ("gets no answer from its INA chip", "check the chip's supply, SDA, SCL and address"),
+    ReplyStatus.STREAMING: ("is busy streaming", "stop it first"),
+    ReplyStatus.EEPROM_FAILURE: ("could not store the value in its EEPROM", None),
 }
-
-
-def volts_per_step(chip: Chip) -> tuple[float, float]:
-    """Return what one step of the bus and of the shunt register is (data sheets SBOS547, SBOS448, SBOS656).
-
-    The shunt register of an INA260 holds a current, CURRENT_PER_STEP_A a step.
-    """
-    return {Chip.INA226: (1.25e-3, 2.5e-6), Chip.INA219: (4e-3, 10e-6), Chip.INA260: (1.25e-3, float("nan"))}[chip]
 
 
 @dataclass(frozen=True)
@@ -74,21 +60,21 @@ class Reply:
     SHORTEST: ClassVar[int] = 2
 
     @classmethod
-    def parsed(cls, body: bytes) -> Reply:
-        """Take the body of a reply frame apart."""
+    def parse(cls, body: bytes) -> Reply:
+        """Parse the body of a reply frame."""
         return cls(body[0], body[1], body[2:])
 
     def values(self, command: Command, layout: str) -> tuple[int, ...]:
         """Return the payload's values.
 
         Raises:
-            ReplyError: The meter answered another command, or with an error, or with another number of bytes.
+            ReplyError: The reply is to another command, reports an error, or has the wrong length.
         """
         if self.command != command:
-            raise ReplyError(f"the meter was asked {command.name} and answered command {self.command}")
-        if self.status != Status.OK:
+            raise ReplyError(f"the meter was sent {command.name} and replied to command {self.command}")
+        if self.status != ReplyStatus.OK:
             known = self.status in _MEANING
-            what, hint = _MEANING[Status(self.status)] if known else (f"answered with error {self.status}", None)
+            what, hint = _MEANING[ReplyStatus(self.status)] if known else (f"answered with error {self.status}", None)
             raise ReplyError(f"{command.name}: the meter {what}", hint=hint)
         if len(self.payload) != struct.calcsize("<" + layout):
             raise ReplyError(
@@ -100,7 +86,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Chip codes (0..7) for averaging and for the conversion times, as read back from the chip."""
+    """InaChip codes (0..7) for averaging and for the conversion times, as read back from the chip."""
 
     averaging: int
     bus_conversion: int
@@ -108,7 +94,7 @@ class Configuration:
     period_us: int
 
     @classmethod
-    def parsed(cls, reply: Reply) -> Configuration:
+    def parse(cls, reply: Reply) -> Configuration:
         """Read the reply to CONFIGURE."""
         averaging, bus_conversion, shunt_conversion, period_us = reply.values(Command.CONFIGURE, "3BI")
         return cls(averaging, bus_conversion, shunt_conversion, period_us)
@@ -116,12 +102,12 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Identity:
-    """What the meter says of itself.
+    """The meter's reply to IDENTIFY.
 
     Attributes:
         chip: The chip that measures.
         firmware: Major, minor, patch.
-        configuration: Chip codes, and the nominal time between samples.
+        configuration: InaChip codes, and the nominal time between samples.
         shunt_uohm: Resistance of the shunt, in micro-ohms.
         calibrated: `shunt_uohm` is from a valid record in its EEPROM, not the firmware's default.
         overruns: Samples lost in the meter since START.
@@ -130,7 +116,7 @@ class Identity:
         streaming: It is sending samples.
     """
 
-    chip: Chip
+    chip: InaChip
     firmware: tuple[int, int, int]
     configuration: Configuration
     shunt_uohm: int
@@ -141,26 +127,26 @@ class Identity:
     streaming: bool = False
 
     @classmethod
-    def parsed(cls, reply: Reply) -> Identity:
+    def parse(cls, reply: Reply) -> Identity:
         """Read the reply to IDENTIFY.
 
         Raises:
-            ReplyError: As Reply.values, or the chip is not known, or the shunt has no resistance, or no time passes
-                between samples.
+            ReplyError: As Reply.values, or the chip is unknown, the shunt has no resistance, or samples have no time
+                between them.
         """
         values = reply.values(Command.IDENTIFY, "7BIB3I2B")
         chip, major, minor, patch, averaging, bus_conversion, shunt_conversion = values[:7]
         shunt_uohm, calibrated, period_us, overruns, i2c_errors, reset_cause, streaming = values[7:]
-        if chip not in set(Chip):
+        if chip not in set(InaChip):
             raise ReplyError(
-                f"the meter has chip {chip}, which is none of {', '.join(f'{known} {known.name}' for known in Chip)}"
+                f"the meter has chip {chip}, which is none of {', '.join(f'{known} {known.name}' for known in InaChip)}"
             )
-        if not shunt_uohm and chip != Chip.INA260:
-            raise ReplyError("the meter says its shunt has no resistance", hint="calibrate it")
+        if not shunt_uohm and INA_FACTS[InaChip(chip)].has_outer_shunt:
+            raise ReplyError("the meter reports a shunt without resistance", hint="calibrate it")
         if not period_us:
-            raise ReplyError("the meter says that no time passes between samples", hint="flash it again")
+            raise ReplyError("the meter reports no time between samples", hint="flash it again")
         return cls(
-            Chip(chip), (major, minor, patch), Configuration(averaging, bus_conversion, shunt_conversion, period_us),
+            InaChip(chip), (major, minor, patch), Configuration(averaging, bus_conversion, shunt_conversion, period_us),
             shunt_uohm, bool(calibrated),
             overruns, i2c_errors, reset_cause, bool(streaming),
         )  # fmt: skip
@@ -168,13 +154,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What the meter did between START and STOP."""
+    """The meter's reply to STOP: counts since START."""
 
     samples_sent: int
     overruns: int
 
     @classmethod
-    def parsed(cls, reply: Reply) -> Stopped:
+    def parse(cls, reply: Reply) -> Stopped:
         """Read the reply to STOP."""
         samples_sent, overruns = reply.values(Command.STOP, "2I")
         return cls(samples_sent, overruns)
@@ -182,7 +168,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What the meter found when it tested itself; `period_us` is the measured time between conversions."""
+    """The meter's reply to SELF_TEST; `period_us` is the measured time between conversions."""
 
     chip_ok: bool
     eeprom_ok: bool
@@ -191,14 +177,14 @@ class SelfTest:
     period_us: int
 
     @classmethod
-    def parsed(cls, reply: Reply) -> SelfTest:
+    def parse(cls, reply: Reply) -> SelfTest:
         """Read the reply to SELF_TEST."""
         bits, period_us = reply.values(Command.SELF_TEST, "BI")
         return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4), bool(bits & 8), period_us)
 
 
-def calibrated_shunt_uohm(reply: Reply) -> int:
-    """Read the reply to CALIBRATE: the resistance as read back from the EEPROM."""
+def parse_calibration(reply: Reply) -> int:
+    """Read the reply to CALIBRATE: the resistance as read back from EEPROM."""
     shunt_uohm = reply.values(Command.CALIBRATE, "I")[0]
     if not shunt_uohm:
         raise ReplyError("CALIBRATE: the meter read back a shunt of 0 micro-ohm")
@@ -206,7 +192,7 @@ def calibrated_shunt_uohm(reply: Reply) -> int:
 
 
 def frame(kind: int, body: bytes, *, version: int = VERSION) -> bytes:
-    """Return a whole frame, its end included."""
+    """Return a complete frame, including its end."""
     payload = bytes([version << 4 | kind]) + body
     return cobs_encode(payload + crc16(payload).to_bytes(2, "little")) + b"\x00"
 

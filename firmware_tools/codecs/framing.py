@@ -1,4 +1,4 @@
-"""What the protocols share: check sums, COBS, and the times of samples that only arrived.
+"""Shared parts of the codecs: check sums, COBS, frames of a fixed length, and times of samples without a clock.
 
 COBS is "consistent overhead byte stuffing" (Cheshire and Baker, IEEE/ACM Transactions on Networking 7(2), 1999): it
 takes the zeros out of a frame, so that 0x00 can end it. The check sums are as Koopman and the "catalogue of
@@ -8,13 +8,19 @@ value 0x4B37).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_tools.trace import Trace
+
 # An encoded frame without its end. Short of a full group of 254 bytes, every code byte stands for one zero.
 LONGEST_FRAME = 254
+# One sample: volts, amperes, watts.
+Sample = tuple[float, float, float]
 
 
 @cache
@@ -57,8 +63,8 @@ def crc16_modbus(data: bytes) -> int:
 
 
 @cache
-def _shifted_remainders() -> NDArray[np.uint16]:
-    """Row k: what each byte adds to a CRC-16/CCITT-FALSE when k bytes follow it. The check sum is linear in them."""
+def _remainder_table() -> NDArray[np.uint16]:
+    """Row k: the contribution of each byte to a CRC-16/CCITT-FALSE when k bytes follow it; the check sum is linear."""
     table = np.array(crc_table(0x1021, width=16), np.uint16)
     rows = [table]
     for _ in range(LONGEST_FRAME - 1):
@@ -71,7 +77,7 @@ def crc16_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint16]:
     length = rows.shape[1]
     # Flat places in the table: a gather of whole rows is several times slower.
     places = rows + 256 * np.arange(length - 1, -1, -1)
-    sums: NDArray[np.uint16] = np.bitwise_xor.reduce(_shifted_remainders().take(places), axis=1)
+    sums: NDArray[np.uint16] = np.bitwise_xor.reduce(_remainder_table().take(places), axis=1)
     return sums ^ np.uint16(crc16(bytes(length)))
 
 
@@ -90,7 +96,7 @@ def cobs_encode(data: bytes) -> bytes:
 def cobs_frames(stream: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Decode all frames of a stream at once: their walks from code byte to code byte advance together.
 
-    A code byte says how far it is to the next one, and stands for a zero; the last must point at the frame's end.
+    A code byte holds the distance to the next one, and represents a zero; the last must point at the frame's end.
 
     Args:
         stream: Bytes that end with 0x00.
@@ -98,7 +104,7 @@ def cobs_frames(stream: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDA
 
     Returns:
         The stream with a zero in place of each code byte, and for each frame whether its walk met its end. The payload
-        of a frame is what stands between its first byte and its end. Frames longer than LONGEST_FRAME are refused.
+        of a frame is between its first byte and its end. Frames longer than LONGEST_FRAME are refused.
     """
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts
@@ -118,13 +124,13 @@ def cobs_frames(stream: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDA
 
 
 def arrival_times(before_s: float | None, host_s: float, count: int, nominal_s: float | None) -> NDArray[np.float64]:
-    """Return times for `count` samples of a meter without a clock that were complete at the same moment.
+    """Return times for `count` samples of a meter without a clock that arrived at the same moment.
 
-    The newest came at `host_s`. The others are spread evenly since the sample before, and never wider than
-    `nominal_s`, the time between samples by the data sheet, so that a pause stays a pause.
+    The newest arrived at `host_s`. The others are spread evenly since the previous sample, at most `nominal_s` apart,
+    the time between samples in the data sheet, so that a pause stays a pause.
 
     Returns:
-        Strictly increasing times, also where the host's clock stood still: then a nanosecond apart.
+        Strictly increasing times; a nanosecond apart if the host's clock stood still.
     """
     span_s = max(host_s - before_s, 0.0) if before_s is not None else np.inf
     step_s = min(span_s / max(count, 1), nominal_s if nominal_s is not None else np.inf)
@@ -133,3 +139,69 @@ def arrival_times(before_s: float | None, host_s: float, count: int, nominal_s: 
     if before_s is not None and count and times[0] <= before_s:
         times = before_s + 1e-9 * np.arange(1.0, count + 1)
     return times
+
+
+@dataclass(frozen=True)
+class PartialFrame:
+    """State of a stream of fixed-length frames.
+
+    Attributes:
+        pending: Bytes that may begin a frame.
+        discarded: Bytes discarded since the last frame.
+        before_s: Time of the last sample.
+    """
+
+    pending: bytes = b""
+    discarded: int = 0
+    before_s: float | None = None
+
+
+def find_frames(
+    waiting: PartialFrame,
+    data: bytes,
+    *,
+    length: int,
+    likely: Callable[[bytes, int], int],
+    good: Callable[[bytes], bool],
+) -> tuple[list[bytes], int, PartialFrame]:
+    """Take complete frames of a fixed length out of a stream.
+
+    Such a frame has no end mark, so each place is tried until a frame passes its check. Bytes in front of a frame are
+    discarded; every frame length of them, or part of one, counts as one damaged frame.
+
+    Args:
+        waiting: The state after the last call.
+        data: The bytes received since.
+        length: Length of a frame.
+        likely: Returns the first place, at or after a given one, where a frame may begin; may look only at the
+            `length` bytes from each place on.
+        good: Tells whether a frame passes its check.
+
+    Returns:
+        The frames, the number of damaged ones, and the new state.
+    """
+    stream, place, discarded, damaged = waiting.pending + data, 0, waiting.discarded, 0
+    frames = []
+    while place + length <= len(stream):
+        skip = min(likely(stream, place), len(stream) - length + 1) - place
+        if not skip and not good(stream[place : place + length]):
+            skip = 1
+        if skip:
+            damaged += -(-(discarded + skip) // length) - -(-discarded // length)
+            place, discarded = place + skip, discarded + skip
+        else:
+            frames.append(stream[place : place + length])
+            place, discarded = place + length, 0
+    return frames, damaged, replace(waiting, pending=stream[place:], discarded=discarded)
+
+
+def stamp_arrivals(
+    waiting: PartialFrame, samples: Sequence[Sample], host_s: float, *, nominal_s: float | None, damaged: int
+) -> tuple[Trace, PartialFrame]:
+    """Return the samples of a meter without a clock as a trace, with times derived from their arrival."""
+    if not samples:
+        return Trace.empty(damaged=damaged), waiting
+    times = arrival_times(waiting.before_s, host_s, len(samples), nominal_s)
+    supply_v, current_a, power_w = np.array(samples, np.float64).T
+    trace = Trace(times, power_w, supply_v, current_a, np.zeros(len(samples), np.uint8), 0, damaged)
+    return trace, replace(waiting, before_s=float(times[-1]))

@@ -1,13 +1,13 @@
-"""The three samples after a PPK2 has switched its range.
+"""Corrects the three samples after a PPK2 has switched its range.
 
 While the kit's amplifiers settle, these three samples can be far off. Nordic's own program shows a running mean in
 their place (NordicSemiconductor/pc-nrfconnect-ppk, src/device/serialDevice.ts; IRNAS/ppk2-api-python does the same),
 and so does this module, so that all three show the same current: in range 4 the slow mean (weight 0.06 for a new
-sample), in the others the fast one (0.18); the first two samples in range 4 do not enter the means. A step of the load
-that crosses ranges is therefore smeared over 30 us.
+sample), in the others the fast one (0.18); the first two samples in range 4 are left out of the means. A step of the
+load that crosses ranges is therefore smeared over 30 us.
 
-The means depend on all samples before, but they are wanted only at these three. So they are worked out at the ends of
-blocks, and from there at the samples wanted.
+The means depend on all earlier samples, but are needed only at these three. So they are computed at the ends of blocks,
+and from there at the samples needed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _FAST, _SLOW = 0.18, 0.06
 _SLOW_RANGE = 4
 _HELD = 2
 _BLOCK = 128
-# 0.94 to this power is 3e-28: older samples do not matter.
+# 0.94 to this power is 3e-28: older samples are negligible.
 _MEMORY = 1024
 
 
 @dataclass(frozen=True)
 class Settling:
-    """Running means, the last sample's range, and how many samples ago it was switched to; None before the first."""
+    """Running means, the last sample's range, and how many samples ago that range was selected."""
 
     fast: float
     slow: float
@@ -38,7 +38,7 @@ class Settling:
     since: int = SETTLING
 
 
-def settled(
+def settle_currents(
     state: Settling | None, current_a: NDArray[np.float64], ranges: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], Settling]:
     """Return the currents with the samples after a switch replaced; `current_a` has at least one sample."""
@@ -75,7 +75,7 @@ def _last(values: NDArray[np.float64], weight: float, start: float) -> float:
 
 @cache
 def _powers(weight: float) -> NDArray[np.float64]:
-    """Return what the last _MEMORY values weigh in a running mean, the newest last."""
+    """Return the weights of the last _MEMORY values in a running mean, the newest last."""
     return np.asarray(weight * (1 - weight) ** np.arange(_MEMORY - 1, -1, -1.0))
 
 
@@ -96,6 +96,6 @@ def _means(values: NDArray[np.float64], weight: float, start: float, places: NDA
 
 @cache
 def _weights(weight: float) -> NDArray[np.float64]:
-    """Return what the values of a block (columns) weigh in the mean at each of its places (rows)."""
+    """Return the weights of a block's values (columns) in the mean at each of its places (rows)."""
     distance = np.arange(_BLOCK)[:, np.newaxis] - np.arange(_BLOCK)
     return np.where(distance >= 0, weight * (1 - weight) ** np.maximum(distance, 0.0), 0.0)

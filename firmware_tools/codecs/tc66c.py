@@ -1,12 +1,12 @@
-"""The USB meters RDTech TC66 and TC66C: each request, the text "getva", is answered with 192 bytes.
+"""Decodes the USB meters RDTech TC66 and TC66C: they answer each request, the text "getva", with 192 bytes.
 
-They are encrypted with AES-256, block by block (ECB), with a key that is the same in all meters and public. Inside are
-three blocks of 64 bytes that begin with "pac1", "pac2" and "pac3" and end with a CRC-16/MODBUS of what is before it, in
-4 bytes. Little endian; from the start: "pac1", the product "TC66", the version (4 characters), the serial number (4
+These are encrypted with AES-256, block by block (ECB), with a public key that is the same in all meters. Inside are
+three blocks of 64 bytes that begin with "pac1", "pac2" and "pac3" and end with a CRC-16/MODBUS of the bytes before it,
+in 4 bytes. Little endian; from the start: "pac1", the product "TC66", the version (4 characters), the serial number (4
 bytes), at 48 the voltage (steps of 0.1 mV), current (10 uA) and power (0.1 mW), 4 bytes each (the sigrok wiki's page
 "RDTech TC66C"; libsigrok, src/hardware/rdtech-tc/protocol.c).
 
-A sample that comes out was sent: all three check sums must fit. Time is the arrival at the host.
+All three check sums must match. The time of a sample is that of its arrival at the host.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.errors import MissingPartError
-from firmware_tools.codecs.answers import Sample, Waiting, arrived, found
-from firmware_tools.codecs.framing import crc16_modbus
+from firmware_tools.codecs.framing import PartialFrame, Sample, crc16_modbus, find_frames, stamp_arrivals
 from firmware_tools.trace import Trace
 
 if TYPE_CHECKING:
@@ -35,28 +34,29 @@ _BLOCK, _PART = 16, 64
 
 
 @dataclass(frozen=True)
-class State:
-    """Where the stream stands; `identity` is the product, version and serial number of the last answer."""
+class Tc66cState:
+    """State of the stream; `identity` is the product, version and serial number of the last answer."""
 
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: PartialFrame = field(default_factory=PartialFrame)
     identity: str | None = None
 
 
-def initial() -> State:
+def initial() -> Tc66cState:
     """Return the state before the first byte.
 
     Raises:
-        MissingPartError: The package that decrypts is not installed.
+        MissingPartError: The package `cryptography` is not installed.
     """
     _decryptor()
-    return State()
+    return Tc66cState()
 
 
-def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
-    """Decode the answers that are complete, which came at `host_s`."""
-    frames, damaged, waiting = found(state.waiting, data, length=LENGTH, likely=_likely, good=_good)
+def decode(state: Tc66cState, data: bytes, host_s: float) -> tuple[Trace, Tc66cState]:
+    """Decode the complete answers, which arrived at `host_s`."""
+    frames, damaged, waiting = find_frames(state.waiting, data, length=LENGTH, likely=_likely, good=_good)
     plain = [_decryptor().update(frame) for frame in frames]
-    trace, waiting = arrived(waiting, [_sample(frame) for frame in plain], host_s, nominal_s=None, damaged=damaged)
+    samples = [_sample(frame) for frame in plain]
+    trace, waiting = stamp_arrivals(waiting, samples, host_s, nominal_s=None, damaged=damaged)
     if plain:
         state = replace(state, identity=_identity(plain[-1]))
     return trace, replace(state, waiting=waiting)
@@ -64,7 +64,7 @@ def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
 
 @cache
 def _decryptor() -> CipherContext:
-    """Return the one decryptor: ECB keeps nothing from block to block."""
+    """Return the shared decryptor: ECB has no state between blocks."""
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     except ImportError as error:
@@ -76,7 +76,7 @@ def _decryptor() -> CipherContext:
 
 
 def _likely(stream: bytes, place: int) -> int:
-    """Decrypt the block at each of the next places at once: a frame's first one begins with "pac1"."""
+    """Decrypt the block at each of the next places at once: a frame's first block begins with "pac1"."""
     ahead = np.frombuffer(stream[place : place + LENGTH + _BLOCK - 1], np.uint8)
     blocks = np.lib.stride_tricks.sliding_window_view(ahead, _BLOCK)
     plain = np.frombuffer(_decryptor().update(blocks.tobytes()), np.uint8).reshape(-1, _BLOCK)

@@ -1,13 +1,13 @@
-"""The USB meters RDTech UM24C, UM25C and UM34C: each request, the byte 0xF0, is answered with 130 bytes.
+"""Decodes the USB meters RDTech UM24C, UM25C and UM34C: they answer each request, the byte 0xF0, with 130 bytes.
 
-All integers have the most significant byte first. From the start of the answer: the model (2 bytes: 0x0963 UM24C,
+All integers are big endian. From the start of the answer: the model (2 bytes: 0x0963 UM24C,
 0x09C9 UM25C, 0x0D4C UM34C), voltage (2), current (2), power in mW (4), temperature in Celsius (2); at 106 the energy in
-mWh (4) that its recorder has counted. The UM25C gives 1 mV and 0.1 mA a step, the others 10 mV and 1 mA (the sigrok
+mWh (4) counted by its recorder. Steps are 1 mV and 0.1 mA in the UM25C, 10 mV and 1 mA in the others (the sigrok
 wiki's page "RDTech UM series"; libsigrok, src/hardware/rdtech-um/protocol.c; kolinger/rd-usb, interfaces/um.py).
 
 The last byte of a UM34C's answer is the exclusive or of 32 chosen bytes. The other two have no check sum, only the
-constant 0xFFF1 at their end; so in all three the power must also be about voltage times current. What is wrong by less
-than that, or in a byte that the UM34C's sum leaves out, is not found. Time is the arrival at the host.
+constant 0xFFF1 at their end; so for all three the power must also be about voltage times current. Smaller errors, and
+those in a byte that the UM34C's sum omits, are not detected. The time is that of arrival at the host.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import xor
 
-from firmware_tools.codecs.answers import Sample, Waiting, arrived, found
+from firmware_tools.codecs.framing import PartialFrame, Sample, find_frames, stamp_arrivals
 from firmware_tools.trace import Trace
 
 REQUEST = b"\xf0"
@@ -29,36 +29,36 @@ _SUMMED = (
     1, 3, 7, 9, 15, 17, 19, 23, 31, 39, 41, 45, 49, 53, 55, 57,
     59, 63, 67, 69, 73, 79, 83, 89, 97, 99, 109, 111, 113, 119, 121, 127,
 )  # fmt: skip
-# The power may be of another moment than the two others.
+# The power may be from a slightly different moment than voltage and current.
 _PART, _SLACK_W = 0.05, 0.05
 
 
 @dataclass(frozen=True)
-class State:
-    """Where the stream stands; `model` and `energy_wh` are those of the last answer."""
+class Um25cState:
+    """State of the stream; `model` and `energy_wh` are those of the last answer."""
 
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: PartialFrame = field(default_factory=PartialFrame)
     model: str | None = None
     energy_wh: float | None = None
 
 
-def initial() -> State:
+def initial() -> Um25cState:
     """Return the state before the first byte."""
-    return State()
+    return Um25cState()
 
 
-def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
-    """Decode the answers that are complete, which came at `host_s`."""
-    frames, damaged, waiting = found(state.waiting, data, length=LENGTH, likely=_likely, good=_good)
+def decode(state: Um25cState, data: bytes, host_s: float) -> tuple[Trace, Um25cState]:
+    """Decode the complete answers, which arrived at `host_s`."""
+    frames, damaged, waiting = find_frames(state.waiting, data, length=LENGTH, likely=_likely, good=_good)
     samples = [_sample(frame) for frame in frames]
-    trace, waiting = arrived(waiting, samples, host_s, nominal_s=None, damaged=damaged)
+    trace, waiting = stamp_arrivals(waiting, samples, host_s, nominal_s=None, damaged=damaged)
     if frames:
-        state = State(waiting, MODELS[frames[-1][:2]], struct.unpack_from(">I", frames[-1], 106)[0] * 1e-3)
+        state = Um25cState(waiting, MODELS[frames[-1][:2]], struct.unpack_from(">I", frames[-1], 106)[0] * 1e-3)
     return trace, replace(state, waiting=waiting)
 
 
 def _likely(stream: bytes, place: int) -> int:
-    # No further than a frame: a stream full of one model's number is not searched to its end for the others each time.
+    # At most one frame ahead: a stream full of one model's number must not be searched to its end for the others.
     end = place + LENGTH
     return min((at for at in (stream.find(model, place, end) for model in MODELS) if at >= 0), default=end - 1)
 

@@ -1,4 +1,4 @@
-"""What stands on the other end of a console line: text that comes, and lines typed so that no damaged one is run."""
+"""Reads text from a console line and types lines so that no damaged one is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from firmware_tools.errors import NoAnswerError
-from firmware_tools.line import Line
+from firmware_tools.line import SerialLine
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
 MOST_KEPT = 1 << 16
@@ -20,63 +20,60 @@ KILL_LINE, RESUME = b"\x15", b"\x11"
 
 
 class Terminal:
-    """The text side of a line.
+    """The text side of a line. Secrets that are typed are not stored."""
 
-    Nothing of what is typed as a secret is kept.
-    """
-
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: SerialLine) -> None:
         self.line = line
         self._text = ""
 
     @property
     def tail(self) -> str:
-        """The last words, for messages."""
+        """The last lines, for messages."""
         return " / ".join(self._text.strip().splitlines()[-2:])[-160:]
 
     def expect(self, wanted: Mapping[str, str], *, deadline_s: float, what: str) -> tuple[str, re.Match[str]]:
-        """Wait for one of several patterns at or after the place that was read so far.
+        """Wait for one of several patterns in the text not yet consumed.
 
         Args:
-            wanted: names and regular expressions, tried in this order.
-            deadline_s: longest wait.
-            what: what is waited for, in words.
+            wanted: Names and regular expressions, tried in this order.
+            deadline_s: Longest wait.
+            what: A description of it, for the error.
 
         Returns:
-            The name and the match; the text up to its end is forgotten.
+            The name and the match; the text up to its end is consumed.
 
         Raises:
-            NoAnswerError: None came.
+            NoAnswerError: No pattern matched in time.
         """
         until = time.monotonic() + deadline_s
         while True:
             for name, pattern in wanted.items():
-                if (found := re.search(pattern, self._text, re.MULTILINE)) is not None:
-                    self._text = self._text[found.end() :]
-                    return name, found
+                if (match := re.search(pattern, self._text, re.MULTILINE)) is not None:
+                    self._text = self._text[match.end() :]
+                    return name, match
             left_s = until - time.monotonic()
             if left_s <= 0:
-                raise self.nothing(f"{what} within {deadline_s:g} s")
+                raise self.no_answer(f"{what} within {deadline_s:g} s")
             self._take(left_s)
 
-    def nothing(self, what: str) -> NoAnswerError:
-        """Return the error that says what did not show itself, and what came instead."""
-        said = f"; the last that came: {self.tail!r}" if self.tail else "; nothing came at all"
+    def no_answer(self, what: str) -> NoAnswerError:
+        """Return the error for something that did not appear, with the last text received."""
+        last = f"; last received: {self.tail!r}" if self.tail else "; nothing was received"
         return NoAnswerError(
-            f"{self.line.name} did not show {what}{said}",
+            f"{self.line.name} did not show {what}{last}",
             hint="is it the right port and --baud? On a Raspberry Pi, `enable_uart=1` must be in config.txt, "
             "and TX and RX cross",
         )
 
     def settle(self) -> str:
-        """Wait until nothing comes for a moment; return and forget what has come."""
+        """Wait until nothing comes for a moment; return and consume the text."""
         while self._take(QUIET_S):
             pass
         text, self._text = self._text, ""
         return text
 
-    def after_a_pause(self, *, deadline_s: float) -> str:
-        """Wait for something to come and then for a pause; return the last of it, forget all. "" if nothing came."""
+    def read_until_pause(self, *, deadline_s: float) -> str:
+        """Wait for text and then for a pause; return the text and consume it. "" if none came."""
         until = time.monotonic() + deadline_s
         while not self._text.strip() and time.monotonic() < until:
             self._take(until - time.monotonic())
@@ -86,26 +83,26 @@ class Terminal:
         return text
 
     def press(self, keys: bytes) -> None:
-        """Send keys as they are."""
+        """Send keys unchanged."""
         self.line.write(keys)
 
-    def has_news(self) -> bool:
-        """Whether something has come that nobody read yet."""
+    def has_text(self) -> bool:
+        """Tell whether unread text has arrived."""
         self._take(0.0)
         return bool(self._text.strip())
 
     def clear(self) -> None:
-        """Throw away what stands half typed; several times, as one of the keys may be damaged."""
+        """Erase a half-typed line; several times, as one of the keys may be damaged."""
         self.press(RESUME + 4 * KILL_LINE)
 
     def type_line(self, text: str, *, tries: int = TRIES) -> None:
-        """Type a command of at most 60 characters, and Enter only once the board has echoed just that.
+        """Type a command of at most 60 characters, and Enter once the board has echoed exactly that.
 
-        On a noisy line a command may be typed many times before it is run once, and may be run twice if the echo of
-        Enter was lost: commands must bear that.
+        On a noisy line a command may be typed many times before it is run, and may be run twice if the echo of Enter
+        was lost: commands must tolerate that.
 
         Raises:
-            NoAnswerError: The echo was never right.
+            NoAnswerError: The echo was never correct.
         """
         assert len(text) <= MOST_TYPED
         for attempt in range(tries):
@@ -113,19 +110,19 @@ class Terminal:
                 self.settle()
             self._text = ""
             self.press(text.encode())
-            if self._echoed(text):
+            if self._sees_echo(text):
                 self._text = ""
                 self.press(b"\r")
-                if self._echoed("\n"):
+                if self._sees_echo("\n"):
                     return
             self.clear()
-        raise NoAnswerError(f"{self.line.name} does not echo what is typed", hint="is a shell running there?")
+        raise NoAnswerError(f"{self.line.name} does not echo typed text", hint="is a shell running there?")
 
     def type_secret(self, secret: str) -> None:
-        """Type what the board must not echo, and Enter."""
+        """Type a secret, which the board must not echo, and Enter."""
         self.press(secret.encode() + b"\r")
 
-    def _echoed(self, text: str) -> bool:
+    def _sees_echo(self, text: str) -> bool:
         until = time.monotonic() + ECHO_S
         while text not in self._text:
             left_s = until - time.monotonic()

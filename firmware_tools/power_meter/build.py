@@ -1,24 +1,21 @@
-"""From the C sources beside this module to a firmware that can be flashed: `edge firmware build`."""
+"""Builds the power meter's firmware from the C sources in src/: `edge firmware build`."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from converters.errors import MissingPartError
-from firmware_tools.errors import SettingError
-from firmware_tools.power_meter.errors import BuildError, PlaceError
+from converters.files import write_whole
+from firmware_tools.errors import BuildError, SettingError
+from firmware_tools.power_meter.chips import CHIP_NAMES, INA_FACTS, facts_of
 
 SOURCES = Path(__file__).parent / "src"
 PROCESSOR = "atmega328p"
 CLOCK_HZ = 16_000_000
-# Chip: the one source that knows it.
-CHIPS = {"ina226": "chip_ina226.c", "ina219": "chip_ina219.c", "ina260": "chip_ina226.c"}
 FLAGS = (
     f"-mmcu={PROCESSOR}", f"-DF_CPU={CLOCK_HZ}UL", "-std=gnu11", "-Os", "-Wall", "-Wextra", "-flto",
     "-ffunction-sections", "-fdata-sections", "-frandom-seed=edge", "-Wl,--gc-sections",
@@ -39,29 +36,35 @@ class Firmware:
     ram_bytes: int
     compiler: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return what `edge firmware build --json` prints."""
         limits = {"flash_available_bytes": FLASH_BYTES, "ram_available_bytes": RAM_BYTES}
         return {**asdict(self), "elf": str(self.elf), "hex": str(self.hex), **limits}
 
 
-def build(chip: str, *, out: Path, address: int = 0x40, strict: bool = False) -> Firmware:
-    """Compile the firmware for a chip; `out` gets power_meter-CHIP.elf and .hex, whole or not at all.
+def build(
+    chip: str, *, out: Path, address: int = 0x40, strict: bool = False, sources: Path = SOURCES,
+    deadline_s: float = DEADLINE_S,
+) -> Firmware:  # fmt: skip
+    """Compile the firmware for a chip; `out` gets power_meter-CHIP.elf and .hex, complete or not at all.
 
     Args:
-        chip: One of CHIPS.
-        out: A folder, made where there is none.
+        chip: One of CHIP_NAMES.
+        out: A folder, created if needed.
         address: Of the chip on its bus, 0x40 to 0x4F by its pins A0 and A1.
-        strict: The compiler's warnings are errors; for the tests, because other versions of it warn of other things.
+        strict: The compiler's warnings are errors; for the tests, since warnings depend on its version.
+        sources: The folder with the C sources.
+        deadline_s: Longest time for each run of the compiler and its tools.
 
     Raises:
-        SettingError: The chip is none of CHIPS, or it cannot have that address.
+        SettingError: The chip is unknown, or cannot have that address.
         MissingPartError: avr-gcc, its C library or its binutils are not installed.
-        BuildError: The compiler refused the sources.
-        PlaceError: A file could not be written to `out`.
+        BuildError: The compiler rejected the sources.
+        WriteError: A file could not be written to `out`.
     """
-    if chip not in CHIPS:
-        raise SettingError(f"there is no firmware for the chip {chip!r}", hint=f"there is one for {', '.join(CHIPS)}")
+    facts = facts_of(chip)
+    if facts is None:
+        raise SettingError(f"there is no firmware for the chip {chip!r}", hint=f"chips are {', '.join(CHIP_NAMES)}")
     if not 0x40 <= address <= 0x4F:
         raise SettingError(f"the chip cannot have the address {address:#x}", hint="its pins give 0x40 to 0x4f")
     options = [f"-DCHIP_{chip.upper()}", f"-DCHIP_ADDRESS={address:#x}U", *(["-Werror"] if strict else [])]
@@ -69,11 +72,11 @@ def build(chip: str, *, out: Path, address: int = 0x40, strict: bool = False) ->
         find_tool(tool, packages="gcc-avr binutils-avr avr-libc")
     with tempfile.TemporaryDirectory() as folder:
         elf, image = Path(folder, f"power_meter-{chip}.elf"), Path(folder, f"power_meter-{chip}.hex")
-        _run("avr-gcc", *FLAGS, *options, "-o", elf, *_sources(chip))
-        _run("avr-objcopy", "-O", "ihex", "-R", ".eeprom", elf, image)
-        flash_bytes, ram_bytes = _sizes(elf)
-        compiler = _run("avr-gcc", "--version").splitlines()[0]
-        return Firmware(chip, _placed(elf, out), _placed(image, out), flash_bytes, ram_bytes, compiler)
+        _run("avr-gcc", *FLAGS, *options, "-o", elf, *_sources(sources, facts.source_file), deadline_s=deadline_s)
+        _run("avr-objcopy", "-O", "ihex", "-R", ".eeprom", elf, image, deadline_s=deadline_s)
+        flash_bytes, ram_bytes = _sizes(elf, deadline_s)
+        compiler = _run("avr-gcc", "--version", deadline_s=deadline_s).splitlines()[0]
+        return Firmware(chip, _copy(elf, out), _copy(image, out), flash_bytes, ram_bytes, compiler)
 
 
 def find_tool(name: str, *, packages: str) -> str:
@@ -87,19 +90,20 @@ def find_tool(name: str, *, packages: str) -> str:
     return path
 
 
-def _sources(chip: str) -> list[Path]:
-    general = [path for path in sorted(SOURCES.glob("*.c")) if path.name not in CHIPS.values()]
-    return [*general, SOURCES / CHIPS[chip]]
+def _sources(folder: Path, chip_source: str) -> list[Path]:
+    of_chips = {facts.source_file for facts in INA_FACTS.values()}
+    general = [path for path in sorted(folder.glob("*.c")) if path.name not in of_chips]
+    return [*general, folder / chip_source]
 
 
-def _run(*command: str | Path) -> str:
+def _run(*command: str | Path, deadline_s: float) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=DEADLINE_S, stdin=subprocess.DEVNULL
+            command, capture_output=True, text=True, check=False, timeout=deadline_s, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired as error:
         raise BuildError(
-            f"{Path(command[0]).name} did not end within {DEADLINE_S} s", hint="is this machine busy? Try again"
+            f"{Path(command[0]).name} did not end within {deadline_s:g} s", hint="is this machine overloaded? Try again"
         ) from error
     if done.returncode:
         text = done.stderr.strip()
@@ -110,21 +114,13 @@ def _run(*command: str | Path) -> str:
     return done.stdout
 
 
-def _sizes(elf: Path) -> tuple[int, int]:
+def _sizes(elf: Path, deadline_s: float) -> tuple[int, int]:
     """Return the bytes of flash and of static RAM; `avr-size` prints text, data and bss under a line of titles."""
-    text, data, bss = (int(word) for word in _run("avr-size", elf).splitlines()[1].split()[:3])
+    text, data, bss = (int(word) for word in _run("avr-size", elf, deadline_s=deadline_s).splitlines()[1].split()[:3])
     return text + data, data + bss
 
 
-def _placed(path: Path, out: Path) -> Path:
-    goal = out / path.name
-    part = goal.with_name(f".{goal.name}.part")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, part)
-        part.replace(goal)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise PlaceError(f"{goal} cannot be written: {error.strerror}") from error
-    return goal
+def _copy(path: Path, out: Path) -> Path:
+    destination = out / path.name
+    write_whole(destination, path.read_bytes())
+    return destination

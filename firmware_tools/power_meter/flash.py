@@ -1,8 +1,8 @@
-"""From a built firmware to the board: `edge firmware flash`, with avrdude over the board's own boot loader.
+"""Flashes the firmware with avrdude over the board's own boot loader: `edge firmware flash`.
 
-The signature is read in a run of avrdude of its own, in which nothing can be written; only then comes the run that
-writes and reads back. Baud rates are those of the boot loaders: Optiboot on the Uno and on Nanos since 2018 (115200),
-ATmegaBOOT on older Nanos (57600); see "boards.txt" of the Arduino AVR core.
+A first run of avrdude reads the signature and cannot write; a second writes and reads back. Baud rates are those of the
+boot loaders: Optiboot on the Uno and on Nanos since 2018 (115200), ATmegaBOOT on older Nanos (57600); see "boards.txt"
+of the Arduino AVR core.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from firmware_tools.errors import InstrumentError, SettingError
-from firmware_tools.power_meter.build import PROCESSOR, Firmware, find_tool
-from firmware_tools.power_meter.errors import (
+from firmware_tools.errors import (
     BootloaderError,
+    InstrumentError,
     NotFlashedError,
     PortMissingError,
+    SettingError,
     WrongBoardError,
 )
+from firmware_tools.power_meter.build import PROCESSOR, Firmware, find_tool
 
 BOARDS = {"nano": 115_200, "nano-old": 57_600, "uno": 115_200}
 SIGNATURE = "1e950f"
-# Signatures that are met on such boards, from the data sheets' "Signature Bytes".
+# Signatures found on such boards, from the data sheets' "Signature Bytes".
 KNOWN = {
     "1e950f": "ATmega328P", "1e9514": "ATmega328", "1e9516": "ATmega328PB", "1e9406": "ATmega168",
     "1e940b": "ATmega168P", "1e9801": "ATmega2560", "1e9587": "ATmega32U4",
@@ -41,8 +41,8 @@ _GONE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Flashed:
-    """What was written and read back."""
+class FlashReport:
+    """The result of flashing: the firmware was written and read back."""
 
     port: str
     board: str
@@ -50,7 +50,7 @@ class Flashed:
     signature: str
     flash_bytes: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return what `edge firmware flash --json` prints."""
         return {
             "port": self.port, "board": self.board, "chip": self.chip, "signature": self.signature,
@@ -65,22 +65,22 @@ def flash(
     board: str = "nano",
     answer_s: float = ANSWER_S,
     on_step: Callable[[str], None] = lambda what: None,
-) -> Flashed:
+) -> FlashReport:
     """Write a firmware to the board at a port, and read it back.
 
     Args:
-        firmware: As `build` gives it.
+        firmware: The result of `build`.
         port: Such as /dev/ttyUSB0.
         board: One of BOARDS.
-        answer_s: Time in which the boot loader has to answer.
-        on_step: Told what is being done.
+        answer_s: Longest wait for the boot loader's answer.
+        on_step: Called with a message before each step.
 
     Raises:
-        SettingError: The board is none of BOARDS.
+        SettingError: The board is not one of BOARDS.
         PortMissingError: There is no such port.
         MissingPartError: avrdude is not installed.
         WrongBoardError: Another processor answered; nothing was written.
-        BootloaderError: None answered, or the line broke.
+        BootloaderError: No boot loader answered, or the connection broke.
         NotFlashedError: The flash does not hold what was sent.
     """
     if board not in BOARDS:
@@ -93,21 +93,21 @@ def flash(
     signature = _signature(line, port, board, answer_s)
     on_step(f"writing {firmware.flash_bytes:,} bytes and reading them back")
     _write(line, port, firmware)
-    return Flashed(port, board, firmware.chip, signature, firmware.flash_bytes)
+    return FlashReport(port, board, firmware.chip, signature, firmware.flash_bytes)
 
 
 def _signature(line: tuple[str, ...], port: str, board: str, answer_s: float) -> str:
-    """Return the processor's signature if it is the right one; -F keeps avrdude from judging, nothing is written."""
+    """Return the processor's signature if it is the right one. Nothing is written; -F lets avrdude accept any."""
     until = time.monotonic() + answer_s
-    found, err = None, ""
-    while found is None and (left := until - time.monotonic()) > 0:
+    match, err = None, ""
+    while match is None and (left := until - time.monotonic()) > 0:
         _, out, err = _avrdude(*line, "-F", "-qq", "-U", "signature:r:-:h", port=port, deadline_s=left)
-        found = re.fullmatch(r"0x(\w+),0x(\w+),0x(\w+)", out.strip())
+        match = re.fullmatch(r"0x(\w+),0x(\w+),0x(\w+)", out.strip())
         if re.search(_CLOSED, err):
             break
-    if found is None:
+    if match is None:
         raise _no_answer(port, board, err)
-    signature = "".join(byte.zfill(2) for byte in found.groups())
+    signature = "".join(byte.zfill(2) for byte in match.groups())
     if signature != SIGNATURE:
         name = KNOWN.get(signature, "an unknown processor")
         raise WrongBoardError(
@@ -119,24 +119,24 @@ def _signature(line: tuple[str, ...], port: str, board: str, answer_s: float) ->
 
 
 def _write(line: tuple[str, ...], port: str, firmware: Firmware) -> None:
-    """Write, and once more if the line got out of step; avrdude reads back what it has written."""
+    """Write, and repeat once if the line lost synchronisation; avrdude reads back what it has written."""
     for _ in range(_WRITES):
         code, _, err = _avrdude(*line, "-q", "-D", "-U", f"flash:w:{firmware.hex}:i", port=port, deadline_s=WRITE_S)
         if "mismatch" in err:
             raise NotFlashedError(
-                f"what the processor at {port} holds now is not what was sent: {_complaint(err, 'mismatch')}",
-                hint="write it again; if it fails again, the processor's flash is worn out or the line is disturbed",
+                f"the flash of the processor at {port} does not hold what was sent: {_complaint(err, 'mismatch')}",
+                hint="write it again; if it fails again, the processor's flash is worn out, or the line is noisy",
             )
         if code == 0 and "flash verified" in err:
             return
     raise BootloaderError(
-        f"the firmware was not written whole: {_complaint(err, 'error')}",
+        f"the firmware was not written completely: {_complaint(err, 'error')}",
         hint="the boot loader is still there: plug the board in again and repeat",
     )
 
 
 def _avrdude(*command: str, port: str, deadline_s: float) -> tuple[int, str, str]:
-    """Run avrdude; it would wait for ever for a port that was pulled, so that is watched for here."""
+    """Run avrdude; it would wait forever for a port that was unplugged, so this is checked here."""
     until = time.monotonic() + deadline_s
     gone_since: float | None = None
     with TemporaryDirectory() as folder:
@@ -148,7 +148,7 @@ def _avrdude(*command: str, port: str, deadline_s: float) -> tuple[int, str, str
                     gone_since = None if Path(port).exists() else gone_since or time.monotonic()
                     if gone_since is not None and time.monotonic() > gone_since + _GONE_S:
                         raise BootloaderError(
-                            f"the port {port} went away: what was to be written is not whole",
+                            f"the port {port} disappeared: the firmware is not written completely",
                             hint="the boot loader is still there: plug the board in again and repeat",
                         )
                     if time.monotonic() > until:
@@ -162,7 +162,7 @@ def _avrdude(*command: str, port: str, deadline_s: float) -> tuple[int, str, str
 
 
 def _complaint(text: str, word: str) -> str:
-    """Return avrdude's first line with that word, without those on lines that have no modem signals."""
+    """Return avrdude's first line with that word, other than those about missing modem signals."""
     lines = [line.strip() for line in text.splitlines() if word in line.lower() and "TIOCM" not in line]
     return re.sub(r"^avrdude\w*( OS)? (error|warning):? *", "", lines[0]) if lines else "avrdude ended early"
 

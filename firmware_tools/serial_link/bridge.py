@@ -1,9 +1,9 @@
-"""The board's end: passes a session on the line to a TCP port of the board itself, its SSH server's.
+"""Connects a session on the serial line to a TCP port of the board, its SSH server: the board's end of the tunnel.
 
     python3 bridge.pyz PORT [FOLDER]
 
-It stands in the place of the login shell, so that its end logs out. Whoever reaches it gets no further than to a server
-that asks for a key. The folder it was started from is removed. Only the standard library, in the words of Python 3.7.
+It replaces the login shell, so its end is the logout. It leads only to a server that asks for a key. The folder it was
+started from is removed. This file is sent to boards: standard library only, compatible with Python 3.7.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from firmware_tools.serial_link.reliable import BAUD, Link
 VERSION = 1
 CONNECT_S = 5.0
 LAST_WORDS_S = 1.0
-SILENCE_S = 60.0  # a session of which nothing is heard for so long has been abandoned: SSH asks every 10 s
+SILENCE_S = 60.0  # a session without a frame for so long has been abandoned: SSH sends one every 10 s
 PAUSE_S = 5.0
 CHUNK_BYTES = 1 << 12
 INTERRUPTS = b"\x03\x03\x03"  # three times Ctrl-C from a person at a terminal
-REPEATED = 3  # of what nobody answers: one of these gets through
-_SPEED = 5  # its place in what termios tells
+REPEATED = 3  # copies of an unanswered frame: one will get through
+_SPEED = 5  # its index in the attributes of termios
 _BAUDS = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[0] == "B" and name[1:].isdigit()}
 
 
@@ -45,8 +45,8 @@ class Bridge:
         self._link: Link | None = None
         self._socket: socket.socket | None = None
         self._out = bytearray()
-        self._over = self._told_end = False
-        self._heard_s = 0.0  # when the last whole frame came
+        self._over = self._end_sent = False
+        self._heard_s = 0.0  # when the last complete frame came
 
     def run(self) -> None:
         """Serve until BYE, three times Ctrl-C, or the end of the line."""
@@ -54,7 +54,7 @@ class Bridge:
             reads, writes = self._waits()
             wait_s = self._wait_s(time.monotonic())
             ready, writable, _ = select.select(reads, writes, [], wait_s)
-            if self._line in ready and not self._heard():
+            if self._line in ready and not self._receive():
                 return
             if self._socket in ready:
                 self._fetch()
@@ -62,7 +62,7 @@ class Bridge:
             if self._link and time.monotonic() - self._heard_s > SILENCE_S:
                 self._drop()
             if self._link:
-                if not self._out:  # else a slow line would have what is sent again queue up behind what was lost
+                if not self._out:  # otherwise repeated frames would queue up on a slow line
                     self._out += self._link.frames(time.monotonic())
                 if self._link.done and self._link.over:
                     self._drop()
@@ -88,8 +88,8 @@ class Bridge:
             reads.append(self._socket)
         return reads, [self._line] if self._out else []
 
-    def _heard(self) -> bool:
-        """Take what came over the line; False at its end."""
+    def _receive(self) -> bool:
+        """Process what came over the line; False at its end."""
         try:
             data = os.read(self._line, CHUNK_BYTES)
         except BlockingIOError:
@@ -117,7 +117,7 @@ class Bridge:
         return bool(data)
 
     def _open(self, session: int) -> None:
-        # A line keeps the order: who begins after data has moved is another one, who drew the same number.
+        # A line keeps the order: a SYN after data is from another session that drew the same number.
         if not self._link or self._link.session != session or self._link.heard:
             self._drop()
             try:
@@ -125,7 +125,7 @@ class Bridge:
             except OSError as error:
                 self._out += frame(SYN_ACK, session, b"\1" + (error.strerror or str(error)).encode()[:80])
                 return
-            self._link, self._told_end = Link(session, self._baud), False
+            self._link, self._end_sent = Link(session, self._baud), False
         self._out += frame(SYN_ACK, session, b"\0")
 
     def _fetch(self) -> None:
@@ -150,8 +150,8 @@ class Bridge:
             try:
                 if data:
                     self._socket.sendall(data)
-                if self._link.over and not self._told_end:
-                    self._told_end = True
+                if self._link.over and not self._end_sent:
+                    self._end_sent = True
                     self._socket.shutdown(socket.SHUT_WR)
             except OSError:
                 self._link.end()
@@ -165,7 +165,7 @@ class Bridge:
 
 
 def main() -> None:
-    """Serve the line of standard input and output, as it is while this runs: raw."""
+    """Serve the line on standard input and output, in raw mode."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     line = sys.stdin.fileno()
     os.set_blocking(line, False)

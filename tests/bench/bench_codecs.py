@@ -14,9 +14,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from firmware_tools.codecs import decoder
-from firmware_tools.codecs.edge_commands import KIND_SAMPLES, Chip, Configuration, Identity, frame
+from firmware_tools.codecs import edge_frames
+from firmware_tools.codecs import ppk2_stream as ppk2_codec
+from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.edge_commands import KIND_SAMPLES, Configuration, Identity, frame
 from firmware_tools.codecs.ppk2_calibration import parse_metadata
+from firmware_tools.power_meter.chips import InaChip
 
 PPK2_SAMPLES = 10_000_000
 PIECE = 40_000
@@ -45,7 +48,8 @@ def ppk2() -> None:
     """Decode the same stream with both."""
     stream = ppk2_stream()
     pieces = [stream[first : first + PIECE] for first in range(0, len(stream), PIECE)]
-    ours = decoder("ppk2", calibration=parse_metadata(f"{METADATA}END\n".encode()), supply_v=SUPPLY_V)
+    calibration = parse_metadata(f"{METADATA}END\n".encode())
+    ours = Decoder(ppk2_codec.decode, ppk2_codec.initial(calibration=calibration, supply_v=SUPPLY_V))
     ours_s, traces = timed(lambda piece: ours.feed(piece, 0.0), pieces)
     peer = ppk2_api()
     peer_s, arrays = timed(lambda piece: peer.get_samples(piece)[0], pieces, keep=np.array)
@@ -84,12 +88,12 @@ def ppk2_api():
 
 def edge_meter(piece: int, name: str) -> None:
     """Decode frames of 16 samples, five times over."""
-    identity = Identity(Chip.INA226, (1, 0, 0), Configuration(0, 0, 0, 200), 100_000, calibrated=True)
+    identity = Identity(InaChip.INA226, (1, 0, 0), Configuration(0, 0, 0, 200), 100_000, calibrated=True)
     stream = edge_stream(frames=20_000)
     pieces = [stream[first : first + piece] for first in range(0, len(stream), piece)]
     spent_s = given = 0
     for _ in range(5):
-        meter = decoder("edge", identity=identity)
+        meter = Decoder(edge_frames.decode, edge_frames.initial(identity=identity))
         took_s, traces = timed(lambda data, meter=meter: meter.feed(data, 0.0), pieces)
         spent_s, given = spent_s + took_s, given + sum(len(trace) for trace in traces)
     if given != 5 * 16 * 20_000:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from noise import NoisyLine
 
-from firmware_tools.serial_link.payload import bridge_program
+from firmware_tools.console.provision import bridge_program
 
 
 @contextlib.contextmanager

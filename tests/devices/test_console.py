@@ -16,11 +16,11 @@ import pytest
 from getty import AGETTY, PASSWORD, SUDO, UNSHARE, Getty
 from noise import NoisyLine
 
-from firmware_tools.console.provision import Wishes, provision
-from firmware_tools.console.shell import log_in
+from firmware_tools.console.login import log_in
+from firmware_tools.console.provision import Steps, provision
 from firmware_tools.console.terminal import Terminal
 from firmware_tools.errors import LoginRefusedError, NoAnswerError, SettingError
-from firmware_tools.line import Line
+from firmware_tools.line import SerialLine
 from firmware_tools.serial_link.tunnel import is_bridge
 
 EDGE = str(Path(sys.executable).with_name("edge"))
@@ -124,10 +124,10 @@ def test_nobody_stays_logged_in_when_a_password_is_not_given(board):
         return PASSWORD
 
     asked = []
-    with Line(line.near) as port:
+    with SerialLine(line.near) as port:
         with pytest.raises(KeyboardInterrupt):
-            provision(port, "pi", Wishes(hostname="x"), ask, on_step=lambda text: None)
-        provision(port, "pi", Wishes(), lambda what: asked.append(what) or PASSWORD, on_step=lambda text: None)
+            provision(port, "pi", Steps(hostname="x"), ask, on_step=lambda text: None)
+        provision(port, "pi", Steps(), lambda what: asked.append(what) or PASSWORD, on_step=lambda text: None)
     assert asked == ["login"]
 
 
@@ -150,10 +150,10 @@ def test_a_program_that_misses_the_ctrl_c_is_interrupted_again(board):
         return PASSWORD
 
     try:
-        with Line(line.near) as port:
+        with SerialLine(line.near) as port:
             with pytest.raises(KeyboardInterrupt):
-                provision(port, "pi", Wishes(hostname="x"), ask, on_step=lambda text: None)
-            provision(port, "pi", Wishes(), ask, on_step=lambda text: None)
+                provision(port, "pi", Steps(hostname="x"), ask, on_step=lambda text: None)
+            provision(port, "pi", Steps(), ask, on_step=lambda text: None)
     finally:
         shutil.rmtree(deaf.parent)
         (getty.home / ".bash_profile").unlink()
@@ -163,18 +163,18 @@ def test_a_program_that_misses_the_ctrl_c_is_interrupted_again(board):
 def test_a_login_that_somebody_left_half_finished_is_not_answered_over_and_over(board):
     line, _ = board
     assert console(line).returncode == 0  # a login prompt stands there
-    with Line(line.near) as port:
+    with SerialLine(line.near) as port:
         terminal = Terminal(port)
         terminal.type_line("pi")
         terminal.expect({"password": "Password:"}, deadline_s=30, what="the question")
         line.carried["up"].clear()
-        provision(port, "pi", Wishes(), lambda what: PASSWORD, on_step=lambda text: None)
+        provision(port, "pi", Steps(), lambda what: PASSWORD, on_step=lambda text: None)
     # Once for what stood there; on a busy machine the second Enter may come late and be an answer too. Not five times.
     assert 1 <= line.carried["up"].count(b"Login incorrect") <= 2
 
 
 def test_what_asks_for_a_bridge_presses_no_key_of_a_login():
-    with NoisyLine() as line, Line(line.near) as port:
+    with NoisyLine() as line, SerialLine(line.near) as port:
         for _ in range(60):
             assert not is_bridge(port, deadline_s=0.001)
     # A getty looks at seven bits of a byte: Ctrl-C, Ctrl-D, line feed, return, Ctrl-Z, Ctrl-backslash.
@@ -184,18 +184,18 @@ def test_what_asks_for_a_bridge_presses_no_key_of_a_login():
 
 def test_somebody_else_who_was_left_logged_in(board):
     line, _ = board
-    with Line(line.near) as port:
+    with SerialLine(line.near) as port:
         log_in(Terminal(port), "pi", lambda what: PASSWORD)  # and never out
         with pytest.raises(LoginRefusedError, match="pi was logged in there, not root"):
-            provision(port, "root", Wishes(), lambda what: PASSWORD, on_step=lambda text: None)
+            provision(port, "root", Steps(), lambda what: PASSWORD, on_step=lambda text: None)
     assert console(line).returncode == 0
 
 
 def test_sudo_that_refuses(board):
     line, _ = board
     answers = iter([PASSWORD, "wrong"])
-    with Line(line.near) as port, pytest.raises(LoginRefusedError, match="sudo"):
-        provision(port, "pi", Wishes(hostname="x"), lambda what: next(answers), on_step=lambda text: None)
+    with SerialLine(line.near) as port, pytest.raises(LoginRefusedError, match="sudo"):
+        provision(port, "pi", Steps(hostname="x"), lambda what: next(answers), on_step=lambda text: None)
     assert console(line).returncode == 0  # the console is usable again
 
 
@@ -204,7 +204,7 @@ def test_the_bridge_takes_the_shell_s_place_and_gives_it_back(board):
     done = console(line, "--bridge", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bridge"] is True
-    with Line(line.near) as port:
+    with SerialLine(line.near) as port:
         assert is_bridge(port, deadline_s=10)
     assert not list(Path("/tmp").glob("e??????/b.pyz"))
     again = console(line)
@@ -213,7 +213,7 @@ def test_the_bridge_takes_the_shell_s_place_and_gives_it_back(board):
 
 
 def test_a_console_that_says_nothing():
-    with NoisyLine() as line, Line(line.near) as port:
+    with NoisyLine() as line, SerialLine(line.near) as port:
         terminal = Terminal(port)
         with pytest.raises(NoAnswerError, match="nothing came at all"):
             terminal.expect({"login": "login:"}, deadline_s=0.1, what="a login")
@@ -232,7 +232,7 @@ def test_a_console_that_says_nothing():
 )
 def test_wishes_that_no_board_could_take(wishes, said):
     with pytest.raises(SettingError, match=said) as caught:
-        Wishes(**wishes)
+        Steps(**wishes)
     assert "secret" not in str(caught.value)
 
 

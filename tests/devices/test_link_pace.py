@@ -56,7 +56,7 @@ def test_a_busy_machine_at_the_other_end_makes_frames_no_shorter_for_long():
         line.there.busy_until_s = line.now_s + 0.5
         line.run_until(lambda: not line.here.unsent, limit_s=10)
     line.run_until(lambda: len(line.there.got) == 100_000, limit_s=10)
-    assert line.here.link.weather.payload > 200
+    assert line.here.link.quality.payload > 200
     assert line.here.carried < 130_000
 
 

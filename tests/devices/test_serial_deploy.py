@@ -17,7 +17,7 @@ from devices.ssh.connect import reach
 from devices.ssh.device import SSHDevice, inventory_device
 from devices.ssh.keys import HostKey, write_pins
 from edge.workflows.deployment import Deployment, DeployRequest, release_status
-from firmware_tools.line import Line
+from firmware_tools.line import SerialLine
 
 MODEL = "mobilenet_v1_0.25_128_quant"
 PIECE_BYTES = 1 << 15
@@ -90,7 +90,7 @@ def test_a_connection_that_is_given_up_gives_the_port_back_at_once(own_places):
             connecting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await connecting
-            Line(line.near).close()
+            SerialLine(line.near).close()
 
         asyncio.run(give_up())
 
@@ -105,7 +105,7 @@ def test_a_line_that_takes_nothing_any_more_is_given_back(openssh, tmp_path, mon
         with pytest.raises(DeadlineError):
             device.put(tmp_path / "large", str(tmp_path / "goal"), deadline_s=0.5)
         device.close()
-        Line(line.near).close()
+        SerialLine(line.near).close()
 
 
 def test_an_inventory_remembers_the_line(openssh, tmp_path):

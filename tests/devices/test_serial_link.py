@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from noise import NoisyLine
 
 from firmware_tools.errors import LineError, NoAnswerError
-from firmware_tools.line import WRITE_S, Line
+from firmware_tools.line import WRITE_S, SerialLine
 from firmware_tools.serial_link import bridge as board_end
-from firmware_tools.serial_link.frames import ACK, DATA, Frames, frame
-from firmware_tools.serial_link.link_quality import Weather
+from firmware_tools.serial_link.frames import ACK, DATA, Frames, LinkQuality, frame
 from firmware_tools.serial_link.reliable import Link
 from firmware_tools.serial_link.tunnel import Tunnel, dismiss, is_bridge
 
@@ -68,7 +67,7 @@ def there_and_back(tunnel: Tunnel, data: bytes) -> bytes:
 def test_everything_arrives_though_bytes_are_flipped(echo, tmp_path, flips, record_property):
     data = random.Random(1).randbytes(40_000)
     with NoisyLine(flips=flips, seed=2) as line, bridge(line, echo, tmp_path):
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             assert there_and_back(tunnel, data) == data
             assert tunnel.resent or not flips  # on a busy machine some is said twice though nothing was lost
         assert (line.flipped > 500) == (flips > 0)
@@ -78,9 +77,9 @@ def test_everything_arrives_though_bytes_are_flipped(echo, tmp_path, flips, reco
 def test_one_session_after_another_and_the_end_of_the_bridge(echo, tmp_path):
     with NoisyLine() as line, bridge(line, echo, tmp_path) as process:
         for number in range(3):
-            with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+            with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
                 assert there_and_back(tunnel, bytes([number]) * 1000) == bytes([number]) * 1000
-        with Line(line.near) as port:
+        with SerialLine(line.near) as port:
             assert is_bridge(port, deadline_s=DEADLINE_S)
             dismiss(port, deadline_s=DEADLINE_S)
         assert process.wait(10) == 0
@@ -88,43 +87,43 @@ def test_one_session_after_another_and_the_end_of_the_bridge(echo, tmp_path):
 
 def test_a_session_that_was_abandoned_gives_way_to_a_new_one(echo, tmp_path):
     with NoisyLine() as line, bridge(line, echo, tmp_path):
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             tunnel.socket.sendall(b"half a sen")
             line.cut_after = line.passed  # the cable is pulled: not even a farewell arrives
         assert line.was_cut.wait(DEADLINE_S)
         line.cut_after = None
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             assert there_and_back(tunnel, b"whole") == b"whole"
 
 
 def test_a_new_session_with_the_number_of_an_abandoned_one_is_a_new_one(echo, tmp_path, monkeypatch):
     monkeypatch.setattr("firmware_tools.serial_link.tunnel._harmless", lambda kind: 4242)
     with NoisyLine() as line, bridge(line, echo, tmp_path):
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             tunnel.socket.sendall(b"half a sen")
             assert tunnel.socket.recv(10, socket.MSG_WAITALL) == b"half a sen"
             line.cut_after = line.passed
         assert line.was_cut.wait(DEADLINE_S)
         line.cut_after = None
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             assert there_and_back(tunnel, b"whole") == b"whole"
 
 
 def test_what_nobody_reads_does_not_keep_the_port(echo, tmp_path):
     with NoisyLine() as line, bridge(line, echo, tmp_path):
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             tunnel._inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             tunnel.socket.settimeout(0.5)
             with pytest.raises(TimeoutError):
                 tunnel.socket.sendall(bytes(1 << 22))
         assert not tunnel._thread.is_alive()
-        Line(line.near).close()
+        SerialLine(line.near).close()
 
 
 def test_a_board_that_was_started_anew_ends_the_session_and_hears_little(echo, tmp_path, monkeypatch):
     monkeypatch.setattr("firmware_tools.serial_link.tunnel.SILENCE_S", 1.0)
     with NoisyLine() as line, bridge(line, echo, tmp_path) as process:
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S) as tunnel:
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
             process.kill()
             process.wait(DEADLINE_S)
             before = len(line.carried["down"])
@@ -148,7 +147,7 @@ def test_silence_counts_only_while_an_answer_is_owed():
 
 
 def test_three_interrupts_of_a_person_end_the_bridge(echo, tmp_path):
-    with NoisyLine() as line, bridge(line, echo, tmp_path) as process, Line(line.near) as port:
+    with NoisyLine() as line, bridge(line, echo, tmp_path) as process, SerialLine(line.near) as port:
         assert is_bridge(port, deadline_s=DEADLINE_S)
         port.write(b"\x03\x03\x03")
         assert process.wait(10) == 0
@@ -161,13 +160,13 @@ def test_an_abandoned_session_is_given_up(monkeypatch):
         bridge = board_end.Bridge(far, listener.getsockname()[1])
         thread = threading.Thread(target=bridge.run, daemon=True)
         thread.start()
-        with Tunnel(Line(line.near), deadline_s=DEADLINE_S):
+        with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S):
             line.cut_after = line.passed  # nobody is there any more
             with listener.accept()[0] as connection:
                 connection.settimeout(DEADLINE_S)
                 assert connection.recv(1) == b""
         line.cut_after = None
-        with Line(line.near) as port:
+        with SerialLine(line.near) as port:
             dismiss(port, deadline_s=DEADLINE_S)
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
@@ -178,31 +177,31 @@ def test_no_server_behind_the_bridge(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with NoisyLine() as line, bridge(line, port, tmp_path), pytest.raises(NoAnswerError, match="Connection refused"):
-        Tunnel(Line(line.near), deadline_s=DEADLINE_S)
+        Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S)
 
 
 def test_no_bridge_on_the_line():
     with NoisyLine() as line:
-        with Line(line.near) as port:
+        with SerialLine(line.near) as port:
             assert not is_bridge(port, deadline_s=0.2)
         with pytest.raises(NoAnswerError, match="nothing at") as caught:
-            Tunnel(Line(line.near), deadline_s=0.2)
+            Tunnel(SerialLine(line.near), deadline_s=0.2)
     assert "--bridge" in caught.value.hint
 
 
 def test_ports_that_cannot_be_opened(tmp_path):
     with pytest.raises(LineError, match="No such file") as caught:
-        Line(str(tmp_path / "ttyUSB0"))
+        SerialLine(str(tmp_path / "ttyUSB0"))
     assert "plugged in" in caught.value.hint
-    with NoisyLine() as line, Line(line.near), pytest.raises(LineError, match="another program has it"):
-        Line(line.near)
+    with NoisyLine() as line, SerialLine(line.near), pytest.raises(LineError, match="another program has it"):
+        SerialLine(line.near)
 
 
 def test_a_slow_line_may_take_as_long_as_it_takes_something(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr("firmware_tools.line.time.monotonic", lambda: float(next(clock)))
     master, slave = os.openpty()
-    with Line(os.ttyname(slave)) as line:
+    with SerialLine(os.ttyname(slave)) as line:
         left = 1 << 20
 
         def read() -> None:
@@ -221,7 +220,7 @@ def test_a_slow_line_may_take_as_long_as_it_takes_something(monkeypatch):
 
 def test_a_line_that_takes_nothing():
     master, slave = os.openpty()
-    with Line(os.ttyname(slave)) as line, pytest.raises(LineError, match="takes nothing"):
+    with SerialLine(os.ttyname(slave)) as line, pytest.raises(LineError, match="accepts no more"):
         line.write(bytes(1 << 20), silence_s=0.1)
     os.close(slave)
     os.close(master)
@@ -229,7 +228,7 @@ def test_a_line_that_takes_nothing():
 
 def test_the_other_end_of_a_line_goes_away():
     master, slave = os.openpty()
-    with Line(os.ttyname(slave)) as line:
+    with SerialLine(os.ttyname(slave)) as line:
         os.close(slave)
         os.close(master)
         with pytest.raises(LineError, match="broke"):
@@ -276,13 +275,13 @@ def test_two_ends_whose_frames_get_lost_at_random(data, seed, loss):
 
 
 def test_frames_grow_on_a_quiet_line_and_shrink_on_a_noisy_one():
-    quiet, noisy = Weather(), Weather()
+    quiet, noisy = LinkQuality(), LinkQuality()
     for _ in range(500):
-        quiet.saw(200, lost=False)
+        quiet.count_frame(200, lost=False)
     chance = random.Random(0)
     for _ in range(500):
         length = noisy.payload + 13
-        noisy.saw(length, lost=chance.random() > 0.99**length)
+        noisy.count_frame(length, lost=chance.random() > 0.99**length)
     assert quiet.payload == 1024
     assert 20 <= noisy.payload <= 45
     assert noisy.damage == pytest.approx(0.01, rel=0.5)

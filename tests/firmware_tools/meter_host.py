@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from firmware_tools.codecs import edge_meter
-from firmware_tools.power_meter.client import MeterClient
+from firmware_tools.codecs import edge_frames
+from firmware_tools.power_meter.meter_client import MeterClient
 from firmware_tools.trace import Trace
 
 # Nominal time between samples at the settings after a reset.
@@ -30,7 +30,7 @@ class Host:
 
     def start(self):
         self.client.start()
-        self.state = edge_meter.initial(identity=self.identity)
+        self.state = edge_frames.initial(identity=self.identity)
         self.trace = Trace.empty()
 
     def take(self, samples, *, deadline_s=100.0):
@@ -39,9 +39,9 @@ class Host:
         traces = []
         while sum(map(len, traces)) < samples:
             assert time.monotonic() < until, f"only {sum(map(len, traces))} of {samples} samples came"
-            trace, self.state = edge_meter.decode(self.state, self.client.read(wait_s=0.5), 0.0)
+            trace, self.state = edge_frames.decode(self.state, self.client.read(wait_s=0.5), 0.0)
             traces.append(trace)
-        self.trace = Trace.joined(traces)
+        self.trace = Trace.concatenate(traces)
         return self.trace
 
     def stop(self):
@@ -49,9 +49,9 @@ class Host:
         stopped = self.client.stop()
         traces = []
         while data := self.client.read(wait_s=0.05):
-            trace, self.state = edge_meter.decode(self.state, data, 0.0)
+            trace, self.state = edge_frames.decode(self.state, data, 0.0)
             traces.append(trace)
-        return stopped, Trace.joined(traces)
+        return stopped, Trace.concatenate(traces)
 
 
 def conversions(trace, *, lsb_v):

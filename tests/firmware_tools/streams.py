@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
 
+from firmware_tools.codecs.decoder import Decoder
 from firmware_tools.trace import Trace
 
 # One error: where (as a fraction of the stream), what, and its value.
@@ -39,9 +41,22 @@ def pieces(stream, places):
     return [stream[first:last] for first, last in pairwise(bounds)]
 
 
+# The codecs by the kind of meter that they decode.
+CODECS = {
+    "edge": "edge_frames", "ppk2": "ppk2_stream", "um25c": "um25c", "tc66c": "tc66c", "fnirsi": "fnirsi_reports",
+    "csv": "csv_lines",
+}  # fmt: skip
+
+
+def decoder(kind, **settings):
+    """Return a decoder for one stream of a kind of meter."""
+    codec = importlib.import_module(f"firmware_tools.codecs.{CODECS[kind]}")
+    return Decoder(codec.decode, codec.initial(**settings))
+
+
 def fed(decoder, parts, *, host_s=5.0):
     """Feed all parts and join what comes out."""
-    return Trace.joined([decoder.feed(part, host_s) for part in parts])
+    return Trace.concatenate([decoder.feed(part, host_s) for part in parts])
 
 
 def assert_same(first, second):

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import cuts, errors, fed, pieces, with_errors
+from streams import cuts, decoder, errors, fed, pieces, with_errors
 
-from firmware_tools.codecs import CODECS, decoder
-from firmware_tools.errors import SettingError, UnknownCodecError
+from firmware_tools.errors import SettingError
 
 readings = st.lists(st.tuples(st.integers(0, 60_000), st.integers(-9_000, 9_000)), max_size=12)
 ends = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
@@ -127,26 +126,9 @@ def test_columns_that_cannot_be_read_are_refused(columns):
         decoder("csv", columns=columns)
 
 
-def test_an_unknown_codec_is_answered_with_the_nearest():
-    with pytest.raises(UnknownCodecError) as caught:
-        decoder("um24c")
-    assert (caught.value.exit_code, caught.value.hint) == (3, "nearest: um25c")
-    with pytest.raises(UnknownCodecError) as caught:
-        decoder("?")
-    assert "ppk2" in caught.value.hint
-
-
-@pytest.mark.parametrize(("name", "settings"), [("csv", {"baud": 9600}), ("ppk2", {}), ("um25c", {"columns": "x"})])
-def test_settings_that_a_codec_does_not_have_are_refused(name, settings):
-    with pytest.raises(SettingError) as caught:
-        decoder(name, **settings)
-    assert caught.value.exit_code == 3
-
-
-def test_a_codec_is_imported_on_use():
+def test_codecs_are_imported_on_use():
     code = (
-        "import sys, firmware_tools.codecs; print([name for name in sys.modules if 'ppk2' in name or 'crypt' in name])"
+        "import sys, devices.meters.kinds; print([name for name in sys.modules if 'ppk2' in name or 'crypt' in name])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert set(CODECS) == {"edge", "ppk2", "um25c", "tc66c", "fnirsi", "csv"}

@@ -9,31 +9,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import assert_same, cuts, errors, fed, pieces, with_errors
+from streams import assert_same, cuts, decoder, errors, fed, pieces, with_errors
 
-from firmware_tools.codecs import decoder
 from firmware_tools.codecs.edge_commands import (
     KIND_COMMAND,
     KIND_REPLY,
     KIND_SAMPLES,
-    Chip,
     Command,
     Configuration,
     Identity,
+    InaChip,
     Reply,
+    ReplyStatus,
     SelfTest,
-    Status,
     Stopped,
     calibrate,
-    calibrated_shunt_uohm,
     command,
     configure,
     frame,
+    parse_calibration,
 )
 from firmware_tools.codecs.framing import cobs_encode, crc16
 from firmware_tools.errors import ReplyError, SettingError
 
-IDENTITY = Identity(Chip.INA226, (1, 2, 3), Configuration(3, 4, 4, 1000), 100_000, calibrated=True)
+IDENTITY = Identity(InaChip.INA226, (1, 2, 3), Configuration(3, 4, 4, 1000), 100_000, calibrated=True)
 IDENTIFY = struct.pack("<7BIBIIIBB", 1, 1, 2, 3, 3, 4, 4, 100_000, 1, 1000, 0, 0, 0, 0)
 
 
@@ -43,7 +42,7 @@ def samples(first, records):
     return frame(KIND_SAMPLES, struct.pack("<I", first % 2**32) + body)
 
 
-def reply(what, payload=b"", status=Status.OK):
+def reply(what, payload=b"", status=ReplyStatus.OK):
     return frame(KIND_REPLY, bytes([what, status]) + payload)
 
 
@@ -152,7 +151,7 @@ def test_sequence_numbers_and_time_wrap():
 
 def test_a_reply_to_start_makes_the_first_missing_samples_count():
     assert decoder("edge", identity=IDENTITY).feed(reply(Command.START) + steady(5, 1), 0.0).lost == 5
-    refused = reply(Command.START, status=Status.CHIP_SILENT)
+    refused = reply(Command.START, status=ReplyStatus.CHIP_SILENT)
     assert decoder("edge", identity=IDENTITY).feed(refused + steady(5, 1), 0.0).lost == 0
 
 
@@ -174,7 +173,7 @@ def test_samples_before_the_scales_are_known_are_thrown_away():
 @pytest.mark.parametrize(
     ("chip", "shunt_uohm", "supply_v", "current_a"),
     # 4000 and 8000 steps: SBOS547 (INA226), SBOS448 (INA219), SBOS656 (INA260).
-    [(Chip.INA226, 100_000, 5.0, 0.2), (Chip.INA219, 100_000, 16.0, 0.8), (Chip.INA260, 0, 5.0, 10.0)],
+    [(InaChip.INA226, 100_000, 5.0, 0.2), (InaChip.INA219, 100_000, 16.0, 0.8), (InaChip.INA260, 0, 5.0, 10.0)],
 )
 def test_scales_of_the_chips(chip, shunt_uohm, supply_v, current_a):
     identity = replace(IDENTITY, chip=chip, shunt_uohm=shunt_uohm)
@@ -196,8 +195,8 @@ def test_replies_are_kept_until_the_next_call():
     assert meter.state.replies == ()
     meter.feed(reply(Command.IDENTIFY, IDENTIFY)[7:] + reply(Command.STOP, bytes(8)), 0.0)
     first, second = meter.state.replies
-    assert Identity.parsed(first) == IDENTITY
-    assert Stopped.parsed(second) == Stopped(0, 0)
+    assert Identity.parse(first) == IDENTITY
+    assert Stopped.parse(second) == Stopped(0, 0)
     meter.feed(b"", 0.0)
     assert meter.state.replies == ()
 
@@ -237,10 +236,10 @@ def test_a_code_that_cannot_be_is_refused():
 
 
 def test_replies_are_read():
-    test = Reply(Command.SELF_TEST, Status.OK, struct.pack("<BI", 0b1011, 1010))
-    assert SelfTest.parsed(test) == SelfTest(True, True, False, True, 1010)
-    assert Configuration.parsed(Reply(Command.CONFIGURE, 0, b"\x01\x02\x03\xe8\x03\x00\x00")).period_us == 1000
-    assert calibrated_shunt_uohm(Reply(Command.CALIBRATE, 0, struct.pack("<I", 5))) == 5
+    test = Reply(Command.SELF_TEST, ReplyStatus.OK, struct.pack("<BI", 0b1011, 1010))
+    assert SelfTest.parse(test) == SelfTest(True, True, False, True, 1010)
+    assert Configuration.parse(Reply(Command.CONFIGURE, 0, b"\x01\x02\x03\xe8\x03\x00\x00")).period_us == 1000
+    assert parse_calibration(Reply(Command.CALIBRATE, 0, struct.pack("<I", 5))) == 5
 
 
 @pytest.mark.parametrize(
@@ -248,7 +247,7 @@ def test_replies_are_read():
     [
         (Reply(Command.STOP, 0, b""), "answered command 4"),
         (Reply(Command.IDENTIFY, 0, b"\x01"), "1 bytes, not 26"),
-        (Reply(Command.IDENTIFY, Status.CHIP_SILENT, b""), "no answer from its INA chip"),
+        (Reply(Command.IDENTIFY, ReplyStatus.CHIP_SILENT, b""), "no answer from its INA chip"),
         (Reply(Command.IDENTIFY, 77, b""), "error 77"),
         (Reply(Command.IDENTIFY, 0, b"\x09" + IDENTIFY[1:]), "chip 9"),
         (Reply(Command.IDENTIFY, 0, IDENTIFY[:7] + bytes(4) + IDENTIFY[11:]), "no resistance"),
@@ -256,7 +255,7 @@ def test_replies_are_read():
 )
 def test_a_reply_that_is_no_answer_says_why(answer, said):
     with pytest.raises(ReplyError, match=said):
-        Identity.parsed(answer)
+        Identity.parse(answer)
 
 
 def test_a_clock_that_steps_back_is_no_time_an_hour_later():
@@ -283,4 +282,4 @@ def test_a_meter_whose_clock_begins_anew_never_takes_time_back():
 def test_a_meter_without_time_between_samples_is_refused():
     payload = struct.pack("<7BIBIIIBB", 1, 1, 2, 3, 3, 4, 4, 100_000, 1, 0, 0, 0, 0, 0)
     with pytest.raises(ReplyError, match="no time passes"):
-        Identity.parsed(Reply(Command.IDENTIFY, 0, payload))
+        Identity.parse(Reply(Command.IDENTIFY, 0, payload))

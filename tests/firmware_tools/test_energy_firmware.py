@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devices.meters.registry import find_meter
+from devices.meters.lookup import find_meter
 from edge.agent.load_code import BARKER_RUNS
 from edge.measure.energy.analyse import EnergyRun, energy_of
 from edge.measure.energy.schedule import Code, Mark, Runs, Schedule, Stretch
@@ -110,7 +110,7 @@ def run(meter_parts):
             meter.stop()
         truths = [bench.true_energy_j(*each) / RUNS for each in script.windows]
         zero_s = bench.zero_s
-    run = EnergyRun(info, Trace.joined(parts), np.empty((0, 2)), script.schedule(), (), ())
+    run = EnergyRun(info, Trace.concatenate(parts), np.empty((0, 2)), script.schedule(), (), ())
     return run, truths, zero_s
 
 

@@ -9,11 +9,12 @@ import pytest
 from meter_host import PERIOD_US, Host, conversions, conversions_of_shunt
 from simulated_meter import BROWN_OUT, POWER_ON, RESET_PIN, WATCHDOG
 
-from firmware_tools.codecs import edge_meter
-from firmware_tools.codecs.edge_commands import KIND_COMMAND, Chip, calibrate, frame
+from firmware_tools.codecs import edge_frames
+from firmware_tools.codecs.edge_commands import KIND_COMMAND, calibrate, frame
 from firmware_tools.errors import InstrumentError, LineError, NoAnswerError, ReplyError
-from firmware_tools.line import Line
-from firmware_tools.power_meter.client import MeterClient
+from firmware_tools.line import SerialLine
+from firmware_tools.power_meter.chips import InaChip
+from firmware_tools.power_meter.meter_client import MeterClient
 
 FIRST_COPY, SECOND_COPY = 0x20, 0x40
 
@@ -82,12 +83,12 @@ def test_while_it_streams_only_identify_and_stop_are_taken(simulated):
 
 def test_a_host_at_another_speed_hears_nothing_of_use(simulated):
     with simulated() as meter:
-        with Line(str(meter.port), baud=115200) as line:
+        with SerialLine(str(meter.port), baud=115200) as line:
             line.write(b"\x00" + edge_frame(1))
             answer = b"".join(line.read(0.2) for _ in range(3))
-            assert not edge_meter.decode(edge_meter.initial(), answer, 0.0)[1].replies
+            assert not edge_frames.decode(edge_frames.initial(), answer, 0.0)[1].replies
         with MeterClient(str(meter.port)) as client:
-            assert client.identify().chip == Chip.INA226
+            assert client.identify().chip == InaChip.INA226
 
 
 # ---- faults

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from meter_host import PERIOD_US, Host, conversions, conversions_of_shunt
 
-from firmware_tools.codecs import edge_meter
-from firmware_tools.codecs.edge_commands import Chip
+from firmware_tools.codecs import edge_frames
+from firmware_tools.power_meter.chips import InaChip
 from firmware_tools.trace import Trace
 
 
 @pytest.mark.parametrize("chip", ["ina226", "ina219", "ina260"])
 def test_a_chip_says_what_it_is_and_passes_its_self_test(simulated, chip):
     with simulated(chip=chip) as meter, Host(meter) as host:
-        assert host.identity.chip == Chip[chip.upper()]
+        assert host.identity.chip == InaChip[chip.upper()]
         assert host.identity.configuration.period_us == PERIOD_US[chip]
         assert host.identity.calibrated is False
         test = host.client.self_test()
@@ -128,7 +128,7 @@ def test_an_overflow_of_the_shunt_is_marked(simulated):
         until = time.monotonic() + 30
         while not marked.damaged:
             assert time.monotonic() < until
-            marked, state = edge_meter.decode(state, host.client.read(wait_s=5.0), 0.0)
+            marked, state = edge_frames.decode(state, host.client.read(wait_s=5.0), 0.0)
     assert len(marked) == 0
 
 

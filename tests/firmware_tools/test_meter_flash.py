@@ -13,23 +13,22 @@ from click.testing import CliRunner
 from simulated_meter import SimulatedMeter
 from stk500_peer import ATMEGA168, ATMEGA328P, ATMEGA328PB, BootloaderPeer
 
-from converters.errors import MissingPartError
+from converters.errors import MissingPartError, WriteError
 from edge.cli.firmware import command as firmware_command
-from firmware_tools.codecs.edge_commands import Chip, Configuration, Identity, SelfTest
-from firmware_tools.errors import NoAnswerError, SettingError
-from firmware_tools.power_meter import build as building
-from firmware_tools.power_meter.build import CHIPS, FLASH_BYTES, RAM_BYTES, build
-from firmware_tools.power_meter.client import MeterClient
-from firmware_tools.power_meter.errors import (
+from firmware_tools.codecs.edge_commands import Configuration, Identity, SelfTest
+from firmware_tools.errors import (
     BootloaderError,
     BuildError,
+    NoAnswerError,
     NotFlashedError,
-    PlaceError,
     PortMissingError,
+    SettingError,
     WrongBoardError,
 )
+from firmware_tools.power_meter.build import FLASH_BYTES, RAM_BYTES, SOURCES, build
+from firmware_tools.power_meter.chips import CHIP_NAMES, InaChip
 from firmware_tools.power_meter.flash import BOARDS, flash
-from firmware_tools.power_meter.info import info
+from firmware_tools.power_meter.meter_client import MeterClient, MeterReport, report
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def edge(*args, **environment):
 # ---- build
 
 
-@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize("chip", CHIP_NAMES)
 def test_every_chip_fits_with_room_for_the_stack(compiler, tmp_path, chip):
     built = build(chip, out=tmp_path, strict=True)
     assert built.flash_bytes == len(image_of(built.hex)) <= FLASH_BYTES
@@ -97,18 +96,17 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_source_that_does_not_compile_leaves_nothing(compiler, tmp_path, monkeypatch):
-    shutil.copytree(building.SOURCES, tmp_path / "src")
+def test_a_source_that_does_not_compile_leaves_nothing(compiler, tmp_path):
+    shutil.copytree(SOURCES, tmp_path / "src")
     (tmp_path / "src" / "main.c").write_text("int main(void) { return missing; }\n")
-    monkeypatch.setattr(building, "SOURCES", tmp_path / "src")
     with pytest.raises(BuildError, match="missing"):
-        build("ina226", out=tmp_path / "out")
+        build("ina226", out=tmp_path / "out", sources=tmp_path / "src")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_none(compiler, tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(PlaceError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         build("ina226", out=tmp_path / "out")
 
 
@@ -186,7 +184,7 @@ def test_what_a_meter_says_of_itself(simulated):
         with MeterClient(str(meter.port)) as client:
             client.identify()
             client.calibrate(9_950)
-        found = info(str(meter.port))
+        found = report(str(meter.port))
     assert found.problems == ()
     said = found.to_json()
     assert (said["chip"], said["shunt_uohm"], said["reset_cause"]) == ("ina226", 9_950, "reset pin")
@@ -201,44 +199,35 @@ def test_what_is_wrong_is_named(simulated, settings, fault, problem):
     with simulated(**settings) as meter:
         if fault:
             getattr(meter, fault)(-1)
-        assert problem in info(str(meter.port)).problems[0]
+        assert problem in report(str(meter.port)).problems[0]
 
 
 def test_another_chip_than_it_was_built_for(meter_parts):
     with SimulatedMeter(chip="ina260", program=meter_parts[0], elf=meter_parts[1]("ina226")) as meter:
-        assert "another chip than an INA226" in info(str(meter.port)).problems[0]
+        assert "the chip that answers is not an INA226" in report(str(meter.port)).problems[0]
 
 
 def test_another_address_is_built_in(meter_parts, tmp_path):
     elsewhere = build("ina226", out=tmp_path, address=0x41).elf
     with SimulatedMeter(program=meter_parts[0], elf=elsewhere) as meter:  # its chip is at 0x40
-        assert "does not answer" in info(str(meter.port)).problems[0]
+        assert "does not answer" in report(str(meter.port)).problems[0]
 
 
-class SlowMeter:
-    """A meter whose samples are seconds apart, in place of the client."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def identify(self):
-        return Identity(Chip.INA226, (1, 0, 0), Configuration(7, 5, 5, 4_333_568), 10_000, calibrated=True)
-
-    def self_test(self):
-        return SelfTest(chip_ok=True, eeprom_ok=True, i2c_ok=True, conversion_time_ok=False, period_us=929)
+def test_a_self_test_at_other_settings_is_compared_with_the_data_sheet():
+    slow = Identity(InaChip.INA226, (1, 0, 0), Configuration(7, 5, 5, 4_333_568), 10_000, calibrated=True)
+    test = SelfTest(chip_ok=True, eeprom_ok=True, i2c_ok=True, conversion_time_ok=False, period_us=929)
+    (problem,) = MeterReport("x", slow, test).problems
+    assert problem.startswith("a conversion takes 929 us instead of the data sheet's time")
 
 
-def test_a_self_test_at_other_settings_is_not_held_against_the_present_ones(monkeypatch):
-    monkeypatch.setattr("firmware_tools.power_meter.info.MeterClient", SlowMeter)
-    assert info("x").problems[0].startswith("a conversion takes 929 us instead of the data sheet's time")
-    told = CliRunner().invoke(firmware_command, ["info", "--port", "x"])
-    assert "0.23 samples a second, measured 1,076 at the settings after a reset" in told.output
+def test_a_slow_meter_tests_itself_at_the_settings_after_a_reset(meter_parts):
+    with SimulatedMeter(program=meter_parts[0], elf=meter_parts[1]("ina226")) as meter:
+        with MeterClient(str(meter.port)) as client:
+            client.identify()
+            client.configure(averaging=7, bus_conversion=5, shunt_conversion=5)
+        printed = CliRunner().invoke(firmware_command, ["info", "--port", str(meter.port)]).output
+    assert "0.23 samples a second, measured 1,5" in printed
+    assert "at the settings after a reset" in printed
 
 
 def test_a_compiler_that_hangs(monkeypatch, tmp_path):
@@ -246,9 +235,8 @@ def test_a_compiler_that_hangs(monkeypatch, tmp_path):
         (tmp_path / tool).write_text("#!/bin/sh\nexec sleep 60\n")
         (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(building, "DEADLINE_S", 0.05)
     with pytest.raises(BuildError, match="did not end within"):
-        build("ina226", out=tmp_path / "out")
+        build("ina226", out=tmp_path / "out", deadline_s=0.05)
 
 
 # ---- the commands

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from types import SimpleNamespace
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import assert_same, cuts, fed, pieces
+from streams import assert_same, cuts, decoder, fed, pieces
 
-from firmware_tools.codecs import decoder
 from firmware_tools.codecs.ppk2_calibration import (
     GET_METADATA,
     START,
     STOP,
-    Calibration,
+    Ppk2Calibration,
     current_table,
     parse_metadata,
     supply_command,
@@ -32,7 +31,7 @@ CONSTANTS = {
     "I": (-1e-8, 1e-7, 2e-6, 1e-5, 1e-5),
     "UG": (1.0, 1.0, 1.0, 1.01, 1.0),
 }
-CALIBRATION = Calibration(*CONSTANTS.values())
+CALIBRATION = Ppk2Calibration(*CONSTANTS.values())
 SUPPLY_V = 3.3
 
 
@@ -213,13 +212,13 @@ def test_means_reach_back_over_long_stays():
         np.testing.assert_allclose(trace.current_a, wanted[: len(trace)], rtol=1e-9)
 
 
-def test_ppk2_api_reads_the_same_currents(monkeypatch):
+def test_ppk2_api_reads_the_same_currents():
     if not importlib.util.find_spec("ppk2_api"):
         pytest.skip("needs the package ppk2-api, which only `make bench` installs")
     from ppk2_api import ppk2_api
 
-    monkeypatch.setattr(ppk2_api.serial, "Serial", lambda *_, **__: SimpleNamespace(close=lambda: None))
-    peer = ppk2_api.PPK2_API("none")
+    _, port = os.openpty()
+    peer = ppk2_api.PPK2_API(os.ttyname(port))
     peer.current_vdd = round(1000 * SUPPLY_V)
     assert peer._parse_metadata(metadata().decode())
     stream = words(np.random.default_rng(2).integers(0, 1 << 14, 9000), np.repeat([2, 4, 0], 3000))

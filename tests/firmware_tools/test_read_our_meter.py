@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.meters.errors import MeterGoneError, MeterSettingError
+from devices.meters.lookup import find_meter
 from devices.meters.recorder import Recorder, gather
 from devices.meters.recording import load_recording
-from devices.meters.registry import find_meter
+from firmware_tools.errors import LineError, SettingError
 from firmware_tools.trace import Trace
 
 EDGE = [str(Path(sys.executable).with_name("edge")), "meter"]
@@ -72,11 +72,11 @@ def test_settings_are_what_the_chip_acknowledged(simulated):
             nominal_hz = meter.info().nominal_rate_hz
             parts = []
             gather(meter, lambda trace, _: parts.append(trace), seconds=0.5)
-        trace = Trace.joined(parts)
+        trace = Trace.concatenate(parts)
         assert (settings["averaging"], settings["bus_conversion"]) == (1, 3)
         assert nominal_hz == pytest.approx(1e6 / settings["period_us"])
         assert (len(trace) - 1) / (trace.time_s[-1] - trace.time_s[0]) == pytest.approx(nominal_hz, rel=0.02)
-        with pytest.raises(MeterSettingError):
+        with pytest.raises(SettingError):
             find_meter(f"edge:{board.port}", {"averaging": 8})
 
 
@@ -102,6 +102,6 @@ def test_the_board_goes_away(simulated):
             board.__exit__(None, None, None)
             recorder._thread.join(30)
         recording = recorder.recording()
-    assert isinstance(recorder.error, MeterGoneError)
+    assert isinstance(recorder.error, LineError)
     assert len(recording.trace)
     assert recording.incomplete

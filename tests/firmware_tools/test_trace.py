@@ -21,15 +21,15 @@ def test_an_empty_trace_has_counters():
 
 
 def test_joined_keeps_the_samples_in_order_and_adds_the_counters():
-    whole = Trace.joined([trace(0, 1, lost=1), Trace.empty(damaged=4), trace(2, 3, 4, lost=2)])
+    whole = Trace.concatenate([trace(0, 1, lost=1), Trace.empty(damaged=4), trace(2, 3, 4, lost=2)])
     assert whole.time_s.tolist() == [0, 1, 2, 3, 4]
     assert whole.power_w.tolist() == [0, 1, 0, 1, 2]
     assert (whole.lost, whole.damaged) == (3, 4)
 
 
 def test_joining_nothing_is_empty():
-    assert len(Trace.joined([])) == 0
-    assert Trace.joined(iter([Trace.empty(lost=7)])).lost == 7
+    assert len(Trace.concatenate([])) == 0
+    assert Trace.concatenate(iter([Trace.empty(lost=7)])).lost == 7
 
 
 @pytest.mark.parametrize("times", [(0, 1, 1), (1, 0), (0, np.nan, 2), (np.nan,), (0, np.inf)])
@@ -41,7 +41,7 @@ def test_time_increases(times):
 
 def test_joining_what_goes_back_in_time_is_refused():
     with pytest.raises(TraceError, match="does not increase"):
-        Trace.joined([trace(0, 1), trace(1, 2)])
+        Trace.concatenate([trace(0, 1), trace(1, 2)])
 
 
 def test_columns_are_of_one_length():

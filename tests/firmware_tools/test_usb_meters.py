@@ -11,10 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import cuts, errors, fed, pieces, with_errors
+from streams import cuts, decoder, errors, fed, pieces, with_errors
 
 from converters.errors import MissingPartError
-from firmware_tools.codecs import decoder, fnirsi, tc66c, um25c
+from firmware_tools.codecs import fnirsi_reports, tc66c, um25c
 from firmware_tools.codecs.framing import crc8, crc16_modbus
 
 ENCRYPT = Cipher(algorithms.AES(tc66c.KEY), modes.ECB()).encryptor().update
@@ -172,7 +172,7 @@ def test_tc66c_without_the_package_says_what_to_install(monkeypatch):
 def test_fnirsi_requests_are_the_bytes_that_were_seen_on_the_wire():
     # Check sums 0x8E, 0x96, 0x9E: baryluk/fnirsi-usb-power-data-logger.
     for kind, check in ((0x81, 0x8E), (0x82, 0x96), (0x83, 0x9E)):
-        assert fnirsi.request(kind) == bytes([0xAA, kind]) + bytes(61) + bytes([check])
+        assert fnirsi_reports.request(kind) == bytes([0xAA, kind]) + bytes(61) + bytes([check])
 
 
 def test_fnirsi_reports_of_another_kind_are_neither_samples_nor_damaged():

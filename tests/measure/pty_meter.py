@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from firmware_tools.codecs.edge_commands import KIND_REPLY, KIND_SAMPLES, VERSION, Chip, Command
-from firmware_tools.codecs.edge_meter import SAMPLE
+from firmware_tools.codecs.edge_commands import KIND_REPLY, KIND_SAMPLES, VERSION, Command
+from firmware_tools.codecs.edge_frames import SAMPLE
 from firmware_tools.codecs.framing import cobs_encode, crc16
+from firmware_tools.power_meter.chips import InaChip
 
 IDLE_W, BUSY_W = 2.0, 3.0  # busy: on top of idle, for each processor used
 PERIOD_S, SHUNT_OHM, SUPPLY_V = 0.005, 0.02, 5.0
@@ -147,7 +148,7 @@ class PtyMeter:
         period_us, shunt_uohm = round(PERIOD_S * 1e6), round(SHUNT_OHM * 1e6)
         payload = b""
         if command == Command.IDENTIFY:
-            payload = struct.pack("<7BIB3I2B", Chip.INA226, 1, 0, 0, 1, 3, 3, shunt_uohm, 1, period_us, 0, 0, 0,
+            payload = struct.pack("<7BIB3I2B", InaChip.INA226, 1, 0, 0, 1, 3, 3, shunt_uohm, 1, period_us, 0, 0, 0,
                                   self._streaming)  # fmt: skip
         elif command == Command.STOP:
             payload = struct.pack("<2I", self._sequence, 0)

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from devices.meters.accuracy import CHIPS, Accuracy, of_chip
-from devices.meters.contract import MeterInfo
+from devices.meters.accuracy import MeterAccuracy, chip_accuracy
+from devices.meters.meter_contract import MeterInfo
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun
 from edge.measure.energy.schedule import Code, Mark, Runs, Schedule, Stretch
-from firmware_tools.codecs.edge_commands import KIND_SAMPLES, VERSION, Chip, Configuration, Identity
-from firmware_tools.codecs.edge_meter import SAMPLE
+from firmware_tools.codecs import edge_frames
+from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.edge_commands import KIND_SAMPLES, VERSION, Configuration, Identity
+from firmware_tools.codecs.edge_frames import SAMPLE
 from firmware_tools.codecs.framing import cobs_encode, crc16_rows
-from firmware_tools.codecs.registry import decoder
+from firmware_tools.power_meter.chips import INA_FACTS, InaChip
 from firmware_tools.trace import Trace
 
 BARKER = (1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 1, 0, 1)
@@ -207,7 +209,7 @@ def _stream(board, schedule, grid, done, draw, on_meter):
 
     current = mean(amperes, ends - period, ends - period / 2)
     voltage = mean(volts, ends - period / 2, ends)
-    chip = CHIPS["ina226"]
+    chip = INA_FACTS[InaChip.INA226]
     limits = [board.shunt_tolerance, chip.current_gain, chip.shunt_offset_v, chip.bus_gain, chip.bus_offset_v]
     ohm, gain, offset_v, bus_gain, bus_offset_v = board.meter_errs * draw.uniform(-1, 1, len(limits)) * limits
     shunt_v = current * SHUNT_OHM * (1 + ohm)
@@ -249,15 +251,16 @@ def _frames(records, ends, kept):
 
 def _received(stream, sent_s, draw):
     """Feed the frames to the decoder about once a second; return the trace and when its parts arrived."""
-    meter = decoder("edge", identity=Identity(Chip.INA226, (1, 0, 0), Configuration(1, 3, 3, 4700),
-                                              round(SHUNT_OHM * 1e6), calibrated=True))  # fmt: skip
+    configuration = Configuration(1, 3, 3, 4700)
+    identity = Identity(InaChip.INA226, (1, 0, 0), configuration, round(SHUNT_OHM * 1e6), calibrated=True)
+    meter = Decoder(edge_frames.decode, edge_frames.initial(identity=identity))
     least_s = draw.uniform(1e-3, 6e-3)
     traces, arrivals = [], []
     for part in np.array_split(np.arange(len(stream)), max(1, int(np.ptp(sent_s)))):
         host_s = sent_s[part[-1]] + least_s + draw.exponential(3e-3)
         traces.append(meter.feed(b"".join(stream[i] for i in part), host_s))
         arrivals.append((traces[-1].time_s[-1], host_s))
-    return Trace.joined(traces), np.array(arrivals)
+    return Trace.concatenate(traces), np.array(arrivals)
 
 
 def _round_trips(board_s, host_s, draw):
@@ -270,9 +273,9 @@ def _round_trips(board_s, host_s, draw):
 
 
 def _info(board: Board) -> MeterInfo:
-    stated = of_chip("ina226", shunt_ohm=SHUNT_OHM, shunt_tolerance=board.shunt_tolerance)
+    stated = chip_accuracy("ina226", shunt_ohm=SHUNT_OHM, shunt_tolerance=board.shunt_tolerance)
     if not board.meter_errs:
-        stated = Accuracy(0.0, 0.0, "a meter without error")
+        stated = MeterAccuracy(0.0, 0.0, "a meter without error")
     return MeterInfo(
         kind="edge", name="bench", identity="synthetic INA226",
         settings={"chip": "ina226", "shunt_uohm": round(SHUNT_OHM * 1e6), "calibrated": True},

@@ -11,9 +11,8 @@ from synthetic_board import polled_run_of, run_of, various
 
 from converters.decode import decode
 from devices.local import LocalDevice
-from devices.meters.errors import MeterGoneError
+from devices.meters.lookup import find_meter
 from devices.meters.recording import Recording, load_recording, save_recording
-from devices.meters.registry import find_meter
 from edge.errors import InputError
 from edge.measure.conditions import ConditionsSample
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
@@ -25,6 +24,7 @@ from edge.measure.energy.value import Drawing, Energy, NotMeasured, RefusedAlign
 from edge.measure.plan import Plan
 from edge.measure.profile import EnergyNotMeasured
 from edge.measure.profile_files import MeasuringFailure, Profiled, SomeFilesFailed, profile_files
+from firmware_tools.errors import LineError
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -301,7 +301,7 @@ def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path
 
 
 def test_a_measurement_that_lacks_its_energy_is_counted_once(sample_measurement, tmp_path):
-    error = EnergyNotMeasured(MeterGoneError("it is gone", hint="plug it in"), sample_measurement)
+    error = EnergyNotMeasured(LineError("it is gone", hint="plug it in"), sample_measurement)
     assert (str(error), error.hint, error.exit_code) == ("the energy was not measured: it is gone", "plug it in", 10)
     lost = MeasuringFailure(tmp_path / "a.tflite", "pi4", error, error.exit_code)
     with pytest.raises(EnergyNotMeasured):

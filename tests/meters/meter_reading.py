@@ -19,8 +19,8 @@ def read_until(meter, enough, after_part=None):
         if after_part is not None:
             after_part(len(parts))
 
-    gather(meter, take, seconds=DEADLINE_S, stopped=lambda: enough(Trace.joined(parts)))
-    trace = Trace.joined(parts)
+    gather(meter, take, seconds=DEADLINE_S, stopped=lambda: enough(Trace.concatenate(parts)))
+    trace = Trace.concatenate(parts)
     assert enough(trace), f"{len(trace)} samples came in {DEADLINE_S:g} s"
     return trace
 

@@ -23,10 +23,10 @@ import pytest
 from meter_peers import CsvPeer, Ppk2Peer
 from meter_reading import wait_until
 
-from devices.meters.contract import MeterInfo
+from devices.meters.lookup import find_meter
+from devices.meters.meter_contract import MeterInfo
 from devices.meters.recorder import Recorder
 from devices.meters.recording import Recording, load_recording, save_recording
-from devices.meters.registry import find_meter
 from firmware_tools.trace import Trace
 
 EDGE = [str(Path(sys.executable).with_name("edge")), "meter"]

@@ -7,9 +7,9 @@ import os
 import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
-from devices.meters.config import meters_path
 from devices.meters.detect import candidates, on_hidraw, on_hwmon, on_powercap, on_serial_ports
-from devices.meters.registry import KINDS
+from devices.meters.kinds import KINDS
+from devices.meters.lookup import meters_path
 
 
 def port(device, vid=None, pid=None, description="n/a"):

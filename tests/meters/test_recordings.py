@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from converters.errors import WriteError
 from devices.meters import columns, trace_file
-from devices.meters.contract import MeterInfo
-from devices.meters.errors import RecordingError, RecordingWriteError
+from devices.meters.errors import RecordingError
 from devices.meters.exports import read_csv, save_csv, save_npz
+from devices.meters.meter_contract import MeterInfo
 from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.trace_file import TraceWriter
 from firmware_tools.trace import Trace
@@ -123,7 +124,7 @@ def test_a_file_cut_at_any_byte_keeps_the_chunks_before(tmp_path):
             continue
         kept = sum(end <= length for end in ends[1:])
         back = load_recording(cut)
-        assert_same(Trace.joined(parts[:kept]), back.trace)
+        assert_same(Trace.concatenate(parts[:kept]), back.trace)
         assert back.incomplete
         assert back.info == INFO
 
@@ -289,7 +290,7 @@ def test_no_more_is_written_than_can_be_read(tmp_path, monkeypatch):
             for first_s in range(3):
                 writer.add(a_trace(first_s=float(first_s)), np.empty((0, 2)))
 
-    with pytest.raises(RecordingWriteError, match="holds at most 100 samples") as caught:
+    with pytest.raises(WriteError, match="holds at most 100 samples") as caught:
         write_too_many()
     assert "the 80 samples before are good" in caught.value.hint
     back = load_recording(tmp_path / "a", most_samples=100)
@@ -369,7 +370,7 @@ def test_what_the_meter_is_can_be_said_anew_until_samples_are_written(tmp_path):
 
 def test_an_existing_file_is_not_replaced(tmp_path):
     (tmp_path / "a").write_text("precious")
-    with pytest.raises(RecordingWriteError, match="already"):
+    with pytest.raises(WriteError, match="already"):
         TraceWriter(tmp_path / "a", INFO).__enter__()
     assert (tmp_path / "a").read_text() == "precious"
 
@@ -388,18 +389,18 @@ def test_an_error_while_recording_is_in_the_file(tmp_path):
 
 
 def test_a_disk_that_is_full_from_the_beginning():
-    with pytest.raises(RecordingWriteError, match="No space left"):
+    with pytest.raises(WriteError, match="No space left"):
         TraceWriter(Path("/dev/full"), INFO, replace=True).__enter__()
 
 
 def test_a_disk_that_fills_up_keeps_what_was_written(small_disk):
     noise = np.random.default_rng(1)
     path, kept, until_full = small_disk / "a", [], replace(INFO)
-    with pytest.raises(RecordingWriteError, match="No space left") as caught:
+    with pytest.raises(WriteError, match="No space left") as caught:
         fill(path, until_full, noise, kept)
     assert f"{len(kept) * 500} samples" in caught.value.hint
     back = load_recording(path)
-    assert_same(Trace.joined(kept), back.trace)
+    assert_same(Trace.concatenate(kept), back.trace)
     assert "ends early" in back.incomplete  # after a whole chunk, not inside one
 
 
@@ -420,7 +421,7 @@ def test_saving_on_a_full_disk_leaves_what_was_there(small_disk):
     before = path.read_bytes()
     noise = np.random.default_rng(1).normal(size=(3, 5000))
     trace = Trace(np.arange(5000.0), *noise, np.zeros(5000, np.uint8))
-    with pytest.raises(RecordingWriteError):
+    with pytest.raises(WriteError):
         save_recording(path, Recording(INFO, trace, np.empty((0, 2)), "", {}))
     assert path.read_bytes() == before
     assert [each.name for each in small_disk.iterdir()] == ["a"]
@@ -477,7 +478,7 @@ def test_exports_on_a_full_disk_leave_nothing(small_disk):
     noise = np.random.default_rng(1).normal(size=(3, 5000))
     recording = Recording(INFO, Trace(np.arange(5000.0), *noise, np.zeros(5000, np.uint8)), np.empty((0, 2)), "", {})
     for save in (save_csv, save_npz):
-        with pytest.raises(RecordingWriteError) as caught:
+        with pytest.raises(WriteError) as caught:
             save(small_disk / "a", recording)
         assert caught.value.__cause__.errno == errno.ENOSPC
     assert list(small_disk.iterdir()) == []

@@ -10,20 +10,13 @@ from meter_peers import PPK2_AMPS, PPK2_METADATA, CsvPeer, FnirsiPeer, Peer, Ppk
 from meter_reading import read_until, samples, wait_until
 
 from devices.meters import edge_meter, fnirsi, ppk2, usb_testers
-from devices.meters.config import meters_path
-from devices.meters.errors import (
-    MeterAccessError,
-    MeterAnswerError,
-    MeterError,
-    MeterGoneError,
-    MeterSettingError,
-    MeterSilentError,
-    UnknownMeterError,
-)
+from devices.meters.errors import MeterAccessError, UnknownMeterError
+from devices.meters.kinds import KINDS, settings_of
+from devices.meters.lookup import find_meter, meters_path
 from devices.meters.rates import rates
 from devices.meters.recorder import Recorder, gather
 from devices.meters.recording import load_recording
-from devices.meters.registry import KINDS, find_meter, settings_of
+from firmware_tools.errors import InstrumentError, LineError, NoAnswerError, ReplyError, SettingError
 
 
 def test_ppk2_measures_without_driving_anything():
@@ -83,13 +76,13 @@ def test_ppk2_as_a_source_keeps_its_output_over_starts_and_stops_and_ends_it_at_
 )
 def test_ppk2_hears_nothing_of_settings_that_are_wrong(settings):
     with Ppk2Peer() as peer:
-        with pytest.raises(MeterSettingError):
+        with pytest.raises(SettingError):
             find_meter(f"ppk2:{peer.port}", settings)
         assert peer.heard == b""
 
 
 def test_a_supply_that_is_too_much_for_a_ppk2_is_refused_with_advice():
-    with pytest.raises(MeterSettingError) as caught:
+    with pytest.raises(SettingError) as caught:
         find_meter("ppk2:/dev/null", {"supply_mv": 5100})
     assert "measured behind the kit" in caught.value.hint
 
@@ -97,7 +90,7 @@ def test_a_supply_that_is_too_much_for_a_ppk2_is_refused_with_advice():
 def test_ppk2_with_broken_constants_is_never_switched_on():
     with Ppk2Peer(metadata=PPK2_METADATA.replace("R4: 0.05", "R4: 0.0")) as peer:
         with (
-            pytest.raises(MeterAnswerError, match="R4"),
+            pytest.raises(ReplyError, match="R4"),
             find_meter(f"ppk2:{peer.port}", {"mode": "source", "supply_mv": 5000}),
         ):
             pass
@@ -116,7 +109,7 @@ def test_a_silent_ppk2(monkeypatch):
     monkeypatch.setattr(ppk2, "ANSWER_S", 0.1)
     with (
         Ppk2Peer(silent=True) as peer,
-        pytest.raises(MeterSilentError, match="did not answer as a PPK2"),
+        pytest.raises(NoAnswerError, match="did not answer as a PPK2"),
         find_meter(f"ppk2:{peer.port}"),
     ):
         pass
@@ -166,26 +159,27 @@ def test_csv_of_a_sketch(is_timed):
 @pytest.mark.parametrize(
     ("name", "where", "what"),
     [
-        ("um25c", usb_testers, "_PATIENCE_S"),
-        ("tc66c", usb_testers, "_PATIENCE_S"),
+        ("um25c", usb_testers, "_ANSWER_S"),
+        ("tc66c", usb_testers, "_ANSWER_S"),
         ("fnirsi", fnirsi, "ANSWER_S"),
     ],
 )
 def test_a_port_with_nothing_behind_it(monkeypatch, name, where, what):
     monkeypatch.setattr(where, what, 0.05)
-    with Peer() as peer, pytest.raises(MeterSilentError), find_meter(f"{name}:{peer.port}"):
+    with Peer() as peer, pytest.raises(NoAnswerError), find_meter(f"{name}:{peer.port}"):
         pass
 
 
 def test_a_port_that_prints_nothing(monkeypatch):
     monkeypatch.setattr("devices.meters.csv_meter._GREETING_S", 0.05)
-    with Peer() as peer, pytest.raises(MeterSilentError, match="printed no reading"), find_meter(f"csv:{peer.port}"):
+    with Peer() as peer, pytest.raises(NoAnswerError, match="printed no reading"), find_meter(f"csv:{peer.port}"):
         pass
 
 
 def test_a_port_without_our_meter(monkeypatch):
-    monkeypatch.setattr("firmware_tools.power_meter.client.MeterClient.identify.__kwdefaults__", {"deadline_s": 0.1})
-    with Peer() as peer, pytest.raises(MeterSilentError, match="did not answer"), find_meter(f"edge:{peer.port}"):
+    identify = "firmware_tools.power_meter.meter_client.MeterClient.identify"
+    monkeypatch.setattr(f"{identify}.__kwdefaults__", {"deadline_s": 0.1})
+    with Peer() as peer, pytest.raises(NoAnswerError, match="did not answer"), find_meter(f"edge:{peer.port}"):
         pass
     assert edge_meter.EdgeMeter.kind == "edge"
 
@@ -198,7 +192,7 @@ def test_a_meter_that_falls_silent():
             heard.append(trace)
             peer.silent, peer._streaming = True, False
 
-        with pytest.raises(MeterSilentError, match="no sample for"):
+        with pytest.raises(NoAnswerError, match="no sample for"):
             gather(meter, take, silence_s=0.2)
     assert heard
 
@@ -212,7 +206,7 @@ def test_unplugged_while_reading_keeps_what_came(peer_class, tmp_path):
             peer.unplug()
             recorder._thread.join(10)
         recording = recorder.recording()
-    assert isinstance(recorder.error, MeterGoneError), recorder.error
+    assert isinstance(recorder.error, LineError), recorder.error
     assert len(recording.trace)
     assert recording.incomplete
     kept = load_recording(tmp_path / "a.edgetrace")
@@ -256,7 +250,8 @@ def test_what_is_no_port(tmp_path):
 
 
 def test_only_started_meters_are_read():
-    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}") as meter, pytest.raises(MeterError, match="not started"):
+    not_started = pytest.raises(InstrumentError, match="not started")
+    with Ppk2Peer() as peer, find_meter(f"ppk2:{peer.port}") as meter, not_started:
         meter.read(0.1)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.meters.contract import MeterInfo
+from devices.meters.meter_contract import MeterInfo
 from edge.measure.energy import budget
 from edge.measure.energy.align import Aligned, ClockEvidence, align
 from edge.measure.energy.align_clock import RoundTrip, most_drift

@@ -9,15 +9,15 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from converters.decode import encode
+from converters.errors import WriteError
 from devices.contract import Device
 from devices.errors import DeviceError
 from devices.messages.machine import ClockRequest
 from devices.messages.protocol import ProgressEvent
-from devices.meters.contract import Meter, MeterInfo
-from devices.meters.errors import MeterError
+from devices.meters.lookup import find_meter
+from devices.meters.meter_contract import Meter, MeterInfo
 from devices.meters.recorder import Recorder
 from devices.meters.recording import Recording, save_recording
-from devices.meters.registry import find_meter
 from edge.agent.client import AgentClient
 from edge.agent.messages import EnergyRequest
 from edge.errors import InputError
@@ -28,6 +28,7 @@ from edge.measure.energy.schedule import Schedule
 from edge.measure.energy.value import Energy, NotMeasured
 from edge.measure.plan import Plan
 from edge.runtime.errors import RuntimeFault
+from firmware_tools.errors import InstrumentError
 
 OnStep = Callable[[str], None]
 _SHORT_DEADLINE_S = 30.0
@@ -44,7 +45,7 @@ def opened(plan: EnergyPlan | None) -> Iterator[Meter | None]:
     says nothing of what was measured.
 
     Raises:
-        MeterError: There is no such meter, or it does not answer.
+        InstrumentError: There is no such meter, or it does not answer.
         InputError: It cannot do what the plan asks for: it is a recording, has no input for the trigger line, or takes
             more samples than fit into memory.
     """
@@ -56,7 +57,7 @@ def opened(plan: EnergyPlan | None) -> Iterator[Meter | None]:
         check_meter(meter.info(), plan)
         yield meter
     finally:
-        with suppress(MeterError):
+        with suppress(InstrumentError):
             meter.__exit__(None, None, None)
 
 
@@ -94,13 +95,13 @@ def measured_energy(
     check_meter(meter.info(), plan.energy)
     try:
         run, recording = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
-    except (DeviceError, RuntimeFault) as error:
+    except (DeviceError, InstrumentError, RuntimeFault) as error:
         return NotMeasured((str(error),), error)
     found = energy_of(run)
     try:
         if plan.energy.trace is not None:
             save_recording(plan.energy.trace, recording)
-    except MeterError as error:
+    except WriteError as error:
         return replace(found, reasons=(*found.reasons, str(error)))
     return found
 
@@ -138,7 +139,7 @@ def recorded(
             )
             after = round_trips(agent)
             time.sleep(3 * pace.chip_s)  # until the last samples have come
-    except (DeviceError, RuntimeFault) as error:
+    except (DeviceError, InstrumentError, RuntimeFault) as error:
         _keep(energy.trace, recorder.recording(), str(error))
         raise
     recording = recorder.recording()
@@ -175,7 +176,7 @@ def steps(plan: EnergyPlan | None) -> int:
 def _keep(path: Path | None, recording: Recording, why: str) -> None:
     """Keep samples of a run that failed, saying so; the failure says more than one of the disk would."""
     if path is not None and len(recording.trace):
-        with suppress(MeterError):
+        with suppress(WriteError):
             save_recording(path, replace(recording, incomplete=recording.incomplete or why))
 
 

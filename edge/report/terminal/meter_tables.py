@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from converters.printable import one_line
-from devices.meters.registry import Kind, settings_of
+from devices.meters.kinds import MeterKind, settings_of
 from edge.report.formatting import hertz, watts
 from edge.report.terminal.text_layout import WIDTH, paragraph
 
 if TYPE_CHECKING:
-    from devices.meters.contract import MeterInfo
+    from devices.meters.meter_contract import MeterInfo
+    from devices.meters.meter_settings import Setting
     from devices.meters.rates import Powers, Rates
-    from devices.meters.settings import Setting
 
 
 def counts(rates: Rates) -> str:
@@ -48,7 +48,7 @@ def result_lines(powers: Powers, rates: Rates, incomplete: str | None = None) ->
     ]
 
 
-def kinds_text(kinds: Iterable[Kind]) -> str:
+def kinds_text(kinds: Iterable[MeterKind]) -> str:
     """Return the kinds of meters and their settings, for people."""
     lines = []
     for kind in kinds:
@@ -58,7 +58,7 @@ def kinds_text(kinds: Iterable[Kind]) -> str:
     return "\n".join(lines)
 
 
-def kinds_json(kinds: Iterable[Kind]) -> list[dict[str, Any]]:
+def kinds_json(kinds: Iterable[MeterKind]) -> list[dict[str, Any]]:
     """Return the same for programs."""
     return [
         {"kind": kind.name, "about": kind.about, "example": kind.example, "settings": [
@@ -73,9 +73,7 @@ def _default(setting: Setting) -> str:
     low, high = (_plain(each) for each in (setting.low, setting.high))
     bounds = f" ({low} to {high})" if low and high else ""
     chosen = f" ({' or '.join(setting.choices)})" if setting.choices else ""
-    value = (
-        {True: "yes", False: "no"}.get(setting.default, setting.default) if setting.type is bool else setting.default
-    )
+    value = setting.default if setting.type is not bool else "yes" if setting.default else "no"
     return f"{bounds}{chosen}" + (f"  [default: {value}]" if value is not None else "")
 
 

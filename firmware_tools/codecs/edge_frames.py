@@ -1,16 +1,15 @@
-"""Our own power meter, protocol version 1: its samples, its commands and its replies.
+"""Decodes the frames of our own power meter, protocol version 1: samples and replies.
 
-Both ways: COBS frames ended by 0x00, each a type byte (version in the high nibble, kind in the low one), a body, and
-CRC-16/CCITT-FALSE of both; all integers little endian. firmware_tools/power_meter/PROTOCOL.md says the rest;
-edge_commands.py holds the commands and the replies.
+In both directions: COBS frames ended by 0x00, each a type byte (version in the high nibble, kind in the low one), a
+body, and CRC-16/CCITT-FALSE of both; all integers little endian. See firmware_tools/power_meter/PROTOCOL.md;
+edge_commands.py has the commands and replies.
 
-A sample that comes out was sent: a frame counts only where its COBS walk, its check sum, its version and its length
-agree. What is missing is counted by the sequence numbers, so `lost` includes the samples of damaged frames. Conversions
-that overflowed are thrown away (`damaged`), and so are samples whose time did not advance; a step of 2**31 us and
-more is one back.
+Every decoded sample was sent: a frame is accepted only if its COBS walk, check sum, version and length agree. Missing
+samples are counted by sequence number, so `lost` includes the samples of damaged frames. Conversions that overflowed
+are discarded (`damaged`), and so are samples whose time did not advance; a step of 2**31 us or more is one backwards.
 
-Scales need the chip and its shunt. They come from the meter's own reply to IDENTIFY, in the stream or as the setting
-`identity`; samples that arrive before it are thrown away.
+The scale depends on the chip and its shunt, which the meter's reply to IDENTIFY states, in the stream or as the setting
+`identity`; samples that arrive before it are discarded.
 """
 
 from __future__ import annotations
@@ -22,21 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_tools.codecs.edge_commands import (
-    CURRENT_PER_STEP_A,
     KIND_REPLY,
     KIND_SAMPLES,
     VERSION,
-    Chip,
     Command,
     Configuration,
     Identity,
     Reply,
-    Status,
-    calibrated_shunt_uohm,
-    volts_per_step,
+    ReplyStatus,
+    parse_calibration,
 )
 from firmware_tools.codecs.framing import LONGEST_FRAME, cobs_frames, crc16_rows
 from firmware_tools.errors import ReplyError
+from firmware_tools.power_meter.chips import INA_FACTS
 from firmware_tools.trace import Trace
 
 SAMPLE = np.dtype([("time_us", "<u4"), ("bus", "<u2"), ("shunt", "<i2"), ("inputs", "u1")])
@@ -48,15 +45,15 @@ _WRAP = 1 << 32
 
 
 @dataclass(frozen=True)
-class State:
-    """Where the stream stands.
+class EdgeState:
+    """State of the stream.
 
     Attributes:
-        identity: Chip and shunt, once known.
-        pending: Bytes of a frame whose end has not come.
-        overlong: The frame that is coming was too long; what is left of it is skipped.
+        identity: InaChip and shunt, once known.
+        pending: Bytes of a frame whose end has not arrived.
+        overlong: The incoming frame is too long; the rest of it is skipped.
         expected: Sequence number of the next sample; None before the first.
-        clock_us: The latest time of a sample, wraps taken out.
+        clock_us: The latest time of a sample, without wraps.
         replies: Replies that the last call completed.
     """
 
@@ -88,13 +85,13 @@ class _Frames:
         return self.stream[place + 1 : place + int(self.lengths[index]) - _CRC].tobytes()
 
 
-def initial(*, identity: Identity | None = None) -> State:
+def initial(*, identity: Identity | None = None) -> EdgeState:
     """Return the state before the first byte."""
-    return State(identity)
+    return EdgeState(identity)
 
 
-def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
-    """Decode what is complete; `host_s` is not used, the meter has a clock."""
+def decode(state: EdgeState, data: bytes, host_s: float) -> tuple[Trace, EdgeState]:
+    """Decode the complete frames; `host_s` is not used, as the meter has a clock."""
     stream, state, damaged = _complete(state, data)
     state = replace(state, replies=())
     if not len(stream):
@@ -105,14 +102,14 @@ def decode(state: State, data: bytes, host_s: float) -> tuple[Trace, State]:
     for index in np.flatnonzero(frames.kinds() == KIND_REPLY).tolist():
         trace, state = _samples(state, frames.between(first, index))
         traces.append(trace)
-        state = _heard(state, frames.body(index))
+        state = _take_reply(state, frames.body(index))
         first = index + 1
     trace, state = _samples(state, frames.between(first, len(frames.places)))
-    return Trace.joined([*traces, trace]), state
+    return Trace.concatenate([*traces, trace]), state
 
 
-def _complete(state: State, data: bytes) -> tuple[NDArray[np.uint8], State, int]:
-    """Return the bytes up to the last end of a frame, and the state that keeps the rest."""
+def _complete(state: EdgeState, data: bytes) -> tuple[NDArray[np.uint8], EdgeState, int]:
+    """Return the bytes up to the last end of a frame, and the state with the rest."""
     damaged = 0
     if state.overlong:
         _, end, data = data.partition(b"\x00")
@@ -126,7 +123,7 @@ def _complete(state: State, data: bytes) -> tuple[NDArray[np.uint8], State, int]
 
 
 def _intact(stream: NDArray[np.uint8]) -> _Frames:
-    """Find the frames that are what they claim; two ends in a row are no frame."""
+    """Find the intact frames; two ends in a row are not a frame."""
     ends = np.flatnonzero(stream == 0)
     decoded, walked = cobs_frames(stream, ends)
     places = np.concatenate(([0], ends[:-1] + 1)) + 1
@@ -136,13 +133,13 @@ def _intact(stream: NDArray[np.uint8]) -> _Frames:
         chosen = np.flatnonzero(good & (lengths == length))
         rows = decoded[places[chosen, np.newaxis] + np.arange(length)]
         sums = rows[:, -2] | rows[:, -1].astype(np.uint16) << 8
-        good[chosen] = (crc16_rows(rows[:, :-_CRC]) == sums) & _shaped(rows[:, 0], length)
+        good[chosen] = (crc16_rows(rows[:, :-_CRC]) == sums) & _match_type(rows[:, 0], length)
     there = lengths >= 0
     return _Frames(decoded, places[good], lengths[good], int(np.count_nonzero(there & ~good)))
 
 
-def _shaped(types: NDArray[np.uint8], length: int) -> NDArray[np.bool_]:
-    """Tell which frames of this length can be of the type they claim."""
+def _match_type(types: NDArray[np.uint8], length: int) -> NDArray[np.bool_]:
+    """Return which frames of this length match the type they state."""
     samples, rest = divmod(length - _HEAD - _CRC, SAMPLE.itemsize)
     is_samples = types == (VERSION << 4 | KIND_SAMPLES)
     is_reply = types == (VERSION << 4 | KIND_REPLY)
@@ -154,33 +151,33 @@ def _shaped(types: NDArray[np.uint8], length: int) -> NDArray[np.bool_]:
     return shaped
 
 
-def _heard(state: State, body: bytes) -> State:
-    """Take from a reply what later samples depend on; a reply of the wrong length changes nothing."""
-    reply = Reply.parsed(body)
+def _take_reply(state: EdgeState, body: bytes) -> EdgeState:
+    """Apply what a reply changes for later samples; a reply of the wrong length changes nothing."""
+    reply = Reply.parse(body)
     state = replace(state, replies=(*state.replies, reply))
-    if reply.status != Status.OK:
+    if reply.status != ReplyStatus.OK:
         return state
     try:
-        return _learnt(state, reply)
+        return _apply_reply(state, reply)
     except ReplyError:
         return state
 
 
-def _learnt(state: State, reply: Reply) -> State:
+def _apply_reply(state: EdgeState, reply: Reply) -> EdgeState:
     if reply.command == Command.START:
         return replace(state, expected=0)
     if reply.command == Command.IDENTIFY:
-        return replace(state, identity=Identity.parsed(reply))
+        return replace(state, identity=Identity.parse(reply))
     if state.identity and reply.command == Command.CALIBRATE:
-        shunt_uohm = calibrated_shunt_uohm(reply)
+        shunt_uohm = parse_calibration(reply)
         return replace(state, identity=replace(state.identity, shunt_uohm=shunt_uohm, calibrated=True))
     if state.identity and reply.command == Command.CONFIGURE:
-        return replace(state, identity=replace(state.identity, configuration=Configuration.parsed(reply)))
+        return replace(state, identity=replace(state.identity, configuration=Configuration.parse(reply)))
     return state
 
 
-def _samples(state: State, frames: _Frames) -> tuple[Trace, State]:
-    """Decode frames of samples that follow each other, with nothing else between."""
+def _samples(state: EdgeState, frames: _Frames) -> tuple[Trace, EdgeState]:
+    """Decode consecutive frames of samples, with nothing else in between."""
     if not len(frames.places):
         return Trace.empty(), state
     identity = state.identity
@@ -190,14 +187,14 @@ def _samples(state: State, frames: _Frames) -> tuple[Trace, State]:
     lost, expected = _sequence(state.expected, _fields(frames.stream, frames.places + 1, SEQUENCE), counts)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     records = _fields(frames.stream, np.repeat(frames.places + _HEAD, counts) + within * SAMPLE.itemsize, SAMPLE)
-    clock_us, advanced = _unwrapped(state.clock_us, records["time_us"])
+    clock_us, advanced = _unwrap(state.clock_us, records["time_us"])
     good = advanced & (records["inputs"] & OVERFLOW == 0)
     damaged = len(good) - int(np.count_nonzero(good))
-    # Never back: what a meter sends whose clock began anew has no place behind what has come out already.
+    # Never backwards: samples of a restarted clock cannot follow those already decoded.
     state = replace(state, expected=expected, clock_us=max(int(clock_us.max()), state.clock_us or 0))
     if damaged:
         records, clock_us = records[good], clock_us[good]
-    supply_v, current_a = _scaled(records, identity)
+    supply_v, current_a = _scale(records, identity)
     time_s = clock_us.astype(np.float64) * 1e-6
     trace = Trace(time_s, supply_v * current_a, supply_v, current_a, records["inputs"].copy(), lost, damaged)
     return trace, state
@@ -221,10 +218,10 @@ def _sequence(expected: int | None, firsts: NDArray[np.uint32], counts: NDArray[
     return int(lost), int(numbers[-1] + counts[-1]) % _WRAP
 
 
-def _unwrapped(clock_us: int | None, times_us: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _unwrap(clock_us: int | None, times_us: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the times without wraps, and which of them are later than all before."""
     start = int(times_us[0]) if clock_us is None else clock_us
-    # The difference of 32-bit times is right across a wrap; with a sign, it also tells a step back.
+    # The difference of 32-bit times is right across a wrap; its sign shows a step backwards.
     steps = np.diff(times_us, prepend=np.uint32(start % _WRAP)).view(np.int32).astype(np.int64)
     times = start + np.cumsum(steps)
     advanced = times > np.maximum.accumulate(np.concatenate(([start], times[:-1])))
@@ -232,7 +229,10 @@ def _unwrapped(clock_us: int | None, times_us: NDArray[np.uint32]) -> tuple[NDAr
     return times, advanced
 
 
-def _scaled(records: NDArray[Any], identity: Identity) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    bus_v, shunt_v = volts_per_step(identity.chip)
-    step_a = CURRENT_PER_STEP_A if identity.chip == Chip.INA260 else shunt_v / (identity.shunt_uohm * 1e-6)
-    return records["bus"] * bus_v, records["shunt"] * step_a
+def _scale(records: NDArray[Any], identity: Identity) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    facts = INA_FACTS[identity.chip]
+    step_a = facts.current_step_a
+    if step_a is None:
+        assert facts.shunt_step_v is not None
+        step_a = facts.shunt_step_v / (identity.shunt_uohm * 1e-6)
+    return records["bus"] * facts.bus_step_v, records["shunt"] * step_a
