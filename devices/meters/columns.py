@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.meters.errors import RecordingError
-from firmware_tools.errors import TraceError
+from firmware_tools.errors import RecordingError, TraceError
 from firmware_tools.trace import Trace
 
 MOST_SAMPLES = 1 << 16  # in one block: at most about 2 MB
@@ -31,6 +31,17 @@ _HEAD = struct.Struct("<IIIQQ")
 _POWER_IS_PRODUCT = 1
 MOST_BYTES = _HEAD.size + (4 * 8 + 1) * MOST_SAMPLES + 16 * MOST_ARRIVALS + (1 << 16)  # of incompressible data
 Pairs = NDArray[np.float64]
+
+
+def split_blocks(trace: Trace, pairs: Pairs) -> Iterator[tuple[Trace, Pairs]]:
+    """Cut into blocks of the permitted size; the counters go with the first."""
+    step, pair_step = MOST_SAMPLES, MOST_ARRIVALS
+    for at in range(max(1, -(-len(trace) // step), -(-len(pairs) // pair_step))):
+        part = slice(at * step, (at + 1) * step)
+        lost, damaged = (trace.lost, trace.damaged) if at == 0 else (0, 0)
+        power, supply, current = trace.power_w[part], trace.supply_v[part], trace.current_a[part]
+        block = Trace(trace.time_s[part], power, supply, current, trace.inputs[part], lost, damaged)
+        yield block, pairs[at * pair_step : (at + 1) * pair_step]
 
 
 def pack(trace: Trace, arrivals: Pairs, *, is_loose: bool = False) -> bytes:

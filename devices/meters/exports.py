@@ -18,10 +18,9 @@ import numpy as np
 
 from converters.files import replacing
 from devices.meters.accuracy import assume_accuracy
-from devices.meters.errors import RecordingError
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.recording import Recording, check_samples, check_span
-from firmware_tools.errors import TraceError
+from firmware_tools.errors import RecordingError, TraceError
 from firmware_tools.trace import Trace
 
 COLUMNS = ("time_s", "power_w", "supply_v", "current_a", "inputs")

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from devices.findings import access_to
 from devices.meters.accuracy import assume_accuracy
-from devices.meters.errors import MeterAccessError, UnknownMeterError
 from devices.meters.kinds import KINDS
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import accuracy_setting, parse_settings
@@ -24,7 +23,7 @@ from devices.meters.streamed import ANSWER_S, StreamedMeter
 from firmware_tools.codecs import fnirsi_reports
 from firmware_tools.codecs.decoder import Decoder
 from firmware_tools.codecs.fnirsi_reports import LENGTH, request
-from firmware_tools.errors import LineError, NoAnswerError
+from firmware_tools.errors import LineError, MeterAccessError, NoAnswerError, UnknownMeterError
 from firmware_tools.trace import Trace
 
 _KEEP_ALIVE_S = 0.9

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from devices.findings import read_text
 from devices.meters.accuracy import SHUNT_TOLERANCE, chip_accuracy
-from devices.meters.errors import MeterAccessError, UnknownMeterError
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import parse_settings, setting
 from devices.meters.polled import PolledMeter, Reading
-from firmware_tools.errors import LineError, ReplyError, SettingError
+from firmware_tools.errors import LineError, MeterAccessError, ReplyError, SettingError, UnknownMeterError
 
 ROOT = Path("/sys/class/hwmon")
 _CONVERSION_S = 0.002  # if the driver does not report it: bus and shunt of an INA226 after reset

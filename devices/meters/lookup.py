@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devices.local_paths import config_dir
-from devices.meters.errors import UnknownMeterError
 from devices.meters.kinds import KINDS, load_reader
+from firmware_tools.errors import UnknownMeterError
 
 if TYPE_CHECKING:
     from devices.meters.meter_contract import Meter

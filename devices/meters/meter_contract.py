@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from devices.meters.errors import RecordingError
+from firmware_tools.errors import RecordingError
 
 if TYPE_CHECKING:
     from firmware_tools.trace import Trace

@@ -18,12 +18,11 @@ from types import TracebackType
 from devices.contract import Device, Stream
 from devices.errors import DeadlineError, DeviceError
 from devices.meters.accuracy import assume_accuracy
-from devices.meters.errors import UnknownMeterError
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import accuracy_setting, parse_settings, setting
 from devices.meters.polled import Reading, as_trace
 from devices.registry import find_device
-from firmware_tools.errors import InstrumentError, LineError, ReplyError
+from firmware_tools.errors import InstrumentError, LineError, ReplyError, UnknownMeterError
 from firmware_tools.trace import Trace
 
 _LINE = re.compile(r"^\s*(\w+)_([AV])\s+(?:current|volt)\(\d+\)=(-?[0-9.]+)[AV]\s*$", re.MULTILINE)

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from devices.findings import read_text
 from devices.meters.accuracy import assume_accuracy
-from devices.meters.errors import MeterAccessError, UnknownMeterError
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import accuracy_setting, parse_settings, setting
 from devices.meters.polled import PolledMeter, Reading
-from firmware_tools.errors import LineError, ReplyError
+from firmware_tools.errors import LineError, MeterAccessError, ReplyError, UnknownMeterError
 
 ROOT = Path("/sys/class/powercap")
 

@@ -15,11 +15,10 @@ from types import TracebackType
 import numpy as np
 
 from converters.errors import EdgeError
-from devices.meters.errors import EndOfReplayError
 from devices.meters.meter_contract import Meter
 from devices.meters.recording import Recording
 from devices.meters.trace_file import TraceWriter, now
-from firmware_tools.errors import InstrumentError, NoAnswerError
+from firmware_tools.errors import EndOfReplayError, InstrumentError, NoAnswerError
 from firmware_tools.trace import Trace
 
 SILENCE_S = 10.0  # without a sample for so long, the meter has failed

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from converters.errors import WriteError
 from converters.files import replacing
 from devices.meters import columns
-from devices.meters.errors import RecordingError
 from devices.meters.meter_contract import MeterInfo, parse_info
-from devices.meters.trace_file import DATA, FREE_SAMPLES, HEAD, MOST_SAMPLES, TraceWriter, read_chunks
+from devices.meters.trace_file import DATA, HEAD, LIMITS, TraceLimits, TraceWriter, read_chunks
+from firmware_tools.errors import RecordingError
 from firmware_tools.trace import Trace
 
 MOST_SPAN_S = 1e9  # 32 years
@@ -44,7 +44,7 @@ class Recording:
     incomplete: str | None = None
 
 
-def save_recording(path: Path, recording: Recording) -> None:
+def save_recording(path: Path, recording: Recording, *, limits: TraceLimits = LIMITS) -> None:
     """Write a recording, whole or not at all; an existing file is replaced.
 
     Raises:
@@ -54,14 +54,14 @@ def save_recording(path: Path, recording: Recording) -> None:
         try:
             with TraceWriter(
                 temporary, recording.info, notes=recording.notes, created=recording.created,
-                incomplete=recording.incomplete, replace=True,
+                incomplete=recording.incomplete, replace=True, limits=limits,
             ) as writer:  # fmt: skip
                 writer.add(recording.trace, recording.arrivals)
         except WriteError as error:
             raise WriteError(f"could not write {path}: {error.__cause__ or error}", hint=_UNTOUCHED) from error
 
 
-def load_recording(path: Path, *, most_samples: int = MOST_SAMPLES) -> Recording:
+def load_recording(path: Path, *, limits: TraceLimits = LIMITS) -> Recording:
     """Read a recording. Of a file that was cut or damaged, the part before is returned, with the reason.
 
     Raises:
@@ -71,7 +71,7 @@ def load_recording(path: Path, *, most_samples: int = MOST_SAMPLES) -> Recording
         raise RecordingError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
     try:
         with path.open("rb") as file:
-            return _Reader(most_samples).read_all(read_chunks(file))
+            return _Reader(limits).read_all(read_chunks(file))
     except RecordingError as error:
         raise RecordingError(
             f"{path} cannot be used as a recording: {error}",
@@ -93,8 +93,8 @@ class _Head:
 class _Reader:
     """The state of reading one file."""
 
-    def __init__(self, most_samples: int) -> None:
-        self._most = most_samples
+    def __init__(self, limits: TraceLimits) -> None:
+        self._limits = limits
         self._parts: list[Trace] = []
         self._arrivals: list[NDArray[np.float64]] = []
         self._samples = self._bytes = 0
@@ -138,14 +138,14 @@ class _Reader:
         check_samples(part, arrivals)
         self._samples += len(part)
         self._bytes += len(content)
-        if self._samples > self._most:
+        if self._samples > self._limits.samples:
             raise RecordingError(
-                f"it has more than {self._most} samples, too many for the memory",
+                f"it has more than {self._limits.samples} samples, too many for the memory",
                 hint="record for a shorter time, or at a lower rate",
             )
-        if self._samples > FREE_SAMPLES + self._bytes:
+        if self._samples > self._limits.free_samples + self._bytes:
             raise RecordingError(
-                f"it has more than {FREE_SAMPLES} samples, which take less than a byte each: all alike",
+                f"it has more than {self._limits.free_samples} samples, which take less than a byte each: all alike",
                 hint="samples of a real measurement differ; record for a shorter time",
             )
         self._parts.append(part)

@@ -10,12 +10,11 @@ from types import TracebackType
 
 import numpy as np
 
-from devices.meters.errors import EndOfReplayError, RecordingError
 from devices.meters.exports import read_csv
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import parse_settings, setting
 from devices.meters.recording import Recording, load_recording
-from firmware_tools.errors import InstrumentError
+from firmware_tools.errors import EndOfReplayError, InstrumentError, RecordingError
 from firmware_tools.trace import Trace
 
 

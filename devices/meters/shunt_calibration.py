@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from devices.meters.edge_meter import LEAST_SHUNT_OHM, MOST_SHUNT_OHM, EdgeMeter
-from devices.meters.errors import UnknownMeterError
 from devices.meters.lookup import find_meter
 from devices.meters.recorder import gather
-from firmware_tools.errors import ReplyError, SettingError
+from firmware_tools.errors import ReplyError, SettingError, UnknownMeterError
 from firmware_tools.power_meter.chips import INA_FACTS, InaChip
 from firmware_tools.trace import Trace
 

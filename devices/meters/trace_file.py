@@ -12,7 +12,7 @@ samples, see columns.py. DONE comes last: JSON {"samples", "lost", "damaged", "i
 why the recording ends early, or null. A file without DONE was cut: its writer was killed, or the disk was full. All
 chunks before the cut, or before one whose check sum is wrong, are valid. A chunk goes to the kernel in one piece, about
 once a second, and nothing waits for the disk: a power cut may take the last seconds, which the check sums show. The
-writer stays within the reader's limits: at most MOST_SAMPLES, and none too uniform for FREE_SAMPLES.
+writer stays within the reader's limits, see TraceLimits.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -34,21 +35,34 @@ from numpy.typing import NDArray
 
 from converters.errors import WriteError
 from devices.meters import columns
-from devices.meters.errors import RecordingError
 from devices.meters.meter_contract import MeterInfo
+from firmware_tools.errors import RecordingError
 from firmware_tools.trace import Trace
 
 MAGIC = b"edgetrc1"
 HEAD, DATA, DONE = b"HEAD", b"DATA", b"DONE"
 MOST_JSON_BYTES = 1 << 20
-MOST_SAMPLES = 60_000_000  # 10 minutes at 100,000 a second; 33 bytes each in memory, twice that while they are joined
-# A tiny file can expand to many samples that are all alike. Measured ones take several bytes each, so beyond this
-# number (0.3 GB in memory) the file must have a byte per sample.
-FREE_SAMPLES = 10_000_000
 _FRAME = struct.Struct("<4sI")
 _CHECK = struct.Struct("<I")
 _MOST = {HEAD: MOST_JSON_BYTES, DATA: columns.MOST_BYTES, DONE: MOST_JSON_BYTES}
 _CHUNK_S = 1.0
+
+
+@dataclass(frozen=True)
+class TraceLimits:
+    """Limits of a recording, which protect the reader's memory: a sample takes 33 bytes, twice that while joined.
+
+    Attributes:
+        samples: The most in one file; by default 10 minutes at 100,000 a second.
+        free_samples: Beyond this number (0.3 GB in memory) the file must have a byte per sample: a tiny file could
+            expand to many samples that are all alike, whereas measured ones take several bytes each.
+    """
+
+    samples: int = 60_000_000
+    free_samples: int = 10_000_000
+
+
+LIMITS = TraceLimits()
 
 
 class TraceWriter:
@@ -62,10 +76,10 @@ class TraceWriter:
 
     def __init__(
         self, path: Path, info: MeterInfo, *, notes: Mapping[str, object] | None = None, created: str | None = None,
-        incomplete: str | None = None, replace: bool = False,
+        incomplete: str | None = None, replace: bool = False, limits: TraceLimits = LIMITS,
     ) -> None:  # fmt: skip
         self.incomplete = incomplete
-        self._path, self._info, self._replace = path, info, replace
+        self._path, self._info, self._replace, self._limits = path, info, replace, limits
         self._notes, self._created = dict(notes or {}), created or now()
         self._file: int | None = None
         self._head_end = self._good = self._samples = self._bytes = self._lost = self._damaged = 0
@@ -142,9 +156,9 @@ class TraceWriter:
         Raises:
             WriteError: The disk or the recording is full; earlier samples are valid.
         """
-        if self._taken + len(trace) > MOST_SAMPLES:
+        if self._taken + len(trace) > self._limits.samples:
             raise WriteError(
-                f"{self._path} is full: a recording holds at most {MOST_SAMPLES} samples",
+                f"{self._path} is full: a recording holds at most {self._limits.samples} samples",
                 hint=f"the {self._taken} samples before are valid; record for a shorter time, or at a lower rate",
             )
         self._taken += len(trace)
@@ -161,9 +175,9 @@ class TraceWriter:
         self._waiting, self._arrivals, self._written_s = [], [], time.monotonic()
         if not (len(trace) or len(pairs) or trace.lost or trace.damaged):
             return
-        for part, some in _blocks(trace, pairs):
+        for part, some in columns.split_blocks(trace, pairs):
             content = columns.pack(part, some)
-            if self._samples + len(part) > FREE_SAMPLES + self._bytes + len(content):
+            if self._samples + len(part) > self._limits.free_samples + self._bytes + len(content):
                 content = columns.pack(part, some, is_loose=True)
             self._write(_frame_chunk(DATA, content))
             self._samples += len(part)
@@ -231,14 +245,3 @@ def _json(value: object) -> bytes:
     if len(data) > MOST_JSON_BYTES:
         raise WriteError("the notes of a recording are larger than 1 MiB")
     return data
-
-
-def _blocks(trace: Trace, pairs: NDArray[np.float64]) -> Iterator[tuple[Trace, NDArray[np.float64]]]:
-    """Cut into blocks of the permitted size; the counters go with the first."""
-    step, pair_step = columns.MOST_SAMPLES, columns.MOST_ARRIVALS
-    for at in range(max(1, -(-len(trace) // step), -(-len(pairs) // pair_step))):
-        part = slice(at * step, (at + 1) * step)
-        lost, damaged = (trace.lost, trace.damaged) if at == 0 else (0, 0)
-        power, supply, current = trace.power_w[part], trace.supply_v[part], trace.current_a[part]
-        block = Trace(trace.time_s[part], power, supply, current, trace.inputs[part], lost, damaged)
-        yield block, pairs[at * pair_step : (at + 1) * pair_step]

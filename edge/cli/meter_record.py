@@ -17,7 +17,7 @@ from devices.meters.meter_contract import Meter, MeterInfo
 from devices.meters.rates import Powers, Rates, Running
 from devices.meters.recorder import gather
 from devices.meters.recording import load_recording
-from devices.meters.trace_file import MOST_SAMPLES, TraceWriter
+from devices.meters.trace_file import LIMITS, TraceWriter
 from edge.cli.output import say
 from edge.errors import InputError
 from edge.report.formatting import watts
@@ -121,11 +121,11 @@ def check_length(info: MeterInfo, seconds: float) -> None:
         InputError: Says for how long one may.
     """
     rate_hz = info.nominal_rate_hz or 0.0
-    if info.kind == "replay" or math.isinf(seconds) or seconds * rate_hz <= MOST_SAMPLES:
+    if info.kind == "replay" or math.isinf(seconds) or seconds * rate_hz <= LIMITS.samples:
         return
     raise InputError(
-        f"{seconds:g} s of {info.name} are {seconds * rate_hz:.3g} samples, one file holds {MOST_SAMPLES:.3g}",
-        hint=f"record for at most {math.floor(MOST_SAMPLES / rate_hz)} s, or at a lower rate",
+        f"{seconds:g} s of {info.name} are {seconds * rate_hz:.3g} samples, one file holds {LIMITS.samples:.3g}",
+        hint=f"record for at most {math.floor(LIMITS.samples / rate_hz)} s, or at a lower rate",
     )
 
 

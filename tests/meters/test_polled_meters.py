@@ -18,7 +18,6 @@ from meter_reading import read_until, samples
 
 from devices.local import LocalDevice
 from devices.meters.accuracy import assume_accuracy, chip_accuracy
-from devices.meters.errors import EndOfReplayError, MeterAccessError, RecordingError, UnknownMeterError
 from devices.meters.hwmon import HwmonMeter
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.pmic import PmicMeter, rails
@@ -28,7 +27,16 @@ from devices.meters.recorder import gather
 from devices.meters.recording import Recording, load_recording, save_recording
 from devices.meters.replay import ReplayMeter
 from devices.meters.shunt_calibration import least_reference_a
-from firmware_tools.errors import InstrumentError, LineError, ReplyError, SettingError
+from firmware_tools.errors import (
+    EndOfReplayError,
+    InstrumentError,
+    LineError,
+    MeterAccessError,
+    RecordingError,
+    ReplyError,
+    SettingError,
+    UnknownMeterError,
+)
 from firmware_tools.power_meter.chips import InaChip
 from firmware_tools.trace import Trace
 
@@ -250,7 +258,7 @@ def test_rapl_that_only_root_may_read_says_what_to_do(rapl_root, open_folder):
     file.chmod(0o400 if os.getuid() == 0 else 0)
     program = textwrap.dedent(f"""
         import os, pathlib
-        from devices.meters.errors import MeterAccessError
+        from firmware_tools.errors import MeterAccessError
         from devices.meters.rapl import RaplMeter
         if os.getuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from converters.errors import WriteError
 from devices.meters import columns, trace_file
-from devices.meters.errors import RecordingError
 from devices.meters.exports import read_csv, save_csv, save_npz
 from devices.meters.meter_contract import MeterInfo
 from devices.meters.recording import Recording, load_recording, save_recording
-from devices.meters.trace_file import TraceWriter
+from devices.meters.trace_file import TraceLimits, TraceWriter
+from firmware_tools.errors import RecordingError
 from firmware_tools.trace import Trace
 
 INFO = MeterInfo("ppk2", "bench", "PPK2 HW 9173", {"mode": "ampere", "supply_mv": 5000}, 1e5, 0.01, 0.001, "assumed",
@@ -258,42 +258,41 @@ def test_a_meter_that_cannot_be_is_refused(tmp_path, field):
         load_recording(tmp_path / "a")
 
 
-def test_a_small_file_never_becomes_a_large_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("devices.meters.recording.FREE_SAMPLES", 10_000)
+def test_a_small_file_never_becomes_a_large_memory(tmp_path):
+    limits = TraceLimits(free_samples=10_000)
     count = 100_000
     nothing, power = np.full(count, np.nan), np.random.default_rng(1).normal(size=count)
     for values in (power, np.ones(count)):
         trace = Trace(np.arange(count) / 1024, values, nothing, nothing, np.zeros(count, np.uint8))
         save_recording(tmp_path / "a", Recording(INFO, trace, np.empty((0, 2)), "", {}))
         if values is power:
-            assert_same(load_recording(tmp_path / "a").trace, trace)
+            assert_same(load_recording(tmp_path / "a", limits=limits).trace, trace)
     with pytest.raises(RecordingError, match="less than a byte each"):
-        load_recording(tmp_path / "a")
+        load_recording(tmp_path / "a", limits=limits)
 
 
-def test_a_steady_recording_of_any_length_is_read(tmp_path, monkeypatch):
-    for reader_or_writer in ("recording", "trace_file"):
-        monkeypatch.setattr(f"devices.meters.{reader_or_writer}.FREE_SAMPLES", 100_000)
+def test_a_steady_recording_of_any_length_is_read(tmp_path):
+    limits = TraceLimits(free_samples=100_000)
     count = 5 * columns.MOST_SAMPLES
     nothing, power = np.full(count, np.nan), np.ones(count)
     trace = Trace(np.arange(count) / 1024, power, nothing, nothing, np.zeros(count, np.uint8))
-    save_recording(tmp_path / "a", Recording(INFO, trace, np.empty((0, 2)), "", {}))
-    assert_same(load_recording(tmp_path / "a").trace, trace)
+    save_recording(tmp_path / "a", Recording(INFO, trace, np.empty((0, 2)), "", {}), limits=limits)
+    assert_same(load_recording(tmp_path / "a", limits=limits).trace, trace)
     assert (tmp_path / "a").stat().st_size < 2 * count
 
 
-def test_no_more_is_written_than_can_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("devices.meters.trace_file.MOST_SAMPLES", 100)
+def test_no_more_is_written_than_can_be_read(tmp_path):
+    limits = TraceLimits(samples=100)
 
     def write_too_many():
-        with TraceWriter(tmp_path / "a", INFO) as writer:
+        with TraceWriter(tmp_path / "a", INFO, limits=limits) as writer:
             for first_s in range(3):
                 writer.add(a_trace(first_s=float(first_s)), np.empty((0, 2)))
 
     with pytest.raises(WriteError, match="holds at most 100 samples") as caught:
         write_too_many()
-    assert "the 80 samples before are good" in caught.value.hint
-    back = load_recording(tmp_path / "a", most_samples=100)
+    assert "the 80 samples before are valid" in caught.value.hint
+    back = load_recording(tmp_path / "a", limits=TraceLimits(samples=100))
     assert len(back.trace) == 80
     assert "holds at most 100 samples" in back.incomplete
 
@@ -345,7 +344,7 @@ def test_a_chunk_that_is_missing_is_noticed(tmp_path):
 def test_more_samples_than_asked_for_are_refused(tmp_path):
     written(tmp_path / "whole")
     with pytest.raises(RecordingError, match="more than 100 samples"):
-        load_recording(tmp_path / "whole", most_samples=100)
+        load_recording(tmp_path / "whole", limits=TraceLimits(samples=100))
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path):

@@ -10,13 +10,20 @@ from meter_peers import PPK2_AMPS, PPK2_METADATA, CsvPeer, FnirsiPeer, Peer, Ppk
 from meter_reading import read_until, samples, wait_until
 
 from devices.meters import edge_meter, fnirsi, ppk2, usb_testers
-from devices.meters.errors import MeterAccessError, UnknownMeterError
 from devices.meters.kinds import KINDS, settings_of
 from devices.meters.lookup import find_meter, meters_path
 from devices.meters.rates import rates
 from devices.meters.recorder import Recorder, gather
 from devices.meters.recording import load_recording
-from firmware_tools.errors import InstrumentError, LineError, NoAnswerError, ReplyError, SettingError
+from firmware_tools.errors import (
+    InstrumentError,
+    LineError,
+    MeterAccessError,
+    NoAnswerError,
+    ReplyError,
+    SettingError,
+    UnknownMeterError,
+)
 
 
 def test_ppk2_measures_without_driving_anything():
