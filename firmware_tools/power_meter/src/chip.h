@@ -1,4 +1,4 @@
-/* The measuring chip: what is common to INA226, INA219 and INA260. One of chip_*.c is built in. */
+/* The measuring chip: the interface common to INA226, INA219 and INA260. One of chip_*.c is built in. */
 #ifndef CHIP_H
 #define CHIP_H
 
@@ -25,7 +25,7 @@ struct __attribute__((packed)) sample {
 enum chip_result {
     CHIP_NOTHING, /* no new conversion yet */
     CHIP_SAMPLE,  /* a new conversion, reported once */
-    CHIP_LATE,    /* a conversion was ready, and was overwritten before it had been read whole */
+    CHIP_LATE,    /* a conversion was ready, but was overwritten before it was read completely */
     CHIP_FAULT    /* the chip does not answer, or does not convert */
 };
 
@@ -38,14 +38,14 @@ extern const bool chip_has_shunt;
 bool chip_accepts(const struct chip_settings *settings);
 /* Nominal time from one sample to the next. */
 uint32_t chip_period_us(const struct chip_settings *settings);
-/* Writes the settings and begins to convert. */
+/* Writes the settings and starts converting. */
 bool chip_start(const struct chip_settings *settings);
 /* Reads the settings back from the chip. */
 bool chip_settings_now(struct chip_settings *settings);
 /* Whether the chip is the one that this firmware was built for. */
 bool chip_is_right(void);
 enum chip_result chip_take(struct sample *sample);
-/* Whether chip_take has something to do: the main loop sleeps otherwise. */
+/* Whether chip_take has something to do: otherwise the main loop sleeps. */
 bool chip_wants_attention(void);
 
 #endif

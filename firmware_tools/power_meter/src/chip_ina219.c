@@ -22,7 +22,7 @@
 const uint8_t chip_kind = 2;
 const uint32_t chip_default_shunt_uohm = 100000;
 const bool chip_has_shunt = true;
-/* Bus 11 bits (276 us), shunt 12 bits (532 us): the flag is found in time before the shunt register changes again. */
+/* Bus 11 bits (276 us), shunt 12 bits (532 us): the flag is found before the shunt register changes again. */
 const struct chip_settings chip_defaults = {.averaging = 0, .bus = 2, .shunt = 3};
 
 static const uint16_t conversion_us[4] = {84, 148, 276, 532};
@@ -35,8 +35,8 @@ static uint16_t config;
 static uint8_t block_count;
 static uint32_t block_us; /* begin of a block of samples */
 
-/* Averaging exists at 12 bits only: code n > 0 averages 2^n conversions. A shunt conversion of less than 12 bits has
- * overwritten its register before the flag is found and the register read. */
+/* Averaging exists at 12 bits only: code n > 0 averages 2^n conversions. A shunt conversion of less than 12 bits would
+ * overwrite its register before the flag is found and the register is read. */
 bool chip_accepts(const struct chip_settings *settings)
 {
     return settings->averaging < 8 && settings->bus < 4 && settings->shunt == 3 &&
@@ -84,7 +84,7 @@ bool chip_settings_now(struct chip_settings *settings)
     return true;
 }
 
-/* It has no register of its identity: that it holds what was written is all there is to ask. */
+/* It has no identification register: reading back the configuration is the only check. */
 bool chip_is_right(void)
 {
     uint16_t held;
@@ -92,8 +92,8 @@ bool chip_is_right(void)
     return twi_read(CHIP_ADDRESS, REG_CONFIG, &held) && held == config;
 }
 
-/* A dip of the supply makes the chip forget its settings and convert on with its own, at another pace. Reading them back
- * costs a sample, so that is done only where a block of samples took an eighth longer or shorter than it should. */
+/* After a dip of the supply the chip continues with its default settings, at another rate. Reading them back costs a
+ * sample, so this is done only if a block of samples took an eighth longer or shorter than nominal. */
 static bool block_is_odd(void)
 {
     uint32_t wanted_us = BLOCK * period_us;
@@ -129,7 +129,7 @@ enum chip_result chip_take(struct sample *sample)
     if (!twi_read(CHIP_ADDRESS, REG_POWER, &ignored))
         return CHIP_FAULT;
     poll_us = clock_now_us(); /* the next one is ready after this */
-    /* It was ready after the last look: since then, no register may have been overwritten. Shunt comes first. */
+    /* It became ready after the last poll: no register may have been overwritten since. The shunt's is the first. */
     if (shunt_us - before_us >= (uint32_t)conversion_us[current.shunt] << current.averaging ||
         poll_us - before_us >= period_us)
         return CHIP_LATE;

@@ -46,7 +46,7 @@ static uint32_t period_us;
 static uint32_t shunt_lasts_us; /* from ready until the next shunt conversion overwrites its register */
 static uint32_t last_us; /* of the last conversion seen, or of the start */
 
-/* Without averaging, a shunt conversion of 140 us has overwritten its register before it can be read. */
+/* Without averaging, a shunt conversion of 140 us overwrites its register before it can be read. */
 bool chip_accepts(const struct chip_settings *settings)
 {
     return settings->averaging < 8 && settings->bus < 8 && settings->shunt < 8 &&
@@ -67,7 +67,7 @@ bool chip_start(const struct chip_settings *settings)
     period_us = chip_period_us(settings);
     shunt_lasts_us = period_us - conversion_us[settings->bus];
     if (!twi_write(CHIP_ADDRESS, REG_MASK, MASK_READY_PIN) || !twi_write(CHIP_ADDRESS, REG_CONFIG, config) ||
-        !twi_read(CHIP_ADDRESS, REG_MASK, &flags)) /* reading lets go of ALERT */
+        !twi_read(CHIP_ADDRESS, REG_MASK, &flags)) /* reading releases ALERT */
         return false;
     clock_forget_edge();
     last_us = clock_now_us();
@@ -96,8 +96,8 @@ bool chip_is_right(void)
 }
 
 /* Reads shunt and bus of a conversion that was not ready before `ready_us`. The shunt register is overwritten first:
- * after the next shunt conversion. What the chip sends of a register, it has taken when it is addressed, so the end of
- * the transfer is a time on the safe side. */
+ * after the next shunt conversion. The chip latches the value it sends when the register is addressed, so the end of
+ * the transfer is on the safe side. */
 static enum chip_result read_registers(struct sample *sample, uint32_t ready_us)
 {
     uint16_t shunt;
@@ -118,7 +118,7 @@ static enum chip_result read_registers(struct sample *sample, uint32_t ready_us)
     return CHIP_SAMPLE;
 }
 
-/* Reads the flag, which clears it and lets go of ALERT: no conversion is reported twice. */
+/* Reads the flag, which clears it and releases ALERT: no conversion is reported twice. */
 static enum chip_result take_flag(struct sample *sample)
 {
     uint16_t flags;
@@ -134,12 +134,12 @@ static enum chip_result take_flag(struct sample *sample)
     return CHIP_SAMPLE;
 }
 
-/* From the start of a read until the chip takes the register's value: three bytes at 400 kHz, the least it can be. */
+/* Shortest time from the start of a read until the chip latches the register: three bytes at 400 kHz. */
 #define TAKEN_AFTER_US 70U
 
-/* After an edge there is no hurry with the flag, but with the registers. An edge that was a disturbance on the wire shows
- * in two ways: no flag, or, where a conversion became ready while the registers were read, its own edge before the flag
- * was read (ALERT stays low until then, so a true edge has no follower). */
+/* After an edge the registers are read first, as only they are overwritten. A spurious edge (noise on the wire) shows in
+ * two ways: no flag, or, if a conversion became ready while the registers were read, another edge before the flag was
+ * read (ALERT stays low until then, so a true edge is not followed by another). */
 static enum chip_result take_after_edge(struct sample *sample)
 {
     enum chip_result values = read_registers(sample, sample->time_us);
@@ -157,8 +157,8 @@ static bool overdue(uint32_t limit_us)
     return clock_now_us() - last_us > limit_us;
 }
 
-/* No edge came: it was missed (ALERT stays low until the flag is read), its wire is missing, or the chip stands.
- * Nobody knows when such a conversion was ready, so none becomes a sample. */
+/* No edge came: it was missed (ALERT stays low until the flag is read), its wire is missing, or the chip has stopped.
+ * The time of such a conversion is unknown, so it does not become a sample. */
 static enum chip_result look_without_edge(struct sample *sample)
 {
     enum chip_result flag = take_flag(sample);

@@ -20,7 +20,7 @@ void clock_start(void)
     TCCR1B = _BV(ICNC1) | _BV(CS11); /* falling edge, noise canceller (4 clocks), clock / 8 */
 }
 
-/* Interrupts are off. A count below the middle with the overflow still pending belongs to the next round.
+/* Call with interrupts off. A count below the middle with the overflow still pending belongs to the next round.
  * The half microseconds (rounds << 16 | count) >> 1, its top bit set by hand: shifting by 15 places takes 100 clocks. */
 static inline uint32_t microseconds(uint16_t count)
 {

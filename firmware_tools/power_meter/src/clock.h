@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What stood at the pins when the chip said that a conversion was ready. */
+/* Time and inputs at the moment when the chip signalled a ready conversion. */
 struct edge {
     uint32_t time_us;
     uint8_t inputs;
@@ -14,10 +14,10 @@ struct edge {
 void clock_start(void);
 /* Microseconds since clock_start; wraps after 2^32 us. */
 uint32_t clock_now_us(void);
-/* Hands out the last falling edge of ALERT once; false if there was none since. */
+/* Returns the last falling edge of ALERT, once; false if there was none since. */
 bool clock_take_edge(struct edge *edge);
 bool clock_edge_waits(void);
-/* Whether an edge waits that came before that time. */
+/* Whether an edge is waiting that came before that time. */
 bool clock_edge_waits_since_before(uint32_t us);
 void clock_forget_edge(void);
 /* The trigger's level, as bit 0. */

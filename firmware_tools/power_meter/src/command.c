@@ -34,7 +34,7 @@ static void reply_settings(const struct chip_settings *settings)
     frame_u8(settings->shunt);
 }
 
-/* One packed value, because it is also asked for between two samples: byte by byte it would take three times as long. */
+/* One packed value, because it is also requested between two samples: byte by byte it would take three times as long. */
 static void identify(void)
 {
     const struct chip_settings *settings = sampler_settings();
@@ -131,7 +131,7 @@ static void self_test(void)
     frame_end();
 }
 
-/* Bytes of arguments that each command takes. */
+/* Number of argument bytes of each command. */
 static uint8_t arguments_of(uint8_t command)
 {
     if (command == CONFIGURE)
@@ -168,7 +168,7 @@ static void answer(const struct received *frame)
 
     sampler_flush();
     if (uart_room() < FRAME_NEEDS(REPLY_MOST))
-        return; /* the host does not listen; it asks again */
+        return; /* the host is not reading; it will repeat the command */
     if (command < IDENTIFY || command > SELF_TEST)
         reply(command, UNKNOWN_COMMAND);
     else if (frame->length - 2U != arguments_of(command))
@@ -179,9 +179,9 @@ static void answer(const struct received *frame)
         run(command, frame->bytes + 2);
 }
 
-static bool whole; /* a frame has come and is not answered yet */
+static bool whole; /* a frame has arrived and is not answered yet */
 
-/* Either takes bytes from the line or answers: between two samples there is time for one of them. */
+/* Either receives bytes or answers: between two samples there is time for one of the two. */
 void command_step(void)
 {
     static struct received frame;

@@ -1,10 +1,10 @@
-/* What the host may ask for. */
+/* Commands from the host. */
 #ifndef COMMAND_H
 #define COMMAND_H
 
 #include <stdbool.h>
 
-/* Takes what has come from the host, or answers it. */
+/* Receives a command, or answers it. */
 void command_step(void);
 bool command_waits(void);
 

@@ -2,11 +2,11 @@
 
 #include "uart.h"
 
-/* -Os would make calls of these, which cost more than their bodies, nine times a sample. */
+/* With -Os these would become calls, which cost more than their bodies, nine times a sample. */
 #define INLINE static inline __attribute__((always_inline))
 
 /* CRC-16/CCITT-FALSE, a byte at a time: the polynomial x^16 + x^12 + x^5 + 1 divided by eight steps at once, on the
- * two halves of the remainder because shifts of 16 bits are dear on this processor. */
+ * two halves of the remainder because shifts of 16 bits are slow on this processor. */
 INLINE uint16_t crc_step(uint16_t crc, uint8_t byte)
 {
     uint8_t mixed = (uint8_t)(crc >> 8) ^ byte;
@@ -89,17 +89,17 @@ void frame_end(void)
     uart_release();
 }
 
-/* ---- Receiving: decoded byte by byte; what cannot be a frame is dropped up to the next zero. ---- */
+/* ---- Receiving: decoded byte by byte; invalid data is dropped up to the next zero. ---- */
 
 static uint8_t block_left; /* bytes until the next code byte; 0: a code byte comes next */
 static bool zero_follows;  /* the block before this code byte ends with a zero */
-static bool spoiled;
+static bool invalid;
 
 static void start_over(struct received *frame)
 {
     block_left = 0;
     zero_follows = false;
-    spoiled = false;
+    invalid = false;
     frame->length = 0;
 }
 
@@ -108,7 +108,7 @@ static void store(struct received *frame, uint8_t byte)
     if (frame->length < FRAME_BODY_MOST)
         frame->bytes[frame->length++] = byte;
     else
-        spoiled = true;
+        invalid = true;
 }
 
 static bool whole(struct received *frame)
@@ -116,7 +116,7 @@ static bool whole(struct received *frame)
     uint16_t crc = FRAME_CRC_START;
     uint8_t length = frame->length;
 
-    if (spoiled || block_left != 0 || length < 3)
+    if (invalid || block_left != 0 || length < 3)
         return false;
     length -= 2;
     for (uint8_t i = 0; i < length; i++)

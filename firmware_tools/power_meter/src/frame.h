@@ -12,10 +12,10 @@
 
 #define FRAME_BODY_MOST 24U /* of a received frame: type, body and CRC */
 
-/* What a frame with this many bytes of body needs at most in the ring: type, CRC, COBS code, end. */
+/* Most bytes that a frame with a body of this length takes in the ring: type, CRC, COBS code, end. */
 #define FRAME_NEEDS(body) ((body) + 5U)
 
-/* Begins a frame; the caller has seen that there is room for all of it. */
+/* Begins a frame; the caller has checked that there is room for all of it. */
 void frame_begin(uint8_t kind);
 void frame_u8(uint8_t value);
 void frame_bytes(const void *bytes, uint8_t count);
@@ -28,7 +28,7 @@ struct received {
     uint8_t length;                 /* without the CRC */
 };
 
-/* Takes one byte from the line; true when it has completed a whole frame. */
+/* Decodes one received byte; true when it completes a frame. */
 bool frame_feed(struct received *frame, uint8_t byte);
 
 uint16_t frame_crc(uint16_t crc, uint8_t byte);

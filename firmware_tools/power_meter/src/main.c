@@ -16,7 +16,7 @@ static bool work_waits(void)
     return sampler_streams() ? chip_wants_attention() : command_waits();
 }
 
-/* Until the next interrupt: an edge, a byte, or the timer's overflow every 33 ms. */
+/* Sleeps until the next interrupt: an edge, a byte, or the timer's overflow every 33 ms. */
 static void rest(void)
 {
     cli();

@@ -5,10 +5,10 @@
 
 static uint8_t cause __attribute__((section(".noinit")));
 
-/* Before everything else: after a watchdog reset the watchdog still runs, at its shortest time.
+/* Runs before everything else: after a watchdog reset the watchdog is still on, at its shortest time.
  *
- * A bootloader runs first and clears MCUSR. Newer Optiboots hand its value on in r2, which the start-up code leaves
- * alone; others leave anything there, so what cannot be a value of MCUSR is not taken for one. */
+ * A bootloader runs first and clears MCUSR. Newer Optiboots pass its value in r2, which the start-up code does not
+ * change; others leave arbitrary values there, so an impossible value of MCUSR is ignored. */
 void reset_keep_cause(void) __attribute__((naked, used, section(".init3")));
 void reset_keep_cause(void)
 {

@@ -17,7 +17,7 @@ static struct chip_settings settings;
 static uint32_t period_us;
 static bool streams;
 
-static uint32_t sequence; /* of the next sample, lost ones included */
+static uint32_t sequence; /* of the next sample, including lost ones */
 static uint32_t sent;
 static uint32_t overruns;
 static bool have_last;
@@ -26,9 +26,9 @@ static uint32_t last_us;
 static uint8_t records; /* in the open frame; 0: none is open */
 static uint32_t frame_us;
 
-static bool chip_stands; /* it did not answer and is to be started again */
+static bool chip_stopped; /* it did not answer and must be restarted */
 static uint32_t tried_us;
-static uint32_t taken_us; /* when the chip has last given something */
+static uint32_t taken_us; /* when the chip last gave a conversion */
 
 void sampler_init(void)
 {
@@ -55,7 +55,7 @@ bool sampler_start(void)
     sequence = sent = overruns = 0;
     records = 0;
     have_last = false;
-    chip_stands = false;
+    chip_stopped = false;
     streams = true;
     taken_us = clock_now_us();
     LAMP_PORT |= _BV(LAMP_BIT);
@@ -99,8 +99,8 @@ static void lose(uint32_t count)
     overruns += count;
 }
 
-/* Conversions that were never seen: the time since the last one tells their number. A division takes as long as a
- * tenth of a sample; the common case of one does without. */
+/* Counts missed conversions by the time since the last one. A division takes a tenth of a sample's time; the common case
+ * of one conversion avoids it. */
 static void count_gap(uint32_t time_us)
 {
     uint32_t gap = time_us - last_us;
@@ -119,7 +119,7 @@ static void count_gap(uint32_t time_us)
 static void append(const struct sample *sample)
 {
     if (records == 0) {
-        /* Room for the whole frame is made sure of before its first record. */
+        /* Checks the room for the whole frame before its first record. */
         if (uart_room() < FRAME_NEEDS(4U + RECORDS_MOST * sizeof(struct sample))) {
             lose(1);
             return;
@@ -140,10 +140,10 @@ static void start_again(void)
     if (clock_now_us() - tried_us < RETRY_US)
         return;
     tried_us = clock_now_us();
-    chip_stands = !chip_start(&settings);
+    chip_stopped = !chip_start(&settings);
 }
 
-/* Whether the chip has given something. */
+/* Whether the chip gave a conversion. */
 static bool take(void)
 {
     struct sample sample;
@@ -154,7 +154,7 @@ static bool take(void)
         append(&sample);
         return true;
     case CHIP_FAULT:
-        chip_stands = true;
+        chip_stopped = true;
         tried_us = clock_now_us() - RETRY_US; /* at once, then every 5 ms */
         return true;
     case CHIP_LATE:
@@ -164,7 +164,7 @@ static bool take(void)
     }
 }
 
-/* The chip gives something soon: other work has to wait. Where it gives nothing at all, the host must not wait for it. */
+/* Whether a conversion is due soon, so that other work must wait; false if the chip has stopped: the host goes first. */
 static bool soon(void)
 {
     uint32_t since_us = clock_now_us() - taken_us;
@@ -178,7 +178,7 @@ bool sampler_step(void)
 
     if (!streams)
         return true;
-    if (chip_stands) {
+    if (chip_stopped) {
         start_again();
     } else if (take()) {
         taken_us = clock_now_us();
@@ -192,7 +192,7 @@ bool sampler_step(void)
 
 uint32_t sampler_measure_period_us(uint32_t *nominal_us)
 {
-    struct chip_settings kept = settings;
+    struct chip_settings saved = settings;
     struct sample sample;
     uint32_t began_us;
     uint32_t first_us = 0;
@@ -211,6 +211,6 @@ uint32_t sampler_measure_period_us(uint32_t *nominal_us)
         if (seen++ == 0)
             first_us = sample.time_us;
     }
-    (void)sampler_configure(&kept);
+    (void)sampler_configure(&saved);
     return seen == 9 ? (sample.time_us - first_us) / 8U : 0;
 }

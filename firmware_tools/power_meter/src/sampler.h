@@ -1,4 +1,4 @@
-/* From the chip to frames of samples: numbering, losses, and when a frame is sent. */
+/* Turns the chip's conversions into frames of samples: numbers them, counts losses, and decides when to send. */
 #ifndef SAMPLER_H
 #define SAMPLER_H
 
@@ -14,10 +14,10 @@ const struct chip_settings *sampler_settings(void);
 bool sampler_start(void);
 void sampler_stop(void);
 bool sampler_streams(void);
-/* Takes a conversion if one is ready, and sends what is due. Returns whether this is a good moment for other work: none
- * is expected soon. */
+/* Takes a conversion if one is ready, and sends a frame if one is due. Returns whether there is time for other work: no
+ * conversion is expected soon. */
 bool sampler_step(void);
-/* Ends the frame that is being filled, so that another can be sent. */
+/* Ends the open frame, so that another can be sent. */
 void sampler_flush(void);
 uint32_t sampler_sent(void);
 uint32_t sampler_overruns(void);

@@ -19,7 +19,7 @@ struct record {
     uint16_t crc;
 };
 
-/* The first bytes are left alone: they are the ones at risk when the supply fails during a write. */
+/* The first bytes are not used: they are at risk when the supply fails during a write. */
 static struct record *place(uint8_t copy)
 {
     return (struct record *)(uintptr_t)(copy ? 0x40U : 0x20U);

@@ -1,4 +1,4 @@
-/* What survives a reset: the calibrated resistance of the shunt, twice in EEPROM, each with a CRC. */
+/* Settings that survive a reset: the calibrated resistance of the shunt, twice in EEPROM, each copy with a CRC. */
 #ifndef SETTINGS_H
 #define SETTINGS_H
 
@@ -7,7 +7,7 @@
 
 #define SHUNT_MOST_UOHM 10000000UL
 
-/* Reads the EEPROM; of two copies one that is whole is enough, and mends the other. */
+/* Reads the EEPROM; one valid copy of the two is enough, and restores the other. */
 void settings_load(void);
 /* The calibrated resistance, or the default of the chip's usual board. */
 uint32_t settings_shunt_uohm(void);

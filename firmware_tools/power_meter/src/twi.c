@@ -6,24 +6,24 @@
 #include "board.h"
 
 /* About 0.5 ms at six cycles a turn; a byte takes 23 us. */
-#define PATIENCE 1300U
+#define TIMEOUT_TURNS 1300U
 
 static uint32_t errors;
 
 void twi_start(void)
 {
     TWI_DDR &= (uint8_t)~(_BV(SDA_BIT) | _BV(SCL_BIT));
-    TWI_PORT |= _BV(SDA_BIT) | _BV(SCL_BIT); /* weak pull-ups, beside those of the chip's board */
+    TWI_PORT |= _BV(SDA_BIT) | _BV(SCL_BIT); /* weak pull-ups, in addition to those of the chip's board */
     TWSR = 0;
     TWBR = (F_CPU / TWI_HZ - 16UL) / 2UL;
     TWCR = _BV(TWEN);
 }
 
-/* Starts what the bits ask for and waits; gives the bus's status, or 0 if it did not finish. */
+/* Starts the operation of the bits and waits; returns the bus's status, or 0 on a timeout. */
 static uint8_t act(uint8_t bits)
 {
     TWCR = _BV(TWINT) | _BV(TWEN) | bits;
-    for (uint16_t left = PATIENCE; left != 0; left--) {
+    for (uint16_t left = TIMEOUT_TURNS; left != 0; left--) {
         if (TWCR & _BV(TWINT))
             return TW_STATUS;
     }
@@ -49,7 +49,7 @@ static bool send(uint8_t byte)
 static bool stop(void)
 {
     TWCR = _BV(TWINT) | _BV(TWEN) | _BV(TWSTO);
-    for (uint16_t left = PATIENCE; left != 0; left--) {
+    for (uint16_t left = TIMEOUT_TURNS; left != 0; left--) {
         if (!(TWCR & _BV(TWSTO)))
             return true;
     }
@@ -70,7 +70,7 @@ static void scl_high(void)
     _delay_us(5);
 }
 
-/* A chip that was interrupted while sending holds SDA low until it has sent all bits: clock them out, then stop. */
+/* A chip interrupted while sending holds SDA low until it has sent all bits: clock them out, then send a stop. */
 static void recover(void)
 {
     TWCR = 0;

@@ -18,7 +18,7 @@ static volatile uint8_t receive_tail;
 
 void uart_start(void)
 {
-    UBRR0 = F_CPU / (8UL * SERIAL_BAUD) - 1UL; /* 3: without error at 16 MHz */
+    UBRR0 = F_CPU / (8UL * SERIAL_BAUD) - 1UL; /* 3: exact at 16 MHz */
     UCSR0A = _BV(U2X0);
     UCSR0C = _BV(UCSZ01) | _BV(UCSZ00);
     UCSR0B = _BV(RXEN0) | _BV(TXEN0) | _BV(RXCIE0);
@@ -41,7 +41,7 @@ ISR(USART_RX_vect)
     uint8_t byte = UDR0;
     uint8_t next = (receive_tail + 1U) & (RECEIVE_SIZE - 1U);
 
-    if (!broken && next != receive_head) { /* what is dropped here, the check sum of its frame tells */
+    if (!broken && next != receive_head) { /* a byte dropped here fails its frame's check sum */
         receive_ring[receive_tail] = byte;
         receive_tail = next;
     }

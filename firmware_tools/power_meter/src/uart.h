@@ -8,13 +8,13 @@
 #define UART_SEND_SIZE 1024U /* a power of two */
 
 void uart_start(void);
-/* Takes one received byte; false if there is none. */
+/* Returns one received byte; false if there is none. */
 bool uart_take(uint8_t *byte);
 bool uart_received(void);
 /* Bytes that can be written now. */
 uint16_t uart_room(void);
 
-/* Writing ahead: bytes lie in the ring, unsent and changeable, until uart_release. Inline: each sample is nine bytes. */
+/* Bytes in the ring stay unsent, and can be changed, until uart_release. Inline: each sample is nine bytes. */
 extern uint8_t uart_ring[UART_SEND_SIZE];
 extern uint16_t uart_written;
 
