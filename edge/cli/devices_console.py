@@ -66,9 +66,9 @@ def command(
     from firmware_tools.console.provision import Steps, provision
     from firmware_tools.line import SerialLine
 
-    wishes = Steps(_key(ssh_key), hostname, enable_ssh, ssh_port if bridge else None)
+    steps = Steps(_key(ssh_key), hostname, enable_ssh, ssh_port if bridge else None)
     with SerialLine(port, baud=baud) as line:
-        found = provision(line, user, wishes, _password(user, from_stdin=password_stdin), on_step=say)
+        found = provision(line, user, steps, _password(user, from_stdin=password_stdin), on_step=say)
     if as_json:
         print_json(dataclasses.asdict(found))
     else:

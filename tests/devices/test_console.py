@@ -220,7 +220,7 @@ def test_a_console_that_says_nothing():
 
 
 @pytest.mark.parametrize(
-    ("wishes", "said"),
+    ("steps", "said"),
     [
         ({"hostname": "a b"}, "not a valid host name"),
         ({"hostname": "x'; reboot #"}, "not a valid host name"),
@@ -232,7 +232,7 @@ def test_a_console_that_says_nothing():
 )
 def test_steps_that_no_board_would_accept(steps, said):
     with pytest.raises(SettingError, match=said) as caught:
-        Steps(**wishes)
+        Steps(**steps)
     assert "secret" not in str(caught.value)
 
 
