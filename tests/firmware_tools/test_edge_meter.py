@@ -245,12 +245,12 @@ def test_replies_are_read():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Reply(Command.STOP, 0, b""), "answered command 4"),
+        (Reply(Command.STOP, 0, b""), "replied to command 4"),
         (Reply(Command.IDENTIFY, 0, b"\x01"), "1 bytes, not 26"),
         (Reply(Command.IDENTIFY, ReplyStatus.CHIP_SILENT, b""), "no answer from its INA chip"),
         (Reply(Command.IDENTIFY, 77, b""), "error 77"),
         (Reply(Command.IDENTIFY, 0, b"\x09" + IDENTIFY[1:]), "chip 9"),
-        (Reply(Command.IDENTIFY, 0, IDENTIFY[:7] + bytes(4) + IDENTIFY[11:]), "no resistance"),
+        (Reply(Command.IDENTIFY, 0, IDENTIFY[:7] + bytes(4) + IDENTIFY[11:]), "without resistance"),
     ],
 )
 def test_a_reply_that_is_no_answer_says_why(answer, said):
@@ -281,5 +281,5 @@ def test_a_meter_whose_clock_begins_anew_never_takes_time_back():
 
 def test_a_meter_without_time_between_samples_is_refused():
     payload = struct.pack("<7BIBIIIBB", 1, 1, 2, 3, 3, 4, 4, 100_000, 1, 0, 0, 0, 0, 0)
-    with pytest.raises(ReplyError, match="no time passes"):
+    with pytest.raises(ReplyError, match="no time between"):
         Identity.parse(Reply(Command.IDENTIFY, 0, payload))

@@ -317,7 +317,7 @@ def test_record_on_a_disk_that_fills_up(tmp_path, small_disk):
     assert done.returncode == 13
     assert "No space left" in done.stderr
     kept = len(load_recording(small_disk / "a.edgetrace").trace)
-    assert f"the {kept} samples written before are good" in done.stderr
+    assert f"the {kept} samples written before are valid" in done.stderr
 
 
 def test_record_on_a_full_disk(recorded):
@@ -337,10 +337,10 @@ def test_record_on_a_full_disk(recorded):
         (("calibrate", "ppk2:/dev/null", "--shunt-ohm", "0.1"), 3, "only our own meter"),
         (("calibrate", "edge:/dev/null"), 2, "--reference-amps"),
         (("calibrate", "edge:/dev/null", "--shunt-ohm", "0.1", "--reference-amps", "1"), 2, "Give"),
-        (("calibrate", "edge:/dev/null", "--shunt-ohm", "99"), 3, "absurd"),
-        (("calibrate", "edge:/dev/null", "--shunt-ohm", "nan"), 3, "absurd"),
-        (("calibrate", "edge:/dev/null", "--reference-amps", "0"), 3, "no use"),
-        (("export", "/dev/null"), 3, "no file"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "99"), 3, "not plausible"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "nan"), 3, "not plausible"),
+        (("calibrate", "edge:/dev/null", "--reference-amps", "0"), 3, "cannot be used"),
+        (("export", "/dev/null"), 3, "not a file"),
         (("read", "ppk2:/dev/null", "--seconds", "nan"), 2, "no length of time"),
         (("record", "ppk2:/dev/null", "--out", "a", "--seconds", "inf"), 2, "no length of time"),
         (("calibrate", "edge:/dev/null", "--shunt-ohm", "0.1", "--seconds", "nan"), 2, "no length of time"),

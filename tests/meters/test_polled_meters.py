@@ -239,7 +239,7 @@ def test_rapl_zones_that_share_a_name_are_told_apart_by_their_folder(rapl_root):
 def test_rapl_without_counters(tmp_path):
     with pytest.raises(UnknownMeterError) as caught, RaplMeter("cpu", "package-0", {}, root=tmp_path):
         pass
-    assert "shows no counters" in caught.value.hint
+    assert "has no counters" in caught.value.hint
 
 
 @pytest.fixture

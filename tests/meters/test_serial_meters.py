@@ -91,7 +91,7 @@ def test_ppk2_hears_nothing_of_settings_that_are_wrong(settings):
 def test_a_supply_that_is_too_much_for_a_ppk2_is_refused_with_advice():
     with pytest.raises(SettingError) as caught:
         find_meter("ppk2:/dev/null", {"supply_mv": 5100})
-    assert "measured behind the kit" in caught.value.hint
+    assert "measured after the kit" in caught.value.hint
 
 
 def test_ppk2_with_broken_constants_is_never_switched_on():
