@@ -49,6 +49,14 @@ class MeterKind:
     usb_ids: Mapping[tuple[int, int], str] = field(default_factory=dict)
     is_numbered: bool = False
 
+    def to_json(self) -> dict[str, object]:
+        """Return the kind and its settings as `json.dumps` takes them."""
+        settings = [
+            {"name": each.name, "about": each.about, "default": each.default, "low": each.low, "high": each.high,
+             "choices": list(each.choices)} for each in settings_of(self.name)
+        ]  # fmt: skip
+        return {"kind": self.name, "about": self.about, "example": self.example, "settings": settings}
+
 
 _KINDS = (
     MeterKind("edge", "our meter: Arduino and INA sensor", "edge:/dev/ttyUSB0", "edge_meter:EdgeMeter",

@@ -10,10 +10,11 @@ from devices.contract import Device
 from devices.releases.board import OnStep
 from devices.releases.errors import DamagedError
 from devices.releases.release_paths import KEEP
-from devices.releases.release_status import Release, ReleaseStatus
+from devices.releases.release_status import ReleaseStatus
 from edge.cli.options import Names, delegate_options, take_delegates
-from edge.cli.output import json_option, print_table
+from edge.cli.output import json_option, print_lines
 from edge.cli.releases import on_devices, root_option, show_released
+from edge.report.terminal.release_lines import status_lines
 
 
 @click.command("deploy")
@@ -72,31 +73,13 @@ def _status(names: tuple[str, ...], root: str | None, *, as_json: bool) -> None:
 
     damaged: list[str] = []
 
-    def found(device: Device, step: OnStep) -> ReleaseStatus:
+    def read_status(device: Device, step: OnStep) -> ReleaseStatus:
         status = release_status(device, root=root)
         damaged.extend(f"{status.device}: {what}" for what in status.damaged)
         return status
 
-    on_devices(names, found, _show_status, as_json=as_json)
+    on_devices(names, read_status, lambda status: print_lines(status_lines(status)), as_json=as_json)
     if damaged:
         raise DamagedError(
-            f"not as it was deployed: {'; '.join(damaged)}", hint="deploy the model again, or `edge rollback`"
+            f"changed since it was deployed: {'; '.join(damaged)}", hint="deploy the model again, or `edge rollback`"
         )
-
-
-def _show_status(status: ReleaseStatus) -> None:
-    click.echo(f"{status.device}: {status.root}")
-    if status.holder:
-        click.echo(f"  {status.holder} is deploying")
-    if not status.releases:
-        click.echo("  nothing has been deployed")
-        return
-    rows = [_row(each, serves=each.id == status.current) for each in status.releases]
-    print_table(["", "RELEASE", "MODEL", "MB", "FILES", "GOLDEN", "DEPLOYED", "BY"], rows, right=(3,))
-
-
-def _row(release: Release, *, serves: bool) -> list[str]:
-    size = "?" if release.bytes is None else f"{release.bytes / 1e6:.2f}"
-    golden = "none" if release.golden is None else f"passed ({release.golden.runtime})"
-    told = [release.label, size, release.state, golden, release.deployed, release.by]
-    return ["*" if serves else "", release.id, *("?" if each is None else each for each in told)]

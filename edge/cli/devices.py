@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import devices_console, devices_scan, devices_setup
-from edge.cli.output import json_option, print_json, print_table, say
+from edge.cli import devices_console, devices_setup
+from edge.cli.options import F
+from edge.cli.output import json_option, print_json, print_lines, print_table, say
 
 if TYPE_CHECKING:
     from devices.ssh.enroll import Accept, Question
-
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Nearest(click.Group):
@@ -49,7 +47,6 @@ def command(context: click.Context, as_json: bool) -> None:
         _list(as_json)
 
 
-command.add_command(devices_scan.command)
 command.add_command(devices_setup.command)
 command.add_command(devices_console.command)
 
@@ -71,13 +68,13 @@ def info(name: str, deadline_s: float, as_json: bool) -> None:
     Shows board, CPU, system, clock, temperature, throttling and runtimes.
     """
     from devices.registry import find_device
-    from edge.report.terminal.device_lines import lines
+    from edge.report.terminal.device_lines import fact_lines
 
     facts = find_device(name).facts(deadline_s=deadline_s)
     if as_json:
         print_json(facts.to_json())
         return
-    click.echo("\n".join(lines(facts)))
+    print_lines(fact_lines(facts))
 
 
 @command.command()
@@ -128,6 +125,37 @@ def add(
         print_json({**board.to_json(), "pinned": pinned})
         return
     click.echo(f"added {name}: {board.address}; `edge devices info {name}` shows what it is")
+
+
+@command.command()
+@click.option("--seconds", "duration_s", type=click.FloatRange(0.1, 60), default=3.0, show_default=True, metavar="S",
+              help="How long to listen on the network.")  # fmt: skip
+@click.option("--interface", metavar="ADDRESS", help="Listen only on this IP address of this machine.")
+@json_option
+def scan(duration_s: float, interface: str | None, as_json: bool) -> None:
+    """Find boards, serial ports and Coral accelerators.
+
+    Boards are searched for on the network, the rest on this machine, with whether you have access to it.
+    """
+    from devices.discovery import scan as scan_all
+    from edge.report.terminal.device_lines import scan_lines
+
+    found = scan_all(duration_s=duration_s, interface=interface)
+    if as_json:
+        cures = [{"what": each.what, "cure": each.fix} for each in found.cures]
+        print_json({"found": [each.to_json() for each in found.findings], "looked_for": list(found.looked_for),
+                    "problems": list(found.problems), "cures": cures})  # fmt: skip
+        return
+    for finding in found.findings:
+        print_lines(scan_lines(finding))
+    for cure in found.cures:
+        click.echo(f"{cure.what}\n  -> {cure.fix}")
+    for problem in found.problems:
+        say(problem)
+    if not found.findings:
+        say("nothing was found; looked for:")
+        for what in found.looked_for:
+            say(f"  {what}")
 
 
 @command.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.output import json_option, print_json
+from edge.cli.output import json_option, print_json, print_lines
+from edge.report.terminal.device_lines import solution_lines
 from edge.report.terminal.text_layout import paragraph
 
 if TYPE_CHECKING:
@@ -57,20 +58,8 @@ def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_js
 def _show(name: str, solution: Solution, *, as_json: bool) -> None:
     if as_json:
         print_json(solution.to_json())
-        return
-    can = solution.capabilities
-    system = f", {', '.join(solution.system_packages)} of its system" if solution.system_packages else ""
-    click.echo(paragraph(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}"))
-    click.echo(paragraph(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}"))
-    for what, has in (
-        ("sparse kernels", can.sparse_kernels),
-        ("dynamic-range models", can.dynamic_range),
-        ("XNNPACK for int8", can.int8_xnnpack),
-        ("kernel profile", can.kernel_profile),
-    ):
-        click.echo(f"  {what:22}{'unknown' if has is None else 'yes' if has else 'no'}")
-    for reason in solution.reasons[1:]:
-        click.echo(paragraph(f"  not taken: {reason}"))
+    else:
+        print_lines(solution_lines(name, solution))
 
 
 @contextlib.contextmanager

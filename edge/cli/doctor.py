@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 import click
 
 from converters.errors import MissingPartError
-from edge.cli.output import json_option, print_json
-from edge.doctor.diagnosis import JOBS, Diagnosis, Finding, diagnose
-
-_WIDTH = 80
-_MARGIN = 10
-# What is missing there keeps none of the jobs from running.
-_OPTIONAL = ("coral", "programs")
+from edge.cli.output import json_option, print_json, print_lines
+from edge.doctor.diagnosis import JOBS, Diagnosis, diagnose
+from edge.report.terminal.device_lines import diagnosis_lines
 
 
 @click.command("doctor")
@@ -34,7 +28,7 @@ def command(*, jobs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(diagnosis.to_json())
     else:
-        _show(diagnosis)
+        print_lines(diagnosis_lines(diagnosis, JOBS))
     _judge(diagnosis, jobs or JOBS)
 
 
@@ -46,27 +40,3 @@ def _judge(diagnosis: Diagnosis, jobs: tuple[str, ...]) -> None:
             f"cannot {', '.join(blocked)} here: {', '.join(f'{item.name} ({item.detail})' for item in blockers)}",
             hint="; ".join(dict.fromkeys(item.how for item in blockers if item.how)) or None,
         )
-
-
-def _show(diagnosis: Diagnosis) -> None:
-    for section, findings in groupby(diagnosis.findings, key=lambda item: item.section):
-        click.echo(f"{section}, each optional" if section in _OPTIONAL else section)
-        for item in findings:
-            _show_finding(item)
-    click.echo("jobs")
-    for job in JOBS:
-        blockers = diagnosis.blockers(job)
-        waits = f": needs {', '.join(item.name for item in blockers)}" if blockers else ""
-        click.echo(f"  {'missing' if blockers else 'ok':8}{job}{waits}")
-
-
-def _show_finding(item: Finding) -> None:
-    _wrapped(f"  {item.state:8}", f"{item.name}: {item.detail}")
-    _wrapped("", item.why)
-    if item.how:
-        _wrapped("", f"-> {item.how}")
-
-
-def _wrapped(head: str, text: str) -> None:
-    margin = " " * _MARGIN
-    click.echo(click.wrap_text(text, _WIDTH, initial_indent=head or margin, subsequent_indent=margin))

@@ -5,23 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from edge.cli.devices import Nearest
-from edge.cli.output import json_option, print_json, print_table, progress, say
+from edge.cli.options import F, parse_pairs
+from edge.cli.output import json_option, print_json, print_lines, print_table, progress, say
 
-F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
-
-
-def _settings(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    for name, equals, _ in pairs:
-        if not (name and equals):
-            raise click.BadParameter(f"expected NAME=VALUE, got {name!r}")
-    return {name: value for name, _, value in pairs}
 
 
 def _finite(context: click.Context, option: click.Parameter, given: float | None) -> float:
@@ -37,7 +28,7 @@ _seconds_option: Callable[[F], F] = click.option(
     help="Duration in seconds.  [default: until Ctrl-C]",
 )  # fmt: skip
 _set_option: Callable[[F], F] = click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", callback=_settings,
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", callback=parse_pairs,
     help="Setting of the meter, see `edge meter kinds` (repeatable).",
 )  # fmt: skip
 _csv_option: Callable[[F], F] = click.option("--csv", "csv_file", type=_FILE, help="Also write the samples as CSV.")
@@ -80,12 +71,12 @@ def list_meters(as_json: bool) -> None:
 def kinds(as_json: bool) -> None:
     """List the kinds of meters, their names and settings."""
     from devices.meters.kinds import KINDS
-    from edge.report.terminal.meter_tables import kinds_json, kinds_text
+    from edge.report.terminal.meter_lines import kind_lines
 
     if as_json:
-        print_json(kinds_json(KINDS.values()))
+        print_json([each.to_json() for each in KINDS.values()])
         return
-    click.echo(kinds_text(KINDS.values()))
+    print_lines(kind_lines(KINDS.values()))
 
 
 @command.command()
@@ -129,23 +120,28 @@ def record(
     Ends after --seconds or at Ctrl-C. The file is written continuously and can be read whatever happens.
     """
     from devices.meters.lookup import find_meter
+    from devices.meters.record_file import RecordingHooks, check_outputs, record_to
+    from devices.meters.record_file import export_recording as write_exports
     from devices.meters.replay import ReplayMeter
     from edge.cli.meter_live import until_interrupted
-    from edge.cli.meter_record import check_outputs, export, record_to
+    from edge.report.formatting import watts
+    from edge.report.terminal.meter_lines import counts, summary_lines
 
     found = find_meter(meter, settings)
     check_outputs(found.path if isinstance(found, ReplayMeter) else None, out, csv_file, npz_file)
     total = None if math.isinf(seconds) else math.ceil(seconds)
     with progress("recording", total) as advance, until_interrupted() as interrupted:
-        result = record_to(
-            out, found, seconds=seconds, stopped=interrupted, replace=force,
-            on_second=lambda note: advance(1, note),
-        )  # fmt: skip
-    export(out, csv_file, npz_file)
+        hooks = RecordingHooks(
+            stopped=interrupted,
+            on_second=lambda powers, rates: advance(1, f"{watts(powers.mean_w)}, {counts(rates)}"),
+            on_failure=lambda samples: say(f"the {samples} samples before the failure are in {out}"),
+        )
+        result = record_to(out, found, hooks, seconds=seconds, replace=force)
+    write_exports(out, csv_file, npz_file)
     if as_json:
         print_json(result.to_json())
         return
-    click.echo(result.text(csv_file, npz_file))
+    print_lines(summary_lines(result, csv_file, npz_file))
 
 
 @command.command("export")
@@ -155,14 +151,16 @@ def record(
 @json_option
 def export_recording(recording: Path, csv_file: Path | None, npz_file: Path | None, as_json: bool) -> None:
     """Summarize a recording, and export it for other programs."""
-    from edge.cli.meter_record import describe, export
+    from devices.meters.record_file import export_recording as write_exports
+    from devices.meters.record_file import summarize_recording
+    from edge.report.terminal.meter_lines import summary_lines
 
-    export(recording, csv_file, npz_file)
-    result = describe(recording)
+    write_exports(recording, csv_file, npz_file)
+    result = summarize_recording(recording)
     if as_json:
         print_json(result.to_json())
         return
-    click.echo(result.text(csv_file, npz_file))
+    print_lines(summary_lines(result, csv_file, npz_file))
 
 
 @command.command()

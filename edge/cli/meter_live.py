@@ -1,4 +1,4 @@
-"""Watching a meter: drawn on a terminal, a line per second elsewhere, one result at the end."""
+"""Watches a meter: plots its power on a terminal, prints a line per second elsewhere, and the result at the end."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from devices.meters.meter_contract import Meter, MeterInfo
 from devices.meters.rates import Running
 from devices.meters.recorder import gather
 from edge.cli.output import print_json, say
-from edge.report.formatting import hertz, watts
-from edge.report.terminal.meter_tables import about, counts, result_lines
-from edge.report.terminal.power_plot import Buckets, draw
+from edge.report.terminal.meter_lines import (
+    PowerBuckets,
+    draw_power,
+    info_lines,
+    live_lines,
+    result_lines,
+    second_line,
+)
 from firmware_tools.trace import Trace
 
 if TYPE_CHECKING:
@@ -36,21 +41,21 @@ Show = Callable[[Trace, float], None]
 
 
 def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
-    """Show an open meter's power until the time is over or Ctrl-C, then the result.
+    """Show an open meter's power until the time is over or Ctrl-C is pressed, then the result.
 
     Raises:
         InstrumentError: The meter failed; the result until then has been shown.
     """
     running, info = Running(), meter.info()
     if not as_json:
-        say("\n".join(about(info)))
+        say("\n".join(info_lines(info)))
     incomplete: str | None = None
-    shown = _drawn(running, info, seconds) if sys.stdout.isatty() and not as_json else _lines(running, info)
+    shown = _plot(running, info, seconds) if sys.stdout.isatty() and not as_json else _lines(running, info)
     try:
         with until_interrupted() as interrupted, shown as show:
             incomplete = gather(meter, show, seconds=seconds, stopped=interrupted)
     except EdgeError:
-        say("reading ended early; until then:")
+        say("reading ended early; the result until then:")
         raise
     finally:
         _show_result(running, meter.info(), incomplete, as_json=as_json)
@@ -58,15 +63,15 @@ def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def until_interrupted() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into an answer of the yielded function; the second interrupts as usual."""
+    """Make the yielded function return True after the first Ctrl-C; the second one interrupts as usual."""
     event = threading.Event()
     usual = signal.getsignal(signal.SIGINT)
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         event.set()
         signal.signal(signal.SIGINT, usual)
 
-    signal.signal(signal.SIGINT, heard)
+    signal.signal(signal.SIGINT, on_signal)
     try:
         yield event.is_set
     finally:
@@ -75,26 +80,24 @@ def until_interrupted() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def _lines(running: Running, info: MeterInfo) -> Iterator[Show]:
-    """One line of talk per second."""
-    told_s = time.monotonic()
+    """Print one line per second on stderr."""
+    shown_s = time.monotonic()
     second = Running()
 
     def show(trace: Trace, arrived_s: float) -> None:
-        nonlocal told_s, second
+        nonlocal shown_s, second
         running.add(trace)
         second.add(trace)
-        if arrived_s - told_s >= 1:
-            powers, rates = second.powers(), second.rates(info)
-            say(f"{watts(powers.mean_w)}, peak {watts(powers.peak_w)}, {hertz(rates.effective_hz)} effective, "
-                f"{rates.lost} lost")  # fmt: skip
-            told_s, second = arrived_s, Running()
+        if arrived_s - shown_s >= 1:
+            say(second_line(second.powers(), second.rates(info)))
+            shown_s, second = arrived_s, Running()
 
     yield show
 
 
 @contextlib.contextmanager
-def _drawn(running: Running, info: MeterInfo, seconds: float) -> Iterator[Show]:
-    """A picture of the last minute, drawn again a few times in a second."""
+def _plot(running: Running, info: MeterInfo, seconds: float) -> Iterator[Show]:
+    """Plot the last minute, redrawn a few times per second."""
     from rich.console import Console
     from rich.live import Live
 
@@ -102,7 +105,7 @@ def _drawn(running: Running, info: MeterInfo, seconds: float) -> Iterator[Show]:
     columns = max(20, console.width)
     window_s = min(_WINDOW_S, seconds) if math.isfinite(seconds) else _WINDOW_S
     pieces = columns - _MARGIN
-    buckets = Buckets(window_s / pieces, pieces)
+    buckets = PowerBuckets(window_s / pieces, pieces)
     is_plain = "utf" not in (console.encoding or "").lower()
     drawn_s = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -113,21 +116,18 @@ def _drawn(running: Running, info: MeterInfo, seconds: float) -> Iterator[Show]:
             buckets.add(trace)
             if arrived_s - drawn_s >= _FRAME_S:
                 drawn_s = arrived_s
-                _draw(live, draw(buckets.means(), columns=columns - 1, rows=_ROWS, is_plain=is_plain), running, info)
+                _draw(
+                    live, draw_power(buckets.means(), columns=columns - 1, rows=_ROWS, is_plain=is_plain), running, info
+                )
 
         yield show
 
 
-def _draw(live: Live, picture: list[str], running: Running, info: MeterInfo) -> None:
+def _draw(live: Live, plot: list[str], running: Running, info: MeterInfo) -> None:
     from rich.text import Text
 
-    powers, rates = running.powers(), running.rates(info)
-    label = " (estimate)" if info.is_estimate else ""
-    words = [
-        f"mean {watts(powers.mean_w)}, peak {watts(powers.peak_w)}{label}, {hertz(rates.effective_hz)} effective",
-        f"{counts(rates)}; Ctrl-C ends",
-    ]
-    text = Text("\n".join([*picture, *words]), no_wrap=True, overflow="crop")
+    lines = live_lines(running.powers(), running.rates(info), is_estimate=info.is_estimate)
+    text = Text("\n".join([*plot, *lines]), no_wrap=True, overflow="crop")
     live.update(text, refresh=True)
 
 

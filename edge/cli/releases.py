@@ -1,4 +1,4 @@
-"""What `edge deploy` and `edge rollback` share: devices and groups by name, progress, what is shown of each device."""
+"""Runs the work of `edge deploy` and `edge rollback` on several devices at once, and shows the results."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from devices.releases.board import OnStep
 from devices.releases.parallel import Outcome, check, on_each
 from devices.releases.release_paths import ROOT
 from devices.releases.release_status import Released
-from devices.releases.service_unit import describe_remaining_steps
-from edge.cli.output import print_json, say, show_error
-from edge.report.terminal.text_layout import paragraph
+from edge.cli.options import F
+from edge.cli.output import print_json, print_lines, say, show_error
+from edge.report.terminal.release_lines import released_lines, released_notes
 
-T = TypeVar("T", bound="Stated")
-F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T", bound="JsonResult")
 
 root_option: Callable[[F], F] = click.option(
     "--release-root", "root", metavar="DIR", help=f"Folder of the releases on the device.  [default: ~/{ROOT}]"
 )
 
 
-class Stated(Protocol):
+class JsonResult(Protocol):
     """A result that can be printed as JSON."""
 
     def to_json(self) -> dict[str, Any]: ...
@@ -37,7 +36,7 @@ class Stated(Protocol):
 def on_devices(
     names: Sequence[str], work: Callable[[Device, OnStep], T], show: Callable[[T], None], *, as_json: bool
 ) -> None:
-    """Do the work on each device or group named, at once, show each result, and raise for the first failure."""
+    """Do the work on all devices and groups named at once, show the results, and raise for the first failure."""
     from devices.inventory import members
     from devices.registry import find_device
 
@@ -55,24 +54,10 @@ def on_devices(
 
 
 def show_released(released: Released) -> None:
-    """Say what serves now, how it was checked, and what is left to do."""
-    what = "serves already" if released.unchanged else "serves"
-    click.echo(f"{released.device}: {released.release} {what}: {released.model}")
-    golden = released.golden
-    if golden is None:
-        click.echo("  not checked with golden vectors")
-    else:
-        passed = f"  {golden.runs} golden vectors passed on {golden.runtime}: largest difference {golden.worst}"
-        click.echo(paragraph(passed))
-        if golden.alike:
-            say(paragraph(f"note: {released.device}: all have the same outputs, which proves little; try --golden SRC"))
-    if not released.unchanged:
-        click.echo(f"  before: {released.previous or 'nothing'}; sent {released.sent_bytes / 1e6:.2f} MB")
-    if released.unit is not None:
-        state = "runs" if released.unit.running else f"was written, but does not run: {released.unit.why}"
-        click.echo(paragraph(f"  {released.unit.path} {state}"))
-        for line in describe_remaining_steps(released.unit):
-            say(f"on {released.device}: {line}")
+    """Print which release is current now, how it was checked, and what is left to do."""
+    print_lines(released_lines(released))
+    for note in released_notes(released):
+        say(note)
 
 
 def _print(outcomes: Sequence[Outcome[T]], show: Callable[[T], None], *, as_json: bool, as_list: bool) -> None:
@@ -96,7 +81,7 @@ def _json(outcome: Outcome[T]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Callable[[str], OnStep]]:
-    """Give each device a bar of its own, on a terminal only."""
+    """Show a progress bar for each device, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda name: lambda what, done, of: None
         return

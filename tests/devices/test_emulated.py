@@ -20,7 +20,7 @@ from devices.errors import DeadlineError, UnknownDeviceError
 from devices.registry import find_device
 from devices.solver.errors import NoRuntimeFits, WheelError
 from edge.agent.client import AgentClient
-from edge.report.terminal.device_lines import lines
+from edge.report.terminal.device_lines import fact_lines
 from edge.runtime.errors import CrashedError
 
 # Bits of AT_HWCAP on aarch64 (Linux, arch/arm64/include/uapi/asm/hwcap.h), by the names of /proc/cpuinfo.
@@ -79,7 +79,7 @@ def test_facts_say_that_the_board_is_emulated_and_state_no_clock_or_heat(pi4):
     assert (facts.os.id, facts.os.version, facts.libc) == ("debian", "12", "glibc 2.36")
     assert (facts.clock.governor, facts.clock.now_khz, facts.temperature_c, facts.throttled) == (None,) * 4
     assert [(each.name, each.version) for each in facts.runtimes] == [("ai-edge-litert", "2.1.6")]
-    assert max(map(len, lines(facts))) <= 80
+    assert max(map(len, fact_lines(facts))) <= 80
 
 
 def test_arguments_environment_and_input_reach_the_boards_python(pi4):

@@ -12,7 +12,7 @@ from devices.facts import Facts
 from devices.local import LocalDevice
 from devices.messages.machine import MachineFacts, Throttled
 from devices.registry import find_device
-from edge.report.terminal.device_lines import lines, notes
+from edge.report.terminal.device_lines import fact_lines, notes
 
 PI4 = {
     "board": {
@@ -83,7 +83,7 @@ def test_what_is_not_stated_is_none_and_reads_unknown():
     silent |= {each: PI4[each] for each in ("python", "coral")}
     facts = parse({**silent, "machine": "riscv64"}, "dark")
     assert (facts.board, facts.soc, facts.memory_bytes, facts.throttled, facts.clock.now_khz) == (None,) * 5
-    text = "\n".join(lines(facts))
+    text = "\n".join(fact_lines(facts))
     assert "runtimes      none" in text
     assert text.count("unknown") >= 12
     assert "None" not in text
@@ -91,13 +91,13 @@ def test_what_is_not_stated_is_none_and_reads_unknown():
 
 @pytest.mark.parametrize("facts", [parse(PI4), LocalDevice().facts()], ids=["pi4", "this machine"])
 def test_description_fits_in_80_columns(facts):
-    text = lines(replace(facts, name="a-rather-long-name-of-a-board", kind="ssh"))
+    text = fact_lines(replace(facts, name="a-rather-long-name-of-a-board", kind="ssh"))
     assert max(map(len, text)) <= 80
     assert text[0] == "device        a-rather-long-name-of-a-board (ssh)"
 
 
 def test_description_of_a_raspberry_pi():
-    text = "\n".join(lines(parse(PI4)))
+    text = "\n".join(fact_lines(parse(PI4)))
     assert "CPU           cortex-a72, 4 cores (3 usable), aarch64" in text
     assert "frequency     1800, 600, unknown MHz (600 to 1800)" in text
     assert "throttling    now: under-voltage, throttled; since boot: under-voltage" in text

@@ -511,7 +511,7 @@ def test_the_commands(board):
     status = edge("deploy", "--to", "local", *root, "--status")
     assert status.returncode == 10
     assert "damaged" in status.stdout
-    assert "error: not as it was deployed: local: 0001-" in status.stderr
+    assert "error: changed since it was deployed: local: 0001-" in status.stderr
     assert edge("rollback", "--on", "local", *root, "--to-release", "1").returncode == 10
     assert edge("rollback", "--on", "local", *root, "--to-release", "9").returncode == 3
     assert edge("deploy", "--to", "local").returncode == 2

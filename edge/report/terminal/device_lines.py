@@ -1,15 +1,28 @@
-"""Facts as lines for people: a label and a text each, at most 80 columns together."""
+"""Renders devices: their facts, what a scan finds, the runtime to set up, and the diagnosis of this machine."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from devices.accelerator_problems import PAGE_16K
 from devices.accelerators import describe_accelerators
 from devices.facts import Facts
 from devices.messages.machine import Throttled
 from edge.report.formatting import UNKNOWN, memory_size
-from edge.report.terminal.text_layout import wrap
+from edge.report.terminal.text_layout import paragraph, wrap
+
+if TYPE_CHECKING:
+    from devices.findings import Finding as ScanFinding
+    from devices.solver.solve import Solution
+    from edge.doctor.diagnosis import Diagnosis, Finding
 
 LABEL_WIDTH = 14
+_MARGIN = " " * 10
+_SSH_PORT = 22
+# What is missing there keeps none of the jobs from running.
+_OPTIONAL = ("coral", "programs")
 
 
 def describe(facts: Facts) -> list[tuple[str, str]]:
@@ -60,7 +73,7 @@ def notes(facts: Facts) -> list[str]:
     ]  # fmt: skip
 
 
-def lines(facts: Facts) -> list[str]:
+def fact_lines(facts: Facts) -> list[str]:
     """Return the description as text, wrapped at 80 columns."""
     margin = " " * LABEL_WIDTH
     return [line for label, text in describe(facts) for line in wrap(text, f"{label:<{LABEL_WIDTH}}", margin=margin)]
@@ -86,3 +99,55 @@ def _throttling(throttled: Throttled | None) -> str:
     if throttled is None:
         return UNKNOWN
     return f"now: {', '.join(throttled.now) or 'none'}; since boot: {', '.join(throttled.since_boot) or 'none'}"
+
+
+def scan_lines(found: ScanFinding) -> Iterator[str]:
+    """Yield one finding of a scan: what it is, how to add it, and whether the user has access to it."""
+    yield f"{found.name}: {found.about}"
+    if found.kind == "board":
+        port = f" --port {found.port}" if found.port not in (_SSH_PORT, None) else ""
+        yield f"  at {', '.join(found.addresses)}"
+        yield f"  edge devices add {found.name.partition('.')[0]} USER@{found.name}{port}"
+    if found.note:
+        yield f"  {found.note}"
+    if found.access is not None:
+        yield f"  {'you may open ' + found.access.path if found.access.allowed else found.access.problem}"
+        if found.access.hint:
+            yield f"  -> {found.access.hint}"
+
+
+def solution_lines(name: str, solution: Solution) -> Iterator[str]:
+    """Yield the runtime that was chosen for a device, what it can do, and why others were not chosen."""
+    can = solution.capabilities
+    system = f", {', '.join(solution.system_packages)} of its system" if solution.system_packages else ""
+    yield paragraph(f"{solution.name} {solution.version} for {name}: {solution.reasons[0]}")
+    yield paragraph(f"  Python {'.'.join(map(str, solution.python))}, {solution.platform_tags[0]}{system}")
+    for what, has in (
+        ("sparse kernels", can.sparse_kernels),
+        ("dynamic-range models", can.dynamic_range),
+        ("XNNPACK for int8", can.int8_xnnpack),
+        ("kernel profile", can.kernel_profile),
+    ):
+        yield f"  {what:22}{UNKNOWN if has is None else 'yes' if has else 'no'}"
+    for reason in solution.reasons[1:]:
+        yield paragraph(f"  not taken: {reason}")
+
+
+def diagnosis_lines(diagnosis: Diagnosis, jobs: Sequence[str]) -> Iterator[str]:
+    """Yield what is installed and missing on this machine, section by section, and which jobs can run."""
+    for section, findings in groupby(diagnosis.findings, key=lambda item: item.section):
+        yield f"{section}, each optional" if section in _OPTIONAL else section
+        for item in findings:
+            yield from _finding(item)
+    yield "jobs"
+    for job in jobs:
+        blockers = diagnosis.blockers(job)
+        needs = f": needs {', '.join(item.name for item in blockers)}" if blockers else ""
+        yield f"  {'missing' if blockers else 'ok':8}{job}{needs}"
+
+
+def _finding(item: Finding) -> Iterator[str]:
+    yield from wrap(f"{item.name}: {item.detail}", f"  {item.state:8}", margin=_MARGIN)
+    yield from wrap(item.why, _MARGIN, margin=_MARGIN)
+    if item.how:
+        yield from wrap(f"-> {item.how}", _MARGIN, margin=_MARGIN)

@@ -1,4 +1,4 @@
-"""Recording to a file, exports, and what a recording came to."""
+"""Records a meter to a file, exports recordings for other programs, and summarizes them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,13 @@ from devices.meters.rates import Powers, Rates, Running
 from devices.meters.recorder import gather
 from devices.meters.recording import load_recording
 from devices.meters.trace_file import LIMITS, TraceWriter
-from edge.cli.output import say
-from edge.errors import InputError
-from edge.report.formatting import watts
-from edge.report.terminal.meter_tables import about, counts, result_lines
+from firmware_tools.errors import SettingError
 from firmware_tools.trace import Trace
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What a recording holds."""
+class RecordingSummary:
+    """What a recording holds; `incomplete` says why its samples end too early."""
 
     path: Path
     info: MeterInfo
@@ -40,51 +37,57 @@ class Recorded:
         return {"file": str(self.path), "meter": self.info.to_json(), "power": self.powers.to_json(),
                 "rates": self.rates.to_json(), "incomplete": self.incomplete}  # fmt: skip
 
-    def text(self, *exported: Path | None) -> str:
-        """Return it for people, and name the files it was written to for other programs."""
-        result = result_lines(self.powers, self.rates, self.incomplete)
-        written = [f"written to {each}" for each in exported if each is not None]
-        return "\n".join([*about(self.info), *result, f"recorded in {self.path}", *written])
+
+@dataclass(frozen=True)
+class RecordingHooks:
+    """Called while a meter is recorded.
+
+    Attributes:
+        stopped: Whether to end before the time is over.
+        on_second: What was recorded so far, once per second.
+        on_failure: How many samples are in the file when the meter fails.
+    """
+
+    stopped: Callable[[], bool]
+    on_second: Callable[[Powers, Rates], None]
+    on_failure: Callable[[int], None]
 
 
-def record_to(
-    path: Path, meter: Meter, *, seconds: float, stopped: Callable[[], bool], replace: bool,
-    on_second: Callable[[str], None],
-) -> Recorded:  # fmt: skip
-    """Record a meter to a file until the time is over or `stopped` says so.
+def record_to(path: Path, meter: Meter, hooks: RecordingHooks, *, seconds: float, replace: bool) -> RecordingSummary:
+    """Record a meter to a file until the time is over or `hooks.stopped` ends it.
 
     Raises:
-        InputError: One file would not hold it.
-        WriteError: The file is there already, could not be written, or is full.
-        InstrumentError: The meter failed; what came before is in the file, and said on stderr.
+        SettingError: One file would not hold it.
+        WriteError: The file exists already, could not be written, or is full.
+        InstrumentError: The meter failed; the samples before that are in the file.
     """
     if path.exists() and not replace:
-        raise WriteError(f"{path} is there already", hint="choose another name, or --force")
-    running, told_s = Running(), time.monotonic()
+        raise WriteError(f"{path} exists already", hint="choose another name, or --force")
+    running, shown_s = Running(), time.monotonic()
     with meter:
         info = meter.info()
         check_length(info, seconds)
         with TraceWriter(path, info, replace=replace) as writer:
 
             def take(trace: Trace, arrived_s: float) -> None:
-                nonlocal told_s
+                nonlocal shown_s
                 running.add(trace)
                 pairs = [(trace.time_s[-1], arrived_s)] if len(trace) else []
                 writer.restate(meter.info())
                 writer.add(trace, np.array(pairs, np.float64).reshape(-1, 2))
-                while arrived_s - told_s >= 1:
-                    told_s += 1
-                    on_second(f"{watts(running.powers().mean_w)}, {counts(running.rates(info))}")
+                while arrived_s - shown_s >= 1:
+                    shown_s += 1
+                    hooks.on_second(running.powers(), running.rates(info))
 
             try:
-                writer.incomplete = gather(meter, take, seconds=seconds, stopped=stopped)
-            except WriteError:  # says itself what the file has
+                writer.incomplete = gather(meter, take, seconds=seconds, stopped=hooks.stopped)
+            except WriteError:  # its message states what the file holds
                 raise
             except EdgeError:
-                say(f"the {running.rates(info).samples} samples that came before are in {path}")
+                hooks.on_failure(running.rates(info).samples)
                 raise
         info = meter.info()
-    return Recorded(path, info, running.powers(), running.rates(info), writer.incomplete)
+    return RecordingSummary(path, info, running.powers(), running.rates(info), writer.incomplete)
 
 
 def check_outputs(*paths: Path | None) -> None:
@@ -97,16 +100,14 @@ def check_outputs(*paths: Path | None) -> None:
     for path in paths:
         if path is None:
             continue
-        file = _file(path)
+        file = _identify(path)
         if file in taken:
-            raise WriteError(
-                f"{path} would be written over itself", hint="give the recording and each output another name"
-            )
+            raise WriteError(f"{path} would overwrite itself", hint="give the recording and each output another name")
         taken.add(file)
 
 
-def _file(path: Path) -> object:
-    """Return what is the same for all names of a file: its place on the disk, where it is there."""
+def _identify(path: Path) -> object:
+    """Return what all names of one file share: its place on the disk, or its resolved path if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -115,22 +116,22 @@ def _file(path: Path) -> object:
 
 
 def check_length(info: MeterInfo, seconds: float) -> None:
-    """Refuse to record for so long that one file would not hold it; for as long as it goes is allowed.
+    """Refuse a duration whose samples one file would not hold; an unlimited one is allowed.
 
     Raises:
-        InputError: Says for how long one may.
+        SettingError: The hint states the longest duration.
     """
     rate_hz = info.nominal_rate_hz or 0.0
     if info.kind == "replay" or math.isinf(seconds) or seconds * rate_hz <= LIMITS.samples:
         return
-    raise InputError(
+    raise SettingError(
         f"{seconds:g} s of {info.name} are {seconds * rate_hz:.3g} samples, one file holds {LIMITS.samples:.3g}",
         hint=f"record for at most {math.floor(LIMITS.samples / rate_hz)} s, or at a lower rate",
     )
 
 
-def export(path: Path, csv_file: Path | None, npz_file: Path | None) -> None:
-    """Write a recording as CSV and as .npz, where asked for."""
+def export_recording(path: Path, csv_file: Path | None, npz_file: Path | None) -> None:
+    """Write a recording as CSV and as .npz, where paths are given."""
     if csv_file is None and npz_file is None:
         return
     check_outputs(path, csv_file, npz_file)
@@ -141,9 +142,9 @@ def export(path: Path, csv_file: Path | None, npz_file: Path | None) -> None:
         save_npz(npz_file, recording)
 
 
-def describe(path: Path) -> Recorded:
-    """Read a recording and return what it came to."""
+def summarize_recording(path: Path) -> RecordingSummary:
+    """Read a recording and summarize it."""
     recording = load_recording(path)
     running = Running()
     running.add(recording.trace)
-    return Recorded(path, recording.info, running.powers(), running.rates(recording.info), recording.incomplete)
+    return RecordingSummary(path, recording.info, running.powers(), running.rates(recording.info), recording.incomplete)
