@@ -504,7 +504,7 @@ def test_the_commands(board):
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["golden"]["passed"]
     second = edge("deploy", str(board.models[1]), "--to", "local", *root, "--golden", "none")
-    assert "serves: " in second.stdout
+    assert "is current: " in second.stdout
     assert edge("rollback", "--on", "local", *root).returncode == 0
     assert board.serves(0)
     spoil(board.root / "current" / "model.tflite")

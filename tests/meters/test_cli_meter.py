@@ -185,7 +185,7 @@ def test_an_export_never_replaces_the_recording(recorded, tmp_path):
     for arguments in (("--csv", path), ("--npz", tmp_path / "link"), ("--csv", "x", "--npz", "x")):
         done = edge("export", path, *arguments)
         assert done.returncode == 13
-        assert "over itself" in done.stderr
+        assert "overwrite itself" in done.stderr
     assert path.read_bytes() == before
 
 
@@ -196,7 +196,7 @@ def test_a_replay_is_never_recorded_over_itself(recorded, tmp_path):
     for arguments in (("--out", path), ("--out", tmp_path / "link"), ("--out", tmp_path / "b", "--csv", path)):
         done = edge("record", f"replay:{path}", *arguments, "--force")
         assert done.returncode == 13, done.stderr
-        assert "over itself" in done.stderr
+        assert "overwrite itself" in done.stderr
     assert path.read_bytes() == before
     assert not (tmp_path / "b").exists()
 
@@ -290,7 +290,7 @@ def test_record_of_a_meter_that_is_unplugged(tmp_path):
     assert told == ""
     assert "hint:" in talk
     back = load_recording(out)
-    assert f"the {len(back.trace)} samples that came before are in {out}" in talk
+    assert f"the {len(back.trace)} samples before the failure are in {out}" in talk
     assert back.incomplete
 
 
@@ -341,10 +341,10 @@ def test_record_on_a_full_disk(recorded):
         (("calibrate", "edge:/dev/null", "--shunt-ohm", "nan"), 3, "not plausible"),
         (("calibrate", "edge:/dev/null", "--reference-amps", "0"), 3, "cannot be used"),
         (("export", "/dev/null"), 3, "not a file"),
-        (("read", "ppk2:/dev/null", "--seconds", "nan"), 2, "no length of time"),
-        (("record", "ppk2:/dev/null", "--out", "a", "--seconds", "inf"), 2, "no length of time"),
-        (("calibrate", "edge:/dev/null", "--shunt-ohm", "0.1", "--seconds", "nan"), 2, "no length of time"),
-        (("record", "ppk2:/dev/null", "--out", "a", "--csv", "./a"), 13, "written over itself"),
+        (("read", "ppk2:/dev/null", "--seconds", "nan"), 2, "is not a duration"),
+        (("record", "ppk2:/dev/null", "--out", "a", "--seconds", "inf"), 2, "is not a duration"),
+        (("calibrate", "edge:/dev/null", "--shunt-ohm", "0.1", "--seconds", "nan"), 2, "is not a duration"),
+        (("record", "ppk2:/dev/null", "--out", "a", "--csv", "./a"), 13, "overwrite itself"),
         (("reed", "x"), 2, "Did you mean read"),
     ],
 )
