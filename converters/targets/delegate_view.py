@@ -1,4 +1,4 @@
-"""The main graph as XNNPACK's delegate sees it: constants unpacked, zero padding fused into the convolution behind it.
+"""Views the main graph as XNNPACK's delegate does: constants unpacked, zero padding fused into convolutions.
 
 Source: XNNPACK's subgraph.c and TFLite's xnnpack_delegate.cc, and what stock wheels were seen to do.
 """
@@ -26,7 +26,7 @@ DELEGATED = frozenset({
     "RSQRT", "SIN", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE",
     "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV",
 })  # fmt: skip
-# Rows and columns of a feature map, before and behind.
+# Rows and columns of a feature map, before and after.
 Padding = tuple[tuple[int, int], tuple[int, int]]
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
@@ -52,13 +52,18 @@ class Node:
         return self.operator.index
 
     @property
+    def label(self) -> str:
+        """Return it for messages."""
+        return f"operator {self.index} ({self.name})"
+
+    @property
     def writes(self) -> tuple[int, ...]:
         """Return the tensors it writes."""
         return self.operator.outputs
 
 
 class GraphView:
-    """The operators of a file's main graph that compute, in order, and how they hang together."""
+    """The operators of a file's main graph that compute, in order, and how they are connected."""
 
     def __init__(self, model: ModelInfo) -> None:
         """Read the graph's structure; weights are read where they are asked for."""
@@ -119,6 +124,11 @@ class GraphView:
         index = node.operator.input(1)
         return () if index is None else self.tensor(index).shape[1:3]
 
+    def same_padding(self, node: Node) -> Padding:
+        """Return the rows and columns that padding SAME adds to a convolution's input."""
+        rows, columns = (self._same_padding(node, axis) for axis in (0, 1))
+        return rows, columns
+
     def is_pointwise(self, node: Node) -> bool:
         """Whether it is a convolution with a 1x1 kernel: what sparse kernels can run."""
         return node.name == "CONV_2D" and self.kernel(node) == (1, 1)
@@ -152,6 +162,12 @@ class GraphView:
             return None
         return dense_values(self.model, self.tensor(index))
 
+    def _same_padding(self, node: Node, axis: int) -> tuple[int, int]:
+        size = self.tensor(node.reads[0]).shape[1 + axis]
+        stride = (node.operator.options.strides or (1, 1))[axis]
+        total = max((-(-size // stride) - 1) * stride + self.kernel(node)[axis] - size, 0)
+        return total // 2, total - total // 2
+
     def _nodes(self) -> tuple[Node, ...]:
         computing = [op for op in self.graph.operators if not all(tensor in self.origins for tensor in op.outputs)]
         uses = Counter(tensor for op in computing for tensor in set(op.inputs))
@@ -184,7 +200,7 @@ class GraphView:
         amounts = self.constant(pad.input(1))
         if amounts is None or amounts.shape != (_FEATURE_MAP_RANK, 2) or amounts[0].any() or amounts[3].any():
             return None
-        rows, columns = ((int(before), int(behind)) for before, behind in amounts[1:3])
+        rows, columns = ((int(before), int(after)) for before, after in amounts[1:3])
         return pad, (rows, columns)
 
 

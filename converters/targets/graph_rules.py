@@ -1,4 +1,4 @@
-"""Finds what keeps XNNPACK from a whole file: sizes that are computed, and weights that make the runtime refuse it.
+"""Finds what keeps XNNPACK off a whole file: computed sizes, and weights for which the runtime refuses the file.
 
 A size left open in the file alone is no computed size: the interpreter allocates it, usually as 1. What counts is a
 shape that is computed, because operators are prepared before anything is computed. As seen in the instructions executed
@@ -66,10 +66,11 @@ def _sizes(node: Node) -> list[int]:
 
 def _dynamic_size(view: GraphView, node: Node, rules: SparseRules) -> Reason:
     known = rules.takes_dynamic is not None
+    effect = "one such tensor keeps XNNPACK off the whole graph"
     return Reason(
         "shapes" if known else "unmeasured",
-        f"operator {node.index} ({node.name}) computes its output's size only when it runs; "
-        + ("one such tensor keeps XNNPACK off the whole graph" if known else f"{rules.versions} was not measured so"),
+        f"{node.label} computes its output's size only when it runs; "
+        + (effect if known else f"{rules.versions} was not measured with such a tensor"),
         "export with a batch of 1 and fixed sizes",
         (node.index,),
         view.tensor(node.writes[0]).name if node.writes else None,

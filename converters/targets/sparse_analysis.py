@@ -10,12 +10,12 @@ import numpy as np
 
 from converters.inspection.weights import UNPACKING
 from converters.targets.boards import Target
-from converters.targets.cluster_rules import ClusterRules, Place
+from converters.targets.cluster_rules import ClusterRules
 from converters.targets.delegate_view import GraphView, Node
 from converters.targets.graph_rules import find_dynamic_sizes, find_refusals
 from converters.targets.runtimes import RECOMMENDED, SPARSE_RULES, SparseRules, find_sparse_rules
 from converters.targets.sparse_layout import Layout, Weights, find_layout
-from converters.targets.sparse_prediction import Cluster, Reason, SparsePrediction, sort_reasons
+from converters.targets.sparse_prediction import Cluster, ClusterRole, Reason, SparsePrediction, sort_reasons
 from converters.targets.sparse_regions import Region, find_regions
 from converters.tflite.tensor_data import real_values
 from converters.tflite.values import ModelInfo, OperatorInfo
@@ -23,7 +23,6 @@ from converters.tflite.values import ModelInfo, OperatorInfo
 # What decides alone, whatever the graph looks like.
 _WHOLE = frozenset({"refused", "runtime", "shapes", "encoding"})
 _BARELY_PRUNED = 0.1
-_CPU = "cpu"
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,15 @@ class SparseAnalyser:
         return GraphView(self.model)
 
     @cached_property
-    def places(self) -> Mapping[int, Place]:
+    def roles(self) -> Mapping[int, ClusterRole]:
         """Where each node may stand in a cluster, by position."""
         rules = ClusterRules(self.view, self._rules)
-        return {node.position: rules.place(node) for node in self.view.nodes}
+        return {node.position: rules.assign_role(node) for node in self.view.nodes}
 
     @cached_property
     def layout(self) -> Layout:
         """What XNNPACK would move to its sparse layout, were there nothing against it outside the graph."""
-        return find_layout(self.view, self.places, self._weights, self._rules.without_unary)
+        return find_layout(self.view, self.roles, self._weights, self._rules.without_unary)
 
     @cached_property
     def pointwise(self) -> int:
@@ -73,7 +72,7 @@ class SparseAnalyser:
     @cached_property
     def operators(self) -> tuple[OperatorPlacement, ...]:
         """Where each operator of the main graph runs, in the order of the file."""
-        return tuple(OperatorPlacement(op.index, op.name, _CPU, self._how(op)) for op in self.model.main.operators)
+        return tuple(OperatorPlacement(op.index, op.name, "cpu", self._how(op)) for op in self.model.main.operators)
 
     @cached_property
     def prediction(self) -> SparsePrediction:
@@ -82,7 +81,7 @@ class SparseAnalyser:
         whole = sort_reasons(
             [*refused, *self._of_runtime(), *find_dynamic_sizes(self.view, self._rules), *self._of_encoding()]
         )
-        clusters = tuple(self._cluster(region, whole) for region in find_regions(self.view, self.places))
+        clusters = tuple(self._cluster(region, whole) for region in find_regions(self.view, self.roles))
         found = [*whole, *(reason for cluster in clusters for reason in cluster.reasons)]
         if not self.pointwise:
             found.append(Reason("pruning", "the model has no 1x1 convolutions, all that sparse kernels run", ""))
@@ -116,7 +115,7 @@ class SparseAnalyser:
             return "unpacked once, when the model is loaded" if operator.name in UNPACKING else "computed when loaded"
         if self.prediction.ran and node.position in self.layout.sparse:
             return "sparse kernel"
-        problem = self.places[node.position].problem
+        problem = self.roles[node.position].problem
         if problem is None and self.view.is_pointwise(node):
             return "dense kernel" if self.prediction.ran is not None and not self.prediction.refused else None
         return None if problem is None or operator.index not in self._clustered else str(problem)
@@ -135,7 +134,7 @@ class SparseAnalyser:
         return {
             node.position: self._count(node)
             for node in self.view.nodes
-            if self.view.is_pointwise(node) or (node.name == "FULLY_CONNECTED" and self.places[node.position].inside)
+            if self.view.is_pointwise(node) or (node.name == "FULLY_CONNECTED" and self.roles[node.position].inside)
         }
 
     def _count(self, node: Node) -> Weights:
@@ -155,7 +154,7 @@ class SparseAnalyser:
             yield Reason("runtime", why, f"install {RECOMMENDED}")
 
     def _of_encoding(self) -> Iterator[Reason]:
-        """Tell what a file without any sparse storage lacks: the storage, or the zeros."""
+        """Yield what a file without any sparse storage lacks: the storage, or the zeros."""
         if not self.pointwise:
             return
         inputs = (tensor for node in self.view.nodes for tensor in node.operator.inputs if tensor >= 0)
@@ -165,11 +164,11 @@ class SparseAnalyser:
         yield self._encoding_reason(total)
 
     def _encoding_reason(self, total: Weights) -> Reason:
-        said = f"{total.zeros:,} of {total.parameters:,} 1x1 weights ({_percent(total)}) are zero"
+        zeros = f"{total.zeros:,} of {total.parameters:,} 1x1 weights ({_percent(total)}) are zero"
         if total.zeros < _BARELY_PRUNED * total.parameters:
-            return Reason("encoding", f"the model is not pruned: {said}, none stored sparse",
+            return Reason("encoding", f"the model is not pruned: {zeros}, none stored sparse",
                           "prune more than two thirds of them to zero, then convert with --to sparse")  # fmt: skip
-        return Reason("encoding", f"the weights are stored dense (converted the ordinary way), although {said}",
+        return Reason("encoding", f"the weights are stored dense (converted the ordinary way), although {zeros}",
                       "convert with --to sparse; zeros in dense storage are never noticed")  # fmt: skip
 
     def _cluster(self, region: Region, whole: tuple[Reason, ...]) -> Cluster:
@@ -198,8 +197,8 @@ class SparseAnalyser:
         )
 
     def _of_operators(self, nodes: list[Node]) -> Iterator[Reason]:
-        """Tell what is wrong with operators; what many share, as one that names them all."""
-        problems = [place.problem for node in nodes if (place := self.places[node.position]).problem is not None]
+        """Yield what is wrong with operators; a problem that several share is one reason that names them all."""
+        problems = [role.problem for node in nodes if (role := self.roles[node.position]).problem is not None]
         grouped: dict[tuple[str, str], list[Reason]] = {}
         for problem in problems:
             if problem is not None:
@@ -218,19 +217,18 @@ class SparseAnalyser:
             )
 
     def _of_results(self, region: Region) -> Iterator[Reason]:
-        wrong = [self.places[position] for position in sorted(self.layout.mixed & region.nodes)]
-        told = [reason for place in wrong if (reason := place.wrong_end or place.wrong_inside) is not None]
-        yield from told
         mixed = sorted(self.layout.mixed & region.nodes)
-        if mixed and not told:
+        roles = [self.roles[position] for position in mixed]
+        known = [reason for role in roles if (reason := role.wrong_end or role.wrong_inside) is not None]
+        yield from known
+        if mixed and not known:
             node = self.view.nodes[mixed[0]]
-            dense = node.name == "FULLY_CONNECTED"
             yield Reason(
                 "results",
-                f"the results would be WRONG, or the file refused: operator {node.index} ({node.name}) is cut off from "
+                f"the results would be WRONG, or the file refused: {node.label} is cut off from "
                 "the cluster's end, and XNNPACK moves its input to the sparse layout but not its output",
                 "flatten what it reads: GlobalAveragePooling2D() without keepdims, then Dense"
-                if dense
+                if node.name == "FULLY_CONNECTED"
                 else "repair what breaks the cluster, or convert without sparse storage",
                 tuple(self.view.nodes[position].index for position in mixed),
                 self.view.tensor(node.writes[0]).name,
@@ -238,7 +236,7 @@ class SparseAnalyser:
 
 
 def _together(reasons: list[Reason]) -> Reason:
-    """Make one reason of several that say the same of different operators."""
+    """Merge reasons that differ only in their operators into one."""
     first, others = reasons[0], reasons[1:]
     if not others:
         return first

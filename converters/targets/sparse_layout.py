@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from converters.targets.cluster_rules import Place
 from converters.targets.delegate_view import GraphView, Node
+from converters.targets.sparse_prediction import ClusterRole
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Layout:
 
     Attributes:
         sparse: 1x1 convolutions that a sparse kernel runs.
-        mixed: operators that read the sparse layout and write the other one, or mistake its axes: the runtime computes
+        mixed: operators that read the sparse layout and write the other one, or confuse its axes: the runtime computes
             wrong values there, or refuses the file.
-        thin: nodes of clusters that are whole, but have too few zeros.
+        thin: nodes of unbroken clusters that have too few zeros.
     """
 
     sparse: frozenset[int] = frozenset()
@@ -50,7 +50,7 @@ class Layout:
 
 @dataclass
 class _State:
-    """Where one node stands while the passes run."""
+    """The state of one node while the passes run."""
 
     start: bool
     inside: bool
@@ -63,13 +63,13 @@ class _State:
         return self.inside or self.end
 
 
-def find_layout(view: GraphView, places: Mapping[int, Place], weights: Mapping[int, Weights],
+def find_layout(view: GraphView, roles: Mapping[int, ClusterRole], weights: Mapping[int, Weights],
               without: frozenset[str]) -> Layout:  # fmt: skip
     """Return what XNNPACK would move, in all the parts of the graph it gets.
 
     Args:
         view: the graph.
-        places: where each node may stand in a cluster, by position.
+        roles: where each node may stand in a cluster, by position.
         weights: each 1x1 convolution's, by position.
         without: operators that the runtime's XNNPACK does not run.
     """
@@ -79,7 +79,7 @@ def find_layout(view: GraphView, places: Mapping[int, Place], weights: Mapping[i
         inputs = (tensor for node in nodes for tensor in node.operator.inputs if tensor >= 0)
         # Any weights unpacked from sparse storage, of whatever operator, switch the search on.
         if any(map(view.is_encoded, inputs)):
-            found += LayoutPass(view, nodes, places, weights).run()
+            found += LayoutPass(view, nodes, roles, weights).run()
     return found
 
 
@@ -89,15 +89,15 @@ class LayoutPass:
 
     view: GraphView
     nodes: tuple[Node, ...]
-    places: Mapping[int, Place]
+    roles: Mapping[int, ClusterRole]
     weights: Mapping[int, Weights]
     _states: dict[int, _State] = field(default_factory=dict)
 
     def run(self) -> Layout:
         """Return what is moved to the sparse layout."""
         for node in self.nodes:
-            place = self.places[node.position]
-            self._states[node.position] = _State(place.start, place.inside, place.end, node.position)
+            role = self.roles[node.position]
+            self._states[node.position] = _State(role.start, role.inside, role.end, node.position)
         if not self._join(ends_only=True):
             return Layout()
         while self._join(ends_only=False):
@@ -138,7 +138,7 @@ class LayoutPass:
             for tensor in dict.fromkeys(node.reads):
                 inside[tensor] = inside.get(tensor, 0) + 1
         for node, state in counted:
-            leaks = self.places[node.position].leaks
+            leaks = self.roles[node.position].leaks
             if leaks or any(inside[tensor] != self._uses(tensor) for tensor in node.reads):
                 self._states[state.leader].broken = True
 
@@ -162,19 +162,19 @@ class LayoutPass:
             weights = self.weights[position]
             leader = self._states[position].leader
             totals[leader] = totals.get(leader, Weights()) + weights
-        whole = list(self._taking())
-        moved = [(node, state) for node, state in whole if totals.get(state.leader, Weights()).enough]
+        unbroken = list(self._taking())
+        moved = [(node, state) for node, state in unbroken if totals.get(state.leader, Weights()).enough]
         values = {tensor for node, _ in moved for tensor in node.reads}
         return Layout(
             sparse=frozenset(
                 node.position for node in self.nodes if node.position in self.weights and values & {*node.writes}
             ),
             mixed=frozenset(node.position for node, state in moved if self._is_mixed(node, state, values)),
-            thin=frozenset(node.position for node, _ in whole) - {node.position for node, _ in moved},
+            thin=frozenset(node.position for node, _ in unbroken) - {node.position for node, _ in moved},
         )
 
     def _is_mixed(self, node: Node, state: _State, values: set[int]) -> bool:
-        place = self.places[node.position]
+        role = self.roles[node.position]
         if state.end:
-            return place.wrong_end is not None
-        return place.wrong_inside is not None or not values & {*node.writes}
+            return role.wrong_end is not None
+        return role.wrong_inside is not None or not values & {*node.writes}

@@ -16,7 +16,7 @@ KINDS = (
 class Reason:
     """One rule that is not met: what breaks it and what to change.
 
-    `operators` and `tensor` say where, by index and name; both may be empty where the reason is not in the file.
+    `operators` and `tensor` are the place, by index and name; both may be empty where the reason is not in the file.
     """
 
     kind: str
@@ -28,6 +28,24 @@ class Reason:
     def __str__(self) -> str:
         where = f" [tensor {self.tensor.partition(';')[0]}]" if self.tensor else ""
         return f"{self.text}{where}" + (f": {self.change}" if self.change else "")
+
+
+@dataclass(frozen=True)
+class ClusterRole:
+    """Where an operator may stand in a cluster: at its start, inside, at its end, or nowhere.
+
+    Attributes:
+        problem: why it may stand nowhere, or, if it `leaks`, breaks a cluster that it stands in.
+        wrong_inside: why results are wrong where it does stand inside a cluster; `wrong_end` where it ends one.
+    """
+
+    start: bool = False
+    inside: bool = False
+    end: bool = False
+    problem: Reason | None = None
+    leaks: bool = False
+    wrong_inside: Reason | None = None
+    wrong_end: Reason | None = None
 
 
 @dataclass(frozen=True)

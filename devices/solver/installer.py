@@ -1,11 +1,11 @@
 """Installs a runtime on a board. Runs there, under the board's own Python and with the standard library alone.
 
-The host sends this file's text to `python3 - JOB` and reads one JSON document back. It has to be understood by the
-Pythons of old systems (3.7) as far as to say which Python they have.
+The host sends this file's text to `python3 - JOB` and reads one JSON document back. Old Pythons (3.7) must be able to
+run the job `state`, so that the host learns which Python they are.
 
 Under the base folder (~/.local/share/edge-convert):
     wheels/SHA256.whl        what was sent, named by content
-    environments/ID          virtual environments, built where they stay; ID is made of the wheels' sha256
+    environments/ID          virtual environments, built where they stay; ID is derived from the wheels' sha256
     venv -> environments/ID  the one in use, switched by renaming a link
     previous -> ...          the one before
 """
@@ -160,11 +160,11 @@ def _prune() -> None:
 
 
 def _set_link(link: Path, target: str) -> None:
-    draft = link.with_name(link.name + ".new")
+    new_link = link.with_name(link.name + ".new")
     with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    draft.symlink_to(target)
-    os.replace(str(draft), str(link))  # noqa: PTH105  (one step: the link is always there)
+        new_link.unlink()
+    new_link.symlink_to(target)
+    os.replace(str(new_link), str(link))  # noqa: PTH105  (one step: the link is always there)
 
 
 @contextlib.contextmanager
