@@ -1,1 +1,1 @@
-"""Power meters: what they can do (contract), how each kind is read, recordings of what they said."""
+"""Power meters: the table of kinds, a reader per kind, and recordings of their samples."""

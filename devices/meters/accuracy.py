@@ -2,7 +2,7 @@
 
 Limits in data sheets are taken as the ends of a uniform distribution: standard uncertainty = limit / sqrt(3) (GUM, JCGM
 100:2008, 4.3.7). Independent parts add in quadrature. Where no figures of the vendor could be found, a limit is
-assumed, and the source says so; the meter's setting `accuracy` replaces it.
+assumed, and the source states that; the meter's setting `accuracy` replaces it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def chip_accuracy(
         chip: Its name in Linux, such as ina226; for an unknown one the figures are assumed.
         shunt_ohm: Resistance of the shunt; None where it is inside the sensor, or not known.
         shunt_tolerance: Limit of its relative error.
-        is_calibrated: The resistance was stated; otherwise the source says that it is assumed.
+        is_calibrated: The resistance was stated; otherwise the source states that it is assumed.
         supply_v: Measured supply, at which an offset of the current becomes power.
     """
     facts = facts_of(chip)

@@ -116,5 +116,5 @@ def _inflate(data: bytes, expected: int) -> bytes:
     except zlib.error as error:
         raise RecordingError(f"a block cannot be unpacked: {error}") from error
     if len(body) != expected or more or not stream.eof or stream.unused_data:
-        raise RecordingError("a block is shorter or longer than it says")
+        raise RecordingError("a block does not have the length it states")
     return body

@@ -1,4 +1,4 @@
-"""Finds a meter by KIND:ADDRESS, or by its name in meters.toml, which stands beside devices.toml:
+"""Finds a meter by KIND:ADDRESS, or by its name in meters.toml, which is in the same folder as devices.toml:
 
 [meters.bench]
 kind = "ppk2"

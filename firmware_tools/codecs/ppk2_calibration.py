@@ -127,7 +127,7 @@ def _check(calibration: Ppk2Calibration) -> None:
         for key, (value, least, most) in bounds.items():
             if not least <= value <= most:
                 raise MetadataError(
-                    f"the PPK2 reports {key}{index} = {value:g}; plausible is {least:g} to {most:g}",
+                    f"the PPK2 reports {key}{index} = {value:g}; expected is {least:g} to {most:g}",
                     hint="its calibration is broken: restore it with Nordic's Power Profiler, or use another kit",
                 )
 

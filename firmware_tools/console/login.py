@@ -27,39 +27,58 @@ def log_in(terminal: Terminal, user: str, ask: Ask) -> Shell:
         LoginRefusedError: The password is wrong or has expired.
         NoAnswerError: Neither a login nor a shell prompt appeared.
     """
-    user_typed, password_typed, text, wait_s = False, False, "", ASK_AGAIN_S
-    until = time.monotonic() + 3 * LOGIN_S
-    terminal.press(_WAKE)
-    while (left_s := until - time.monotonic()) > 0:
-        news = terminal.read_until_pause(deadline_s=min(wait_s, left_s))
-        text = (text + news)[-_MOST_TEXT:]
-        seen = _prompt(text, password_typed)
-        if seen is None and news.strip():
-            continue  # a prompt may be on its way
-        text, wait_s = "", WAKE_S
-        if seen == "refused":
-            raise LoginRefusedError(f"{user} was refused at {terminal.line.name}", hint="is the password right?")
-        if seen == "expired":
+    return _LoginAttempt(terminal, user, ask).run()
+
+
+class _LoginAttempt:
+    """Answers prompts until a shell appears or the time is over."""
+
+    def __init__(self, terminal: Terminal, user: str, ask: Ask) -> None:
+        self._terminal, self._user, self._ask = terminal, user, ask
+        self._user_typed = self._password_typed = False
+        self._wait_s = ASK_AGAIN_S  # for the next prompt, before the line is woken up
+        self._until = time.monotonic() + 3 * LOGIN_S
+
+    def run(self) -> Shell:
+        text = ""
+        self._terminal.press(_WAKE)
+        while (left_s := self._until - time.monotonic()) > 0:
+            received = self._terminal.read_until_pause(deadline_s=min(self._wait_s, left_s))
+            text = (text + received)[-_MOST_TEXT:]
+            prompt = _prompt(text, self._password_typed)
+            if prompt is None and received.strip():
+                continue  # a prompt may be on its way
+            text, self._wait_s = "", WAKE_S
+            if prompt == "shell":
+                return _plain(self._terminal)
+            self._answer(prompt)
+        raise self._terminal.no_answer(f"a login or a shell within {3 * LOGIN_S:g} s")
+
+    def _answer(self, prompt: str | None) -> None:
+        if prompt == "refused":
+            name = self._terminal.line.name
+            raise LoginRefusedError(f"{self._user} was refused at {name}", hint="is the password right?")
+        if prompt == "expired":
             raise LoginRefusedError(
-                f"the board asks {user} for a new password first", hint="log in there once with a terminal"
+                f"the board asks {self._user} for a new password first", hint="log in there once with a terminal"
             )
-        if seen == "shell":
-            return _plain(terminal)
-        if seen == "login":
+        if prompt == "login":
             with contextlib.suppress(NoAnswerError):  # it may have arrived, with only the echo lost
-                terminal.type_line(user, tries=LAST_TRIES)
-            user_typed, password_typed, wait_s = True, False, ASK_AGAIN_S
-        elif seen == "password" and user_typed and not password_typed:
-            thinking = time.monotonic()
-            secret = ask("login")
-            until += time.monotonic() - thinking
-            if not terminal.has_text():  # otherwise the board is no longer waiting, and the secret would be echoed
-                terminal.type_secret(secret)
-                password_typed, wait_s = True, LOGIN_S
+                self._terminal.type_line(self._user, tries=LAST_TRIES)
+            self._user_typed, self._password_typed, self._wait_s = True, False, ASK_AGAIN_S
+        elif prompt == "password" and self._user_typed and not self._password_typed:
+            self._type_password()
         else:  # no prompt, or an abandoned login, which is refused after seconds
-            terminal.press(_WAKE)
-            wait_s = LOGIN_S if seen == "password" else WAKE_S
-    raise terminal.no_answer(f"a login or a shell within {3 * LOGIN_S:g} s")
+            self._terminal.press(_WAKE)
+            self._wait_s = LOGIN_S if prompt == "password" else WAKE_S
+
+    def _type_password(self) -> None:
+        asked_s = time.monotonic()
+        secret = self._ask("login")
+        self._until += time.monotonic() - asked_s
+        if not self._terminal.has_text():  # otherwise the board is no longer waiting, and the secret would be echoed
+            self._terminal.type_secret(secret)
+            self._password_typed, self._wait_s = True, LOGIN_S
 
 
 def _prompt(text: str, password_typed: bool) -> str | None:

@@ -1,1 +1,1 @@
-"""Our own power meter: firmware for an Arduino Nano or Uno with an INA chip, how to build and flash it, how to talk."""
+"""Our own power meter: firmware for an Arduino Nano or Uno with an INA chip, its builder, flasher and client."""

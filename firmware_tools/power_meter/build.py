@@ -80,7 +80,11 @@ def build(
 
 
 def find_tool(name: str, *, packages: str) -> str:
-    """Return the path of a program, or say what to install."""
+    """Return the path of a program.
+
+    Raises:
+        MissingPartError: It is not installed; the hint names the packages.
+    """
     path = shutil.which(name)
     if path is None:
         raise MissingPartError(

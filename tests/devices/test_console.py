@@ -212,7 +212,7 @@ def test_the_bridge_takes_the_shell_s_place_and_gives_it_back(board):
     assert "ending the bridge" in again.stderr
 
 
-def test_a_console_that_says_nothing():
+def test_a_silent_console():
     with NoisyLine() as line, SerialLine(line.near) as port:
         terminal = Terminal(port)
         with pytest.raises(NoAnswerError, match="nothing came at all"):
@@ -244,7 +244,7 @@ def test_steps_that_no_board_would_accept(steps, said):
     ],
     ids=["missing", "binary"],
 )
-def test_a_key_that_cannot_be_read_is_told_before_the_line_is_opened(tmp_path, content, said):
+def test_an_unreadable_key_is_reported_before_the_line_is_opened(tmp_path, content, said):
     file = tmp_path / "id.pub"
     if content is not None:
         file.write_bytes(content)

@@ -60,7 +60,7 @@ def test_a_busy_machine_at_the_other_end_makes_frames_no_shorter_for_long():
     assert line.here.carried < 130_000
 
 
-def test_where_nobody_is_there_any_more_little_is_said():
+def test_little_is_sent_when_the_other_end_is_gone():
     line = VirtualLine(115200)
     line.here.unsent += bytes(20_000)
     line.there.busy_until_s = math.inf
@@ -68,7 +68,7 @@ def test_where_nobody_is_there_any_more_little_is_said():
     assert line.here.carried < 8_000
 
 
-def test_a_line_that_is_faster_than_it_says_is_not_waited_for():
+def test_a_line_faster_than_its_speed_is_not_waited_for():
     line = VirtualLine(10_000_000, said=9600)
     line.here.unsent += bytes(300_000)
     line.run_until(lambda: len(line.there.got) == 300_000, limit_s=5)

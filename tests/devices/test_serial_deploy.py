@@ -120,7 +120,7 @@ def test_an_inventory_remembers_the_line(openssh, tmp_path):
             remove_board("wired")
 
 
-def test_a_line_without_a_bridge_says_what_to_do(openssh, monkeypatch):
+def test_a_line_without_a_bridge_has_a_hint(openssh, monkeypatch):
     monkeypatch.setattr("devices.ssh.serial_line.BRIDGE_S", 0.3)
     with NoisyLine() as line, board_over(line, openssh) as device, pytest.raises(UnreachableError) as caught:
         device.run(["true"], deadline_s=20)

@@ -120,7 +120,7 @@ def test_what_nobody_reads_does_not_keep_the_port(echo, tmp_path):
         SerialLine(line.near).close()
 
 
-def test_a_board_that_was_started_anew_ends_the_session_and_hears_little(echo, tmp_path, monkeypatch):
+def test_a_reboot_ends_the_session_with_little_data_sent(echo, tmp_path, monkeypatch):
     monkeypatch.setattr("firmware_tools.serial_link.tunnel.SILENCE_S", 1.0)
     with NoisyLine() as line, bridge(line, echo, tmp_path) as process:
         with Tunnel(SerialLine(line.near), deadline_s=DEADLINE_S) as tunnel:
@@ -173,7 +173,7 @@ def test_an_abandoned_session_is_given_up(monkeypatch):
         os.close(far)
 
 
-def test_no_server_behind_the_bridge(tmp_path):
+def test_a_bridge_without_a_server(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with NoisyLine() as line, bridge(line, port, tmp_path), pytest.raises(NoAnswerError, match="Connection refused"):

@@ -1,4 +1,4 @@
-"""What the tests of the instruments share: the bench and the firmware, each built once a session."""
+"""Fixtures for the tests of the instruments: the bench and the firmware, each built once a session."""
 
 from __future__ import annotations
 

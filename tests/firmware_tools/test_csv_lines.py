@@ -1,4 +1,4 @@
-"""Lines of text from any sketch, and the registry of codecs."""
+"""Lines of text from any sketch, and the import of codecs on use."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_setting_names_columns_without_a_header():
     assert trace.time_s.tolist() == pytest.approx([1e-3, 3e-3])
 
 
-def test_three_columns_that_nobody_named_are_damaged():
+def test_three_columns_without_a_header_are_damaged():
     trace = decoder("csv").feed(b"\n1000,5,1\n", 9.0)
     assert (len(trace), trace.damaged) == (0, 1)
 

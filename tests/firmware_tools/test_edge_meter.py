@@ -1,4 +1,4 @@
-"""The codec of our own meter: what comes out was sent, what is missing is counted."""
+"""The codec of our own meter: every decoded sample was sent, and missing ones are counted."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_new_calibration_scales_what_comes_after_it():
     assert meter.state.identity.shunt_uohm == 50_000
 
 
-def test_replies_are_kept_until_the_next_call():
+def test_replies_are_available_until_the_next_call():
     meter = decoder("edge")
     meter.feed(reply(Command.IDENTIFY, IDENTIFY)[:7], 0.0)
     assert meter.state.replies == ()
@@ -253,7 +253,7 @@ def test_replies_are_read():
         (Reply(Command.IDENTIFY, 0, IDENTIFY[:7] + bytes(4) + IDENTIFY[11:]), "without resistance"),
     ],
 )
-def test_a_reply_that_is_no_answer_says_why(answer, said):
+def test_an_invalid_reply_is_explained(answer, said):
     with pytest.raises(ReplyError, match=said):
         Identity.parse(answer)
 
@@ -271,7 +271,7 @@ def test_a_clock_that_steps_back_is_no_time_an_hour_later():
     assert last.damaged == 3
 
 
-def test_a_meter_whose_clock_begins_anew_never_takes_time_back():
+def test_time_never_goes_back_when_the_meters_clock_restarts():
     feed = decoder("edge", identity=IDENTITY).feed
     parts = [steady(5000, 16), reply(Command.START), steady(0, 16), reply(Command.STOP), steady(16, 16), steady(32, 16)]
     together = feed(b"".join(parts), 0.0)

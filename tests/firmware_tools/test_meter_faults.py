@@ -101,14 +101,14 @@ def test_identify_waits_for_the_boot_loader(simulated):
         assert time.monotonic() - began > 1.0
 
 
-def test_nobody_at_the_port_is_said_in_time(simulated):
+def test_a_port_without_a_meter_is_reported_in_time(simulated):
     silence = pytest.raises(NoAnswerError, match="did not answer IDENTIFY as a power meter within 1 s")
     with simulated(boot_s=30, real_time=True) as meter, MeterClient(str(meter.port)) as client, silence:
         client.identify(deadline_s=1.0)
 
 
 @pytest.mark.parametrize("optiboot", [False, True])
-def test_the_cause_of_a_reset_is_told_also_through_optiboot(simulated, optiboot):
+def test_the_cause_of_a_reset_is_reported_also_through_optiboot(simulated, optiboot):
     with simulated(reset_on_open=False, optiboot=optiboot) as meter, Host(meter) as host:
         assert host.identity.reset_cause == POWER_ON
         meter.brown_out()
@@ -169,7 +169,7 @@ def test_a_stuck_bus_is_clocked_free(simulated):
 
 
 @pytest.mark.parametrize("fault", ["nack", "stick"])
-def test_a_chip_that_is_gone_is_told_and_may_come_back(simulated, fault):
+def test_a_missing_chip_is_reported_and_may_come_back(simulated, fault):
     with simulated() as meter, Host(meter) as host:
         getattr(meter, fault)(-1)
         with pytest.raises(ReplyError, match="gets no answer from its INA chip"):

@@ -14,7 +14,7 @@ from firmware_tools.trace import Trace
 
 
 @pytest.mark.parametrize("chip", ["ina226", "ina219", "ina260"])
-def test_a_chip_says_what_it_is_and_passes_its_self_test(simulated, chip):
+def test_a_chip_is_identified_and_passes_its_self_test(simulated, chip):
     with simulated(chip=chip) as meter, Host(meter) as host:
         assert host.identity.chip == InaChip[chip.upper()]
         assert host.identity.configuration.period_us == PERIOD_US[chip]
@@ -75,7 +75,7 @@ def test_a_chip_at_the_edge_of_its_clock_loses_nothing(simulated, chip_clock):
     assert np.diff(trace.time_s).mean() * 1e6 == pytest.approx(664 * chip_clock, rel=0.002)
 
 
-def test_a_chip_that_converts_too_slowly_is_told_from_a_right_one(simulated):
+def test_a_chip_that_converts_too_slowly_is_detected(simulated):
     with simulated(chip_clock=1.3) as meter, Host(meter) as host:
         test = host.client.self_test()
     assert not test.conversion_time_ok

@@ -1,4 +1,4 @@
-"""Building, flashing and asking: the real compiler, the real avrdude, a stand-in boot loader, the real firmware."""
+"""Building, flashing and identifying: the real compiler, the real avrdude, a stand-in boot loader, the real firmware."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_address_that_no_chip_can_have(tmp_path):
         build("ina226", out=tmp_path, address=0x50)
 
 
-def test_what_is_missing_is_said(tmp_path, monkeypatch):
+def test_a_missing_tool_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingPartError, match="avr-gcc is not installed") as caught:
         build("ina226", out=tmp_path / "out")
@@ -179,7 +179,7 @@ def test_avrdude_that_is_not_there(firmware, tmp_path, monkeypatch):
 # ---- info, on the simulated board
 
 
-def test_what_a_meter_says_of_itself(simulated):
+def test_the_report_of_a_meter(simulated):
     with simulated() as meter:
         with MeterClient(str(meter.port)) as client:
             client.identify()

@@ -1,4 +1,4 @@
-"""The PPK2's stream has no check sum: what the counter allows is given, the rest is searched for and counted."""
+"""The PPK2's stream has no check sum: what the counter confirms is output, the rest is searched and counted."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_metadata_is_read():
         (b"\xff\x00END", "lacks R0"),
     ],
 )
-def test_metadata_that_cannot_be_is_refused(answer, said):
+def test_impossible_metadata_is_refused(answer, said):
     with pytest.raises(MetadataError, match=said) as caught:
         parse_metadata(answer)
     assert caught.value.exit_code == 11

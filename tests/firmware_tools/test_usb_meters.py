@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import cuts, decoder, errors, fed, pieces, with_errors
 
-from converters.errors import MissingPartError
 from firmware_tools.codecs import fnirsi_reports, tc66c, um25c
 from firmware_tools.codecs.framing import crc8, crc16_modbus
 
@@ -159,14 +158,6 @@ def test_tc66c_fields():
     trace = meter.feed(tc_answer(51234, 123456, 63251), 2.5)
     assert (trace.supply_v[0], trace.current_a[0], trace.power_w[0]) == pytest.approx((5.1234, 1.23456, 6.3251))
     assert meter.state.identity == "TC66 1.15 serial 1234"
-
-
-def test_tc66c_without_the_package_says_what_to_install(monkeypatch):
-    tc66c._decryptor.cache_clear()
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
-    with pytest.raises(MissingPartError, match="cryptography") as caught:
-        decoder("tc66c")
-    assert caught.value.exit_code == 8
 
 
 def test_fnirsi_requests_are_the_bytes_that_were_seen_on_the_wire():

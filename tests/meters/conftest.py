@@ -1,4 +1,4 @@
-"""What the tests of the meters share."""
+"""Fixtures for the tests of the meters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for meters that are not here: the other end of a pseudo-terminal, written from the facts of each protocol.
+"""Simulated meters at pseudo-terminals, written from the facts of each protocol.
 
 They prove that both ends agree on the facts as written down, not that a real meter does.
 """

@@ -1,4 +1,4 @@
-"""Reading a meter until what a test asks for has come: how long that takes is the machine's affair."""
+"""Reads a meter until a condition of the test holds, however long the machine takes."""
 
 from __future__ import annotations
 

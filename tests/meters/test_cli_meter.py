@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from meter_peers import CsvPeer, Ppk2Peer
+from meter_peers import CsvPeer, Ppk2Peer, Tc66cPeer
 from meter_reading import wait_until
 
 from devices.meters.lookup import find_meter
@@ -33,10 +33,10 @@ EDGE = [str(Path(sys.executable).with_name("edge")), "meter"]
 DEADLINE_S = 60.0
 
 
-def edge(*arguments):
+def edge(*arguments, **environment):
     return subprocess.run(
         [*EDGE, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S,
-        check=False,
+        check=False, env=os.environ | environment,
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_read_in_a_pipe(recorded):
     assert any("effective" in line for line in done.stderr.splitlines())
 
 
-def test_what_a_recording_says_fits_80_columns_and_the_files_written_are_named(recorded, tmp_path):
+def test_the_summary_of_a_recording_fits_80_columns_and_names_the_files_written(recorded, tmp_path):
     path, _ = recorded
     full = load_recording(path)
     info = replace(full.info, identity="a name " * 20, accuracy_source="a long story " * 20)
@@ -353,3 +353,12 @@ def test_what_goes_wrong_is_a_message(arguments, status, said):
     assert done.returncode == status, done.stderr
     assert said in done.stderr
     assert "internal error" not in done.stderr
+
+
+def test_a_package_that_is_missing_is_named(tmp_path):
+    (tmp_path / "cryptography.py").write_text("raise ImportError('not installed')\n")
+    with Tc66cPeer() as peer:
+        done = edge("read", f"tc66c:{peer.port}", "--seconds", "1", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 8, done.stderr
+    assert "the package 'cryptography' is not installed" in done.stderr
+    assert "pip install 'edge-convert[host]'" in done.stderr

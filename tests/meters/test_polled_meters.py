@@ -1,4 +1,4 @@
-"""Meters that are asked, on folders like the kernel's: hwmon, RAPL; a program like vcgencmd; replays."""
+"""Meters that are polled, on folders like the kernel's: hwmon, RAPL; a program like vcgencmd; replays."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_hwmon_power_follows_from_voltage_and_current_where_the_chip_has_none(tm
         assert "assumed" in meter.info().accuracy_source
 
 
-def test_hwmon_tells_lost_values_when_nobody_reads(hwmon_root):
+def test_hwmon_counts_lost_values_between_reads(hwmon_root):
     with HwmonMeter("ina", "hwmon3", {}, root=hwmon_root) as meter:
         meter.start()
         first = meter.read(1.0)
@@ -105,7 +105,7 @@ def test_hwmon_tells_lost_values_when_nobody_reads(hwmon_root):
     assert second.lost >= 8
 
 
-def test_hwmon_interval_is_written_and_what_the_chip_took_is_kept(hwmon_root):
+def test_hwmon_interval_is_written_and_the_chips_own_value_is_recorded(hwmon_root):
     with HwmonMeter("ina", "hwmon3", {"interval_ms": "20"}, root=hwmon_root) as meter:
         assert meter.info().settings["interval_ms"] == 20
         assert meter.info().nominal_rate_hz == pytest.approx(50)
@@ -140,14 +140,14 @@ def test_hwmon_names_what_there_is(hwmon_root):
         assert "hwmon3 (ina226)" in caught.value.hint
 
 
-def test_a_meter_that_was_not_started_says_so(hwmon_root):
+def test_reading_a_meter_that_was_not_started_is_an_error(hwmon_root):
     with HwmonMeter("ina", "hwmon3", {}, root=hwmon_root) as meter, pytest.raises(InstrumentError, match="not started"):
         meter.read(0.1)
     with pytest.raises(InstrumentError, match="not open"):
         HwmonMeter("ina", "hwmon3", {}, root=hwmon_root).info()
 
 
-def test_a_shunt_that_nobody_stated_is_called_so():
+def test_a_shunt_that_was_not_stated_is_reported_as_assumed():
     told = chip_accuracy("ina226", shunt_ohm=0.01, is_calibrated=False).accuracy_source
     assert "shunt NOT calibrated, assumed 10 mOhm" in told
     unstated = chip_accuracy("ina226", shunt_ohm=None)  # Linux' driver assumes 10 mOhm as well
@@ -228,7 +228,7 @@ def test_rapl_that_goes_back_without_a_range_is_refused(rapl_root):
             meter.read(30.0)
 
 
-def test_rapl_zones_that_share_a_name_are_told_apart_by_their_folder(rapl_root):
+def test_rapl_zones_with_the_same_name_are_identified_by_their_folder(rapl_root):
     with RaplMeter("core", "intel-rapl:1:0", {}, root=rapl_root) as meter:
         assert "core (intel-rapl:1:0)" in meter.info().identity
     with pytest.raises(UnknownMeterError, match="2 zones") as caught, RaplMeter("core", "core", {}, root=rapl_root):
@@ -250,7 +250,7 @@ def open_folder():
         yield Path(name)
 
 
-def test_rapl_that_only_root_may_read_says_what_to_do(rapl_root, open_folder):
+def test_a_rapl_counter_that_only_root_may_read_has_a_hint(rapl_root, open_folder):
     """As another user where the tests run as root: the kernel refuses the file, not we."""
     rapl_root = shutil.copytree(rapl_root, open_folder / "powercap")
     rapl_root.chmod(0o755)
@@ -356,7 +356,7 @@ def recorded(path, count=1000, step_s=1e-3, clock="host"):
     return trace
 
 
-def test_a_replay_gives_the_same_samples_and_says_what_they_were(tmp_path):
+def test_a_replay_gives_the_same_samples_and_describes_the_recorded_meter(tmp_path):
     original = recorded(tmp_path / "a.edgetrace")
     with ReplayMeter("replay:a", str(tmp_path / "a.edgetrace"), {"piece": 300}) as meter:
         trace = read_until(meter, samples(1000))

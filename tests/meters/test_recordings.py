@@ -108,7 +108,7 @@ def test_a_long_trace_is_cut_into_blocks(tmp_path):
     assert (tmp_path / "a").stat().st_size < count
 
 
-def test_why_it_ends_early_is_kept(tmp_path):
+def test_the_reason_for_an_early_end_is_stored(tmp_path):
     save_recording(tmp_path / "a", Recording(INFO, a_trace(), np.empty((0, 2)), "", {}, incomplete="unplugged"))
     assert load_recording(tmp_path / "a").incomplete == "unplugged"
 
@@ -131,7 +131,7 @@ def test_a_file_cut_at_any_byte_keeps_the_chunks_before(tmp_path):
 
 @given(st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_is_never_believed(tmp_path, data):
+def test_a_flipped_bit_is_always_detected(tmp_path, data):
     whole = tmp_path / "whole"
     if not whole.exists():
         written(whole)
@@ -354,7 +354,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
             load_recording(path)
 
 
-def test_what_the_meter_is_can_be_said_anew_until_samples_are_written(tmp_path):
+def test_the_meters_description_can_be_replaced_until_samples_are_written(tmp_path):
     better = replace(INFO, identity="PPK2, with all that its first samples said")
     with TraceWriter(tmp_path / "a", INFO) as writer:
         writer.restate(replace(better, identity="x" * 999))

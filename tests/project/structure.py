@@ -21,6 +21,8 @@ ENTRY_POINTS = ("__init__", "__main__")
 REASONS: dict[str, str] = {
     "converters.targets.sparse_gate": "refuses files; the analysis, which edge profile loads too, does not",
     "devices.solver.setup": "the entrance of the room",
+    "firmware_tools.codecs.fnirsi_reports": "a codec: one file per protocol",
+    "firmware_tools.codecs.um25c": "a codec: one file per protocol",
 }
 _PARTICIPLES = frozenset(
     {

@@ -1,4 +1,4 @@
-"""What `edge meter list` finds: by USB ids, and on folders like the kernel's."""
+"""Meters that `edge meter list` detects: by USB ids, and on folders like the kernel's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def port(device, vid=None, pid=None, description="n/a"):
         (port("/dev/ttyS0"), "csv:/dev/ttyS0", False),
     ],
 )
-def test_ports_are_told_apart_by_their_ids(found, name, sure):
+def test_ports_are_identified_by_their_usb_ids(found, name, sure):
     (candidate,) = on_serial_ports([found])
     assert (candidate.name, candidate.sure) == (name, sure)
     assert candidate.kind in KINDS
