@@ -1,4 +1,4 @@
-"""Building, flashing and identifying: the real compiler, the real avrdude, a stand-in boot loader, the real firmware."""
+"""Building, flashing, identifying: the real compiler, the real avrdude, a simulated boot loader, the real firmware."""
 
 from __future__ import annotations
 
