@@ -124,8 +124,10 @@ class Link:
         self._answers.clear()
         if self._flying and now_s >= self._spoken_s + self._wait_s:
             out += self._repeat(now_s)
-        while (span := self._next_span()) is not None:
+        span = self._next_span()  # no walrus: Python 3.7
+        while span is not None:
             out.append(self._data(*span, now_s))
+            span = self._next_span()
         if self._ended and not self._outbox and not self._end_heard and now_s - self._end_sent_s >= self._wait_s:
             out.append(self._hand_to_line(frame(FIN, self.session, _OFFSET.pack(self._base)), now_s))
             self._end_sent_s = self._free_s

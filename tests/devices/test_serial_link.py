@@ -1,13 +1,17 @@
-"""A stream over a serial line that flips bytes: whole, in order, its end told; and what stands on the line, told."""
+"""A stream over a serial line that flips bytes: complete, in order, with its end; other states of the line."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import io
 import itertools
 import os
 import random
 import socket
+import sys
 import threading
+import zipfile
 
 import pytest
 from bridged import bridge
@@ -15,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from noise import NoisyLine
 
+from firmware_tools.console.provision import bridge_program
 from firmware_tools.errors import LineError, NoAnswerError
 from firmware_tools.line import WRITE_S, SerialLine
 from firmware_tools.serial_link import bridge as board_end
@@ -27,7 +32,7 @@ DEADLINE_S = 10.0
 
 @pytest.fixture
 def echo():
-    """The port of a server that says what it hears, until the other end says no more."""
+    """The port of a server that echoes all bytes until the other end closes."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -187,6 +192,16 @@ def test_no_bridge_on_the_line():
         with pytest.raises(NoAnswerError, match="no bridge answers") as caught:
             Tunnel(SerialLine(line.near), deadline_s=0.2)
     assert "--bridge" in caught.value.hint
+
+
+def test_the_bridge_is_written_for_python_3_7():
+    with zipfile.ZipFile(io.BytesIO(bridge_program())) as program:
+        sources = {name: program.read(name).decode() for name in program.namelist()}
+    assert {"firmware_tools/serial_link/bridge.py", "__main__.py"} <= set(sources)
+    for name, text in sources.items():
+        tree = ast.parse(text, name, feature_version=(3, 7))
+        roots = {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert roots - set(sys.stdlib_module_names) <= {"firmware_tools"}
 
 
 def test_ports_that_cannot_be_opened(tmp_path):
