@@ -22,7 +22,7 @@ from edge.measure.measurement_files import as_document, save_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan, quick
 from edge.measure.profile import steps
 from edge.measure.profile_files import MeasuringFailure, Profiled, profile_on
-from edge.measure.sparse_proof import alarms_in
+from edge.measure.sparse_verdict import find_alarms
 from edge.report.terminal.measurement_lines import summary
 from edge.report.terminal.verdict_lines import advice_text
 
@@ -180,7 +180,7 @@ def _show(profiled: Profiled, *, as_json: bool, as_list: bool, terms: AdviceCrit
         print_json(as_document(measurements, as_list=as_list))
     for text in advice:
         say(text)
-    for alarm in alarms_in(measurements):
+    for alarm in find_alarms(measurements):
         say(_red(f"ALARM: {alarm}"))
 
 
@@ -192,7 +192,7 @@ def _red(line: str) -> str:
 def _check(measurements: Sequence[Measurement]) -> None:
     """Raise if a measurement is invalid or disagrees with what was predicted."""
     invalid = [each.artifact.name for each in measurements if not each.validity.valid]
-    alarms, count = alarms_in(measurements), len(measurements)
+    alarms, count = find_alarms(measurements), len(measurements)
     problems, hints = [], []
     if invalid:
         problems.append(f"{len(invalid)} of {count} measurements are invalid: {', '.join(invalid)}")

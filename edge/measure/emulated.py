@@ -16,9 +16,9 @@ from devices.messages.inference import ModelSetup
 from edge.agent.client import AgentClient
 from edge.agent.messages import KernelsRequest
 from edge.errors import InputError
-from edge.measure.artifact_ref import MeasuredModel, describe
 from edge.measure.instructions import count_instructions
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
+from edge.measure.measured_model import MeasuredModel, describe_model
 from edge.measure.measurement import (
     SCHEMA,
     Conditions,
@@ -31,7 +31,7 @@ from edge.measure.measurement import (
     Validity,
 )
 from edge.measure.plan import Plan
-from edge.measure.sparse_proof import proven
+from edge.measure.sparse_verdict import add_verdict
 from edge.runtime.errors import RuntimeFault, RuntimeMissingError
 
 _SHORT_DEADLINE_S, _LONG_DEADLINE_S = 60.0, 900.0
@@ -63,7 +63,7 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
         DeviceError: The board cannot be emulated; or this QEMU cannot count, and kernels are not asked for.
     """
     _refuse_what_takes_time(plan)
-    subject = describe(path)
+    subject = describe_model(path)
     facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
     on_step("facts")
     no_counts = find_qemu().why_no_counts
@@ -79,7 +79,7 @@ def profile_emulated(path: Path, device: EmulatedDevice, plan: Plan, *, on_step:
     on_step("kernels")
     verdict = count.verdict() if count else Validity(valid=False, reasons=(f"{no_counts}: {HOW_TO_COUNT}",), unknown=())
     instructions = count.instructions() if count else None
-    return proven(_measurement(_Found(subject, facts, plan, runtime, instructions, view, verdict)), path)
+    return add_verdict(_measurement(_Found(subject, facts, plan, runtime, instructions, view, verdict)), subject)
 
 
 def _refuse_what_takes_time(plan: Plan) -> None:

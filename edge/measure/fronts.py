@@ -14,7 +14,7 @@ from typing import Any, Literal
 from converters.printable import one_line
 from edge.measure.comparability import hardware, is_emulated
 from edge.measure.measurement import Measurement, RecordedAccuracy
-from edge.measure.sparse_proof import sparse_alarm
+from edge.measure.sparse_verdict import sparse_alarm
 
 Standing = Literal["front", "dominated", "not judged"]
 Speed = Literal["latency", "instructions"]
@@ -98,10 +98,10 @@ def groups(variants: Iterable[Variant]) -> tuple[tuple[Variant, ...], ...]:
 def front_of(members: Sequence[Variant]) -> Front:
     """Find the Pareto front of one of `groups`. Points are named by their artifacts.
 
-    Left unjudged are invalid measurements and those whose sparse kernels were forecast otherwise or compute wrongly.
-    Accuracy is an objective as soon as two judged variants have one; a variant whose accuracy is unknown is then not
-    judged either, nothing is assumed for it. Counts of instructions are compared in three digits, as they are shown:
-    they repeat to a tenth of a percent, and a smaller difference is none.
+    Left unjudged are invalid measurements and those whose sparse kernels ran other than predicted, or compute wrong
+    results. Accuracy is an objective as soon as two judged variants have one; a variant whose accuracy is unknown is
+    then not judged either, nothing is assumed for it. Counts of instructions are compared in three digits, as they are
+    shown: they repeat to a tenth of a percent, and a smaller difference is none.
     """
     sound = [each for each in members if objection(each.measurement) is None]
     known = [each for each in sound if each.accuracy is not None]
@@ -132,7 +132,7 @@ def objection(measurement: Measurement) -> str | None:
         return None
     verdict = measurement.sparse_verdict
     wrong = verdict is not None and verdict.predicted.corrupts
-    return "its results would be wrong there" if wrong else "forecast and proof of its sparse kernels disagree"
+    return "its results would be wrong there" if wrong else "predicted and observed sparse kernels disagree"
 
 
 def runtime_of(measurement: Measurement) -> str:

@@ -16,7 +16,7 @@ from converters.decode import Count, NonNegative
 from edge.measure.accelerated import Accelerated
 from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.value import Energy
-from edge.measure.sparse import SparseVerdict
+from edge.measure.sparse_verdict import SparseVerdict
 
 SCHEMA = "edge-measurement/1"
 

@@ -20,7 +20,6 @@ from edge.agent.client import AgentClient
 from edge.agent.messages import KernelsRequest, LatencyRequest
 from edge.errors import EdgeError, InputError
 from edge.measure.accelerated import Accelerated
-from edge.measure.artifact_ref import MeasuredModel, describe
 from edge.measure.cooling import DEADLINE
 from edge.measure.cpu_part import accelerated, accelerator_notes
 from edge.measure.emulated import profile_emulated
@@ -32,9 +31,10 @@ from edge.measure.energy.value import Energy, NotMeasured
 from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
 from edge.measure.latency_run import LatencyRun
 from edge.measure.load import cooled, sustained
+from edge.measure.measured_model import MeasuredModel, describe_model
 from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement, Memory, PlanRef
 from edge.measure.plan import Plan
-from edge.measure.sparse_proof import proven
+from edge.measure.sparse_verdict import add_verdict
 from edge.measure.validity import join_verdicts
 from edge.runtime.delegates import crashed_with
 from edge.runtime.errors import CrashedError, RuntimeFault
@@ -97,10 +97,10 @@ def profile(
                 hint="leave out --energy, or measure on a real board",
             )
         return profile_emulated(path, device, plan, on_step=on_step or _silent)
-    subject = describe(path)
+    subject = describe_model(path)
     with opened(plan.energy) if meter is None else nullcontext(meter) as held:
         found = _found(path, subject, device, plan, meter=held, on_step=on_step or _silent, on_wait=on_wait or _silent)
-    measurement = proven(_measurement(found), path)
+    measurement = add_verdict(_measurement(found), subject)
     if isinstance(found.energy, NotMeasured) and found.energy.cause is not None:
         raise EnergyNotMeasured(found.energy.cause, measurement) from found.energy.cause
     return measurement

@@ -1,4 +1,4 @@
-"""`edge profile`: forecasts that the proof contradicts, and several devices in one run."""
+"""`edge profile`: predictions that the run contradicts, and several devices in one run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 import devices.solver
-from converters import targets
+from converters.targets import analysis
 from devices.local import LocalDevice
 from edge.cli import profile as profile_command
 from edge.cli.main import run
 from edge.cli.profile import command
 from edge.measure.measurement_files import load_measurements
-from edge.measure.sparse_proof import verdict_on
+from edge.measure.sparse_verdict import verdict_on
 from edge.report.write import write_report
 
 TINY = ("--warmup-seconds", "0.01", "--window-seconds", "0.01", "--no-all-cores", "--windows", "2")
@@ -34,9 +34,14 @@ def model() -> Path:
 
 @pytest.fixture
 def forged(monkeypatch):
-    """The doctor forecasts that the one 1x1 convolution runs sparse, which it does not."""
-    honest = targets.predict_sparse
-    monkeypatch.setattr(targets, "predict_sparse", lambda *given: replace(honest(*given), ran=1, reasons=()))
+    """It is predicted that the one 1x1 convolution runs sparse, which it does not."""
+    honest = analysis.analyse
+
+    def forge(*given):
+        found = honest(*given)
+        return replace(found, sparse=replace(found.sparse, ran=1, reasons=()))
+
+    monkeypatch.setattr(analysis, "analyse", forge)
 
 
 def test_the_verdict_is_in_json_and_text(model):
@@ -49,28 +54,26 @@ def test_the_verdict_is_in_json_and_text(model):
 
 
 @pytest.mark.usefixtures("forged")
-def test_a_forecast_that_is_not_what_ran_is_red_and_strict_exits_11(model, tmp_path, monkeypatch, capsys):
+def test_a_prediction_that_is_not_what_ran_is_red_and_strict_exits_11(model, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = tmp_path / "out.json"
     done = CliRunner().invoke(command, [str(model), *TINY, "--out", str(out)], color=True)
     assert done.exit_code == 0
     red = [line for line in done.stdout.splitlines() if RED in line]
-    assert "ALARM: the forecast of sparse kernels and the proof DISAGREE" in red[0]
+    assert "ALARM: predicted and observed sparse kernels DISAGREE" in red[0]
     beside = CliRunner().invoke(command, [str(model), *TINY, "--json"], color=True)
     assert RED in beside.stderr
     assert json.loads(beside.stdout)["sparse_verdict"]["agrees"] is False
     assert run(["profile", str(model), *TINY, "--strict"]) == 11
     said = capsys.readouterr()
-    assert "1 of 1 measurements raise an alarm: check-int8 on local: the forecast" in said.err
+    assert "1 of 1 measurements raise an alarm: check-int8 on local: predicted" in said.err
     assert "\x1b" not in said.out, "a pipe gets no colours"
     (measurement,) = load_measurements(out)
     assert verdict_on(measurement).agrees is False
     written = write_report([out], tmp_path / "report.html")
     assert written.measurements == 1
     page = (tmp_path / "report.html").read_text()
-    assert (
-        '<ul class="alarms bad"><li>check-int8 on local: the forecast of sparse kernels and the proof DISAGREE' in page
-    )
+    assert '<ul class="alarms bad"><li>check-int8 on local: predicted and observed sparse kernels DISAGREE' in page
     assert 'class="bad">DISAGREES</td>' in page
 
 

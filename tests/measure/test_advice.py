@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from edge.measure.advice import AdviceCriteria, ShippingAdvice, advice_on
 from edge.measure.measurement import DeviceRef, Instructions, RecordedAccuracy, SparseKernelCount
-from edge.measure.sparse import SparseForecast, SparseVerdict
+from edge.measure.sparse_verdict import PredictedKernels, SparseVerdict
 from edge.report.terminal.verdict_lines import advice_text
 
-FORECAST = SparseForecast("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())
+FORECAST = PredictedKernels("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())
 
 
 @pytest.fixture(scope="session")
@@ -99,10 +99,10 @@ def test_invalid_measurements_are_not_advised(variant):
 
 @pytest.mark.parametrize(
     ("ran", "corrupts", "why"),
-    [(0, False, "forecast and proof of its sparse kernels disagree"), (34, True, "its results would be wrong there"),
+    [(0, False, "predicted and observed sparse kernels disagree"), (34, True, "its results would be wrong there"),
      (34, False, None)],
 )  # fmt: skip
-def test_what_ran_not_as_forecast_or_computes_wrongly_is_not_advised(ran, corrupts, why, variant):
+def test_what_ran_not_as_predicted_or_computes_wrongly_is_not_advised(ran, corrupts, why, variant):
     predicted = dataclasses.replace(FORECAST, corrupts=corrupts)
     verdict = SparseVerdict(predicted, ran == 34, ran > 0, "kernel names", "")
     sparse = variant("sparse", 1, sparse_kernels=SparseKernelCount(ran, 34), sparse_verdict=verdict)

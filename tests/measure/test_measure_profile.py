@@ -15,8 +15,8 @@ from converters.errors import ModelFileError
 from converters.files import sha256_of
 from devices.local import LocalDevice
 from edge.errors import InputError
-from edge.measure.artifact_ref import describe
 from edge.measure.compare import compare
+from edge.measure.measured_model import describe_model
 from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.measurement_files import measurement_from_json
 from edge.measure.plan import Plan
@@ -159,7 +159,7 @@ def copied(model, tmp_path):
 def test_the_artifact_json_of_this_content_is_used(copied):
     path, write = copied
     write()
-    subject = describe(path)
+    subject = describe_model(path)
     assert (subject.ref.recipe, subject.ref.parameters, subject.ref.macs) == ("int8", 470_000, 14_000_000)
     assert subject.accuracy == RecordedAccuracy(168, 200)
     assert subject.ref.parity["cosine"] == 0.99
@@ -169,7 +169,7 @@ def test_the_artifact_json_of_this_content_is_used(copied):
 def test_the_artifact_json_of_another_content_is_not_used_and_said(copied):
     path, write = copied
     write(sha256="0" * 64)
-    subject = describe(path)
+    subject = describe_model(path)
     assert (subject.ref.recipe, subject.accuracy) == (None, None)
     assert "describes another file" in subject.notes[0]
 
@@ -178,7 +178,7 @@ def test_the_artifact_json_of_another_content_is_not_used_and_said(copied):
 def test_a_foreign_json_beside_the_model_is_left_alone(copied, text, notes):
     path, _ = copied
     path.with_suffix(".json").write_text(text)
-    subject = describe(path)
+    subject = describe_model(path)
     assert subject.ref.recipe is None
     assert len(subject.notes) == notes
 
@@ -188,11 +188,11 @@ def test_a_name_that_is_no_text_becomes_one(copied):
     write(name="")
     odd = os.fsdecode(bytes(path.parent) + b"/na\xffme")
     moved = [each.rename(odd + each.suffix) for each in (path, path.with_suffix(".json"))]
-    subject = describe(moved[0])
+    subject = describe_model(moved[0])
     assert subject.ref.name == "na\ufffdme"
     json.dumps(subject.ref.path, ensure_ascii=False).encode()
     moved[1].write_text(moved[1].read_text().replace(subject.ref.sha256, "0" * 64))
-    (note,) = describe(moved[0]).notes
+    (note,) = describe_model(moved[0]).notes
     assert "na\ufffdme.json describes another file" in note
 
 
@@ -203,6 +203,6 @@ def test_a_name_that_is_no_text_becomes_one(copied):
 def test_a_malformed_artifact_json_is_not_used_and_said(copied, change):
     path, write = copied
     write(**change)
-    subject = describe(path)
+    subject = describe_model(path)
     assert (subject.ref.recipe, subject.ref.parameters, subject.ref.macs, subject.accuracy) == (None, None, None, None)
     assert f"{next(iter(change))}: " in subject.notes[0]

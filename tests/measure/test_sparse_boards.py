@@ -20,7 +20,7 @@ from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan, quick
 from edge.measure.profile import profile
 from edge.measure.profile_files import profile_on
-from edge.measure.sparse_proof import sparse_alarm
+from edge.measure.sparse_verdict import sparse_alarm
 from edge.workflows.conversion import ConvertRequest, convert_source
 
 SPARSE = ("sparse", "sparse-fp16", "sparse-int8")
@@ -78,7 +78,7 @@ def on_pi4(files, board) -> dict[str, Measurement]:
 
 
 @pytest.mark.parametrize("recipe", SPARSE)
-def test_every_1x1_convolution_of_each_recipe_ran_sparse_as_forecast(recipe, on_pi4):
+def test_every_1x1_convolution_of_each_recipe_ran_sparse_as_predicted(recipe, on_pi4):
     found = on_pi4[f"symmetric {recipe}"]
     assert (found.sparse_kernels.ran, found.sparse_kernels.of) == (34, 34)
     verdict = found.sparse_verdict

@@ -1,4 +1,4 @@
-"""Forecast against proof: what is said of sparse kernels, and when it is an alarm."""
+"""Predicted against observed sparse kernels: the verdict's text, and when it is an alarm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import devices.solver
+from edge.measure.measured_model import describe_model
 from edge.measure.measurement import (
     DeviceRef,
     Instructions,
@@ -18,22 +19,30 @@ from edge.measure.measurement import (
     SparseKernelCount,
 )
 from edge.measure.measurement_files import measurement_from_json
-from edge.measure.sparse import SparseForecast
-from edge.measure.sparse_forecast import forecast, target_of
-from edge.measure.sparse_proof import alarms_in, proven, sparse_alarm, verdict_on
+from edge.measure.sparse_verdict import (
+    PredictedKernels,
+    add_verdict,
+    find_alarms,
+    find_target,
+    predict,
+    sparse_alarm,
+    verdict_on,
+)
 from edge.report.terminal.measurement_lines import summary
 
 TINY = Path(devices.solver.__file__).with_name("data") / "check-int8.tflite"
-ALL = SparseForecast("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())
-NONE = SparseForecast("pi4", "ai-edge-litert==2.1.6", 0, 34, False, ("operator 0 (CONV_2D) pads (0,1): pad 1",))
-SOME = SparseForecast("pi4", "ai-edge-litert==2.1.6", 2, 34, False, ("an operator is dilated",))
-OPEN = SparseForecast("pi4", "ai-edge-litert==9.0", None, 34, False, ("ai-edge-litert==9.0 was not measured",))
-WRONG = SparseForecast("pi4", "ai-edge-litert==2.1.6", 1, 3, True, ("the results would be WRONG, or the file refused",))
+ALL = PredictedKernels("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())
+NONE = PredictedKernels("pi4", "ai-edge-litert==2.1.6", 0, 34, False, ("operator 0 (CONV_2D) pads (0,1): pad 1",))
+SOME = PredictedKernels("pi4", "ai-edge-litert==2.1.6", 2, 34, False, ("an operator is dilated",))
+OPEN = PredictedKernels("pi4", "ai-edge-litert==9.0", None, 34, False, ("ai-edge-litert==9.0 was not measured",))
+WRONG = PredictedKernels(
+    "pi4", "ai-edge-litert==2.1.6", 1, 3, True, ("the results would be WRONG, or the file refused",)
+)
 
 
 @pytest.fixture
 def judged(sample_measurement):
-    """Return the verdict on the sample, were this its forecast and that its proof."""
+    """Return the verdict on the sample, were this predicted and that observed."""
 
     def judge(predicted, *, names=None, spmm=None) -> Measurement:
         counted = None
@@ -47,7 +56,7 @@ def judged(sample_measurement):
             instructions=counted,
             kernels_reason=None if names else "tflite-runtime 2.14.0 has no kernel profiler",
         )
-        first = proven(bare, TINY)
+        first = add_verdict(bare, describe_model(TINY))
         forged = dataclasses.replace(
             first, sparse_verdict=dataclasses.replace(first.sparse_verdict, predicted=predicted, agrees=None)
         )
@@ -62,24 +71,24 @@ def judged(sample_measurement):
         (ALL, (34, 34), None, True, "sparse kernels ran: 34 of 34"),
         (NONE, (0, 34), None, True, "sparse kernels ran: none, because operator 0 (CONV_2D) pads (0,1): pad 1"),
         (SOME, (2, 34), None, True, "sparse kernels ran: 2 of 34; not all, because an operator is dilated"),
-        (ALL, (0, 34), None, False, "sparse kernels ran: none, and why is not known; the forecast was 34 of 34"),
-        (ALL, (33, 34), None, False, "sparse kernels ran: 33 of 34; not all, and why is not known; the forecast was "
+        (ALL, (0, 34), None, False, "sparse kernels ran: none, for an unknown reason; predicted: 34 of 34"),
+        (ALL, (33, 34), None, False, "sparse kernels ran: 33 of 34; not all, for an unknown reason; predicted: "
          "34 of 34"),
-        (NONE, (34, 34), None, False, "sparse kernels ran: 34 of 34; the forecast was none, because operator 0 "
+        (NONE, (34, 34), None, False, "sparse kernels ran: 34 of 34; predicted: none, because operator 0 "
          "(CONV_2D) pads (0,1): pad 1"),
         (OPEN, (34, 34), None, None, "sparse kernels ran: 34 of 34"),
-        (OPEN, (0, 34), None, None, "sparse kernels ran: none, and why was not forecast (ai-edge-litert==9.0 was not "
-         "measured)"),
+        (OPEN, (0, 34), None, None, "sparse kernels ran: none, for a reason that was not predicted "
+         "(ai-edge-litert==9.0 was not measured)"),
         (ALL, None, 0.41, True, "sparse kernels ran: some (41% of the instructions); of how many convolutions is "
          "unknown here"),
         (NONE, None, 0.0, True, "sparse kernels ran: none, because operator 0 (CONV_2D) pads (0,1): pad 1"),
-        (ALL, None, 0.0, False, "sparse kernels ran: none, and why is not known; the forecast was 34 of 34"),
+        (ALL, None, 0.0, False, "sparse kernels ran: none, for an unknown reason; predicted: 34 of 34"),
         (NONE, None, 0.41, False, "sparse kernels ran: some (41% of the instructions); of how many convolutions is "
-         "unknown here; the forecast was none, because operator 0 (CONV_2D) pads (0,1): pad 1"),
+         "unknown here; predicted: none, because operator 0 (CONV_2D) pads (0,1): pad 1"),
         (ALL, None, None, None, "sparse kernels: whether any ran is unknown (tflite-runtime 2.14.0 has no kernel "
-         "profiler); forecast: 34 of 34"),
+         "profiler); predicted: 34 of 34"),
         (OPEN, None, None, None, "sparse kernels: whether any ran is unknown (tflite-runtime 2.14.0 has no kernel "
-         "profiler); forecast: not known (ai-edge-litert==9.0 was not measured)"),
+         "profiler); predicted: not known (ai-edge-litert==9.0 was not measured)"),
         (dataclasses.replace(NONE, of=0), None, None, None, "sparse kernels: none can run, because the model has no "
          "1x1 convolutions, all that sparse kernels run"),
         (NONE, (0, 0), None, True, "sparse kernels ran: none, because the model has no 1x1 convolutions, all that "
@@ -99,11 +108,11 @@ def test_the_verdict_in_words(judged, predicted, names, spmm, agrees, text):
     assert max(len(line.strip("<>")) for line in lines) <= 80
 
 
-def test_results_that_will_be_wrong_are_an_alarm_though_the_forecast_holds(judged):
+def test_results_that_will_be_wrong_are_an_alarm_though_the_prediction_holds(judged):
     measurement = judged(WRONG, names=(1, 3))
     assert measurement.sparse_verdict.agrees is True
     assert "the results would be WRONG" in sparse_alarm(measurement)
-    (alarm,) = alarms_in([measurement, judged(ALL, names=(34, 34))])
+    (alarm,) = find_alarms([measurement, judged(ALL, names=(34, 34))])
     assert alarm.startswith("mobilenet_v1_0.25_128_quant on local: ")
 
 
@@ -128,7 +137,7 @@ def test_the_json_comes_back_and_old_files_still_load(judged):
     del document["sparse_verdict"]
     old = measurement_from_json(document)
     assert (old.sparse_verdict, verdict_on(old), sparse_alarm(old)) == (None, None, None)
-    assert "sparse kernels ran: 34 of 34; nothing was forecast" in summary(old)
+    assert "sparse kernels ran: 34 of 34; nothing was predicted" in summary(old)
 
 
 def device(name="board", *, machine="aarch64", features=("asimd",), board=None, bits=64) -> DeviceRef:
@@ -156,27 +165,31 @@ def device(name="board", *, machine="aarch64", features=("asimd",), board=None, 
     ],
 )
 def test_a_device_becomes_a_target_by_its_own_facts(given, name, features):
-    target = target_of(given)
+    target = find_target(given)
     assert (target and target.name) == name
     assert (target and set(target.features)) == features
 
 
-def test_what_cannot_be_judged_is_unknown_with_the_reason(tmp_path):
+def test_what_cannot_be_analysed_is_unknown_with_the_reason(tmp_path):
     runtime = RuntimeRef("ai-edge-litert", "2.1.6")
-    unmeasured = forecast(TINY, device(machine="armv7l"), runtime)
+    unmeasured = predict(describe_model(TINY), device(machine="armv7l"), runtime)
     assert (unmeasured.ran, unmeasured.target) == (None, None)
     assert unmeasured.reasons == ("sparse kernels were not measured on cortex-a72 armv7l",)
     (tmp_path / "damaged.tflite").write_bytes(TINY.read_bytes()[:500])
-    damaged = forecast(tmp_path / "damaged.tflite", device(), runtime)
+    damaged = predict(describe_model(tmp_path / "damaged.tflite"), device(), runtime)
     assert damaged.ran is None
-    assert damaged.reasons[0].startswith("the file could not be judged")
-    assert forecast(TINY, device(), RuntimeRef("ai-edge-litert", "9.0")).ran == 0, "int8 runs sparse nowhere"
-    assert forecast(TINY, device(), runtime).reasons
+    assert damaged.reasons[0].startswith("the file could not be analysed")
+    assert predict(describe_model(TINY), device(), RuntimeRef("ai-edge-litert", "9.0")).ran == 0, (
+        "int8 runs sparse nowhere"
+    )
+    assert predict(describe_model(TINY), device(), runtime).reasons
 
 
 def test_names_in_a_file_cannot_steer_the_terminal(tmp_path):
     name, hostile = b"serving_default_keras_tensor:0", b"\x1b[2Jgone\x07\nnew line"
     (tmp_path / "hostile.tflite").write_bytes(TINY.read_bytes().replace(name, hostile.ljust(len(name), b"!")))
-    reason, *_ = forecast(tmp_path / "hostile.tflite", device(), RuntimeRef("ai-edge-litert", "2.1.6")).reasons
+    reason, *_ = predict(
+        describe_model(tmp_path / "hostile.tflite"), device(), RuntimeRef("ai-edge-litert", "2.1.6")
+    ).reasons
     assert reason.isprintable()
     assert "gone" in reason

@@ -1,4 +1,4 @@
-"""Two boards of four variants each: fronts, charts and a variant to ship for each; forecasts beside proofs."""
+"""Two boards of four variants each: fronts, charts and a variant to ship for each; predicted beside observed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sample_measurements import emulated, real_measurement, scaled
 from edge.measure.advice import AdviceCriteria
 from edge.measure.measurement import Instructions, Measurement, RecordedAccuracy, SparseKernelCount
 from edge.measure.measurement_files import save_measurements
-from edge.measure.sparse import SparseForecast, SparseVerdict
+from edge.measure.sparse_verdict import PredictedKernels, SparseVerdict
 from edge.report.compose import compose
 from edge.report.markdown import markdown_of
 from edge.report.material import Material
@@ -24,7 +24,7 @@ ROWS = (("net-fp32", 113.8, 13.9, 168, 0), ("net-int8", 110.7, 3.6, 165, 0), ("n
 def on_board(board: str, name: str, million: float, size: float, right: int, ran: int) -> Measurement:
     made = emulated(scaled(name, factor=1, model_bytes=int(size * 1e6), correct=right))
     reasons = () if ran else ("the model is not pruned",)
-    predicted = SparseForecast(board.removeprefix("emulated-"), "ai-edge-litert==2.1.6", ran, 34, False, reasons)
+    predicted = PredictedKernels(board.removeprefix("emulated-"), "ai-edge-litert==2.1.6", ran, 34, False, reasons)
     return dataclasses.replace(
         made,
         device=dataclasses.replace(made.device, name=board),
@@ -106,11 +106,11 @@ def test_the_terms_are_the_users():
     assert (advice["device"], advice["ship"]["label"]) == ("emulated-pi4", "net-tiny")
 
 
-def test_forecast_stands_beside_proof():
+def test_predicted_stands_beside_observed():
     (table,) = sections(*two_boards())["sparse-section"].tables
     assert columns(table, 2) == {
-        "Variant": "net-sparse · emulated-pi4", "Forecast": "34 of 34", "Ran": "34 of 34", "Proof by": "kernel names",
-        "Forecast and proof": "agree", "Verdict": "sparse kernels ran: 34 of 34",
+        "Variant": "net-sparse · emulated-pi4", "Predicted": "34 of 34", "Observed": "34 of 34",
+        "Observed by": "kernel names", "Predicted and observed": "agree", "Verdict": "sparse kernels ran: 34 of 34",
     }  # fmt: skip
     assert columns(table, 0)["Verdict"] == "sparse kernels ran: none, because the model is not pruned"
     old = dataclasses.replace(two_boards()[0], sparse_verdict=None)
@@ -132,7 +132,7 @@ def test_a_forged_proof_is_told_first_and_never_shipped():
     assert document.verdict.standing == "valid"
     assert "not all is as it should be" in document.verdict.headline
     (alarm,) = document.verdict.alarms
-    assert alarm.startswith("net-sparse-int8 on emulated-pi4: the forecast of sparse kernels and the proof DISAGREE")
+    assert alarm.startswith("net-sparse-int8 on emulated-pi4: predicted and observed sparse kernels DISAGREE")
     assert "❌ **net-sparse-int8 on emulated-pi4" in markdown_of(document)
     found = {section.key: section for section in document.sections}
     assert columns(found["summary"].tables[0], 3)["Sparse kernels ran"] == "none of 34, DISAGREES"

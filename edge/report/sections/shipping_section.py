@@ -13,7 +13,7 @@ from edge.report.sections.summary_section import accuracy_text
 
 _RULE = (
     "Variants are weighed against each other on one board only, with one runtime and one number of threads. Invalid "
-    "measurements, and those whose sparse kernels ran otherwise than forecast, are no ground for advice."
+    "measurements, and those whose sparse kernels ran other than predicted, support no advice."
 )
 
 

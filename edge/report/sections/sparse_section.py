@@ -1,28 +1,27 @@
-"""The section on sparse kernels: what was forecast from the file, what ran, and whether that is the same."""
+"""Builds the section on sparse kernels: predicted from the file, observed on the device, and whether they agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.measure.sparse import SparseVerdict
-from edge.measure.sparse_proof import verdict_on
+from edge.measure.sparse_verdict import SparseVerdict, verdict_on
 from edge.report.document import Column, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN
 from edge.report.sections.summary_section import DISAGREES, WRONG, sparse_text
 
 _HOW = (
-    "The forecast is made from the file alone, for the board's processor and runtime. The proof comes from the board: "
+    "Predicted is from the file alone, for the board's processor and runtime. Observed is on the board: "
     "the kernels' names, or on emulated boards the functions whose instructions were counted."
 )
 
 
 def sparse_section(entries: Sequence[Entry]) -> Section | None:
-    """Return forecast and proof of each measurement, None where no file has anything that sparse kernels could run."""
+    """Return predicted and observed of each measurement, None where no file has 1x1 convolutions."""
     found = [(entry, verdict) for entry in entries if (verdict := verdict_on(entry.measurement)) is not None]
     if not any(verdict.predicted.of != 0 for _, verdict in found):
         return None
-    heads = ("Variant", "Forecast", "Ran", "Proof by", "Forecast and proof", "Verdict")
+    heads = ("Variant", "Predicted", "Observed", "Observed by", "Predicted and observed", "Verdict")
     table = Table(
         caption="1x1 convolutions on sparse kernels",
         columns=tuple(Column(head) for head in heads),
@@ -33,7 +32,7 @@ def sparse_section(entries: Sequence[Entry]) -> Section | None:
 
 
 def any_is_sparse(entries: Sequence[Entry]) -> bool:
-    """Tell whether sparse kernels ran or were forecast anywhere, rightly or not: else their section is an aside."""
+    """Tell whether sparse kernels ran or were predicted anywhere, rightly or not: else their section is an aside."""
     return any(
         verdict.any_ran or verdict.predicted.ran or verdict.agrees is False or verdict.predicted.corrupts
         for entry in entries
@@ -43,10 +42,10 @@ def any_is_sparse(entries: Sequence[Entry]) -> bool:
 
 def _row(entry: Entry, verdict: SparseVerdict) -> tuple[str, ...]:
     predicted = verdict.predicted
-    forecast = UNKNOWN if predicted.ran is None else f"{predicted.ran or 'none'} of {predicted.of}"
+    expected = UNKNOWN if predicted.ran is None else f"{predicted.ran or 'none'} of {predicted.of}"
     return (
         entry.label,
-        f"{forecast}, {WRONG}" if predicted.corrupts else forecast,
+        f"{expected}, {WRONG}" if predicted.corrupts else expected,
         sparse_text(entry),
         verdict.proof or UNKNOWN,
         {True: "agree", False: DISAGREES, None: UNKNOWN}[verdict.agrees],

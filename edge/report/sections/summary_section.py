@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 
 from converters.printable import one_line
 from edge.measure.measurement import Latency, RecordedAccuracy
-from edge.measure.sparse import SparseVerdict
-from edge.measure.sparse_proof import alarms_in, verdict_on
+from edge.measure.sparse_verdict import SparseVerdict, find_alarms, verdict_on
 from edge.report.document import Column, Section, Table, Verdict
 from edge.report.entries import SEPARATOR, Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
 from edge.report.sections.device_table import machine_line
 
-# Words that a page shows in red: sparse kernels ran otherwise than forecast; what the runtime computes is wrong.
+# Words that a page shows in red: sparse kernels ran other than predicted; the results are wrong.
 DISAGREES, WRONG = "DISAGREES", "WRONG results"
 # The verdict names so many reasons at most; the section on validity names them all.
 _REASONS = 6
@@ -25,7 +24,7 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
     bad = [entry for entry in entries if not entry.valid]
     valid = [entry for entry in entries if entry.valid]
     sentences = (*_where(entries), *_fastest(valid), *_counted(valid))
-    alarms = alarms_in([entry.measurement for entry in entries])
+    alarms = find_alarms([entry.measurement for entry in entries])
     if not bad:
         every = "The measurement is valid" if len(entries) == 1 else f"All {len(entries)} measurements are valid"
         headline = f"{every}, but not all is as it should be." if alarms else f"{every}."
@@ -75,7 +74,7 @@ def validity_text(entry: Entry) -> str:
 
 
 def sparse_text(entry: Entry) -> str:
-    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels; loud if not as forecast."""
+    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels; loud if not as predicted."""
     verdict = verdict_on(entry.measurement)
     loud = [DISAGREES] if verdict and verdict.agrees is False else []
     wrong = [WRONG] if verdict and verdict.predicted.corrupts else []

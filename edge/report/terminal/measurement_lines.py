@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
-from edge.measure.sparse_proof import sparse_alarm, verdict_on
+from edge.measure.sparse_verdict import sparse_alarm, verdict_on
 from edge.report.formatting import count_of, digits, file_size
 from edge.report.terminal.delegate_lines import accelerated_summary
 from edge.report.terminal.energy_lines import energy_summary
@@ -103,7 +103,7 @@ def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator
             yield from wrap(verdict.text)
         yield from map(alarmed, wrap(alarm, "ALARM: ") if alarm else ())
     elif sparse is not None and sparse.of:
-        yield f"sparse kernels ran: {sparse.ran} of {sparse.of}; nothing was forecast"
+        yield f"sparse kernels ran: {sparse.ran} of {sparse.of}; nothing was predicted"
     else:
         return
     yield ""

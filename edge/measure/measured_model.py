@@ -1,4 +1,4 @@
-"""Describes the file to measure: its digest, and its artifact's record where that is of this content."""
+"""Reads the file to measure, once: its digest, its structure, and its artifact JSON if that describes this content."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ _POINTWISE = (1, 1)
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """The file to measure; `pointwise` counts its 1x1 convolutions, None where the file's structure is not readable."""
+    """The file to measure; `info` is its structure, or None with the `defect` that makes it unreadable."""
 
     ref: ArtifactRef
     model_bytes: int
     accuracy: RecordedAccuracy | None
-    pointwise: int | None
     notes: tuple[str, ...]
+    info: ModelInfo | None
+    defect: ConverterError | None = None
+
+    @property
+    def pointwise(self) -> int | None:
+        """The number of 1x1 convolutions, all that sparse kernels run; None where the structure is not readable."""
+        return None if self.info is None else _count_pointwise(self.info)
 
 
-def describe(path: Path) -> MeasuredModel:
+def describe_model(path: Path) -> MeasuredModel:
     """Read what is known of a .tflite file without running it.
 
     Raises:
@@ -54,17 +60,18 @@ def describe(path: Path) -> MeasuredModel:
         parity=encode(parity) if parity is not None else None,
     )
     accuracy = parity.accuracy if parity is not None else None
+    info, defect = _structure(path)
     return MeasuredModel(
         ref=ref,
         model_bytes=size,
         accuracy=None if accuracy is None else RecordedAccuracy(accuracy.correct, accuracy.of),
-        pointwise=_pointwise_of(path),
         notes=() if problem is None else (f"{_as_unicode(problem)}; the file was not used",),
+        info=info,
+        defect=defect,
     )
 
 
-def pointwise_convolutions(model: ModelInfo) -> int:
-    """Return how many convolutions have a 1x1 kernel; those are what sparse matrix products can run."""
+def _count_pointwise(model: ModelInfo) -> int:
     return sum(
         graph.tensors[operator.inputs[1]].shape[1:3] == _POINTWISE
         for graph in model.subgraphs
@@ -73,11 +80,11 @@ def pointwise_convolutions(model: ModelInfo) -> int:
     )
 
 
-def _pointwise_of(path: Path) -> int | None:
+def _structure(path: Path) -> tuple[ModelInfo | None, ConverterError | None]:
     try:
-        return pointwise_convolutions(read_model(path))
-    except ConverterError:
-        return None  # the runtime's own check says what is wrong with the file
+        return read_model(path), None
+    except ConverterError as error:
+        return None, error  # the runtime's own check says what is wrong with the file
 
 
 def _as_unicode(name: str) -> str:
