@@ -1,4 +1,4 @@
-"""What emulated boards are made of: things kept whole, the counting plugin, its counts, symbols; and what is absent."""
+"""The parts of emulated boards: the build cache, the counting plugin, its counts, symbols; and absent parts."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_the_agent_runs_a_model_in_the_new_environment(ready, shared_data):
     assert agent.hello.numpy == "2.2.6"
 
 
-def test_everything_is_sent_once_and_progress_is_told(ready):
+def test_everything_is_sent_once_and_progress_is_reported(ready):
     board, found, told = ready
     assert found.sent_bytes == found.wheels_bytes > 10_000_000
     assert len(board.sent) == len(found.solution.requirements)
@@ -198,7 +198,7 @@ class Cut(Board):
         super().put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
 
 
-def test_a_transfer_that_damages_is_seen_and_mended_by_the_next(board):
+def test_a_transfer_that_damages_is_noticed_and_fixed_by_the_next(board):
     with pytest.raises(SetupError, match="arrived damaged"):
         setup(Damaging(home=board.home), FIRST)
     assert not (board.base / "venv").exists()

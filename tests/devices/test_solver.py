@@ -1,4 +1,4 @@
-"""Which runtime fits which board: a table of boards, systems and Pythons."""
+"""The runtime that fits a board: a table of boards, systems and Pythons."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def test_numpy_of_a_32_bit_board_comes_from_its_system():
     assert found.system_packages == ("python3-numpy",)
 
 
-def test_known_limits_of_tflite_runtime_are_told():
+def test_known_limits_of_tflite_runtime_are_stated():
     found = solve(PI4, "tflite-runtime").capabilities
     assert (found.dynamic_range, found.int8_xnnpack, found.kernel_profile) == (False, False, False)
 
 
-def test_a_crash_in_an_old_emulator_is_refused_and_newest_goes_round_it():
+def test_a_crash_in_an_old_emulator_is_refused_and_newest_avoids_it():
     emulated = replace(BoardPlatform.from_facts(PI4), emulator=(7, 2))
     with pytest.raises(NoRuntimeFits, match=r"2\.3\.0 crashes in QEMU 7\.2") as caught:
         solve(emulated, "ai-edge-litert==2.3.0")

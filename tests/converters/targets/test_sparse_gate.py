@@ -1,4 +1,4 @@
-"""What `edge convert --to sparse` refuses: files that would run dense, or wrongly, on the target."""
+"""The gate of `edge convert --to sparse`: files that would run dense, or wrongly, on the target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sparse_model(zoo_models):
     return zoo_models[_named(zoo_models, lambda found: found.engages and not found.corrupts)]
 
 
-def test_what_runs_sparse_is_let_through(sparse_model):
+def test_a_file_that_runs_sparse_passes(sparse_model):
     require_sparse_on("pi4")(sparse_model)
 
 
@@ -29,7 +29,7 @@ def test_the_same_file_is_refused_for_a_desktop_unless_forced(sparse_model):
 
 
 @pytest.mark.parametrize("target", ["pi4", "x86"])  # a file made for a desktop ends up on a board
-def test_what_gives_wrong_results_anywhere_is_refused_even_then(zoo_models, target):
+def test_wrong_results_on_any_board_are_refused_even_if_forced(zoo_models, target):
     model = zoo_models[_named(zoo_models, lambda found: found.corrupts)]
     with pytest.raises(ConversionError, match=r"on pi.* wrong results"):
         require_sparse_on(target, force=True)(model)

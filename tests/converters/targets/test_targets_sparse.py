@@ -1,4 +1,4 @@
-"""What is predicted of XNNPACK's sparse kernels, rule by rule, and what is said about it."""
+"""The prediction of XNNPACK's sparse kernels, rule by rule, and how it is shown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_stock_mobilenet_has_every_asymmetric_padding_named(model_of):
     assert len(strided) == 5
 
 
-def test_an_integer_model_is_told_two_things_and_no_more(model_of):
+def test_an_integer_model_gets_two_reasons_and_no_more(model_of):
     precision, encoding = analyse(model_of("mobilenet-integer"), "pi4").sparse.reasons
     assert (precision.kind, encoding.kind) == ("precision", "encoding")
     assert "sparse-int8" in precision.change
@@ -79,7 +79,7 @@ def test_runtime_and_processor_decide(runtime, target, engages, says, model_of):
     assert says in str(prediction.reasons[0]) if says else not prediction.reasons
 
 
-def test_a_runtime_nobody_measured_still_does_not_run_dense_weights_sparse(model_of):
+def test_a_runtime_that_was_not_measured_runs_no_dense_weights_sparse(model_of):
     assert analyse(model_of("ordinary"), "pi4", "ai-edge-litert==9.0.0").sparse.engages is False
 
 
@@ -113,7 +113,7 @@ def test_an_operator_that_an_older_runtime_keeps_out_of_clusters_cuts_them(model
     assert analyse(model_of("tanh"), "pi4", "tflite-runtime==2.14.0").sparse.corrupts is False
 
 
-def test_a_file_that_litert_refuses_to_load_is_said_to_be_one(zoo_files, model_of):
+def test_a_file_that_litert_refuses_to_load_is_predicted_to_be_refused(zoo_files, model_of):
     runtime = f"ai-edge-litert=={version('ai-edge-litert')}"
     with pytest.raises(InferenceError, match="failed to delegate CONV_2D node #6"):
         load(zoo_files["dynamic-range"], runtime="ai-edge-litert")
@@ -136,7 +136,7 @@ def test_a_file_that_litert_refuses_to_load_is_said_to_be_one(zoo_files, model_o
         ("plain-int8-weights", "ai-edge-litert==2.1.6"),
     ],
 )
-def test_other_files_and_runtimes_are_not_said_to_refuse(name, runtime, model_of):
+def test_other_files_and_runtimes_are_not_predicted_to_refuse(name, runtime, model_of):
     assert analyse(model_of(name), "pi4", runtime).sparse.refused is False
 
 
@@ -144,7 +144,7 @@ def test_the_sparse_kernels_of_each_runtime_in_the_table_were_measured():
     assert [each.requirement for each in RUNTIMES if find_sparse_rules(each.requirement) is None] == []
 
 
-def test_files_of_strangers_are_judged(shared_data):
+def test_files_of_other_converters_are_analysed(shared_data):
     found = {path.name: analyse(read_model(path), "pi4").sparse for path in sorted(shared_data.rglob("*.tflite"))}
     assert len(found) > 10
     assert not [name for name, prediction in found.items() if prediction.engages is not False]
@@ -169,7 +169,7 @@ def test_unknown_targets_are_answered_with_the_nearest():
     assert "pi5" in caught.value.hint
 
 
-def test_the_command_prints_the_interface_others_rely_on(zoo_files):
+def test_the_json_has_the_documented_keys(zoo_files):
     done = CliRunner().invoke(command, [str(zoo_files["stem-same"]), "--target", "pi4", "--json"])
     target = json.loads(done.stdout)["target"]
     assert target["name"] == "pi4"
@@ -181,7 +181,7 @@ def test_the_command_prints_the_interface_others_rely_on(zoo_files):
 
 
 @pytest.mark.parametrize("name", ["plain", "stem-same", "depthwise-same", "mobilenet-integer", "stock-mobilenet"])
-def test_people_read_it_in_80_columns(name, zoo_files):
+def test_the_text_fits_80_columns(name, zoo_files):
     done = CliRunner().invoke(command, [str(zoo_files[name]), "--target", "pi4"])
     assert done.exit_code == 0
     assert f"of {ZOO[name].of} 1x1 convolutions will run sparse" in " ".join(done.stdout.split())
