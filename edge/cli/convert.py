@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converters.targets.boards import DEFAULT_TARGET
 from edge.cli.options import MODES, SHAPE, collect, model_options, take
 from edge.cli.output import json_option, print_json, print_table, progress, say
 
@@ -97,7 +98,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     help="Allowed differences instead of the recipe's own, such as relative_rms_error=0.1,accuracy_drop=0.02.",
 )
 @click.option(
-    "--target", default="pi4", show_default=True, help="Board on which sparse recipes must run sparse kernels."
+    "--target", default=DEFAULT_TARGET, show_default=True, help="Board on which sparse recipes must run sparse kernels."
 )
 @click.option(
     "--io",
