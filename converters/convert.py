@@ -28,7 +28,6 @@ from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.source import SourceModel
 from converters.sparse.pointwise import require_sparse_weights
-from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo
 from converters.variant_comparison import Outputs, compare, reference_outputs
 
@@ -170,8 +169,8 @@ def _make_variant(
 ) -> Variant:
     """Make one variant and judge it; its content is parsed once, a compiled one's once more."""
     on_progress(0, f"{recipe.name}: converting")
-    data = lowering.lower(recipe)
-    model = parse_model(data, name=f"the {recipe.name} model")
+    model = lowering.lower(recipe)
+    data = model.content
     check_against_recipe(model, recipe)
     if recipe.sparse:
         conversion.require_sparse(model)

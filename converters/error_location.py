@@ -132,7 +132,7 @@ def _float_tensors(model: SourceModel, inputs: Sequence[Array]) -> dict[str, Arr
         for port, array in zip(model.inputs, inputs, strict=True)
     )
     frozen = freeze(model.call, inputs=ports, output_names=model.output_names)
-    data = Lowering(frozen, samples=None).lower(RECIPES["fp32"])
+    data = Lowering(frozen, samples=None).lower(RECIPES["fp32"]).content
     host = HostModel(data, preserve=True)
     host.run(inputs)
     values = {name: host.value(index) for name, index, _ in _outputs_of(data)}

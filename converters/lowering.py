@@ -20,15 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.capture_output import capture_output
-from converters.edgetpu.passes import for_edgetpu
+from converters.edgetpu.passes import adapt_to_compiler
 from converters.errors import CalibrationError, ConversionError
 from converters.freezing import FrozenModel
 from converters.recipes import Recipe
 from converters.samples import SampleSet
-from converters.sparse.padding import spell_out_padding
-from converters.sparse.storage_passes import encode_blocks, store_int8
+from converters.sparse.passes import encode_blocks, make_padding_explicit, store_int8
 from converters.tflite.reader import parse_model
-from converters.tflite.signature import with_signature
+from converters.tflite.signature import add_signature
 from converters.tflite.values import ModelInfo
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator
@@ -63,8 +62,8 @@ class Lowering:
         self._samples = samples
         self._on_sample = on_sample
 
-    def lower(self, recipe: Recipe) -> bytes:
-        """Return the .tflite bytes of one recipe.
+    def lower(self, recipe: Recipe) -> ModelInfo:
+        """Return the model of one recipe.
 
         Raises:
             CalibrationError: the recipe is calibrated and there are no calibration inputs.
@@ -79,10 +78,14 @@ class Lowering:
                 data = way.lower(self, recipe)
             except (TensorFlowError, RuntimeError, ValueError, TypeError) as error:
                 raise _translate(f"{captured.text()}\n{error}") from error
-        data = with_signature(data, inputs=self._model.inputs, outputs=self._model.outputs)
+        model = add_signature(
+            parse_model(data, name=f"the {recipe.name} model"),
+            inputs=[port.name for port in self._model.inputs],
+            outputs=[port.name for port in self._model.outputs],
+        )
         for change in way.passes:
-            data = change(data)
-        return data
+            model = change(model)
+        return model
 
     @cached_property
     def float_model(self) -> bytes:
@@ -155,7 +158,7 @@ class _Way:
     """One way to lower: the function that does it, and the passes over its signed result."""
 
     lower: Callable[[Lowering, Recipe], bytes]
-    passes: tuple[Callable[[bytes], bytes], ...] = ()
+    passes: tuple[Callable[[ModelInfo], ModelInfo], ...] = ()
 
 
 _WAYS: Mapping[str, _Way] = MappingProxyType({
@@ -164,12 +167,14 @@ _WAYS: Mapping[str, _Way] = MappingProxyType({
     "dynamic": _Way(lambda line, _: line.convert(optimize=True)),
     "int8": _Way(lambda line, recipe: line.quantize_int8(recipe.interface)),
     "int16x8": _Way(lambda line, _: line.quantize_int16x8()),
-    "sparse-float32": _Way(lambda line, _: line.sparse_float_model, (spell_out_padding, encode_blocks)),
+    "sparse-float32": _Way(lambda line, _: line.sparse_float_model, (make_padding_explicit, encode_blocks)),
     "sparse-float16": _Way(
-        lambda line, _: line.convert(optimize=True, half=True, sparse=True), (spell_out_padding, encode_blocks)
+        lambda line, _: line.convert(optimize=True, half=True, sparse=True), (make_padding_explicit, encode_blocks)
     ),
-    "sparse-int8": _Way(lambda line, _: line.sparse_float_model, (spell_out_padding, store_int8)),
-    "edgetpu": _Way(lambda line, recipe: line.quantize_int8(recipe.interface, dense_per_tensor=True), (for_edgetpu,)),
+    "sparse-int8": _Way(lambda line, _: line.sparse_float_model, (make_padding_explicit, store_int8)),
+    "edgetpu": _Way(
+        lambda line, recipe: line.quantize_int8(recipe.interface, dense_per_tensor=True), (adapt_to_compiler,)
+    ),
 })  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow_models import converted  # noqa: F401  (a fixture)
 
 from converters.artifact.preprocessing import Preprocessing
 

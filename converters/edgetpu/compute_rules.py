@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from converters.edgetpu.operator_status import LIMIT, Doubt, Refusal, Verdict
-from converters.edgetpu.operator_view import Case, by
+from converters.edgetpu.operator_view import by, constant_axes, main_input
+from converters.tflite.operator_context import OperatorContext
 
 _LARGEST_SOFTMAX = 16_000
 # A MEAN over 64x128 was mapped, one over 256x128 not (google-coral/edgetpu#461, compiler 16.0); the limit is between.
@@ -15,66 +16,66 @@ _DILATION_SEEN = 2
 _WIDEST_LSTM = 900
 
 
-def convolution(case: Case) -> Verdict:
+def convolution(context: OperatorContext) -> Verdict:
     """Dilation must be the same in both directions (vendor's table); groups came with CONV_2D version 6."""
-    if not case.data.shape:  # older files do not tell a scalar from an unknown rank
+    if not main_input(context).shape:  # older files do not tell a scalar from an unknown rank
         return Refusal(LIMIT, "reads a tensor without dimensions", "convert with a fixed input size")
-    rows, columns = case.operator.options.dilations or (1, 1)
+    rows, columns = context.options.dilations or (1, 1)
     if rows != columns:
         return Refusal(LIMIT, f"is dilated by {rows}x{columns}", "use the same dilation in both directions")
-    kernel = case.input(1)
-    if case.name == "CONV_2D" and kernel is not None and kernel.shape[-1:] != case.data.shape[-1:]:
+    kernel = context.input(1)
+    if context.name == "CONV_2D" and kernel is not None and kernel.shape[-1:] != main_input(context).shape[-1:]:
         return Refusal(LIMIT, "is a grouped convolution", "use groups=1", certain=False)
     return None
 
 
-def depthwise(case: Case) -> Verdict:
+def depthwise(context: OperatorContext) -> Verdict:
     """As `convolution`; the vendor's table forbids dilation, but the deeplab pairs have dilated ones mapped."""
-    refused = convolution(case)
-    dilation = max(case.operator.options.dilations or (1, 1))
+    refused = convolution(context)
+    dilation = max(context.options.dilations or (1, 1))
     if refused is None and dilation > _DILATION_SEEN:
         return Doubt(f"a depthwise convolution dilated by {dilation}; up to {_DILATION_SEEN} was seen mapped")
     return refused
 
 
-def transposed(case: Case) -> Verdict:
+def transposed(context: OperatorContext) -> Verdict:
     """Some sizes are refused, by no rule that users found (google-coral/edgetpu#684, #686, #509)."""
-    del case
+    del context
     return Doubt("transposed convolutions of some sizes stay on the CPU")
 
 
-def dense(case: Case) -> Verdict:
+def dense(context: OperatorContext) -> Verdict:
     """Default layout of the weights, one row of results (vendor's table; google-coral/edgetpu#27)."""
-    if case.field("weights_format", "DEFAULT") != "DEFAULT":
+    if context.options.fields.get("weights_format", "DEFAULT") != "DEFAULT":
         return Refusal(LIMIT, "has shuffled weights", "store the weights in the default format")
-    rows = math.prod(case.output.shape[:-1])
+    rows = math.prod(context.output().shape[:-1])
     if rows > 1:
-        return Refusal(LIMIT, f"gives {rows} rows ({by(case.output.shape)}); one is possible",
+        return Refusal(LIMIT, f"gives {rows} rows ({by(context.output().shape)}); one is possible",
                        "use a 1x1 convolution in place of a dense layer on several rows")  # fmt: skip
-    kernel = case.input(1)
+    kernel = context.input(1)
     if kernel is not None and kernel.quantization is not None and kernel.quantization.per_channel:
         return Refusal(LIMIT, "has one scale per output for its weights; compiler 16.0 knows one per tensor",
                        "convert again with --to edgetpu", certain=False)  # fmt: skip
     return None
 
 
-def pool(case: Case) -> Verdict:
+def pool(context: OperatorContext) -> Verdict:
     """No fused activation (vendor's table)."""
-    return fused(case)
+    return fused(context)
 
 
-def fused(case: Case) -> Verdict:
+def fused(context: OperatorContext) -> Verdict:
     """Refuse an activation that is fused into an operator which takes none."""
-    activation = case.operator.options.activation or "NONE"
+    activation = context.options.activation or "NONE"
     if activation == "NONE":
         return None
     return Refusal(LIMIT, f"has {activation} fused in", "convert again with --to edgetpu, which takes it out")
 
 
-def mean(case: Case) -> Verdict:
+def mean(context: OperatorContext) -> Verdict:
     """Over height and width only (vendor's table), and not over too many values (google-coral/edgetpu#461, #183)."""
-    shape = case.data.shape
-    axes = case.axes(1, len(shape))
+    shape = main_input(context).shape
+    axes = constant_axes(context, 1, len(shape))
     wrong = [axis for axis in axes if shape[axis] > 1 and not len(shape) - 3 <= axis <= len(shape) - 2]
     if wrong:
         return Refusal(LIMIT, f"takes the mean of {by(shape)} over the axes {axes}", "take it over height and width")
@@ -85,17 +86,17 @@ def mean(case: Case) -> Verdict:
     return None
 
 
-def reduction(case: Case) -> Verdict:
+def reduction(context: OperatorContext) -> Verdict:
     """Not over the batch (vendor's table)."""
-    shape = case.data.shape
-    axes = case.axes(1, len(shape))
+    shape = main_input(context).shape
+    axes = constant_axes(context, 1, len(shape))
     batch = [axis for axis in axes if axis < len(shape) - 3 and shape[axis] > 1]
     return Refusal(LIMIT, "reduces over the batch", "keep the batch") if batch else None
 
 
-def softmax(case: Case) -> Verdict:
+def softmax(context: OperatorContext) -> Verdict:
     """At most 16,000 values; the table says one dimension, but rows were seen mapped (ultralytics/ultralytics#4754)."""
-    shape = case.data.shape
+    shape = main_input(context).shape
     if shape and shape[-1] > _LARGEST_SOFTMAX:
         return Refusal(LIMIT, f"has {shape[-1]:,} values, at most {_LARGEST_SOFTMAX:,} are possible",
                        "leave the softmax out and compute it on the CPU")  # fmt: skip
@@ -104,17 +105,17 @@ def softmax(case: Case) -> Verdict:
     return None
 
 
-def prelu(case: Case) -> Verdict:
+def prelu(context: OperatorContext) -> Verdict:
     """One slope per channel (vendor's table)."""
-    slopes = case.input(1)
+    slopes = context.input(1)
     if slopes is None or math.prod(slopes.shape[:-1]) == 1:
         return None
     return Refusal(LIMIT, f"has slopes of shape {by(slopes.shape)}", "use PReLU with shared_axes=[1, 2]")
 
 
-def lstm(case: Case) -> Verdict:
+def lstm(context: OperatorContext) -> Verdict:
     """Integers only, and not too wide (google-coral/edgetpu#598: about 900 inputs compile, 1000 do not)."""
-    width = max(case.data.shape[-1:], default=1)
+    width = max(main_input(context).shape[-1:], default=1)
     if width > _WIDEST_LSTM:
         return Doubt(f"an LSTM with {width} inputs; beyond about {_WIDEST_LSTM} the compiler was seen to fail")
     return None

@@ -8,7 +8,8 @@ import numpy as np
 
 from converters.edgetpu.compute_rules import fused
 from converters.edgetpu.operator_status import CONSTANT, LIMIT, Doubt, Refusal, Verdict
-from converters.edgetpu.operator_view import Case, by, spatial
+from converters.edgetpu.operator_view import by, constant_axes, data_inputs, main_input, spatial
+from converters.tflite.operator_context import OperatorContext
 
 # Activations lie in 16 tiles' narrow memories; no compiled file uses more than 192 KiB of one.
 ACTIVATION_BYTES = 16 * 192 * 1024
@@ -27,9 +28,9 @@ def stored_bytes(shape: tuple[int, ...]) -> int:
     return height * width * -(-channels // _LANES) * _LANES
 
 
-def in_one_row(case: Case) -> Verdict:
+def in_one_row(context: OperatorContext) -> Verdict:
     """Refuse a row of results that is too long: "certain reshapes might not be mapped for large tensor sizes"."""
-    shapes = [case.output.shape, *(tensor.shape for tensor in case.data_inputs)]
+    shapes = [context.output().shape, *(tensor.shape for tensor in data_inputs(context))]
     rows = [shape for shape in shapes if spatial(shape)[0] == 1 and spatial(shape)[1] > 1]
     largest = max(rows, key=stored_bytes, default=())
     if not largest or stored_bytes(largest) <= _LONGEST_ROW_BYTES:
@@ -39,66 +40,66 @@ def in_one_row(case: Case) -> Verdict:
                    certain=False)  # fmt: skip
 
 
-def concatenation(case: Case) -> Verdict:
+def concatenation(context: OperatorContext) -> Verdict:
     """No fused activation, not along the batch; a constant only as one of two inputs, and zero (vendor's table)."""
-    shape = case.output.shape
-    axis = int(case.field("axis", -1)) % max(len(shape), 1)
+    shape = context.output().shape
+    axis = int(context.options.fields.get("axis", -1)) % max(len(shape), 1)
     if axis < len(shape) - 3:
         return Refusal(LIMIT, f"joins along the batch (axis {axis})", "join along height, width or channels")
-    constants = [place for place in range(len(case.operator.inputs)) if _is_constant(case, place)]
-    if constants and (len(case.operator.inputs) != 2 or not all(_is_zero(case, place) for place in constants)):
+    constants = [place for place in range(len(context.operator.inputs)) if _is_constant(context, place)]
+    if constants and (len(context.operator.inputs) != 2 or not all(_is_zero(context, place) for place in constants)):
         return Refusal(CONSTANT, "joins a constant that is not all zero, or more than two inputs with a constant",
                        "add the constant behind the model")  # fmt: skip
-    return fused(case) or in_one_row(case)
+    return fused(context) or in_one_row(context)
 
 
-def _is_constant(case: Case, place: int) -> bool:
-    tensor = case.input(place)
+def _is_constant(context: OperatorContext, place: int) -> bool:
+    tensor = context.input(place)
     return tensor is not None and tensor.is_constant
 
 
-def _is_zero(case: Case, place: int) -> bool:
-    tensor, values = case.input(place), case.values(place)
+def _is_zero(context: OperatorContext, place: int) -> bool:
+    tensor, values = context.input(place), context.values(place)
     assert tensor is not None
     zeros = (0,) if tensor.quantization is None else tensor.quantization.zero_points or (0,)
     return values is not None and bool(np.all(values == zeros[0]))
 
 
-def pack(case: Case) -> Verdict:
+def pack(context: OperatorContext) -> Verdict:
     """Not along the batch (vendor's table)."""
-    shape = case.output.shape
-    axis = int(case.field("axis", 0)) % max(len(shape), 1)
+    shape = context.output().shape
+    axis = int(context.options.fields.get("axis", 0)) % max(len(shape), 1)
     if axis < len(shape) - 3:
         return Refusal(LIMIT, f"stacks along the batch (axis {axis})", "stack along another axis")
     return None
 
 
-def split(case: Case) -> Verdict:
+def split(context: OperatorContext) -> Verdict:
     """Not along the batch (vendor's table)."""
-    shape = case.data.shape
-    axes = case.axes(0, len(shape))
+    shape = main_input(context).shape
+    axes = constant_axes(context, 0, len(shape))
     if axes and axes[0] < len(shape) - 3:
         return Refusal(LIMIT, "splits the batch", "split along height, width or channels")
     return None
 
 
-def pad(case: Case) -> Verdict:
+def pad(context: OperatorContext) -> Verdict:
     """Height and width only (vendor's table)."""
-    amounts = case.values(1)
-    rank = len(case.data.shape)
+    amounts = context.values(1)
+    rank = len(main_input(context).shape)
     wrong = [] if amounts is None else [axis for axis, pair in enumerate(amounts.reshape(-1, 2)) if pair.any()]
     if any(not rank - 3 <= axis <= rank - 2 for axis in wrong):
         return Refusal(LIMIT, f"pads the axes {tuple(wrong)}", "pad height and width only")
     return None
 
 
-def squeeze(case: Case) -> Verdict:
+def squeeze(context: OperatorContext) -> Verdict:
     """Only leading dimensions of 1, says the vendor's table; but detection models squeeze (1, boxes, 1, 4).
 
     Of those, all but DEQUANTIZE and the custom operator were mapped (tensorflow/models#9033).
     """
-    shape = case.data.shape
-    taken = [int(axis) % max(len(shape), 1) for axis in case.field("squeeze_dims", ()) or ()]
+    shape = main_input(context).shape
+    taken = [int(axis) % max(len(shape), 1) for axis in context.options.fields.get("squeeze_dims", ()) or ()]
     taken = taken or [axis for axis, size in enumerate(shape) if size == 1]
     behind = [axis for axis in taken if math.prod(shape[:axis]) > 1]
     if behind and behind != [len(shape) - 1]:
@@ -106,45 +107,46 @@ def squeeze(case: Case) -> Verdict:
     return None
 
 
-def strided_slice(case: Case) -> Verdict:
+def strided_slice(context: OperatorContext) -> Verdict:
     """Strides of 1, no ellipsis, no new axis (vendor's table)."""
-    strides = case.values(3)
+    strides = context.values(3)
     if strides is not None and (strides != 1).any():
         return Refusal(LIMIT, f"has strides of {by(tuple(np.ravel(strides).tolist()))}", "use strides of 1")
-    if case.field("ellipsis_mask") or case.field("new_axis_mask"):
+    if context.options.fields.get("ellipsis_mask") or context.options.fields.get("new_axis_mask"):
         return Refusal(LIMIT, "has an ellipsis or a new axis", "slice every dimension explicitly")
     return None
 
 
-def transpose(case: Case) -> Verdict:
+def transpose(context: OperatorContext) -> Verdict:
     """The batch stays in place; large ones stay on the CPU (google-coral/edgetpu#433)."""
-    size = math.prod(case.output.shape)
+    size = math.prod(context.output().shape)
     if size > _LARGEST_TRANSPOSE:
-        return Refusal(LIMIT, f"moves {size:,} values ({by(case.data.shape)} to {by(case.output.shape)})",
+        shapes = f"{by(main_input(context).shape)} to {by(context.output().shape)}"
+        return Refusal(LIMIT, f"moves {size:,} values ({shapes})",
                        "convert with channels last, so that nothing is transposed", certain=False)  # fmt: skip
     return None
 
 
-def tile(case: Case) -> Verdict:
+def tile(context: OperatorContext) -> Verdict:
     """Seen mapped: one pixel repeated over a picture (deeplab_mobilenet_edgetpu_slim_cityscapes_quant)."""
-    height, width, _ = spatial(case.data.shape)
-    times = case.values(1)
+    height, width, _ = spatial(main_input(context).shape)
+    times = context.values(1)
     if times is not None and (height, width) == (1, 1) and times.ravel()[-1] == 1:
         return None
     return Doubt("a TILE of more than one pixel; the vendor documents none")
 
 
-def resize(case: Case) -> Verdict:
+def resize(context: OperatorContext) -> Verdict:
     """Refuse results that do not fit, and bilinear enlargements of one pixel.
 
     Results of 513x513x19 and 512x512x32 were refused, of 128x128x32 mapped (the deeplab pairs; google-coral/edgetpu#31,
     #597); 1x1 to 33x33 was refused (deeplabv3_mnv2_dm05_pascal_quant), 33x33 to 33x33 mapped.
     """
-    before, after = spatial(case.data.shape), spatial(case.output.shape)
-    if stored_bytes(case.output.shape) > ACTIVATION_BYTES:
+    before, after = spatial(main_input(context).shape), spatial(context.output().shape)
+    if stored_bytes(context.output().shape) > ACTIVATION_BYTES:
         return Refusal(LIMIT, f"enlarges {by(before)} to {by(after)}, more than fits into the Edge TPU's memory",
                        "keep the small result and resize it on the CPU, or use a smaller input")  # fmt: skip
-    if case.name == "RESIZE_BILINEAR" and before[:2] == (1, 1) and after[:2] != (1, 1):
+    if context.name == "RESIZE_BILINEAR" and before[:2] == (1, 1) and after[:2] != (1, 1):
         return Refusal(LIMIT, f"enlarges one pixel to {by(after)}", "repeat it: TILE, or broadcast by ADD")
     growth = max(after[0] / max(before[0], 1), after[1] / max(before[1], 1))
     if growth > _ENLARGEMENT_SEEN:

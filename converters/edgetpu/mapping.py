@@ -9,13 +9,13 @@ from typing import Any
 
 from converters.edgetpu.mapping_advice import Advice, advise
 from converters.edgetpu.operator_status import LIMIT, MAPPED, SUBGRAPH, Refusal, Verdict
-from converters.edgetpu.operator_view import Case
 from converters.edgetpu.parameters import ParameterForecast, parameter_forecast
 from converters.edgetpu.partition import mapped_set
 from converters.edgetpu.rules import judge
 from converters.edgetpu.versions import COMPILER
 from converters.edgetpu.whole_file_limits import Failure, failures
 from converters.targets import boards
+from converters.tflite.operator_context import OperatorContext
 from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo
 
 EDGE_TPU, CPU = "edgetpu", "cpu"
@@ -97,7 +97,7 @@ def forecast(model: ModelInfo) -> Forecast:
     Raises:
         ModelFileError: a constant of the file is damaged.
     """
-    verdicts = {operator.index: judge(Case(model, operator)) for operator in model.main.operators}
+    verdicts = {operator.index: judge(OperatorContext.of_main(model, operator)) for operator in model.main.operators}
     stopped = () if model.is_edgetpu_compiled else failures(model)
     supported = {index for index, verdict in verdicts.items() if not isinstance(verdict, Refusal)}
     if model.is_edgetpu_compiled:

@@ -1,17 +1,14 @@
-"""One operator in its graph, as the rules look at it."""
+"""Views an operator as the Edge TPU's compiler does: parameters, data, activations, shapes of three dimensions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from converters.tflite.tensor_data import dense_values
-from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
+from converters.tflite.operator_context import OperatorContext
+from converters.tflite.values import SubgraphInfo, TensorInfo
 
 # Positions of inputs that are parameters: they must be constants, and their types are their own affair.
 PARAMETERS: Mapping[str, tuple[int, ...]] = {
@@ -23,71 +20,33 @@ PARAMETERS: Mapping[str, tuple[int, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """An operator of the main graph of a model."""
+def parameters(context: OperatorContext) -> tuple[TensorInfo, ...]:
+    """Return the tensors at the places where parameters belong."""
+    found = (context.input(place) for place in PARAMETERS.get(context.name, ()))
+    return tuple(tensor for tensor in found if tensor is not None)
 
-    model: ModelInfo
-    operator: OperatorInfo
 
-    @property
-    def name(self) -> str:
-        """Return the schema's name, or the custom code."""
-        return self.operator.name
+def data_inputs(context: OperatorContext) -> tuple[TensorInfo, ...]:
+    """Return the tensors that are read as data, constant or not."""
+    places = PARAMETERS.get(context.name, ())
+    found = (context.input(place) for place in range(len(context.operator.inputs)) if place not in places)
+    return tuple(tensor for tensor in found if tensor is not None)
 
-    @property
-    def parameters(self) -> tuple[TensorInfo, ...]:
-        """The tensors at the places where parameters belong."""
-        found = (self.input(place) for place in PARAMETERS.get(self.name, ()))
-        return tuple(tensor for tensor in found if tensor is not None)
 
-    @property
-    def data_inputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that are read as data, constant or not."""
-        places = set(PARAMETERS.get(self.name, ()))
-        return tuple(
-            self._tensor(index)
-            for place, index in enumerate(self.operator.inputs)
-            if index != ABSENT and place not in places
-        )
+def main_input(context: OperatorContext) -> TensorInfo:
+    """Return the first of the data inputs."""
+    return data_inputs(context)[0]
 
-    @property
-    def activations(self) -> tuple[TensorInfo, ...]:
-        """What is computed: data inputs that are no constants, and outputs."""
-        read = tuple(tensor for tensor in self.data_inputs if not tensor.is_constant)
-        return read + tuple(map(self._tensor, self.operator.outputs))
 
-    @property
-    def output(self) -> TensorInfo:
-        """The first output."""
-        return self._tensor(self.operator.outputs[0])
+def activations(context: OperatorContext) -> tuple[TensorInfo, ...]:
+    """Return what is computed: data inputs that are no constants, and outputs."""
+    return (*(tensor for tensor in data_inputs(context) if not tensor.is_constant), *context.outputs)
 
-    @property
-    def data(self) -> TensorInfo:
-        """The first data input."""
-        return self.data_inputs[0]
 
-    def input(self, place: int) -> TensorInfo | None:
-        """Return the tensor at a place of the inputs; None where absent."""
-        index = self.operator.input(place)
-        return None if index is None else self._tensor(index)
-
-    def values(self, place: int) -> NDArray[Any] | None:
-        """Return the content of a constant input as stored; None where it is none."""
-        tensor = self.input(place)
-        return None if tensor is None or not tensor.is_constant else dense_values(self.model, tensor)
-
-    def axes(self, place: int, rank: int) -> tuple[int, ...]:
-        """Return constant axes counted from 0, sorted."""
-        values = self.values(place)
-        return () if values is None or not rank else tuple(sorted({int(axis) % rank for axis in np.ravel(values)}))
-
-    def field(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
-        """Return an option by the schema's name."""
-        return self.operator.options.fields.get(name, default)
-
-    def _tensor(self, index: int) -> TensorInfo:
-        return self.model.main.tensors[index]
+def constant_axes(context: OperatorContext, place: int, rank: int) -> tuple[int, ...]:
+    """Return the axes that a constant input names, counted from 0, sorted."""
+    values = context.values(place)
+    return () if values is None or not rank else tuple(sorted({int(axis) % rank for axis in np.ravel(values)}))
 
 
 @lru_cache(maxsize=4)

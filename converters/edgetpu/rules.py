@@ -12,18 +12,19 @@ from collections.abc import Callable, Mapping
 from converters.edgetpu import compute_rules as computing
 from converters.edgetpu import data_movement_rules as moving
 from converters.edgetpu.operator_status import CONSTANT, LIMIT, RANK, TYPE, UNSUPPORTED, Refusal, Verdict
-from converters.edgetpu.operator_view import Case, by, computed
+from converters.edgetpu.operator_view import activations, by, computed, data_inputs, main_input, parameters
 from converters.edgetpu.versions import KNOWN_CUSTOM
+from converters.tflite.operator_context import OperatorContext
 from converters.tflite.values import EDGE_TPU_OPERATOR, FLOATS
 
-Rule = Callable[[Case], Verdict]
+Rule = Callable[[OperatorContext], Verdict]
 _MOST_DIMENSIONS = 3
 _EIGHT_BITS = frozenset({"int8", "uint8"})
 _PARAMETER_TYPES = frozenset({"int8", "uint8", "int16", "int32", "int64"})
 
 
-def _free(case: Case) -> Verdict:
-    del case
+def _free(context: OperatorContext) -> Verdict:
+    del context
     return None
 
 
@@ -79,61 +80,61 @@ INSTEAD = {
 _REPLACE = "replace it, or move it to the end of the model, so that less is left behind it"
 
 
-def judge(case: Case) -> Verdict:
+def judge(context: OperatorContext) -> Verdict:
     """Return what speaks against an operator, looked at alone; None where nothing does."""
-    if case.name == EDGE_TPU_OPERATOR:
+    if context.name == EDGE_TPU_OPERATOR:
         return None
-    rule = RULES.get(case.name)
+    rule = RULES.get(context.name)
     if rule is None:
-        return _unsupported(case)
-    if not case.operator.outputs or not case.data_inputs:
+        return _unsupported(context)
+    if not context.operator.outputs or not data_inputs(context):
         return Refusal(LIMIT, "reads or writes nothing")
-    return _type(case) or _unranked(case) or _rank(case) or _parameters(case) or rule(case)
+    return _type(context) or _unranked(context) or _rank(context) or _parameters(context) or rule(context)
 
 
-def _unsupported(case: Case) -> Refusal:
-    if case.name in KNOWN_CUSTOM:
+def _unsupported(context: OperatorContext) -> Refusal:
+    if context.name in KNOWN_CUSTOM:
         return Refusal(TYPE, "is a custom operator that the compiler leaves to the CPU")
-    if case.name == "DEQUANTIZE":
+    if context.name == "DEQUANTIZE":
         return Refusal(TYPE, "gives floating point numbers", INSTEAD["DEQUANTIZE"])
-    return Refusal(UNSUPPORTED, "has no counterpart on the Edge TPU", INSTEAD.get(case.name, _REPLACE))
+    return Refusal(UNSUPPORTED, "has no counterpart on the Edge TPU", INSTEAD.get(context.name, _REPLACE))
 
 
-def _type(case: Case) -> Verdict:
+def _type(context: OperatorContext) -> Verdict:
     """Refuse what is not 8 bits wide. Of float in and out a log says TYPE, of QUANTIZE LIMIT (google-coral#20)."""
-    allowed = _EIGHT_BITS | ({"int16"} if case.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" else set())
-    wrong = [tensor for tensor in case.activations if tensor.dtype not in allowed]
-    if wrong and case.name == "QUANTIZE" and case.data.dtype in FLOATS:
+    allowed = _EIGHT_BITS | ({"int16"} if context.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" else set())
+    wrong = [tensor for tensor in activations(context) if tensor.dtype not in allowed]
+    if wrong and context.name == "QUANTIZE" and main_input(context).dtype in FLOATS:
         return Refusal(LIMIT, "reads floating point numbers", "give the model an integer input (--to edgetpu)")
     if wrong:
         found = ", ".join(dict.fromkeys(tensor.dtype for tensor in wrong))
         change = "convert with integers only (--to edgetpu)" if set(found.split(", ")) & FLOATS else ""
         return Refusal(TYPE, f"computes with {found}, the Edge TPU with 8-bit integers", change)
-    kinds = {tensor.dtype for tensor in case.parameters if tensor.index >= 0} - _PARAMETER_TYPES
+    kinds = {tensor.dtype for tensor in parameters(context) if tensor.index >= 0} - _PARAMETER_TYPES
     if kinds:
         return Refusal(TYPE, f"has parameters of type {', '.join(sorted(kinds))}", "store the weights as int8")
     return None
 
 
-def _unranked(case: Case) -> Verdict:
+def _unranked(context: OperatorContext) -> Verdict:
     """Refuse a tensor whose number of dimensions is known only when the model runs; the rules need its shape."""
-    if all(tensor.has_rank for tensor in (*case.data_inputs, *case.parameters, *case.activations)):
+    if all(tensor.has_rank for tensor in (*data_inputs(context), *parameters(context), *activations(context))):
         return None
     return Refusal(RANK, "has a tensor of unknown rank", "convert with a fixed input size")
 
 
-def _rank(case: Case) -> Verdict:
+def _rank(context: OperatorContext) -> Verdict:
     """Refuse more than three dimensions larger than 1, or others than the innermost (google-coral/edgetpu#30, #75)."""
-    for tensor in case.activations:
+    for tensor in activations(context):
         if any(size > 1 for size in tensor.shape[:-_MOST_DIMENSIONS]):
             return Refusal(RANK, f"has a tensor of shape {by(tensor.shape)}: only the 3 innermost dimensions may be "
                            "larger than 1", "use a batch of 1, and fewer dimensions")  # fmt: skip
     return None
 
 
-def _parameters(case: Case) -> Verdict:
+def _parameters(context: OperatorContext) -> Verdict:
     """Refuse computed weights, shapes and axes (google-coral/edgetpu#25)."""
-    late = [tensor for tensor in case.parameters if tensor.index in computed(case.model.main)]
+    late = [tensor for tensor in parameters(context) if tensor.index in computed(context.model.main)]
     if not late:
         return None
     return Refusal(CONSTANT, f"reads '{_short(late[0].name)}', which is computed, as a parameter",

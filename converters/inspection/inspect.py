@@ -37,7 +37,6 @@ def inspect(path: Path) -> Inspection:
     Raises:
         SourceError: the file is missing or unreadable.
         ModelFileError: it is no .tflite file, or a damaged one.
-        MissingPartError: the schema's classes are not installed.
     """
     return inspect_model(read_model(path), path)
 
@@ -117,7 +116,7 @@ def _file(model: ModelInfo, path: Path) -> FileReport:
 def _min_version(model: ModelInfo) -> str | None:
     for item in model.metadata:
         if item.name == _MIN_VERSION:
-            return bytes(model.buffer(item.buffer)).rstrip(b"\0").decode("ascii", errors="replace") or None
+            return bytes(model.buffers[item.buffer]).rstrip(b"\0").decode("ascii", errors="replace") or None
     return None
 
 

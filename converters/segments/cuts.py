@@ -141,7 +141,7 @@ class Chain:
         return found
 
     def _stored(self, buffer: int) -> int:
-        return self.model.extents[buffer][1]
+        return len(self.model.buffers[buffer])
 
 
 def balanced(chain: Chain, count: int) -> Cuts:

@@ -70,7 +70,7 @@ def segment(data: bytes, count: int, *, name: str = "the model") -> Segmentation
         ModelFileError: The bytes are no .tflite file.
     """
     chain = Chain(parse_model(data, name=name))
-    return _segmented(data, chain, balanced(chain, count).places)
+    return _segment(chain, balanced(chain, count).places)
 
 
 def segment_at(data: bytes, places: Sequence[int], *, name: str = "the model") -> Segmentation:
@@ -86,7 +86,7 @@ def segment_at(data: bytes, places: Sequence[int], *, name: str = "the model") -
             raise NotCuttable(f"cannot cut before place {place}: {reason}")
     if sorted(set(places)) != list(places) or not places:
         raise NotCuttable(f"the places must rise, got {list(places)}")
-    return _segmented(data, chain, places)
+    return _segment(chain, places)
 
 
 def cpu_part(data: bytes, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, ...]] | None:
@@ -97,7 +97,8 @@ def cpu_part(data: bytes, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, 
     Raises:
         NotCuttable: The file keeps constants outside its tables.
     """
-    graph = parse_model(data).main
+    model = parse_model(data)
+    graph = model.main
     left = tuple(each for each in graph.operators if each.custom_code != custom_code)
     if not left:
         return None
@@ -108,19 +109,19 @@ def cpu_part(data: bytes, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, 
     results = [each for each in sorted(written) if each in graph.outputs or each in outside or each not in reads]
     names = _names(graph.tensors, (*given, *results))
     part = Part(tuple(each.index for each in left), tuple(given), tuple(results), names)
-    return Extractor(data).part(part), left
+    return Extractor(model).extract(part), left
 
 
 def _is_given(tensor: TensorInfo) -> bool:
     return not (tensor.is_constant or tensor.is_variable)
 
 
-def _segmented(data: bytes, chain: Chain, places: Sequence[int]) -> Segmentation:
+def _segment(chain: Chain, places: Sequence[int]) -> Segmentation:
     graph = chain.graph
     bounds = (0, *places, len(chain.operators))
     passed = {each.index for cut in places for each in chain.crossing(cut)}
     names = _names(graph.tensors, (*graph.inputs, *graph.outputs, *sorted(passed)))
-    extractor = Extractor(data)
+    extractor = Extractor(chain.model)
     pieces = []
     for number, (begin, end) in enumerate(pairwise(bounds)):
         inputs, outputs = _ends(chain, begin, end, passed)
@@ -141,7 +142,7 @@ def _segmented(data: bytes, chain: Chain, places: Sequence[int]) -> Segmentation
                 parameter_bytes=chain.bytes_of(begin, end),
                 inputs=tuple(_boundary(graph.tensors[each], names) for each in inputs),
                 outputs=tuple(_boundary(graph.tensors[each], names) for each in outputs),
-                data=extractor.part(part),
+                data=extractor.extract(part),
             )
         )
     return Segmentation(

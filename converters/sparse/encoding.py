@@ -1,4 +1,4 @@
-"""A matrix with many zeros as TensorFlow Lite stores it: compressed rows, of single elements or of blocks.
+"""Encodes weights as sparse .tflite files store them: compressed rows of single elements or blocks, and int8 rows.
 
 Source of the format: TFLite's schema (SparsityParameters). A block is 1, 2 or 4 neighbouring rows (output channels)
 that share a column (input channel): its index is stored once, its elements stand together. Elements of a stored block
@@ -8,12 +8,18 @@ may be zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.tflite import schema
+from converters.tflite.writer import Table
+
 BLOCKS = (4, 2, 1)
+_LARGEST_INT8 = 127
+_VECTORS = {"uint8": "Uint8Vector", "uint16": "Uint16Vector", "int32": "Int32Vector"}
 Matrix = NDArray[Any]
 
 
@@ -75,3 +81,66 @@ def _narrow(numbers: NDArray[Any]) -> NDArray[np.integer[Any]]:
     """Return the numbers in the narrowest of the three types the schema has for indices."""
     largest = int(numbers.max(initial=0))
     return numbers.astype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.int32)
+
+
+def describe_sparsity(rows: SparseRows, shape: tuple[int, ...]) -> Table:
+    """Return compressed rows as the schema's table: all dimensions in order, the last one compressed, blocks innermost.
+
+    Args:
+        rows: the encoded matrix.
+        shape: the tensor's, (rows, 1, ..., 1, columns).
+    """
+    blocked = rows.block > 1
+    levels = [*map(_dense, (shape[0] // rows.block, *shape[1:-1])), _compressed(rows)]
+    return Table(
+        "SparsityParameters",
+        traversal_order=np.arange(len(shape) + blocked, dtype=np.int32),
+        block_map=np.zeros(1, np.int32) if blocked else None,
+        dim_metadata=[*levels, _dense(rows.block)] if blocked else levels,
+    )
+
+
+def _dense(size: int) -> Table:
+    return Table("DimensionMetadata", format=schema.ENUMS["DimensionType"].index("DENSE"), dense_size=size)
+
+
+def _compressed(rows: SparseRows) -> Table:
+    return Table(
+        "DimensionMetadata",
+        format=schema.ENUMS["DimensionType"].index("SPARSE_CSR"),
+        array_segments=Table(_VECTORS[rows.segments.dtype.name], values=rows.segments),
+        array_indices=Table(_VECTORS[rows.indices.dtype.name], values=rows.indices),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Int8Rows:
+    """A matrix of (output channels, inputs) as `values * scales[:, None]`."""
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+
+def quantize_rows(matrix: NDArray[Any]) -> Int8Rows:
+    """Quantize each row so that its largest magnitude becomes 127; rows of zeros have the scale 1."""
+    real = matrix.astype(np.float64)
+    largest = np.abs(real).max(axis=1, initial=0.0)
+    scales = (largest / _LARGEST_INT8).astype(np.float32)
+    scales[scales < np.finfo(np.float32).tiny] = 1.0  # a row of zeros, or too small to divide by
+    steps = np.rint(real / scales[:, None].astype(np.float64))
+    return Int8Rows(values=np.clip(steps, -_LARGEST_INT8, _LARGEST_INT8).astype(np.int8), scales=scales)
+
+
+def describe_scales(rows: Int8Rows) -> Table:
+    """Return one symmetric scale per row as the schema's table; equal zero points are one array, written once.
+
+    With 17,000 channels the zero points alone would be 136 kB, twice for sparse tensors.
+    """
+    return Table("QuantizationParameters", scale=rows.scales, zero_point=_zero_points(len(rows.scales)))
+
+
+@lru_cache(maxsize=64)
+def _zero_points(count: int) -> NDArray[np.int64]:
+    zeros = np.zeros(count, np.int64)
+    zeros.flags.writeable = False
+    return zeros

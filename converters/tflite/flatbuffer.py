@@ -1,7 +1,8 @@
-"""Reading a flatbuffer that nobody vouches for: every offset is checked before it is followed.
+"""Reads untrusted flatbuffers: every offset is checked before it is followed.
 
-The reader is generic: what is where comes from the schema. It returns records in which all fields have been
-checked to lie inside the file, inside their table and on their alignment; what the values mean is checked elsewhere.
+The reader is generic: the schema says which slot holds what. It returns records whose fields lie inside the file and
+inside their table, correctly aligned; what the values mean is checked elsewhere. Reading takes time linear in the
+number of tables.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from converters.tflite import schema
 MAX_DEPTH = 64
 MAX_TABLES = 1_000_000
 
-_SCALARS: dict[str, tuple[struct.Struct, Any]] = {
-    "bool": (struct.Struct("<B"), np.uint8),
+SCALARS: dict[str, tuple[struct.Struct, Any]] = {
+    "bool": (struct.Struct("<?"), np.bool_),
     "i8": (struct.Struct("<b"), np.int8),
     "u8": (struct.Struct("<B"), np.uint8),
     "i32": (struct.Struct("<i"), np.dtype("<i4")),
@@ -30,13 +31,14 @@ _SCALARS: dict[str, tuple[struct.Struct, Any]] = {
     "u64": (struct.Struct("<Q"), np.dtype("<u8")),
     "f32": (struct.Struct("<f"), np.dtype("<f4")),
 }
-_U16 = _SCALARS["u16"][0]
-_U32 = _SCALARS["u32"][0]
-_I32 = _SCALARS["i32"][0]
+UNKNOWN = "unknown"  # the table name of a union's member that this schema does not have
+_U16 = SCALARS["u16"][0]
+_U32 = SCALARS["u32"][0]
+_I32 = SCALARS["i32"][0]
 
 
-class Damage(Exception):  # noqa: N818  (a finding; `verify` makes the error that users see of it)
-    """Something in the file is not as it must be.
+class Damage(Exception):  # noqa: N818  (a finding; `parse_model` and `verify_model` make the users' error of it)
+    """A place in the file that breaks the format's rules; as text, the place and what is wrong with it.
 
     Args:
         what: What was found and what was expected.
@@ -49,6 +51,12 @@ class Damage(Exception):  # noqa: N818  (a finding; `verify` makes the error tha
         self.what = what
         self.path = path
         self.at = at
+
+    def __str__(self) -> str:
+        place = self.path
+        if self.at is not None:
+            place = f"{place} (at byte {self.at})" if place else f"at byte {self.at}"
+        return f"{place}: {self.what}" if place else self.what
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,15 @@ class Record:
         values: Field values by name: numbers, str, arrays that view the file, records, tuples of records; None where
             an offset field is absent.
         tables: How many tables it holds, itself included, each counted as often as it is reached.
+        complete: False where the table has fields that are newer than this schema; they are not in `values`.
     """
 
     table: str
     path: str
     at: int
     values: Mapping[str, Any]
-    tables: int
+    tables: int = 1
+    complete: bool = True
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (its type depends on the field)
         return self.values[name]
@@ -118,14 +128,19 @@ def _field(word: str) -> Field | None:
     if kind.startswith("<"):
         return Field(name, "union", inner, 0)
     if kind.startswith("["):
-        return Field(name, "vector" if inner in _SCALARS else "tables", inner, 0)
+        return Field(name, "vector" if inner in SCALARS else "tables", inner, 0)
     if kind == "str":
         return Field(name, "str", "", 0)
-    return Field(name, "scalar" if kind in _SCALARS else "table", kind, int(default or 0))
+    return Field(name, "scalar" if kind in SCALARS else "table", kind, int(default or 0))
 
 
-def read_root(data: bytes) -> Record:
+def read_root(data: bytes, tolerated: list[Damage] | None = None) -> Record:
     """Check the whole flatbuffer and return its root table.
+
+    Args:
+        data: The file.
+        tolerated: Receives what can be read past: members of unions newer than this schema, and strings that are not
+            UTF-8. Where it is None, these are refused like everything else.
 
     Raises:
         Damage: Something points outside, is cut short, misaligned, nested too deep or multiplied beyond reason.
@@ -134,14 +149,15 @@ def read_root(data: bytes) -> Record:
         raise Damage(f"the file has {len(data)} bytes; the smallest TFLite model has more than 8")
     if data[4:8] != schema.IDENTIFIER:
         raise Damage(f"bytes 4 to 7 are {data[4:8]!r}; a TFLite model has {schema.IDENTIFIER!r} there", at=4)
-    return _Reader(data).table(_U32.unpack_from(data, 0)[0], schema.ROOT, "", 0)
+    return _Reader(data, tolerated).table(_U32.unpack_from(data, 0)[0], schema.ROOT, "", 0)
 
 
 class _Reader:
     """One pass over one file; what is reached twice is checked once."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, tolerated: list[Damage] | None) -> None:
         self.data = data
+        self.tolerated = tolerated
         self.size = len(data)
         self.done: dict[tuple[int, str], Record] = {}
         self.vectors: dict[tuple[int, str], tuple[Record, ...]] = {}
@@ -174,7 +190,12 @@ class _Reader:
             offset = offsets[slot] if slot < len(offsets) else 0
             here = f"{path}.{field.name}" if path else field.name
             values[field.name] = self._value(field, (at, offset, size), here, depth, values)
-        return Record(name, path, at, values, 1 + _count(values))
+        return Record(name, path, at, values, 1 + _count(values), not any(offsets[len(fields) :]))
+
+    def _tolerate(self, damage: Damage) -> None:
+        if self.tolerated is None:
+            raise damage
+        self.tolerated.append(damage)
 
     def _vtable(self, at: int, name: str, path: str) -> tuple[tuple[int, ...], int]:
         self._within(at, 4, 4, f"the {name}", path)
@@ -200,12 +221,12 @@ class _Reader:
         at, offset, size = place
         if offset == 0:
             return field.default if field.kind == "scalar" else None
-        width = _SCALARS[field.of][0].size if field.kind == "scalar" else 4
+        width = SCALARS[field.of][0].size if field.kind == "scalar" else 4
         if offset < 4 or offset + width > size:
             raise Damage(f"the field lies at {offset} in a table of {size} bytes", path=path, at=at)
         self._within(at + offset, width, width, "the field", path)
         if field.kind == "scalar":
-            return _SCALARS[field.of][0].unpack_from(self.data, at + offset)[0]
+            return SCALARS[field.of][0].unpack_from(self.data, at + offset)[0]
         return self._target(field, at + offset, path, depth, before)
 
     def _target(self, field: Field, at: int, path: str, depth: int, before: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -231,9 +252,9 @@ class _Reader:
         if chosen == 0:
             return None
         if chosen >= len(names):
-            raise Damage(
-                f"holds a {field.of} of type {chosen}; the last known is {len(names) - 1}", path=path, at=target
-            )
+            what = f"holds a {field.of} of type {chosen}; the last known is {len(names) - 1}"
+            self._tolerate(Damage(what, path=path, at=target))
+            return Record(UNKNOWN, path, target, {}, complete=False)
         return self.table(target, names[chosen], path, depth + 1)
 
     def _length(self, at: int, width: int, path: str) -> int:
@@ -253,11 +274,12 @@ class _Reader:
             raise Damage("the string is not terminated", path=path, at=at)
         try:
             return self.data[at + 4 : end].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise Damage("the string is not UTF-8", path=path, at=at) from error
+        except UnicodeDecodeError:
+            self._tolerate(Damage("the string is not UTF-8", path=path, at=at))
+            return self.data[at + 4 : end].decode("utf-8", "replace")
 
     def _vector(self, at: int, kind: str, path: str) -> np.ndarray[Any, Any]:
-        packer, dtype = _SCALARS[kind]
+        packer, dtype = SCALARS[kind]
         count = self._length(at, packer.size, path)
         if count:
             self._within(at + 4, packer.size, packer.size, "the vector", path)

@@ -1,75 +1,101 @@
-"""One operator with its tensors at hand, as the rules of the operators see it."""
+"""Views one operator with its tensors, constants and options at hand, as rules about operators need it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converters.tflite.contents import Operator, Subgraph, Tensor
+import numpy as np
+from numpy.typing import NDArray
+
 from converters.tflite.flatbuffer import Damage
+from converters.tflite.tensor_data import dense_values
+from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, OptionsInfo, SubgraphInfo, TensorInfo
 
 Dims = tuple[int, ...]
+_INTEGERS = frozenset({"int32", "int64", "int16", "int8", "uint8", "uint32"})
 
 
-@dataclass(frozen=True)
-class Call:
-    """An operator, the subgraph it stands in and the options in force."""
+@dataclass(frozen=True, eq=False)
+class OperatorContext:
+    """An operator, the model and the subgraph that it belongs to, and the options in force."""
 
-    operator: Operator
-    subgraph: Subgraph
-    options: Mapping[str, Any]
+    model: ModelInfo
+    graph: SubgraphInfo
+    operator: OperatorInfo
+    options: OptionsInfo
 
-    def input(self, place: int) -> Tensor | None:
+    @classmethod
+    def of_main(cls, model: ModelInfo, operator: OperatorInfo) -> OperatorContext:
+        """Return an operator of the main graph with the options that the file gives it."""
+        return cls(model, model.main, operator, operator.options)
+
+    @property
+    def name(self) -> str:
+        """The schema's name, or the custom code."""
+        return self.operator.name
+
+    def input(self, place: int) -> TensorInfo | None:
         """Return an input's tensor; None where it is absent."""
-        indices = self.operator.inputs
-        return self.subgraph.tensors[indices[place]] if place < len(indices) and indices[place] >= 0 else None
+        index = self.operator.input(place)
+        return None if index is None else self.graph.tensors[index]
 
-    def need(self, place: int) -> Tensor:
-        """Return an input's tensor, which may not be absent."""
+    def output(self, place: int = 0) -> TensorInfo:
+        """Return an output's tensor."""
+        return self.graph.tensors[self.operator.outputs[place]]
+
+    @property
+    def inputs(self) -> list[TensorInfo]:
+        """The inputs that are there."""
+        return [self.graph.tensors[index] for index in self.operator.inputs if index != ABSENT]
+
+    @property
+    def outputs(self) -> list[TensorInfo]:
+        """All outputs."""
+        return [self.graph.tensors[index] for index in self.operator.outputs]
+
+    def values(self, place: int) -> NDArray[Any] | None:
+        """Return the content of a constant input as stored; None where it is none."""
+        tensor = self.input(place)
+        return None if tensor is None or not tensor.is_constant else dense_values(self.model, tensor)
+
+    def integers(self, place: int) -> tuple[int, ...] | None:
+        """Return the values of an input that is a plainly stored constant of integers, else None."""
+        tensor = self.input(place)
+        if tensor is None or not tensor.is_constant or tensor.sparsity is not None or tensor.dtype not in _INTEGERS:
+            return None
+        return tuple(np.frombuffer(self.model.stored(tensor), tensor.dtype).tolist())
+
+    def option(self, name: str) -> int:
+        """Return a number of the options, 0 where it is absent."""
+        return int(self.options.stored.get(name, 0))
+
+    # What follows refuses operators that break the rules of the format.
+
+    def refuse(self, what: str, part: str = "inputs") -> Damage:
+        """Return the finding that something about this operator is wrong."""
+        record = self.operator.record
+        return Damage(f"{self.operator.builtin}: {what}", path=f"{record.path}.{part}", at=record.at)
+
+    def require(self, place: int) -> TensorInfo:
+        """Return an input's tensor, refusing an absent one."""
         tensor = self.input(place)
         if tensor is None:
             raise self.refuse("is absent", f"inputs[{place}]")
         return tensor
 
-    def output(self, place: int = 0) -> Tensor:
-        """Return an output's tensor."""
-        return self.subgraph.tensors[self.operator.outputs[place]]
-
-    @property
-    def input_tensors(self) -> list[Tensor]:
-        """The inputs that are there."""
-        return [self.subgraph.tensors[index] for index in self.operator.inputs if index >= 0]
-
-    @property
-    def output_tensors(self) -> list[Tensor]:
-        """All outputs."""
-        return [self.subgraph.tensors[index] for index in self.operator.outputs]
-
-    def constant(self, place: int) -> tuple[int, ...] | None:
-        """Return the values of an input that is a constant of integers, else None."""
-        tensor = self.input(place)
-        return None if tensor is None else tensor.integers()
-
-    def option(self, name: str) -> int:
-        """Return a number of the options."""
-        return int(self.options.get(name, 0))
-
-    def refuse(self, what: str, part: str = "inputs") -> Damage:
-        """Return the finding that something about this operator is wrong."""
-        return Damage(f"{self.operator.op}: {what}", path=f"{self.operator.path}.{part}", at=self.operator.at)
-
-    def axis(self, axis: int, rank: int, part: str) -> int:
+    def require_axis(self, axis: int, rank: int, part: str) -> int:
         """Return an axis counted from 0, refusing one that is out of range."""
         if not -rank <= axis < rank:
             raise self.refuse(f"the axis {axis} is outside a shape of {rank} dimensions", part)
         return axis % rank
 
-    def rank(self, place: int, *ranks: int) -> Dims | None:
+    def require_rank(self, place: int, *ranks: int) -> Dims | None:
         """Return an input's dimensions if they are known, refusing another number of them."""
-        tensor = self.need(place)
-        dims = known(tensor)
+        tensor = self.require(place)
+        dims = fixed_shape(tensor)
         if (dims is not None or tensor.shape) and len(tensor.shape) not in ranks:
             allowed = " or ".join(map(str, ranks))
             raise self.refuse(
@@ -77,20 +103,20 @@ class Call:
             )
         return dims
 
-    def expect(self, dims: Sequence[int | None], place: int = 0) -> None:
+    def require_output(self, dims: Sequence[int | None], place: int = 0) -> None:
         """Refuse an output whose known shape is another; None fits anything."""
-        shape = known(self.output(place))
+        shape = fixed_shape(self.output(place))
         if shape is None:
             return
         fits = [want in (None, got) for want, got in zip(dims, shape, strict=False)]
         if len(dims) != len(shape) or not all(fits):
-            wanted = ["?" if each is None else each for each in dims]
+            wanted = ["?" if size is None else size for size in dims]
             raise self.refuse(f"the output's shape is {list(shape)}; it must be {wanted}", f"outputs[{place}]")
 
 
-def known(tensor: Tensor) -> Dims | None:
-    """Return a shape that is fixed; None where a dimension may change or the rank is not stored."""
-    if -1 in tensor.signature or -1 in tensor.shape or (not tensor.shape and tensor.data is None):
+def fixed_shape(tensor: TensorInfo) -> Dims | None:
+    """Return a shape that cannot change; None where a dimension may or the rank is not stored."""
+    if -1 in tensor.full_shape or (not tensor.shape and not tensor.is_constant):
         return None
     return tensor.shape
 

@@ -1,25 +1,27 @@
-"""Read a .tflite file into values: the base of inspection, graph passes and target rules.
+"""Reads .tflite files into values: the base of inspection, graph passes, target rules and verification.
 
-The flatbuffer is decoded through the schema's lazy accessors: structure becomes values, the content of buffers stays in
-the file's bytes. Buffers that stand behind the flatbuffer (`offset` and `size`, used by files beyond 2 GB) and in files
-beside it (`external_buffer`) are read the same way as those inside.
+Everything that a later step follows is checked here: the flatbuffer's offsets, and the numbers that refer to tensors,
+buffers and operator codes. What a runtime must not be given, but can be looked at (a newer operator, weights in another
+file), goes into `ModelInfo.unsupported`. Buffers that stand behind the flatbuffer (`offset` and `size`, used by files
+beyond 2 GB) and in other files (`external_buffer`) are read like those inside.
 """
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.errors import ModelFileError, SourceError
-from converters.tflite.generated_schema import generated, name_in, options_class
+from converters.tflite import schema
+from converters.tflite.flatbuffer import UNKNOWN, Damage, Record, read_root
 from converters.tflite.values import (
+    CUSTOM,
     NO_OPTIONS,
     MetadataInfo,
     ModelInfo,
@@ -33,26 +35,11 @@ from converters.tflite.values import (
     TensorInfo,
 )
 
-__all__ = ["parse_model", "read_model"]
+__all__ = ["parse_model", "read_model", "refuse_damaged"]
 
-T = TypeVar("T")
-_IDENTIFIER = b"TFL3"
-_CUSTOM = "CUSTOM"
-# What the accessors raise on offsets that lead nowhere, sizes that do not fit and vectors where none should be.
-_DAMAGE = (
-    struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError,
-    RecursionError,
-)  # fmt: skip
-_ENUMS = {
-    "padding": "Padding",
-    "fused_activation_function": "ActivationFunctionType",
-    "in_data_type": "TensorType",
-    "out_data_type": "TensorType",
-    "quantized_bias_type": "TensorType",
-    "output_type": "TensorType",
-    "weights_format": "FullyConnectedOptionsWeightsFormat",
-    "mode": "MirrorPadMode",
-}
+_NEVER_STORED = ("DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES")
+_EMPTY = memoryview(b"")
+_Code = tuple[str, int, str | None]  # name, version, custom code
 
 
 def read_model(path: Path) -> ModelInfo:
@@ -61,7 +48,6 @@ def read_model(path: Path) -> ModelInfo:
     Raises:
         SourceError: the file is missing or unreadable.
         ModelFileError: it is no .tflite file, or a damaged one.
-        MissingPartError: the schema's classes are not installed.
     """
     try:
         content = path.read_bytes()
@@ -81,286 +67,312 @@ def parse_model(content: bytes, *, name: str = "the model", folder: Path | None 
         folder: where buffers kept in files of their own are looked for; None refuses them.
 
     Raises:
-        ModelFileError: the bytes are no .tflite file, or a damaged one.
+        ModelFileError: the bytes are no .tflite file, or a damaged one; the message names the place in the model
+            (subgraphs[0].operators[3].inputs[1]) and the byte in the file.
     """
-    if content[4:8] != _IDENTIFIER:
-        raise ModelFileError(
-            f"{name} is no TFLite model: it has no {_IDENTIFIER.decode()} at byte 4 ({len(content)} bytes)",
-            hint="convert the model first: edge convert SOURCE --to fp32",
-        )
-    schema = generated()
     try:
-        return _Reader(schema.Model.GetRootAs(content, 0), content, folder).model()
-    except _DAMAGE as error:
-        raise ModelFileError(
-            f"{name} is damaged: {type(error).__name__} while reading its structure ({error})",
-            hint="convert or download the file again",
-        ) from error
+        unsupported: list[Damage] = []
+        root = read_root(content, unsupported)
+        return _Reader(root, content, folder, unsupported).read(name)
+    except Damage as damage:
+        raise refuse_damaged(name, damage) from damage
+
+
+def refuse_damaged(name: str, damage: Damage) -> ModelFileError:
+    """Return the error that a user sees of damage."""
+    return ModelFileError(
+        f"{name} is not a sound TFLite model: {damage}",
+        hint="the file is damaged, cut short or no TFLite model: get it again, or convert the model again",
+    )
 
 
 class _Reader:
-    """Walks one flatbuffer once; every method turns one schema table into one value."""
+    """Turns the checked records of one file into values."""
 
-    def __init__(self, root: Any, content: bytes, folder: Path | None) -> None:  # noqa: ANN401
+    def __init__(self, root: Record, content: bytes, folder: Path | None, unsupported: list[Damage]) -> None:
         self._root = root
-        self._content = memoryview(content)
+        self._content = content
         self._folder = folder
-        self._extents: tuple[tuple[int, int], ...] = ()
+        self._unsupported = unsupported
+        self._buffers: tuple[memoryview, ...] = ()
         self._outside: dict[int, memoryview] = {}
+        self._codes: tuple[_Code, ...] = ()
 
-    def model(self) -> ModelInfo:
+    def read(self, name: str) -> ModelInfo:
         root = self._root
-        self._extents = tuple(map(self._extent, self._each(root, "Buffers")))
+        if root["version"] != schema.VERSION:
+            self._tolerate(
+                f"the schema's version is {root['version']}; only {schema.VERSION} is known", root, "version"
+            )
+        self._buffers = tuple(map(self._buffer, root.records("buffers")))
         self._outside = self._read_outside()
-        codes = [_operator_code(code) for code in self._each(root, "OperatorCodes")]
-        graphs = tuple(self._subgraph(index, graph, codes) for index, graph in enumerate(self._each(root, "Subgraphs")))
+        self._codes = tuple(map(self._code, root.records("operator_codes")))
+        graphs = tuple(self._subgraph(index, graph) for index, graph in enumerate(root.records("subgraphs")))
         if not graphs:
-            raise ValueError("it holds no graph")
+            raise Damage("the model has no subgraph", path="subgraphs", at=root.at)
         return ModelInfo(
-            description=_text(root.Description()),
-            schema_version=root.Version(),
+            name=name,
+            description=root["description"] or "",
+            schema_version=root["version"],
             subgraphs=graphs,
-            signatures=tuple(self._signature(item, graphs) for item in self._each(root, "SignatureDefs")),
-            metadata=tuple(self._metadata(item) for item in self._each(root, "Metadata")),
+            signatures=tuple(self._signature(item, graphs) for item in root.records("signature_defs")),
+            metadata=tuple(map(self._metadata, root.records("metadata"))),
             content=self._content,
-            extents=self._extents,
+            buffers=self._buffers,
             outside=MappingProxyType(self._outside),
+            record=root,
+            unsupported=tuple(self._unsupported),
         )
 
-    def _each(self, table: Any, name: str) -> Iterator[Any]:  # noqa: ANN401
-        count = getattr(table, f"{name}Length")()
-        self._check_count(count, name)
-        return map(getattr(table, name), range(count))
+    def _tolerate(self, what: str, record: Record, part: str = "") -> None:
+        path = f"{record.path}.{part}" if record.path and part else record.path or part
+        self._unsupported.append(Damage(what, path=path, at=record.at))
 
-    def _check_count(self, count: int, name: str) -> None:
-        if count * 4 > len(self._content):
-            raise ValueError(f"{count} {name} cannot fit into {len(self._content)} bytes")
+    def _buffer(self, record: Record) -> memoryview:
+        offset, size = record["offset"], record["size"]
+        if offset > 1:  # 0 and 1 both mean: the bytes are inside the flatbuffer
+            return self._cut_out(offset, size, record)
+        return _EMPTY if record["data"] is None else memoryview(record["data"])
 
-    def _extent(self, buffer: Any) -> tuple[int, int]:  # noqa: ANN401
-        # 0 and 1 in `offset` both mean: the bytes are inside the flatbuffer.
-        if buffer.Offset() > 1:
-            return self._bounded(buffer.Offset(), buffer.Size())
-        size = buffer.DataLength()
-        if size == 0:
-            return 0, 0
-        field = buffer._tab.Offset(4)
-        return self._bounded(buffer._tab.Vector(field), size)
-
-    def _bounded(self, start: int, size: int) -> tuple[int, int]:
+    def _cut_out(self, start: int, size: int, record: Record) -> memoryview:
         if start + size > len(self._content):
-            raise ValueError(f"a buffer of {size} bytes at {start} ends behind the file's {len(self._content)} bytes")
-        return start, size
+            what = f"claims {size} bytes at {start}; the file has {len(self._content)} bytes"
+            raise Damage(what, path=record.path, at=record.at)
+        return memoryview(self._content)[start : start + size]
 
     def _read_outside(self) -> dict[int, memoryview]:
-        root = self._root
-        if not hasattr(root, "ExternalBuffersLength") or root.ExternalBuffersIsNone():
-            return {}
-        groups = [_text(group.Name()) for group in self._each(root, "ExternalBufferGroups")]
+        groups = [group["name"] or "" for group in self._root.records("external_buffer_groups")]
         files: dict[str, memoryview] = {}
-        found = {}
-        for item in self._each(root, "ExternalBuffers"):
-            name = groups[item.Group()]
-            content = files.setdefault(name, self._beside(name)) if name not in files else files[name]
-            if item.Offset() + item.Length() > len(content):
-                raise ValueError(f"a buffer ends behind the {len(content)} bytes of {name!r}")
-            found[item.Id()] = content[item.Offset() : item.Offset() + item.Length()]
-        return found
+        outside = {}
+        for item in self._root.records("external_buffers"):
+            if item["group"] >= len(groups):
+                raise Damage(f"names group {item['group']}; there are {len(groups)}", path=item.path, at=item.at)
+            name, end = groups[item["group"]], item["offset"] + item["length"]
+            if name not in files:
+                files[name] = self._read_sibling(name, item)
+            if end > len(files[name]):
+                what = f"its values end at byte {end} of another file, {name!r}, which has {len(files[name])}"
+                raise Damage(what, path=item.path, at=item.at)
+            outside[item["id"]] = files[name][item["offset"] : end]
+        return outside
 
-    def _beside(self, name: str) -> memoryview:
+    def _read_sibling(self, name: str, item: Record) -> memoryview:
+        what = f"its values lie in another file, {name!r}"
         if self._folder is None or name != Path(name).name or name in {"", ".", ".."}:
-            raise ValueError(f"it keeps weights in {name!r}, which is no plain file name beside it")
+            raise Damage(f"{what}, which is no plain file name in the model's folder", path=item.path, at=item.at)
         try:
             return memoryview((self._folder / name).read_bytes())
         except OSError as error:
-            raise ValueError(f"it keeps weights in {name!r} beside it: {error.strerror}") from error
+            raise Damage(f"{what}, which cannot be read: {error.strerror}", path=item.path, at=item.at) from error
 
-    def _subgraph(self, index: int, graph: Any, codes: list[_Code]) -> SubgraphInfo:  # noqa: ANN401
+    def _code(self, record: Record) -> _Code:
+        # Codes up to 126 stand in the older one-byte field, in some files only there.
+        code = max(record["deprecated_builtin_code"], record["builtin_code"])
+        name, version, custom = schema.name_in(schema.OPERATORS, code, "BuiltinOperator"), record["version"], None
+        if code not in range(len(schema.OPERATORS)):
+            self._tolerate(f"the operator code is {code}; the last known is {len(schema.OPERATORS) - 1}", record)
+        elif name in _NEVER_STORED or version < 1:
+            self._tolerate(f"{name} version {version} is no operator that a file may hold", record)
+        if name == CUSTOM:
+            custom = record["custom_code"] or ""
+            if not custom:
+                self._tolerate("a custom operator without a name", record)
+        return custom or name, version, custom
+
+    def _subgraph(self, index: int, record: Record) -> SubgraphInfo:
+        tensors = record.records("tensors")
         # Older converters never set has_rank: there, a tensor without a shape is a scalar.
-        ranks_told = any(item.HasRank() for item in self._each(graph, "Tensors"))
-        tensors = tuple(
-            self._tensor(number, item, ranks_told) for number, item in enumerate(self._each(graph, "Tensors"))
-        )
-        operators = tuple(
-            self._operator(number, item, codes) for number, item in enumerate(self._each(graph, "Operators"))
-        )
-        value = SubgraphInfo(
+        sets_rank = any(item["has_rank"] for item in tensors)
+        count = len(tensors)
+        for part in ("inputs", "outputs"):
+            _check_tensors(record, part, count, lowest=0)
+        return SubgraphInfo(
             index=index,
-            name=_text(graph.Name()),
-            tensors=tensors,
-            operators=operators,
-            inputs=_integers(graph, "Inputs"),
-            outputs=_integers(graph, "Outputs"),
+            name=record["name"] or "",
+            tensors=tuple(
+                self._tensor(place, _placed(item, record, "tensors", place), sets_rank)
+                for place, item in enumerate(tensors)
+            ),
+            operators=tuple(
+                self._operator(place, _placed(item, record, "operators", place), count)
+                for place, item in enumerate(record.records("operators"))
+            ),
+            inputs=record.ints("inputs"),
+            outputs=record.ints("outputs"),
+            record=record,
         )
-        _check_references(value)
-        return value
 
-    def _tensor(self, index: int, tensor: Any, ranks_told: bool) -> TensorInfo:  # noqa: ANN401
-        outside = getattr(tensor, "ExternalBuffer", int)() or None
-        stored = len(self._outside[outside]) if outside is not None else self._extents[tensor.Buffer()][1]
-        sparsity = tensor.Sparsity()
-        shape, signature = _shapes(_integers(tensor, "Shape"), _integers(tensor, "ShapeSignature"))
+    def _tensor(self, index: int, record: Record, sets_rank: bool) -> TensorInfo:
+        if record["type"] not in range(len(schema.TENSOR_TYPES)):
+            self._tolerate(f"the type is {record['type']}; the last known is {len(schema.TENSOR_TYPES) - 1}", record)
+        content = self._stored(record)
+        shape, signature = _shapes(record)
         return TensorInfo(
             index=index,
-            name=_text(tensor.Name()),
-            dtype=name_in("TensorType", tensor.Type()).lower(),
+            name=record["name"] or "",
+            dtype=schema.name_in(schema.TENSOR_TYPES, record["type"], "TensorType").lower(),
             shape=shape,
             shape_signature=signature,
-            has_rank=bool(tensor.HasRank() or shape or stored or not ranks_told),
-            buffer=tensor.Buffer(),
-            stored_bytes=stored,
-            is_variable=bool(tensor.IsVariable()),
-            quantization=_quantization(tensor.Quantization()),
-            sparsity=None if sparsity is None else self._sparsity(sparsity),
-            external_buffer=outside,
+            has_rank=bool(record["has_rank"] or shape or content or not sets_rank),
+            buffer=record["buffer"],
+            stored_bytes=len(content),
+            is_variable=record["is_variable"],
+            quantization=_quantization(record["quantization"]),
+            sparsity=_sparsity(record["sparsity"]),
+            external_buffer=record["external_buffer"] or None,
+            record=record,
         )
 
-    def _sparsity(self, sparsity: Any) -> SparsityInfo:  # noqa: ANN401
-        return SparsityInfo(
-            traversal_order=_integers(sparsity, "TraversalOrder"),
-            block_map=_integers(sparsity, "BlockMap"),
-            dimensions=tuple(_sparse_dimension(item) for item in self._each(sparsity, "DimMetadata")),
-        )
+    def _stored(self, record: Record) -> memoryview:
+        """Return the constant bytes of a tensor, after checks of what it refers to; buffer 0 stands for none."""
+        outside, index = record["external_buffer"], record["buffer"]
+        if outside:
+            self._tolerate("its values lie in another file, which is not supported", record)
+            if outside not in self._outside:
+                raise Damage(
+                    f"its values lie in another file: external buffer {outside}, which the model does not describe",
+                    path=record.path, at=record.at,
+                )  # fmt: skip
+            return self._outside[outside]
+        if index >= max(len(self._buffers), 1):
+            what = f"refers to buffer {index}; there are {len(self._buffers)}"
+            raise Damage(what, path=f"{record.path}.buffer", at=record.at)
+        return self._buffers[index] if index else _EMPTY
 
-    def _operator(self, index: int, operator: Any, codes: list[_Code]) -> OperatorInfo:  # noqa: ANN401
-        name, version, custom_code = codes[operator.OpcodeIndex()]
+    def _operator(self, index: int, record: Record, tensors: int) -> OperatorInfo:
+        if record["opcode_index"] >= len(self._codes):
+            what = f"refers to operator code {record['opcode_index']}; there are {len(self._codes)}"
+            raise Damage(what, path=f"{record.path}.opcode_index", at=record.at)
+        for part, lowest in (("inputs", -1), ("outputs", 0), ("intermediates", -1)):
+            _check_tensors(record, part, tensors, lowest=lowest)
+        if record["builtin_options"] is not None and record["builtin_options2"] is not None:
+            self._tolerate("has options of two kinds", record)
+        name, version, custom_code = self._codes[record["opcode_index"]]
         return OperatorInfo(
             index=index,
             name=name,
             version=version,
             custom_code=custom_code,
-            inputs=_integers(operator, "Inputs"),
-            outputs=_integers(operator, "Outputs"),
-            intermediates=_integers(operator, "Intermediates"),
-            options=_options(operator),
-            custom_options=self._custom_options(operator),
+            inputs=record.ints("inputs"),
+            outputs=record.ints("outputs"),
+            intermediates=record.ints("intermediates"),
+            options=_options(record["builtin_options"] or record["builtin_options2"]),
+            custom_options=self._custom_options(record),
+            record=record,
         )
 
-    def _custom_options(self, operator: Any) -> memoryview:  # noqa: ANN401
-        start, size = operator.LargeCustomOptionsOffset(), operator.LargeCustomOptionsSize()
-        if start <= 1:
-            size = operator.CustomOptionsLength()
-            start = operator._tab.Vector(operator._tab.Offset(14)) if size else 0
-        start, size = self._bounded(start, size)
-        return self._content[start : start + size]
+    def _custom_options(self, record: Record) -> memoryview:
+        start, size = record["large_custom_options_offset"], record["large_custom_options_size"]
+        if start or size:
+            self._tolerate("has custom options outside the model's tables, which is not supported", record)
+        if start > 1:
+            return self._cut_out(start, size, record)
+        return _EMPTY if record["custom_options"] is None else memoryview(record["custom_options"])
 
-    def _signature(self, item: Any, graphs: tuple[SubgraphInfo, ...]) -> SignatureInfo:  # noqa: ANN401
-        graph = graphs[item.SubgraphIndex()]
-        named = [
-            {_text(pair.Name()): graph.tensors[pair.TensorIndex()].index for pair in self._each(item, side)}
-            for side in ("Inputs", "Outputs")
+    def _signature(self, record: Record, graphs: Sequence[SubgraphInfo]) -> SignatureInfo:
+        index = record["subgraph_index"]
+        if index >= len(graphs):
+            raise Damage(f"names subgraph {index}", path=f"{record.path}.subgraph_index", at=record.at)
+        sides = [
+            MappingProxyType(dict(self._signature_entries(record, side, len(graphs[index].tensors))))
+            for side in ("inputs", "outputs")
         ]
-        return SignatureInfo(_text(item.SignatureKey()), graph.index, *map(MappingProxyType, named))
+        return SignatureInfo(record["signature_key"] or "", index, *sides)
 
-    def _metadata(self, item: Any) -> MetadataInfo:  # noqa: ANN401
-        return MetadataInfo(_text(item.Name()), item.Buffer(), self._extents[item.Buffer()][1])
+    def _signature_entries(self, record: Record, side: str, tensors: int) -> Iterator[tuple[str, int]]:
+        for entry in record.records(side):
+            what = f"names tensor {entry['tensor_index']}; the subgraph has {tensors}"
+            if entry["tensor_index"] >= tensors:
+                raise Damage(what, path=entry.path, at=entry.at)
+            if entry["name"] is None:
+                self._tolerate(f"{what}, without a name", entry)
+            yield entry["name"] or "", entry["tensor_index"]
 
-
-_Code = tuple[str, int, str | None]
-
-
-def _operator_code(code: Any) -> _Code:  # noqa: ANN401
-    # Codes up to 126 stand in the older one-byte field, in some files only there.
-    name = name_in("BuiltinOperator", max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
-    if name != _CUSTOM:
-        return name, code.Version(), None
-    custom = _text(code.CustomCode())
-    return custom or _CUSTOM, code.Version(), custom
-
-
-def _check_references(graph: SubgraphInfo) -> None:
-    count = len(graph.tensors)
-    for operator in graph.operators:
-        if any(not -1 <= tensor < count for tensor in operator.inputs + operator.intermediates):
-            raise ValueError(f"operator {operator.index} ({operator.name}) reads a tensor that is not there")
-        if any(not 0 <= tensor < count for tensor in operator.outputs):
-            raise ValueError(f"operator {operator.index} ({operator.name}) writes a tensor that is not there")
-    if any(not 0 <= tensor < count for tensor in graph.inputs + graph.outputs):
-        raise ValueError("an input or output of the graph is a tensor that is not there")
+    def _metadata(self, record: Record) -> MetadataInfo:
+        index = record["buffer"]
+        if index >= len(self._buffers):
+            what = f"refers to buffer {index}; there are {len(self._buffers)}"
+            raise Damage(what, path=f"{record.path}.buffer", at=record.at)
+        if record["name"] is None:
+            self._tolerate("has no name", record)
+        return MetadataInfo(record["name"] or "", index, len(self._buffers[index]))
 
 
-def _quantization(value: Any) -> QuantizationInfo | None:  # noqa: ANN401
-    if value is None:
+def _placed(record: Record, parent: Record, part: str, place: int) -> Record:
+    """Return the record with its own path: of a table that is referred to twice, reading keeps only the first."""
+    path = f"{parent.path}.{part}[{place}]"
+    return record if record.path == path else dataclasses.replace(record, path=path)
+
+
+def _check_tensors(record: Record, part: str, count: int, *, lowest: int) -> None:
+    """Refuse numbers of tensors that the subgraph does not have."""
+    for place, index in enumerate(record.ints(part)):
+        if not lowest <= index < count:
+            what = f"names tensor {index}; the subgraph has {count}"
+            raise Damage(what, path=f"{record.path}.{part}[{place}]", at=record.at)
+
+
+def _shapes(record: Record) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    shape, signature = record.ints("shape"), record.ints("shape_signature")
+    if any(size < -1 for size in shape + signature):
+        what = f"the dimensions are {list(shape)}, {list(signature)}"
+        raise Damage(what, path=f"{record.path}.shape", at=record.at)
+    if len(signature) != len(shape):
+        signature = shape
+    signature = tuple(-1 if -1 in pair else pair[1] for pair in zip(shape, signature, strict=True))
+    closed = tuple(1 if size == -1 else size for size in shape)
+    return closed, signature if signature != closed else None
+
+
+def _quantization(record: Record | None) -> QuantizationInfo | None:
+    if record is None:
         return None
-    scales, zeros = _floats(value, "Scale"), _integers(value, "ZeroPoint")
-    details = name_in("QuantizationDetails", value.DetailsType())
+    details = schema.name_in(schema.UNIONS["QuantizationDetails"], record["details_type"], "QuantizationDetails")
+    scales = () if record["scale"] is None else tuple(record["scale"].tolist())
     if not scales and details == "NONE":
         return None
     return QuantizationInfo(
         scales=scales,
-        zero_points=zeros or (0,) * len(scales),
-        axis=value.QuantizedDimension(),
+        zero_points=record.ints("zero_point") or (0,) * len(scales),
+        axis=record["quantized_dimension"],
         details=None if details == "NONE" else details,
     )
 
 
-def _sparse_dimension(item: Any) -> SparseDimension:  # noqa: ANN401
-    if name_in("DimensionType", item.Format()) == "DENSE":
-        return SparseDimension(compressed=False, dense_size=item.DenseSize())
-    segments, segment_bytes = _index_vector(item.ArraySegmentsType(), item.ArraySegments())
-    indices, index_bytes = _index_vector(item.ArrayIndicesType(), item.ArrayIndices())
+def _sparsity(record: Record | None) -> SparsityInfo | None:
+    if record is None:
+        return None
+    return SparsityInfo(
+        traversal_order=record.ints("traversal_order"),
+        block_map=record.ints("block_map"),
+        dimensions=tuple(map(_sparse_dimension, record.records("dim_metadata"))),
+    )
+
+
+def _sparse_dimension(record: Record) -> SparseDimension:
+    kind = schema.enum_name("DimensionType", record["format"])
+    if kind == "DENSE":
+        return SparseDimension(compressed=False, dense_size=record["dense_size"])
+    if kind != "SPARSE_CSR":
+        raise Damage(f"a level has the format {record['format']}", path=record.path, at=record.at)
+    segments, segment_bytes = _index_vector(record, "array_segments")
+    indices, index_bytes = _index_vector(record, "array_indices")
     return SparseDimension(
         compressed=True,
-        dense_size=item.DenseSize(),
+        dense_size=record["dense_size"],
         segments=segments,
         indices=indices,
         index_bytes=segment_bytes + index_bytes,
     )
 
 
-def _index_vector(kind: int, table: Any) -> tuple[NDArray[np.int64], int]:  # noqa: ANN401
-    vector = getattr(generated(), name_in("SparseIndexVector", kind))()
-    vector.Init(table.Bytes, table.Pos)
-    stored = vector.ValuesAsNumpy() if vector.ValuesLength() else np.zeros(0, np.int32)
-    return stored.astype(np.int64), stored.nbytes
+def _index_vector(record: Record, name: str) -> tuple[NDArray[np.int64], int]:
+    vector: Record | None = record[name]
+    if vector is None or vector.table == UNKNOWN:
+        raise Damage("a compressed level has no segments or no indices", path=record.path, at=record.at)
+    values: NDArray[Any] = np.zeros(0, np.int32) if vector["values"] is None else vector["values"]
+    return values.astype(np.int64), values.nbytes
 
 
-def _options(operator: Any) -> OptionsInfo:  # noqa: ANN401
-    for union in ("BuiltinOptions", "BuiltinOptions2"):
-        found = options_class(union, getattr(operator, f"{union}Type")())
-        table = getattr(operator, union)()
-        if found is not None and table is not None:
-            kind, unpacked = found
-            fields = vars(unpacked.InitFromBuf(table.Bytes, table.Pos))
-            return OptionsInfo(kind, MappingProxyType(dict(_option_fields(fields))))
-    return NO_OPTIONS
-
-
-def _option_fields(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for camel, value in fields.items():
-        name = re.sub(r"(?<!^)([A-Z])", r"_\1", camel).lower()
-        if name in _ENUMS and isinstance(value, int):
-            yield name, name_in(_ENUMS[name], value)
-        elif isinstance(value, (bool, int, float)):
-            yield name, value
-        elif isinstance(value, bytes):
-            yield name, _text(value)
-        elif isinstance(value, (list, np.ndarray)):
-            yield name, tuple(np.asarray(value).tolist())
-
-
-def _text(value: bytes | None) -> str:
-    return "" if value is None else value.decode("utf-8", errors="replace")
-
-
-def _integers(table: Any, name: str) -> tuple[int, ...]:  # noqa: ANN401
-    return _vector(table, name, int)
-
-
-def _floats(table: Any, name: str) -> tuple[float, ...]:  # noqa: ANN401
-    return _vector(table, name, float)
-
-
-def _vector(table: Any, name: str, kind: Callable[[Any], T]) -> tuple[T, ...]:  # noqa: ANN401
-    if getattr(table, f"{name}Length")() == 0:
-        return ()
-    return tuple(map(kind, getattr(table, f"{name}AsNumpy")().tolist()))
-
-
-def _shapes(shape: tuple[int, ...], signature: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    if any(size < -1 for size in shape + signature):
-        raise ValueError(f"a tensor has the shape {list(shape)} and the signature {list(signature)}")
-    if len(signature) != len(shape):
-        signature = shape
-    signature = tuple(-1 if -1 in pair else pair[1] for pair in zip(shape, signature, strict=True))
-    closed = tuple(max(size, 0) if size != -1 else 1 for size in shape)
-    return closed, signature if signature != closed else None
+def _options(record: Record | None) -> OptionsInfo:
+    return NO_OPTIONS if record is None or record.table == UNKNOWN else OptionsInfo(record.table, record.values)

@@ -192,6 +192,15 @@ UNIONS = {
     """),
 }
 
+# The enumerations that options and sparse dimensions use, by name.
+ENUMS = {
+    "Padding": _words("SAME VALID"),
+    "ActivationFunctionType": _words("NONE RELU RELU_N1_TO_1 RELU6 TANH SIGN_BIT"),
+    "FullyConnectedOptionsWeightsFormat": _words("DEFAULT SHUFFLED4x16INT8"),
+    "MirrorPadMode": _words("REFLECT SYMMETRIC"),
+    "DimensionType": _words("DENSE SPARSE_CSR"),
+}
+
 # The operators by builtin code.
 OPERATORS = _words("""
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
@@ -226,9 +235,20 @@ FLOAT32 FLOAT16 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT64 COMPL
 UINT16 INT4 BFLOAT16 INT2 UINT4 FLOAT8_E4M3FN FLOAT8_E5M2
 """)
 
-# Bits of one element, by type; a type not listed has no fixed size.
+# Bits of one element, by type as NumPy writes it; a type that is not listed (strings, resources, variants) has no
+# fixed size.
 ELEMENT_BITS = {
-    "FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "UINT8": 8, "INT64": 64, "BOOL": 8, "INT16": 16, "COMPLEX64": 64,
-    "INT8": 8, "FLOAT64": 64, "COMPLEX128": 128, "UINT64": 64, "UINT32": 32, "UINT16": 16, "INT4": 4, "BFLOAT16": 16,
-    "INT2": 2, "UINT4": 4, "FLOAT8_E4M3FN": 8, "FLOAT8_E5M2": 8,
+    "float32": 32, "float16": 16, "int32": 32, "uint8": 8, "int64": 64, "bool": 8, "int16": 16, "complex64": 64,
+    "int8": 8, "float64": 64, "complex128": 128, "uint64": 64, "uint32": 32, "uint16": 16, "int4": 4, "bfloat16": 16,
+    "int2": 2, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8,
 }  # fmt: skip
+
+
+def name_in(names: tuple[str, ...], number: int, enum: str) -> str:
+    """Return the word for a number, or ENUM_NUMBER for one that is newer than this schema."""
+    return names[number] if 0 <= number < len(names) else f"{enum.upper()}_{number}"
+
+
+def enum_name(enum: str, number: int) -> str:
+    """Return the word for a number of one of the `ENUMS`."""
+    return name_in(ENUMS[enum], number, enum)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.errors import ModelFileError
-from converters.tflite.values import BITS, ModelInfo, SparsityInfo, TensorInfo
+from converters.tflite.schema import ELEMENT_BITS
+from converters.tflite.values import ModelInfo, SparsityInfo, TensorInfo
 
 Array = NDArray[Any]
 _PACKED = {"int4": (4, True), "uint4": (4, False), "int2": (2, True)}
@@ -146,7 +147,7 @@ def _along(values: Array, tensor: TensorInfo, axis: int) -> Array:
 
 
 def _view(data: memoryview, tensor: TensorInfo) -> Array:
-    bits = BITS.get(tensor.dtype)
+    bits = ELEMENT_BITS.get(tensor.dtype)
     if bits is None or tensor.dtype in _WITHOUT_NUMPY:
         raise ModelFileError(f"the tensor {tensor.name!r} holds {tensor.dtype}, which cannot be read as numbers")
     if len(data) % (bits // 8):

@@ -1,4 +1,4 @@
-"""What a .tflite file holds, as values: tensors, operators, subgraphs, signatures, metadata.
+"""Holds what a .tflite file contains: tensors, operators, subgraphs, signatures, metadata.
 
 Every name is the schema's own (`CONV_2D`, `SAME`, `RELU6`), except that element types are written as NumPy writes them
 (`float32`, `int8`). Indices are positions in the file, so that a later pass can find the object it means.
@@ -7,22 +7,31 @@ Every name is the schema's own (`CONV_2D`, `SAME`, `RELU6`), except that element
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Bits of one element. Strings, resources and variants have no fixed size.
-BITS = {
-    "float32": 32, "float16": 16, "bfloat16": 16, "float64": 64, "float8_e4m3fn": 8, "float8_e5m2": 8,
-    "int2": 2, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32,
-    "int64": 64, "uint64": 64, "bool": 8, "complex64": 64, "complex128": 128,
-}  # fmt: skip
+from converters.tflite import schema
+from converters.tflite.flatbuffer import Damage, Record
+
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2"})
 EDGE_TPU_OPERATOR = "edgetpu-custom-op"
+CUSTOM = "CUSTOM"
 ABSENT = -1
+_NO_RECORD = Record("", "", 0, {})
+_OPTION_ENUMS = {
+    "padding": "Padding",
+    "fused_activation_function": "ActivationFunctionType",
+    "weights_format": "FullyConnectedOptionsWeightsFormat",
+    "mode": "MirrorPadMode",
+}
+_OPTION_TYPES = frozenset({"in_data_type", "out_data_type", "quantized_bias_type", "output_type"})
+_SUBGRAPH_LISTS = ("branch_subgraph_indices", "called_computations")
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class TensorInfo:
     """One tensor of a subgraph. `stored_bytes` is 0 where the file holds no content: then it is no constant.
 
     `shape` holds no -1: an open size stands there as the interpreter allocates it, usually 1; `shape_signature` has it.
+    `record` is the table in the file, for checks of what is stored and for messages.
     """
 
     index: int
@@ -91,6 +101,7 @@ class TensorInfo:
     quantization: QuantizationInfo | None
     sparsity: SparsityInfo | None
     external_buffer: int | None = None
+    record: Record = field(default=_NO_RECORD, repr=False)
 
     @property
     def is_constant(self) -> bool:
@@ -115,16 +126,31 @@ class TensorInfo:
     @property
     def dense_bytes(self) -> int | None:
         """Bytes of the tensor unpacked to its own type; None for strings and resources."""
-        bits = BITS.get(self.dtype)
+        bits = schema.ELEMENT_BITS.get(self.dtype)
         return None if bits is None else (self.elements * bits + 7) // 8
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The scales of its quantization; empty where there are none."""
+        return () if self.quantization is None else self.quantization.scales
 
 
 @dataclass(frozen=True, eq=False)
 class OptionsInfo:
-    """An operator's options: `fields` holds all of them by the schema's names; the properties what many share."""
+    """An operator's options: `stored` as in the file, `fields` with words for enumerations, both by the schema's names.
+
+    The properties are what many operators share.
+    """
 
     kind: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    stored: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
+        """All options that are there: numbers, texts, words of enumerations, tuples."""
+        return MappingProxyType({
+            name: _readable(name, value) for name, value in self.stored.items() if value is not None
+        })  # fmt: skip
 
     @property
     def padding(self) -> str | None:
@@ -154,15 +180,33 @@ class OptionsInfo:
     @property
     def depth_multiplier(self) -> int | None:
         """Output channels per input channel of a depthwise convolution, as stored."""
-        return self.fields.get("depth_multiplier")
+        return self.stored.get("depth_multiplier")
 
     @property
     def subgraphs(self) -> tuple[int, ...]:
         """Subgraphs that the operator runs (IF, WHILE, CALL_ONCE, ...)."""
-        return tuple(value for name, value in self.fields.items() if name.endswith(("subgraph_index", "subgraph")))
+        return tuple(index for _, index in self.subgraph_references())
+
+    def subgraph_references(self) -> Iterator[tuple[str, int]]:
+        """Yield each subgraph that the operator runs, with the option that names it."""
+        for name, value in self.stored.items():
+            if name.endswith(("subgraph_index", "subgraph")):
+                yield name, value
+            elif name in _SUBGRAPH_LISTS and value is not None:
+                yield from ((name, index) for index in value.tolist())
 
     def _pair(self, height: str, width: str) -> tuple[int, int] | None:
-        return (self.fields[height], self.fields[width]) if height in self.fields and width in self.fields else None
+        return (self.stored[height], self.stored[width]) if height in self.stored and width in self.stored else None
+
+
+def _readable(name: str, value: Any) -> Any:  # noqa: ANN401  (its type depends on the option)
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    if name in _OPTION_ENUMS and isinstance(value, int):
+        return schema.enum_name(_OPTION_ENUMS[name], value)
+    if name in _OPTION_TYPES and isinstance(value, int):
+        return schema.name_in(schema.TENSOR_TYPES, value, "TensorType")
+    return value
 
 
 NO_OPTIONS = OptionsInfo("NONE")
@@ -170,7 +214,10 @@ NO_OPTIONS = OptionsInfo("NONE")
 
 @dataclass(frozen=True, eq=False)
 class OperatorInfo:
-    """One operator; `name` is the schema's (CONV_2D) or the custom code. Inputs are tensor indices, -1 where absent."""
+    """One operator; `name` is the schema's (CONV_2D) or the custom code. Inputs are tensor indices, -1 where absent.
+
+    `record` is the table in the file, for messages.
+    """
 
     index: int
     name: str
@@ -181,11 +228,17 @@ class OperatorInfo:
     intermediates: tuple[int, ...] = ()
     options: OptionsInfo = NO_OPTIONS
     custom_options: memoryview = field(default_factory=lambda: memoryview(b""))
+    record: Record = field(default=_NO_RECORD, repr=False)
 
     @property
     def is_custom(self) -> bool:
         """Whether the operator is none of the schema's builtin ones."""
         return self.custom_code is not None
+
+    @property
+    def builtin(self) -> str:
+        """The schema's name: CUSTOM for all custom operators."""
+        return CUSTOM if self.is_custom else self.name
 
     def input(self, position: int) -> int | None:
         """Return the tensor index at a position of the inputs; None where absent."""
@@ -203,6 +256,7 @@ class SubgraphInfo:
     operators: tuple[OperatorInfo, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    record: Record = field(default=_NO_RECORD, repr=False)
 
     def producers(self) -> dict[int, OperatorInfo]:
         """Return the operator that writes each tensor, by tensor index."""
@@ -239,16 +293,33 @@ class MetadataInfo:
 
 @dataclass(frozen=True, eq=False)
 class ModelInfo:
-    """A whole .tflite file. The content of buffers stays in `content` until it is asked for with `buffer`."""
+    """A whole .tflite file. The buffers view the file's bytes, nothing is copied.
 
+    Attributes:
+        name: What messages call the file.
+        description: As in the file.
+        schema_version: As in the file; 3 is the one that exists.
+        subgraphs: The graphs; the first one is run.
+        signatures: The named entries.
+        metadata: The named blocks of bytes.
+        content: The file.
+        buffers: The bytes of each buffer; empty where the file holds none.
+        outside: What is stored in other files, by the number of the external buffer.
+        record: The root table.
+        unsupported: What can be looked at and must not be run; `verify_model` refuses the file for it.
+    """
+
+    name: str
     description: str
     schema_version: int
     subgraphs: tuple[SubgraphInfo, ...]
     signatures: tuple[SignatureInfo, ...]
     metadata: tuple[MetadataInfo, ...]
-    content: memoryview = field(repr=False)
-    extents: tuple[tuple[int, int], ...] = field(repr=False)
+    content: bytes = field(repr=False)
+    buffers: tuple[memoryview, ...] = field(repr=False)
     outside: Mapping[int, memoryview] = field(default_factory=dict, repr=False)
+    record: Record = field(default=_NO_RECORD, repr=False)
+    unsupported: tuple[Damage, ...] = field(default=(), repr=False)
 
     @property
     def main(self) -> SubgraphInfo:
@@ -258,15 +329,14 @@ class ModelInfo:
     @property
     def is_edgetpu_compiled(self) -> bool:
         """Whether Google's Edge TPU compiler made the file."""
-        return any(op.custom_code == EDGE_TPU_OPERATOR for graph in self.subgraphs for op in graph.operators)
+        return any(operator.custom_code == EDGE_TPU_OPERATOR for operator in self.operators())
 
-    def buffer(self, index: int) -> memoryview:
-        """Return the bytes of a buffer without copying; empty where the file holds none."""
-        start, size = self.extents[index]
-        return self.content[start : start + size]
+    def operators(self) -> Iterator[OperatorInfo]:
+        """Yield the operators of all graphs."""
+        return (operator for graph in self.subgraphs for operator in graph.operators)
 
     def stored(self, tensor: TensorInfo) -> memoryview:
         """Return a constant tensor's bytes as stored, without copying; empty where it is no constant."""
         if tensor.external_buffer is not None:
             return self.outside[tensor.external_buffer]
-        return self.buffer(tensor.buffer)
+        return self.buffers[tensor.buffer] if tensor.is_constant else memoryview(b"")

@@ -1,198 +1,252 @@
-"""A .tflite file unpacked into the schema's objects, changed in place, packed again; one graph."""
+"""Writes .tflite files: a tree of tables that can be edited, packed by the schema into an aligned flatbuffer.
+
+The packer works from the end of the file to its beginning, so that what a table refers to has been placed before it.
+The same tree always gives the same bytes. A table or array that several places of the tree share is written once.
+"""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from converters.sparse.encoding import SparseRows
-from converters.sparse.symmetric_int8 import Int8Rows
-from converters.tflite.generated_schema import generated
+from converters.errors import ModelFileError
+from converters.tflite import schema
+from converters.tflite.flatbuffer import SCALARS, Field, Record, tables
+from converters.tflite.values import ModelInfo
 
-Table = Any  # an object of the schema's unpacked classes
-_IDENTIFIER = b"TFL3"
-_TYPES = {"int8": "INT8", "float16": "FLOAT16", "float32": "FLOAT32", "int32": "INT32"}
-_NOTHING = 0  # by convention the first buffer is empty
+__all__ = ["Table", "pack_model", "unpack_model"]
 
-
-class Unpacked:
-    """The main graph of one file; tensors and buffers are only ever added, so that indices keep their meaning."""
-
-    def __init__(self, data: bytes) -> None:
-        """Unpack."""
-        self._file = generated().ModelT.InitFromPackedBuf(data, 0)
-        self._graph = self._file.subgraphs[0]
-        self._zeros: dict[int, int] = {}
-        self._before: list[Table] = []
-        self._behind: dict[int, list[Table]] = {}
-        self._ahead: dict[int, list[Table]] = {}
-
-    def set_values(self, tensor: int, values: NDArray[Any]) -> None:
-        """Make a tensor a constant of these values and their type; its buffer is new, the old one may be shared."""
-        buffer = generated().BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self._file.buffers.append(buffer)
-        self._graph.tensors[tensor].buffer = len(self._file.buffers) - 1
-        self._graph.tensors[tensor].type = getattr(generated().TensorType, _TYPES[values.dtype.name])
-
-    def set_rows(self, tensor: int, rows: SparseRows) -> None:
-        """Make a tensor a sparse constant."""
-        table = self._graph.tensors[tensor]
-        table.sparsity = _sparsity(rows, tuple(int(size) for size in table.shape))
-        self.set_values(tensor, rows.values)
-
-    def set_scales(self, *tensors: int, rows: Int8Rows, axis: int = 0) -> None:
-        """Give tensors one symmetric scale per slice along a dimension; the file holds the scales once."""
-        shared = _Scales(rows.scales, axis, self._zeros)
-        for tensor in tensors:
-            self._graph.tensors[tensor].quantization = shared
-
-    def add_like(self, tensor: int, *, suffix: str, dtype: str) -> int:
-        """Add a tensor of the same shape without content, and return its index."""
-        schema, model = generated(), self._graph.tensors[tensor]
-        added = schema.TensorT()
-        added.name = model.name + suffix.encode()
-        added.shape, added.hasRank = model.shape, True
-        added.type = getattr(schema.TensorType, _TYPES[dtype])
-        added.buffer = _NOTHING
-        self._graph.tensors.append(added)
-        return len(self._graph.tensors) - 1
-
-    def set_computed(self, tensor: int) -> None:
-        """Take a constant's content away: an operator writes it now."""
-        self._graph.tensors[tensor].buffer = _NOTHING
-
-    def set_input(self, operator: int, place: int, tensor: int) -> None:
-        """Let an operator read another tensor at one place of its inputs."""
-        inputs = np.array(self._graph.operators[operator].inputs, np.int32)
-        inputs[place] = tensor
-        self._graph.operators[operator].inputs = inputs
-
-    def set_output(self, operator: int, tensor: int) -> None:
-        """Let an operator of one output write another tensor."""
-        self._graph.operators[operator].outputs = np.array([tensor], np.int32)
-
-    def dequantize(self, source: int, target: int, *, version: int, behind: int | None) -> None:
-        """Add a DEQUANTIZE behind an operator, or before all of them."""
-        operator = generated().OperatorT()
-        operator.opcodeIndex = self._code("DEQUANTIZE", version)
-        operator.inputs, operator.outputs = np.array([source], np.int32), np.array([target], np.int32)
-        (self._before if behind is None else self._behind.setdefault(behind, [])).append(operator)
-
-    def pad_before(self, operator: int, source: int, paddings: NDArray[np.int32]) -> None:
-        """Let a convolution that pads by itself (SAME) read its input through a PAD by `paddings`, of shape (4, 2)."""
-        schema, options = generated(), self._graph.operators[operator].builtinOptions
-        constant = self.add_like(source, suffix="_paddings", dtype="int32")
-        self._graph.tensors[constant].shape = np.array(paddings.shape, np.int32)
-        self.set_values(constant, paddings)
-        padded = self.add_like(source, suffix="_padded", dtype="float32")
-        shape = np.array(self._graph.tensors[source].shape, np.int32) + paddings.sum(axis=1)
-        self._graph.tensors[padded].shape = shape.astype(np.int32)
-        pad = schema.OperatorT()
-        pad.opcodeIndex = self._code("PAD", 1)
-        pad.inputs, pad.outputs = np.array([source, constant], np.int32), np.array([padded], np.int32)
-        pad.builtinOptionsType, pad.builtinOptions = schema.BuiltinOptions.PadOptions, schema.PadOptionsT()
-        self._ahead[operator] = [pad]
-        options.padding = schema.Padding.VALID
-        self.set_input(operator, 0, padded)
-
-    def packed(self) -> bytes:
-        """Return the changed file; called once."""
-        import flatbuffers
-
-        self._graph.operators = [
-            *self._before,
-            *(
-                each
-                for place, old in enumerate(self._graph.operators)
-                for each in (*self._ahead.get(place, ()), old, *self._behind.get(place, ()))
-            ),
-        ]
-        self._before, self._behind, self._ahead = [], {}, {}
-        self._empty_unused_buffers()
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self._file.Pack(builder), _IDENTIFIER)
-        return bytes(builder.Output())
-
-    def _code(self, name: str, version: int) -> int:
-        schema, codes = generated(), self._file.operatorCodes
-        wanted = getattr(schema.BuiltinOperator, name)
-        for place, code in enumerate(codes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted and code.version == version:
-                return place
-        added = schema.OperatorCodeT()
-        added.builtinCode = added.deprecatedBuiltinCode = wanted
-        added.version = version
-        codes.append(added)
-        return len(codes) - 1
-
-    def _empty_unused_buffers(self) -> None:
-        used = {tensor.buffer for graph in self._file.subgraphs for tensor in graph.tensors}
-        used |= {item.buffer for item in self._file.metadata or ()}
-        for place, buffer in enumerate(self._file.buffers):
-            if place not in used:
-                buffer.data = None
+_ALIGNMENT = 16  # the schema's force_align of Buffer.data; the whole file is a multiple of it
+# What may stand behind the flatbuffer (files beyond 2 GB): the content, the place of its offset and of its size.
+_OUTSIDE = {
+    "Buffer": ("data", "offset", "size"),
+    "Operator": ("custom_options", "large_custom_options_offset", "large_custom_options_size"),
+}
+_IS_OUTSIDE = 2  # offsets of 0 and 1 mean: inside
 
 
-class _Scales:
-    """Stands for a QuantizationParametersT that is written once, wherever it is referred to; zero points likewise.
+class Table:
+    """One table of the schema with its fields by name: numbers, str, arrays, tables and lists of tables.
 
-    A flatbuffer refers to tables and vectors by offset, so that several tensors can share one. With 17,000 channels the
-    zero points alone would be 136 kB, twice for sparse tensors.
+    A field that is not given has the schema's default, or None. Of a union only the member is set; its type follows.
     """
 
-    def __init__(self, scales: NDArray[np.float32], axis: int, zeros: dict[int, int]) -> None:
-        self._scales = scales
-        self._axis = axis
-        self._zeros = zeros
-        self._written: int | None = None
+    def __init__(self, kind: str, **values: Any) -> None:  # noqa: ANN401  (its type depends on the field)
+        self.kind = kind
+        self._values = dict(values)
+        for name in values:
+            _field(kind, name)
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802, ANN401  (called by the schema's TensorT)
-        if self._written is None:
-            schema, count = generated(), len(self._scales)
-            if count not in self._zeros:
-                self._zeros[count] = builder.CreateNumpyVector(np.zeros(count, np.int64))
-            scales = builder.CreateNumpyVector(self._scales)
-            schema.QuantizationParametersStart(builder)
-            schema.QuantizationParametersAddScale(builder, scales)
-            schema.QuantizationParametersAddZeroPoint(builder, self._zeros[count])
-            schema.QuantizationParametersAddQuantizedDimension(builder, self._axis)
-            self._written = int(schema.QuantizationParametersEnd(builder))
-        return self._written
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
+        return self._values[name] if name in self._values else _default(_field(self.kind, name))
+
+    def __setitem__(self, name: str, value: Any) -> None:  # noqa: ANN401
+        self._values[_field(self.kind, name).name] = value
+
+    def copy(self) -> Table:
+        """Return a table with the same values; what it refers to is shared."""
+        return Table(self.kind, **self._values)
 
 
-def _sparsity(rows: SparseRows, shape: tuple[int, ...]) -> Table:
-    """Describe compressed rows: all dimensions in order, the last one compressed, blocks innermost."""
-    sparsity = generated().SparsityParametersT()
-    blocked = rows.block > 1
-    sparsity.traversalOrder = np.arange(len(shape) + blocked, dtype=np.int32)
-    sparsity.dimMetadata = [*map(_dense, (shape[0] // rows.block, *shape[1:-1])), _compressed(rows)]
-    if blocked:
-        sparsity.blockMap = np.zeros(1, np.int32)
-        sparsity.dimMetadata.append(_dense(rows.block))
-    return sparsity
+@cache
+def _fields(kind: str) -> Mapping[str, Field]:
+    return MappingProxyType({field.name: field for field in tables().get(kind, ()) if field is not None})
 
 
-def _dense(size: int) -> Table:
-    dimension = generated().DimensionMetadataT()
-    dimension.format = generated().DimensionType.DENSE
-    dimension.denseSize = size
-    return dimension
+def _field(kind: str, name: str) -> Field:
+    try:
+        return _fields(kind)[name]
+    except KeyError:
+        raise KeyError(f"{kind} has no field {name}; it has {', '.join(_fields(kind)) or 'none'}") from None
 
 
-def _compressed(rows: SparseRows) -> Table:
-    dimension = generated().DimensionMetadataT()
-    dimension.format = generated().DimensionType.SPARSE_CSR
-    dimension.arraySegmentsType, dimension.arraySegments = _vector(rows.segments)
-    dimension.arrayIndicesType, dimension.arrayIndices = _vector(rows.indices)
-    return dimension
+def _default(field: Field) -> Any:  # noqa: ANN401
+    return field.default if field.kind == "scalar" else None
 
 
-def _vector(numbers: NDArray[np.integer[Any]]) -> tuple[int, Table]:
-    schema = generated()
-    kind = {"uint8": "Uint8Vector", "uint16": "Uint16Vector", "int32": "Int32Vector"}[numbers.dtype.name]
-    table = getattr(schema, f"{kind}T")()
-    table.values = numbers
-    return getattr(schema.SparseIndexVector, kind), table
+def unpack_model(model: ModelInfo) -> Table:
+    """Return a file as a tree that can be edited; tables that the file shares become separate ones.
+
+    Raises:
+        ModelFileError: the file has fields that are newer than the schema known here: writing would lose them.
+    """
+    root = _unpack(model.record, model.name)
+    for buffer, content in zip(root["buffers"] or (), model.buffers, strict=True):
+        if buffer["offset"] > 1:
+            buffer["data"], buffer["offset"] = np.frombuffer(content, np.uint8), _IS_OUTSIDE
+    for graph, info in zip(root["subgraphs"], model.subgraphs, strict=True):
+        for operator, own in zip(graph["operators"] or (), info.operators, strict=True):
+            if operator["large_custom_options_offset"] > 1:
+                operator["custom_options"] = np.frombuffer(own.custom_options, np.uint8)
+                operator["large_custom_options_offset"] = _IS_OUTSIDE
+    return root
+
+
+def _unpack(record: Record, name: str) -> Table:
+    if not record.complete:
+        raise ModelFileError(
+            f"{name} was written with a newer schema than this version knows: {record.path or record.table} "
+            "has further fields, which would be lost in a changed copy",
+            hint="use a newer edge-convert, or convert with an older TensorFlow",
+        )
+    values: dict[str, Any] = {}
+    for field, value in record.values.items():
+        if isinstance(value, Record):
+            values[field] = _unpack(value, name)
+        elif isinstance(value, tuple):
+            values[field] = [_unpack(item, name) for item in value]
+        else:
+            values[field] = value
+    return Table(record.table, **values)
+
+
+def pack_model(root: Table) -> bytes:
+    """Return the .tflite file of a tree.
+
+    Buffers are aligned to 16 bytes; those whose `offset` is above 1 go behind the flatbuffer.
+    """
+    return _Packer().pack(root)
+
+
+class _Packer:
+    """One file in the making; places are counted from its end, which is aligned to everything."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []  # the last one stands first in the file
+        self._size = 0
+        self._shared: dict[tuple[int, int], int] = {}  # by identity and alignment
+        self._vtables: dict[bytes, int] = {}
+        self._outside: list[tuple[int, bytes]] = []
+
+    def pack(self, root: Table) -> bytes:
+        place = self._table(root)
+        self._pad(-(self._size + 8) % _ALIGNMENT)
+        self._push(struct.pack("<I4s", self._size + 8 - place, schema.IDENTIFIER))
+        data = bytearray(b"".join(reversed(self._chunks)))
+        total = len(data)
+        for field_place, content in self._outside:
+            data += bytes(-len(data) % _ALIGNMENT)
+            struct.pack_into("<Q", data, total - field_place, len(data))
+            data += content
+        return bytes(data)
+
+    def _push(self, data: bytes) -> int:
+        self._chunks.append(data)
+        self._size += len(data)
+        return self._size
+
+    def _pad(self, count: int) -> None:
+        if count:
+            self._push(bytes(count))
+
+    def _make_room(self, size: int, align: int) -> int:
+        """Pad so that `size` bytes after a head of 4 bytes are aligned; return the place of the head."""
+        self._pad(-(self._size + size) % align)
+        return self._size + size + 4
+
+    def _bytes(self, content: bytes, count: int, align: int) -> int:
+        self._make_room(len(content), align)
+        self._push(content)
+        return self._push(struct.pack("<I", count))
+
+    def _string(self, text: str) -> int:
+        content = text.encode()
+        return self._bytes(content + b"\0", len(content), 4)
+
+    def _vector(self, values: Any, kind: str, align: int) -> int:  # noqa: ANN401  (an array or a sequence)
+        array = np.ascontiguousarray(values, SCALARS[kind][1])
+        return self._bytes(array.tobytes(), array.size, max(align, array.itemsize))
+
+    def _table_vector(self, items: list[Table]) -> int:
+        places = [self._table(item) for item in reversed(items)][::-1]
+        place = self._make_room(4 * len(items), 4)
+        offsets = (place - 4 - 4 * index - target for index, target in enumerate(places))
+        return self._bytes(struct.pack(f"<{len(places)}I", *offsets), len(places), 4)
+
+    def _table(self, table: Table) -> int:
+        key = id(table), 0
+        if key not in self._shared:
+            self._shared[key] = self._new_table(table)
+        return self._shared[key]
+
+    def _new_table(self, table: Table) -> int:
+        scalars, targets, content = self._place_fields(table)
+        body, offsets = _lay_out(scalars, targets)
+        align = max([4, *(SCALARS[field.of][0].size for field in scalars)])
+        place = self._make_room(len(body), align)
+        for field, target in targets.items():
+            at = offsets[field.name]
+            struct.pack_into("<I", body, at - 4, place - at - target)
+        if content is not None:
+            self._outside.append((place - offsets[_OUTSIDE[table.kind][1]], content))
+        slots = [0 if field is None else offsets.get(field.name, 0) for field in tables().get(table.kind, ())]
+        while slots and not slots[-1]:
+            slots.pop()
+        vtable = struct.pack(f"<{2 + len(slots)}H", 4 + 2 * len(slots), 4 + len(body), *slots)
+        vtable_place = self._vtables.setdefault(vtable, place + len(vtable))
+        self._push(bytes(body))
+        self._push(struct.pack("<i", vtable_place - place))
+        if vtable_place == place + len(vtable):
+            self._push(vtable)
+        return place
+
+    def _place_fields(self, table: Table) -> tuple[dict[Field, Any], dict[Field, int], bytes | None]:
+        """Place what a table refers to; return its numbers, the places, and what goes behind the flatbuffer."""
+        values = {name: table[name] for name in _fields(table.kind)}
+        content = _take_outside(table.kind, values)
+        for name, field in _fields(table.kind).items():
+            if field.kind == "union":
+                member = values[name]
+                values[f"{name}_type"] = 0 if member is None else schema.UNIONS[field.of].index(member.kind)
+        scalars: dict[Field, Any] = {}
+        targets: dict[Field, int] = {}
+        for name, field in _fields(table.kind).items():
+            value = values[name]
+            if field.kind == "scalar":
+                if value != field.default:
+                    scalars[field] = value
+            elif value is not None:
+                targets[field] = self._target(field, value, table.kind)
+        return scalars, targets, content
+
+    def _target(self, field: Field, value: Any, owner: str) -> int:  # noqa: ANN401
+        if field.kind == "str":
+            return self._string(value)
+        if field.kind == "tables":
+            return self._table_vector(value)
+        if field.kind == "vector":
+            align = _ALIGNMENT if (owner, field.name) == ("Buffer", "data") else 4
+            key = id(value), align
+            if key not in self._shared:
+                self._shared[key] = self._vector(value, field.of, align)
+            return self._shared[key]
+        return self._table(value)
+
+
+def _take_outside(kind: str, values: dict[str, Any]) -> bytes | None:
+    """Take away the content that goes behind the flatbuffer, leave its size, and return it."""
+    if kind not in _OUTSIDE:
+        return None
+    data, offset, size = _OUTSIDE[kind]
+    if values[offset] <= 1:
+        return None
+    content = b"" if values[data] is None else np.ascontiguousarray(values[data], np.uint8).tobytes()
+    values[data], values[offset], values[size] = None, _IS_OUTSIDE, len(content)
+    return content
+
+
+def _lay_out(scalars: Mapping[Field, Any], targets: Mapping[Field, int]) -> tuple[bytearray, dict[str, int]]:
+    """Return a table's bytes after its first four, the widest fields first, and the offset of each field."""
+    widths = {field: SCALARS[field.of][0].size for field in scalars} | dict.fromkeys(targets, 4)
+    offsets: dict[str, int] = {}
+    body = bytearray()
+    for field in sorted(widths, key=lambda field: -widths[field]):
+        offsets[field.name] = 4 + len(body)
+        body += SCALARS[field.of][0].pack(scalars[field]) if field in scalars else bytes(4)
+    body += bytes(-len(body) % 4)
+    return body, offsets

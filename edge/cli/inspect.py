@@ -52,7 +52,7 @@ def command(
     change; with --target coral, what Google's compiler will map to the Edge TPU. The file is only read, never run, and
     may come from any converter. With --json all operators and tensors are listed, whatever the other options.
     """
-    from converters.tflite.verify import verify_file
+    from edge.runtime.verified_model import verify_file
 
     _check_runtime(target, runtime)
     _require(file)

@@ -11,10 +11,10 @@ import numpy as np
 
 from converters.artifact.preprocessing import MODES, Preprocessing
 from converters.artifact.record import ArtifactRecord
-from converters.tflite.verify import VerifiedModel
 from edge.errors import DataError, InputError
 from edge.runtime.errors import ModelInputError
-from edge.runtime.tensor_info import Array, TensorInfo
+from edge.runtime.tensor_spec import Array, TensorSpec
+from edge.runtime.verified_model import VerifiedModel
 
 _RANGES: Mapping[tuple[float, float], str] = {(-1.0, 1.0): "tf", (0.0, 1.0): "unit", (0.0, 255.0): "raw"}
 _CHOICES = ", ".join(mode for mode in MODES if mode != "custom")
@@ -32,7 +32,7 @@ class InputReader:
         notes: Remarks for the user.
     """
 
-    inputs: tuple[TensorInfo, ...]
+    inputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing | None
     refusal: str | None
     described: str | None
@@ -102,7 +102,7 @@ class InputReader:
         return [_fit(info, stored[info.name], source) for info in self.inputs]
 
 
-def _image_size(inputs: tuple[TensorInfo, ...]) -> tuple[int, int, int] | None:
+def _image_size(inputs: tuple[TensorSpec, ...]) -> tuple[int, int, int] | None:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].dtype not in ("float32", "uint8", "int8", "int16"):
         return None
     batch, height, width, channels = inputs[0].shape
@@ -111,7 +111,7 @@ def _image_size(inputs: tuple[TensorInfo, ...]) -> tuple[int, int, int] | None:
     return height, width, channels
 
 
-def _infer_mode(info: TensorInfo) -> tuple[str | None, str, tuple[str, ...]]:
+def _infer_mode(info: TensorSpec) -> tuple[str | None, str, tuple[str, ...]]:
     """Return mode, origin and notes; without a mode, the origin gives the reason."""
     if info.dtype == "float32":
         note = "the scaling of pixels is not known for this model; [-1, 1] is assumed (--preprocess sets another)"
@@ -140,7 +140,7 @@ def _load(source: Path) -> Array | dict[str, Array]:
         ) from error
 
 
-def _fit(info: TensorInfo, array: Array, source: Path) -> Array:
+def _fit(info: TensorSpec, array: Array, source: Path) -> Array:
     """Return an array in the input's dtype, with the batch of 1 added where it is missing."""
     if array.ndim == len(info.shape) - 1:
         array = array[np.newaxis]

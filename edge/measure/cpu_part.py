@@ -10,13 +10,13 @@ from pathlib import Path
 from converters.errors import ConverterError
 from converters.segments.split import cpu_part
 from converters.tflite.values import EDGE_TPU_OPERATOR
-from converters.tflite.verify import verify_file
 from devices.accelerators import USB3_MBIT_PER_S, describe_accelerators
 from devices.contract import Device
 from devices.facts import Facts
 from edge.measure.accelerated import Accelerated, CpuPart, DelegateTimes, DelegateUsed, accelerated_of
 from edge.measure.latency_run import LatencyRun
 from edge.measure.plan import Plan
+from edge.runtime.verified_model import verify_file
 
 Timed = Callable[[str], LatencyRun]
 

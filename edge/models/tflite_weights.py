@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import MissingPartError, ModelFileError
-from converters.tflite.verify import verify_bytes
 from edge.errors import InputError
+from edge.runtime.verified_model import verify_bytes
 
 Floats = npt.NDArray[np.float32]
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from converters.artifact.record import ArtifactRecord
     from converters.artifact.sidecar import artifact_of
-    from converters.tflite.verify import VerifiedModel, verify_file
     from edge.runtime.chain import Chain, load_chain
     from edge.runtime.delegates import Delegate
     from edge.runtime.model import Guess, Model
-    from edge.runtime.tensor_info import TensorInfo
+    from edge.runtime.tensor_spec import TensorSpec
+    from edge.runtime.verified_model import VerifiedModel, verify_file
 
 _EXPORTS = {
     "ArtifactRecord": "converters.artifact.record",
@@ -31,11 +31,11 @@ _EXPORTS = {
     "Guess": "edge.runtime.model",
     "Model": "edge.runtime.model",
     "Preprocessing": "converters.artifact.preprocessing",
-    "TensorInfo": "edge.runtime.tensor_info",
-    "VerifiedModel": "converters.tflite.verify",
+    "TensorSpec": "edge.runtime.tensor_spec",
+    "VerifiedModel": "edge.runtime.verified_model",
     "artifact_of": "converters.artifact.sidecar",
     "load_chain": "edge.runtime.chain",
-    "verify_file": "converters.tflite.verify",
+    "verify_file": "edge.runtime.verified_model",
 }
 __all__ = [
     "ArtifactRecord",
@@ -44,7 +44,7 @@ __all__ = [
     "Guess",
     "Model",
     "Preprocessing",
-    "TensorInfo",
+    "TensorSpec",
     "VerifiedModel",
     "artifact_of",
     "load",

@@ -27,7 +27,7 @@ from converters.errors import ModelFileError
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.model import Model, load_model
-from edge.runtime.tensor_info import Array
+from edge.runtime.tensor_spec import Array
 from edge.runtime.worker import Worker
 
 SCHEMA = "edge-segments/1"

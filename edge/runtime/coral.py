@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from converters.tflite.values import EDGE_TPU_OPERATOR
 from edge.runtime.errors import DelegateError
 
-OPERATOR = "edgetpu-custom-op"
 # What Google's library is called, by `platform.system()` (google-coral/pycoral, pycoral/utils/edgetpu.py).
 LIBRARIES = MappingProxyType({"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"})
 OS_RELEASE = Path("/etc/os-release")
@@ -118,10 +118,10 @@ def require_delegate(path: Path, custom: Sequence[str], *, has_delegate: bool) -
     Raises:
         DelegateError: The model has the Edge TPU's operator and there is no delegate.
     """
-    if OPERATOR in custom and not has_delegate:
+    if EDGE_TPU_OPERATOR in custom and not has_delegate:
         raise DelegateError(
-            f"{path} was compiled for Google's Edge TPU: its operator {OPERATOR} runs only through the Edge TPU's "
-            "delegate, and none was given; no runtime has seen the file",
+            f"{path} was compiled for Google's Edge TPU: its operator {EDGE_TPU_OPERATOR} runs only through the "
+            "Edge TPU's delegate, and none was given; no runtime has seen the file",
             hint=advice(here()),
         )
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.tflite.verify import VerifiedModel, verify_file
 from edge.runtime.coral import check_runtime, require_delegate
 from edge.runtime.delegates import Delegate, load_delegates
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.interpreters import RuntimeInfo, choose, first_line, open_interpreter
-from edge.runtime.tensor_info import Array, TensorInfo
+from edge.runtime.tensor_spec import Array, TensorSpec
+from edge.runtime.verified_model import VerifiedModel, verify_file
 
 
 @dataclass(frozen=True)
@@ -207,14 +207,14 @@ def top_classes(scores: Array, *, top_k: int, labels: Sequence[str] | None) -> l
     return [Guess(int(i), None if labels is None else labels[int(i)], float(flat[i])) for i in order]
 
 
-def _info(details: Mapping[str, Any]) -> TensorInfo:
+def _info(details: Mapping[str, Any]) -> TensorSpec:
     parameters = details["quantization_parameters"]
     scales, zeros = parameters["scales"], parameters["zero_points"]
     quantized = len(scales) == 1 and scales[0] > 0 and np.dtype(details["dtype"]).kind in "iu"
     signature = details.get("shape_signature", ())
     shape = signature if len(signature) else details["shape"]
     dtype = np.dtype(details["dtype"])
-    return TensorInfo(
+    return TensorSpec(
         name=str(details["name"]),
         shape=tuple(int(size) for size in shape),
         dtype="bytes" if dtype.kind in "SO" else dtype.name,

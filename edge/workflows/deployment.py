@@ -11,7 +11,7 @@ from pathlib import Path
 
 from converters.artifact.record import ArtifactRecord
 from converters.artifact.sidecar import artifact_of, record_text
-from converters.tflite.verify import VerifiedModel, verify_file
+from converters.tflite.values import EDGE_TPU_OPERATOR
 from devices.contract import Device
 from devices.errors import DeviceError
 from devices.releases.board import OnStep, ReleaseBoard, Timeouts
@@ -22,9 +22,9 @@ from devices.releases.release_paths import DESCRIPTION, GOLDEN, KEEP, MODEL, roo
 from devices.releases.release_status import Released, ReleaseStatus
 from edge.agent.client import AgentClient
 from edge.errors import InputError
-from edge.runtime.coral import OPERATOR
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import RuntimeFault
+from edge.runtime.verified_model import VerifiedModel, verify_file
 from edge.workflows.golden_vectors import GoldenMaker, Through
 
 NO_GOLDEN = "none"
@@ -153,7 +153,7 @@ def _agent(device: Device) -> Iterator[AgentClient]:
 
 
 def _through(request: DeployRequest, model: VerifiedModel) -> Through:
-    if OPERATOR in model.custom and request.reference is None:
+    if EDGE_TPU_OPERATOR in model.custom and request.reference is None:
         raise InputError(
             f"{request.model} was compiled for the Edge TPU and does not run here: what it should answer is not known",
             hint="--reference FILE.tflite, the model it was compiled from, with --tpu or --delegate for the board; "

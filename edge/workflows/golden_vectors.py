@@ -13,9 +13,6 @@ import numpy as np
 
 from converters.artifact.record import ArtifactRecord
 from converters.decode import encode
-from converters.tflite.contents import contents_of
-from converters.tflite.flatbuffer import read_root
-from converters.tflite.verify import VerifiedModel
 from devices.messages.inference import GoldenDescription, OutputLimit
 from devices.messages.machine import RuntimeVersion
 from edge.agent.messages import specs_of
@@ -25,7 +22,8 @@ from edge.runtime.delegates import Delegate
 from edge.runtime.errors import RuntimeFault
 from edge.runtime.interpreters import installed
 from edge.runtime.synthetic_inputs import plausible_array
-from edge.runtime.tensor_info import Array, TensorInfo
+from edge.runtime.tensor_spec import Array, TensorSpec
+from edge.runtime.verified_model import VerifiedModel
 from edge.workflows.inference import InferenceRequest, InferenceSession
 
 RUNS = 3
@@ -159,7 +157,7 @@ class GoldenMaker:
         return [reader.read(path) for path in paths]
 
 
-def _drawn(info: TensorInfo, *, seed: int) -> Array:
+def _drawn(info: TensorSpec, *, seed: int) -> Array:
     """Return an input drawn by a seed: a picture of squares, or plain numbers."""
     shape = [1 if size < 0 else size for size in info.shape]
     if len(shape) != 4 or min(shape[1:3]) < 2 * BLOCK:
@@ -184,7 +182,7 @@ def _archive(about: GoldenDescription, inputs: Sequence[Sequence[Array]], output
     return memory.getvalue()
 
 
-def _limit(info: TensorInfo, array: Array, inside: bool, steps: float) -> OutputLimit:
+def _limit(info: TensorSpec, array: Array, inside: bool, steps: float) -> OutputLimit:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "f":
         unit, limit = "relative", RELATIVE_8_BIT_INSIDE if inside else RELATIVE_FLOAT
@@ -196,6 +194,5 @@ def _limit(info: TensorInfo, array: Array, inside: bool, steps: float) -> Output
 
 
 def _has_8_bit(verified: VerifiedModel) -> bool:
-    data = verified.data
-    graphs = contents_of(read_root(data), data).subgraphs
-    return any(tensor.type in ("INT8", "UINT8") for graph in graphs for tensor in graph.tensors)
+    graphs = verified.model.subgraphs
+    return any(tensor.dtype in ("int8", "uint8") for graph in graphs for tensor in graph.tensors)

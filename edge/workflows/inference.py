@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.artifact.sidecar import artifact_of
-from converters.tflite.verify import VerifiedModel, verify_file
 from devices.local import LocalDevice
 from devices.messages.inference import InferRequest, ModelSetup
 from devices.messages.machine import RuntimeVersion
@@ -31,7 +30,8 @@ from edge.models.labels import embedded_labels, imagenet_labels, read_labels
 from edge.runtime.delegates import Delegate, crashed_with
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
 from edge.runtime.model import Guess, top_classes
-from edge.runtime.tensor_info import Array
+from edge.runtime.tensor_spec import Array
+from edge.runtime.verified_model import VerifiedModel, verify_file
 
 if TYPE_CHECKING:
     from devices.contract import Device

@@ -15,11 +15,11 @@ import numpy as np
 from converters.errors import ParityError
 from converters.files import require_folder, write_together
 from converters.segments.split import SCHEMA, Segmentation, segment
-from converters.tflite.verify import VerifiedModel, verify_bytes, verify_file
 from edge.errors import InputError
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError, RuntimeFault
 from edge.runtime.synthetic_inputs import plausible_array
-from edge.runtime.tensor_info import Array
+from edge.runtime.tensor_spec import Array
+from edge.runtime.verified_model import VerifiedModel, verify_bytes, verify_file
 from edge.workflows.inference import InferenceRequest, InferenceSession
 
 

@@ -66,12 +66,11 @@ def _model(folder: Path) -> bytearray:
 
 def _changed(model: bytearray, run: int) -> bytearray:
     """Return the model with a weight changed, so that the board has not seen its content."""
-    from converters.tflite.contents import contents_of
-    from converters.tflite.flatbuffer import read_root
+    from converters.tflite.reader import parse_model
 
     data = bytes(model)
-    constants = [each.data for each in contents_of(read_root(data), data).subgraphs[0].tensors if each.data is not None]
-    place = data.index(max(constants, key=len).tobytes())
+    constants = parse_model(data).buffers
+    place = data.index(bytes(max(constants, key=len)))
     changed = bytearray(model)
     changed[place] ^= run + 1
     assert Content.of("", bytes(changed)).sha256 != Content.of("", data).sha256

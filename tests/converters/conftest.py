@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_files import repack, small_files  # noqa: F401  (fixtures)
 
 from converters.artifact.record import SourceRecord
 from converters.convert import Conversion, Provenance, Variant, convert

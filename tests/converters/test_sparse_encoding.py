@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.sparse.encoding import decode, encode, encode_smallest
-from converters.sparse.symmetric_int8 import quantize_rows
+from converters.sparse.encoding import decode, encode, encode_smallest, quantize_rows
 
 
 @given(

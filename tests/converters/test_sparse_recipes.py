@@ -20,9 +20,9 @@ from converters.source import from_keras
 from converters.sparse.pointwise import constant_behind, pointwise_weights, require_sparse_weights
 from converters.tflite.reader import parse_model
 from converters.tflite.tensor_data import dense_values, real_values
-from converters.tflite.verify import verify_bytes
 from edge.models import build
 from edge.runtime.kernels import XNNPACK, profile_kernels
+from edge.runtime.verified_model import verify_bytes
 from edge.training.pruning import prunable_layers, prune_magnitude
 
 COMPUTING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

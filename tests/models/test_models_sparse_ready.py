@@ -130,7 +130,7 @@ def test_the_padding_of_keras_breaks_the_first_rule():
     source = from_keras(model, name="same", kind="registry")
     inputs = source.with_static_inputs(batch=1, image_size=None)
     frozen = freeze(source.call, inputs=inputs, output_names=source.output_names)
-    found = parse_model(Lowering(frozen, samples=None).lower(recipe_named("fp32")))
+    found = Lowering(frozen, samples=None).lower(recipe_named("fp32"))
     stem = next(operator for operator in chain(found) if operator.name == "CONV_2D")
     assert stem.options.padding == "SAME", "one row of zeros below and one column at the right, fused by the converter"
     assert zeros_in_front(found, stem) is None

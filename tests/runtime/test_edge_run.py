@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edge.data.input_arrays import InputReader
-from edge.runtime import Preprocessing, TensorInfo, load, verify_file
+from edge.runtime import Preprocessing, TensorSpec, load, verify_file
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
 from edge.workflows.inference import InferenceRequest, InferenceSession, run_inference
 
@@ -147,15 +147,15 @@ def test_the_artifacts_own_word_on_pixels_and_labels_is_taken(converted, cat, tm
 @pytest.mark.parametrize(
     ("info", "mode"),
     [
-        (TensorInfo("x", (1, 8, 8, 3), "uint8", 1 / 127.5, 127), "tf (from the input's scale)"),
-        (TensorInfo("x", (1, 8, 8, 3), "uint8", 1 / 128, 128), "tf (from the input's scale)"),
-        (TensorInfo("x", (1, 8, 8, 3), "int8", 1 / 127.5, -1), "tf (from the input's scale)"),
-        (TensorInfo("x", (1, 8, 8, 3), "uint8", 1 / 255, 0), "unit (from the input's scale)"),
-        (TensorInfo("x", (1, 8, 8, 3), "int8", 1.0, -128), "raw (from the input's scale)"),
-        (TensorInfo("x", (1, 8, 8, 1), "uint8", None, None), "raw (8-bit input)"),
-        (TensorInfo("x", (1, 8, 8, 3), "float32", None, None), "tf (assumed)"),
-        (TensorInfo("x", (1, 8, 8, 3), "int8", 0.0186, -14), None),  # ImageNet's mean and deviation: not to be guessed
-        (TensorInfo("x", (1, 8, 8, 7), "float32", None, None), None),
+        (TensorSpec("x", (1, 8, 8, 3), "uint8", 1 / 127.5, 127), "tf (from the input's scale)"),
+        (TensorSpec("x", (1, 8, 8, 3), "uint8", 1 / 128, 128), "tf (from the input's scale)"),
+        (TensorSpec("x", (1, 8, 8, 3), "int8", 1 / 127.5, -1), "tf (from the input's scale)"),
+        (TensorSpec("x", (1, 8, 8, 3), "uint8", 1 / 255, 0), "unit (from the input's scale)"),
+        (TensorSpec("x", (1, 8, 8, 3), "int8", 1.0, -128), "raw (from the input's scale)"),
+        (TensorSpec("x", (1, 8, 8, 1), "uint8", None, None), "raw (8-bit input)"),
+        (TensorSpec("x", (1, 8, 8, 3), "float32", None, None), "tf (assumed)"),
+        (TensorSpec("x", (1, 8, 8, 3), "int8", 0.0186, -14), None),  # ImageNet's mean and deviation: not to be guessed
+        (TensorSpec("x", (1, 8, 8, 7), "float32", None, None), None),
     ],
 )
 def test_what_an_inputs_scale_says_of_pixels(mobilenet, info, mode):

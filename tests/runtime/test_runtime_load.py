@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters.errors import ModelFileError
-from edge.runtime import Delegate, TensorInfo, load
+from edge.runtime import Delegate, TensorSpec, load
 from edge.runtime.errors import DelegateError, InferenceError, ModelInputError, RuntimeMissingError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), np.uint8)
@@ -40,7 +40,7 @@ def test_what_is_said_of_inputs_and_outputs(model):
     assert model.runtime.name == "ai-edge-litert"
     assert model.runtime.version
     (entry,) = model.inputs
-    assert entry == TensorInfo("input", (1, 128, 128, 3), "uint8", pytest.approx(0.0078125), 128)
+    assert entry == TensorSpec("input", (1, 128, 128, 3), "uint8", pytest.approx(0.0078125), 128)
     (result,) = model.outputs
     assert (result.shape, result.dtype, result.zero_point) == ((1, 1001), "uint8", 0)
     assert model.verified.inputs[0].shape == entry.shape
@@ -69,11 +69,11 @@ def test_predict_quantizes_and_dequantizes(model):
 
 
 def test_quantization_rounds_limits_and_survives_what_is_no_number():
-    info = TensorInfo("x", (4,), "int8", 0.5, 10)
+    info = TensorSpec("x", (4,), "int8", 0.5, 10)
     np.testing.assert_array_equal(info.quantize([0.0, 0.74, -1000.0, 1000.0]), np.array([10, 11, -128, 127], np.int8))
     assert info.quantize([np.nan, np.inf, -np.inf]).tolist() == [0, 127, -128]
     np.testing.assert_array_equal(info.dequantize(np.array([10, 12], np.int8)), np.array([0, 1], np.float32))
-    plain = TensorInfo("x", (1,), "float32", None, None)
+    plain = TensorSpec("x", (1,), "float32", None, None)
     assert plain.quantize([1]).dtype == np.float32
 
 

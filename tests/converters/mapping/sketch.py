@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from converters.tflite.generated_schema import generated
 from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo
 
@@ -17,7 +17,6 @@ class Sketch:
     """A graph in the making; tensors are numbers. Everything is int8 with a scale of 1/2 unless said otherwise."""
 
     def __init__(self) -> None:
-        schema = generated()
         self._model = schema.ModelT()
         self._model.version = 3
         self._model.description = b"sketch"
@@ -30,7 +29,6 @@ class Sketch:
 
     def tensor(self, shape, dtype="int8", *, scales=(0.5,), name="", signature=None) -> int:
         """Add a tensor without content."""
-        schema = generated()
         made = schema.TensorT()
         made.name = (name or f"t{len(self._graph.tensors)}").encode()
         made.shape, made.hasRank = np.array(shape, np.int32), True
@@ -54,7 +52,7 @@ class Sketch:
         """Add a constant."""
         array = np.array(values, dtype)
         tensor = self.tensor(array.shape, dtype, **more)
-        buffer = generated().BufferT()
+        buffer = schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
         self._model.buffers.append(buffer)
         self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
@@ -66,15 +64,15 @@ class Sketch:
 
     def add(self, name, inputs, shape, dtype="int8", *, version=1, options=None, outputs=1, **more) -> int:
         """Add an operator; return the first of its outputs. `options` is a class name and its fields."""
-        operator = generated().OperatorT()
+        operator = schema.OperatorT()
         operator.opcodeIndex = self._code(name, version)
         operator.inputs = np.array(inputs, np.int32)
         made = [self.tensor(shape, dtype, **more) for _ in range(outputs)]
         operator.outputs = np.array(made, np.int32)
         if options is not None:
             kind, fields = options
-            operator.builtinOptionsType = getattr(generated().BuiltinOptions, kind)
-            operator.builtinOptions = getattr(generated(), f"{kind}T")()
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operator.builtinOptions = getattr(schema, f"{kind}T")()
             for field, value in fields.items():
                 assert hasattr(operator.builtinOptions, field), field
                 setattr(operator.builtinOptions, field, value)
@@ -105,7 +103,6 @@ class Sketch:
         return parse_model(self.data(*outputs))
 
     def _code(self, name: str, version: int) -> int:
-        schema = generated()
         builtin = getattr(schema.BuiltinOperator, name, None)
         made = schema.OperatorCodeT()
         made.version = version

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from sketch import Sketch
 
 from converters.convert import convert
@@ -16,7 +17,7 @@ from converters.edgetpu import forecast
 from converters.edgetpu.compiler import Compiler
 from converters.edgetpu.gate import require_mapped
 from converters.edgetpu.operator_status import LIMIT, TYPE
-from converters.edgetpu.passes import for_edgetpu
+from converters.edgetpu.passes import adapt_to_compiler
 from converters.errors import ConversionError
 from converters.freezing import freeze
 from converters.host_interpreter import HostModel
@@ -87,7 +88,7 @@ def fused():
     outputs = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x))
     lowered = lowering(keras.Model(inputs, outputs))
     plain = replace(recipe_named("edgetpu"), lowering="int8")
-    return lowered.lower(plain), lowered.lower(recipe_named("edgetpu"))
+    return lowered.lower(plain).content, lowered.lower(recipe_named("edgetpu")).content
 
 
 def test_fused_activations_come_out_and_all_is_mapped(fused):
@@ -101,7 +102,7 @@ def test_fused_activations_come_out_and_all_is_mapped(fused):
 
 def test_the_passes_change_no_value(fused):
     before = fused[0]
-    after = for_edgetpu(before)
+    after = adapt_to_compiler(parse_model(before)).content
     assert after != before
     runs = [HostModel(data, preserve=True) for data in (before, after)]
     ends = [{end.name: end.index for end in parse_model(data).main.tensors} for data in (before, after)]
@@ -130,12 +131,10 @@ def test_an_activation_in_a_transposed_convolution_comes_out(activation, biased)
     out = sketch.add("TRANSPOSE_CONV", inputs, (1, 16, 16, 4), version=4, options=("TransposeConvOptions", options))
     if biased:
         bias = sketch._graph.tensors[inputs[3]]
-        from converters.tflite.generated_schema import generated
-
-        bias.quantization = generated().QuantizationParametersT()
+        bias.quantization = schema.QuantizationParametersT()
         bias.quantization.scale, bias.quantization.zeroPoint = np.array([0.005], np.float32), np.zeros(1, np.int64)
     before = sketch.data(out)
-    after = for_edgetpu(before)
+    after = adapt_to_compiler(parse_model(before)).content
     assert forecast(parse_model(before)).failures
     assert [(op.name, op.version) for op in parse_model(after).main.operators] == [
         ("TRANSPOSE_CONV", 3 if biased else 2), ("RELU" if activation == 1 else "RELU6", 2),
@@ -156,7 +155,7 @@ def test_a_convolution_gets_back_the_version_it_uses(groups, version):
     inputs = [sketch.input((1, 8, 8, 8)), kernel, sketch.constant([0] * 8)]
     options = {"strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
     out = sketch.add("CONV_2D", inputs, (1, 8, 8, 8), version=6, options=("Conv2DOptions", options))
-    model = parse_model(for_edgetpu(sketch.data(out)))
+    model = adapt_to_compiler(sketch.model(out))
     assert model.main.operators[0].version == version
     assert forecast(model).fully_mapped == (groups == 1)
 
@@ -168,13 +167,13 @@ def test_a_dense_layer_gets_back_the_version_it_uses(keep, scales, version):
     inputs = [sketch.input((1, 8)), kernel, sketch.constant([0] * 4)]
     options = ("FullyConnectedOptions", {"keepNumDims": keep})
     out = sketch.add("FULLY_CONNECTED", inputs, (1, 4), version=12, options=options)
-    assert parse_model(for_edgetpu(sketch.data(out))).main.operators[0].version == version
+    assert adapt_to_compiler(sketch.model(out)).main.operators[0].version == version
 
 
 def test_a_file_that_needs_nothing_is_left_as_it_is():
     sketch = Sketch()
-    data = sketch.data(sketch.convolution(sketch.input((1, 8, 8, 4)), (1, 8, 8, 8)))
-    assert for_edgetpu(data) is data
+    model = sketch.model(sketch.convolution(sketch.input((1, 8, 8, 4)), (1, 8, 8, 8)))
+    assert adapt_to_compiler(model) is model
 
 
 def test_what_stays_on_the_cpu_is_said_and_what_maps_nothing_refused():

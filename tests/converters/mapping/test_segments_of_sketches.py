@@ -14,9 +14,9 @@ from converters.segments.cuts import Chain
 from converters.segments.errors import NotCuttable
 from converters.segments.split import segment, segment_at
 from converters.tflite.reader import parse_model
-from converters.tflite.verify import verify_bytes
 from edge.runtime.model import load_model
 from edge.runtime.synthetic_inputs import plausible_array
+from edge.runtime.verified_model import verify_bytes
 from edge.workflows.splitting import segment_file
 
 SHAPE, FLOAT = (1, 4, 4, 4), "float32"

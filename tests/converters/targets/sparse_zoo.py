@@ -260,9 +260,11 @@ def write(name: str, folder: Path) -> Path:
 
 
 def _stored(data: bytes, how: str) -> bytes:
-    from converters.sparse.storage_passes import encode_blocks, store_int8
+    from converters.sparse.passes import encode_blocks, store_int8
+    from converters.tflite.reader import parse_model
 
-    return {"as converted": bytes, "blocks": encode_blocks, "int8": store_int8}[how](data)
+    change = {"as converted": lambda model: model, "blocks": encode_blocks, "int8": store_int8}[how]
+    return change(parse_model(data)).content
 
 
 def prune(model: Any, shares: Sequence[float]) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from faulty_proxy import FaultyProxy
 
-from converters.tflite.contents import contents_of
-from converters.tflite.flatbuffer import read_root
+from converters.tflite.reader import parse_model
 from devices.local import LocalDevice
 from devices.releases.board import Timeouts
 from devices.ssh.address import Address
@@ -77,6 +76,6 @@ class Bench:
 
 def _largest_constant(path: Path) -> int:
     data = path.read_bytes()
-    constants = [each.data for each in contents_of(read_root(data), data).subgraphs[0].tensors if each.data is not None]
+    constants = parse_model(data).buffers
     largest = max(constants, key=len)
-    return data.index(largest.tobytes())
+    return data.index(bytes(largest))

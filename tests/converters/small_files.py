@@ -39,10 +39,9 @@ def repack(small_files):
 
     def changed(change, recipe="fp32"):
         import flatbuffers
+        from ai_edge_litert import schema_py_generated as schema
 
-        from converters.tflite.generated_schema import generated
-
-        unpacked = generated().ModelT.InitFromPackedBuf(small_files.path(recipe).read_bytes())
+        unpacked = schema.ModelT.InitFromPackedBuf(small_files.path(recipe).read_bytes())
         change(unpacked)
         builder = flatbuffers.Builder(1024)
         builder.Finish(unpacked.Pack(builder), b"TFL3")

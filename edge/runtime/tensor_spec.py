@@ -1,4 +1,4 @@
-"""What is known of a model's input or output, and how real values become stored ones and back."""
+"""Describes the inputs and outputs of models, and quantizes and dequantizes their values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.tflite.values import TensorInfo
+
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class TensorInfo:
+class TensorSpec:
     """An input or output.
 
     Attributes:
@@ -29,6 +31,19 @@ class TensorInfo:
     dtype: str
     scale: float | None
     zero_point: int | None
+
+    @classmethod
+    def of(cls, tensor: TensorInfo) -> TensorSpec:
+        """Return the description of a tensor of the file."""
+        scales = tensor.scales
+        quantized = tensor.quantization is not None and len(scales) == 1 and scales[0] > 0
+        return cls(
+            name=tensor.name,
+            shape=tensor.full_shape,
+            dtype="bytes" if tensor.dtype == "string" else tensor.dtype,
+            scale=scales[0] if quantized else None,
+            zero_point=tensor.quantization.zero_points[0] if tensor.quantization is not None and quantized else None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON value."""

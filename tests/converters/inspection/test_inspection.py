@@ -206,7 +206,7 @@ def test_a_missing_and_a_foreign_file_are_messages(tmp_path):
         inspect(tmp_path / "absent.tflite")
     picture = tmp_path / "picture.tflite"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    with pytest.raises(ModelFileError, match="no TFLite model"):
+    with pytest.raises(ModelFileError, match="not a sound TFLite model"):
         inspect(picture)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ModelFileError
 from converters.inspection import inspect_model
-from converters.tflite.generated_schema import generated
 from converters.tflite.reader import parse_model, read_model
 from converters.tflite.tensor_data import count_zeros, dense_values, real_values, stored_values
 from converters.tflite.values import ModelInfo, QuantizationInfo, SparseDimension, SparsityInfo, TensorInfo
@@ -100,7 +98,7 @@ def hand_made(tensor_values: bytes, **fields) -> tuple[ModelInfo, TensorInfo]:
         "index": 0, "name": "t", "dtype": "int8", "shape": (4,), "shape_signature": None, "has_rank": True, "buffer": 0,
         "stored_bytes": len(tensor_values), "is_variable": False, "quantization": None, "sparsity": None,
     }  # fmt: skip
-    model = ModelInfo("", 3, (), (), (), memoryview(tensor_values), ((0, len(tensor_values)),))
+    model = ModelInfo("model", "", 3, (), (), (), tensor_values, (memoryview(tensor_values),))
     return model, TensorInfo(**(plain | fields))
 
 
@@ -184,12 +182,11 @@ def test_buffers_behind_the_flatbuffer_read_like_those_inside(small_files, repac
     outside = parse_model(packed + b"".join(taken))
     for old, new in zip(inside.main.tensors, outside.main.tensors, strict=True):
         assert bytes(outside.stored(new)) == bytes(inside.stored(old))
-    with pytest.raises(ModelFileError, match="ends behind the file"):
+    with pytest.raises(ModelFileError, match="the file has"):
         parse_model((packed + b"".join(taken))[:-1])
 
 
 def test_weights_in_a_file_beside_the_model(small_files, repack, tmp_path):
-    schema = generated()
     inside = read_model(small_files.path("fp32"))
     place = constants(inside)[0].index
     moved = []
@@ -240,7 +237,7 @@ def test_references_outside_the_graph_are_refused(repack):
     def lead_astray(model):
         model.subgraphs[0].operators[0].inputs = [9999, 1, 2]
 
-    with pytest.raises(ModelFileError, match="reads a tensor that is not there"):
+    with pytest.raises(ModelFileError, match=r"operators\[0\].inputs\[0\] .*names tensor 9999"):
         parse_model(repack(lead_astray))
 
 
@@ -250,12 +247,3 @@ def test_an_unknown_operator_is_named_by_its_number(repack):
         code.builtinCode = 5000
 
     assert "BUILTINOPERATOR_5000" in {item.name for item in parse_model(repack(renumber)).main.operators}
-
-
-def test_the_schema_loads_without_its_package():
-    code = (
-        "import sys; from converters.tflite.generated_schema import generated; generated(); "
-        "print('ai_edge_litert' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
