@@ -13,7 +13,6 @@ from converters.lowering import Lowering
 from converters.recipes import recipe_named
 from converters.source import from_keras
 from converters.sparse.pointwise import pointwise_weights, require_sparse_weights
-from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo, OperatorInfo
 from edge.models import build
 from edge.training.pruning import prunable_layers, prune_magnitude
@@ -52,8 +51,8 @@ def network(request) -> Converted:
     source = from_keras(model, name=name, kind="registry")
     inputs = source.with_static_inputs(batch=1, image_size=None)
     frozen = freeze(source.call, inputs=inputs, output_names=source.output_names)
-    data = Lowering(frozen, samples=None).lower(recipe_named("sparse"))
-    return Converted(model, data, parse_model(data), pointwise, kernels)
+    lowered = Lowering(frozen, samples=None).lower(recipe_named("sparse"))
+    return Converted(model, lowered.content, lowered, pointwise, kernels)
 
 
 def chain(model: ModelInfo) -> list[OperatorInfo]:

@@ -51,7 +51,7 @@ def test_the_models_of_the_toolkit_are_mapped_whole(name, arguments):
 
     lowered = lowering(build(name, classes=10, **arguments), name)
     for interface in ("uint8", "int8"):
-        model = parse_model(lowered.lower(replace(recipe_named("edgetpu"), interface=interface)))
+        model = lowered.lower(replace(recipe_named("edgetpu"), interface=interface))
         found = forecast(model)
         assert found.fully_mapped, [(each.op, each.reason) for each in found.on_cpu]
         assert not any(each.reason for each in found.operators), "none with a doubt either"
@@ -65,7 +65,7 @@ def test_keras_own_mobilenet_is_mapped_as_a_public_log_says():
     import keras
 
     lowered = lowering(keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3)))
-    found = forecast(parse_model(lowered.lower(replace(recipe_named("edgetpu"), interface="float32"))))
+    found = forecast(lowered.lower(replace(recipe_named("edgetpu"), interface="float32")))
     mapped = Counter(each.op for each in found.operators if each.runs_on == "edgetpu")
     logged = {"ADD": 10, "CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "MEAN": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
     assert mapped == logged
