@@ -56,8 +56,8 @@ class Powers:
         return asdict(self)
 
 
-class Running:
-    """Running sums over consecutive traces; keeps a single sample, whatever the length."""
+class RunningTotals:
+    """RunningTotals sums over consecutive traces; keeps a single sample, whatever the length."""
 
     def __init__(self) -> None:
         self._last: Trace | None = None
@@ -109,7 +109,7 @@ class Running:
 
 def rates(trace: Trace, info: MeterInfo) -> Rates:
     """Return the counts of a whole trace."""
-    running = Running()
+    running = RunningTotals()
     running.add(trace)
     return running.rates(info)
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from converters.errors import EdgeError, WriteError
 from devices.meters.exports import save_csv, save_npz
 from devices.meters.meter_contract import Meter, MeterInfo
-from devices.meters.rates import Powers, Rates, Running
+from devices.meters.rates import Powers, Rates, RunningTotals
 from devices.meters.recorder import gather
 from devices.meters.recording import load_recording
 from devices.meters.trace_file import LIMITS, TraceWriter
@@ -32,7 +31,7 @@ class RecordingSummary:
     rates: Rates
     incomplete: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as `json.dumps` takes it."""
         return {"file": str(self.path), "meter": self.info.to_json(), "power": self.powers.to_json(),
                 "rates": self.rates.to_json(), "incomplete": self.incomplete}  # fmt: skip
@@ -63,7 +62,7 @@ def record_to(path: Path, meter: Meter, hooks: RecordingHooks, *, seconds: float
     """
     if path.exists() and not replace:
         raise WriteError(f"{path} exists already", hint="choose another name, or --force")
-    running, shown_s = Running(), time.monotonic()
+    running, shown_s = RunningTotals(), time.monotonic()
     with meter:
         info = meter.info()
         check_length(info, seconds)
@@ -145,6 +144,6 @@ def export_recording(path: Path, csv_file: Path | None, npz_file: Path | None) -
 def summarize_recording(path: Path) -> RecordingSummary:
     """Read a recording and summarize it."""
     recording = load_recording(path)
-    running = Running()
+    running = RunningTotals()
     running.add(recording.trace)
     return RecordingSummary(path, recording.info, running.powers(), running.rates(recording.info), recording.incomplete)

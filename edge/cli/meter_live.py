@@ -16,7 +16,7 @@ import click
 
 from converters.errors import EdgeError
 from devices.meters.meter_contract import Meter, MeterInfo
-from devices.meters.rates import Running
+from devices.meters.rates import RunningTotals
 from devices.meters.recorder import gather
 from edge.cli.output import print_json, say
 from edge.report.terminal.meter_lines import (
@@ -46,7 +46,7 @@ def watch(meter: Meter, *, seconds: float, as_json: bool) -> None:
     Raises:
         InstrumentError: The meter failed; the result until then has been shown.
     """
-    running, info = Running(), meter.info()
+    running, info = RunningTotals(), meter.info()
     if not as_json:
         say("\n".join(info_lines(info)))
     incomplete: str | None = None
@@ -79,10 +79,10 @@ def until_interrupted() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def _lines(running: Running, info: MeterInfo) -> Iterator[Show]:
+def _lines(running: RunningTotals, info: MeterInfo) -> Iterator[Show]:
     """Print one line per second on stderr."""
     shown_s = time.monotonic()
-    second = Running()
+    second = RunningTotals()
 
     def show(trace: Trace, arrived_s: float) -> None:
         nonlocal shown_s, second
@@ -90,13 +90,13 @@ def _lines(running: Running, info: MeterInfo) -> Iterator[Show]:
         second.add(trace)
         if arrived_s - shown_s >= 1:
             say(second_line(second.powers(), second.rates(info)))
-            shown_s, second = arrived_s, Running()
+            shown_s, second = arrived_s, RunningTotals()
 
     yield show
 
 
 @contextlib.contextmanager
-def _plot(running: Running, info: MeterInfo, seconds: float) -> Iterator[Show]:
+def _plot(running: RunningTotals, info: MeterInfo, seconds: float) -> Iterator[Show]:
     """Plot the last minute, redrawn a few times per second."""
     from rich.console import Console
     from rich.live import Live
@@ -123,7 +123,7 @@ def _plot(running: Running, info: MeterInfo, seconds: float) -> Iterator[Show]:
         yield show
 
 
-def _draw(live: Live, plot: list[str], running: Running, info: MeterInfo) -> None:
+def _draw(live: Live, plot: list[str], running: RunningTotals, info: MeterInfo) -> None:
     from rich.text import Text
 
     lines = live_lines(running.powers(), running.rates(info), is_estimate=info.is_estimate)
@@ -131,7 +131,7 @@ def _draw(live: Live, plot: list[str], running: Running, info: MeterInfo) -> Non
     live.update(text, refresh=True)
 
 
-def _show_result(running: Running, info: MeterInfo, incomplete: str | None, *, as_json: bool) -> None:
+def _show_result(running: RunningTotals, info: MeterInfo, incomplete: str | None, *, as_json: bool) -> None:
     powers, rates = running.powers(), running.rates(info)
     if as_json:
         print_json({"meter": info.to_json(), "power": powers.to_json(), "rates": rates.to_json(),
