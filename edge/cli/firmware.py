@@ -89,22 +89,11 @@ def flash_command(port: str, chip: str, address: int, board: str, as_json: bool)
 @json_option
 def info_command(port: str, as_json: bool) -> None:
     """Show a meter's identity and run its self-test."""
+    from edge.report.terminal.meter_lines import report_lines
     from firmware_tools.power_meter.meter_client import report
 
     found = report(port)
     if as_json:
         print_json(found.to_json())
         return
-    identity, test = found.identity, found.self_test
-    shunt = f"shunt {identity.shunt_uohm / 1000:g} mOhm, {'calibrated' if identity.calibrated else 'not calibrated'}"
-    click.echo(f"{port}: power meter with an {identity.chip.name}, firmware {'.'.join(map(str, identity.firmware))}")
-    measured = f"measured {1e6 / test.period_us if test.period_us else 0:,.0f}"
-    if not found.is_tested_as_set:
-        measured += " at the settings after a reset"
-    rate_hz = 1e6 / identity.configuration.period_us
-    click.echo(f"  {rate_hz:,.{0 if rate_hz >= 10 else 2}f} samples a second, {measured}; {shunt}")
-    click.echo(f"  last reset: {found.reset_cause}")
-    for problem in found.problems:
-        click.echo(f"  problem: {problem}")
-    if not found.problems:
-        click.echo("  self-test passed")
+    click.echo("\n".join(report_lines(found)))

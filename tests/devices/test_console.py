@@ -215,7 +215,7 @@ def test_the_bridge_takes_the_shell_s_place_and_gives_it_back(board):
 def test_a_silent_console():
     with NoisyLine() as line, SerialLine(line.near) as port:
         terminal = Terminal(port)
-        with pytest.raises(NoAnswerError, match="nothing came at all"):
+        with pytest.raises(NoAnswerError, match="nothing was received"):
             terminal.expect({"login": "login:"}, deadline_s=0.1, what="a login")
 
 
@@ -240,7 +240,7 @@ def test_steps_that_no_board_would_accept(steps, said):
     ("content", "said"),
     [
         (None, "error: there is no key {file}\n"),
-        (b"\xff\xfe", "error: cannot read the key {file}: it is no text\n"),
+        (b"\xff\xfe", "error: cannot read the key {file}: it is not text\n"),
     ],
     ids=["missing", "binary"],
 )

@@ -254,7 +254,7 @@ def test_metadata_is_read():
 def test_impossible_metadata_is_refused(answer, said):
     with pytest.raises(MetadataError, match=said) as caught:
         parse_metadata(answer)
-    assert caught.value.exit_code == 11
+    assert caught.value.exit_code == 10
 
 
 @pytest.mark.parametrize("supply_v", [0.79, 5.01, float("nan"), -1.0])

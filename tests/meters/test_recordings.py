@@ -307,7 +307,7 @@ def test_a_block_with_one_sample_too_many_is_refused(tmp_path):
 def test_a_bomb_never_unfolds(tmp_path):
     content = block(count=1, body=bytes(100_000_000))
     tracemalloc.start()
-    with pytest.raises(RecordingError, match="longer than it says"):
+    with pytest.raises(RecordingError, match="not have the length it states"):
         columns.unpack(content)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -350,7 +350,7 @@ def test_more_samples_than_asked_for_are_refused(tmp_path):
 def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo", tmp_path / "nothing"):
-        with pytest.raises(RecordingError, match="not a file"):
+        with pytest.raises(RecordingError, match=r"not a file|no file"):
             load_recording(path)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from devices.meters.meter_settings import Setting
     from devices.meters.rates import Powers, Rates
     from devices.meters.record_file import RecordingSummary
+    from firmware_tools.power_meter.meter_client import MeterReport
 
 _BLOCKS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _PLAIN = " .:-=+*%#"
@@ -150,3 +151,20 @@ def _cell(value: float, top: float, row: int, rows: int, blocks: str) -> str:
         return " "
     filled = max(0.0, value) / top * rows - (row - 1)
     return blocks[min(len(blocks) - 1, max(0, round(filled * (len(blocks) - 1))))]
+
+
+def report_lines(report: MeterReport) -> Iterator[str]:
+    """Yield the lines of `edge firmware info`: identity, self-test and problems of our own meter."""
+    identity, test = report.identity, report.self_test
+    shunt = f"shunt {identity.shunt_uohm / 1000:g} mOhm, {'calibrated' if identity.calibrated else 'not calibrated'}"
+    measured = f"measured {1e6 / test.period_us if test.period_us else 0:,.0f}"
+    if not report.is_tested_as_set:
+        measured += " at the settings after a reset"
+    rate_hz = 1e6 / identity.configuration.period_us
+    version = ".".join(map(str, identity.firmware))
+    yield f"{report.port}: power meter with an {identity.chip.name}, firmware {version}"
+    yield f"  {rate_hz:,.{0 if rate_hz >= 10 else 2}f} samples a second, {measured}; {shunt}"
+    yield f"  last reset: {report.reset_cause}"
+    yield from (f"  problem: {problem}" for problem in report.problems)
+    if not report.problems:
+        yield "  self-test passed"
