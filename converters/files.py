@@ -1,4 +1,9 @@
-"""Whole files or none: every file the project writes goes through here."""
+"""Writes files whole or not at all: a reader sees the old content or the new one, never a part.
+
+Every file that stays on the host is written through this module. What runs on a board writes its own: the agent's store
+(edge/agent) and the installer of runtimes (devices/solver/installer.py). Folders that are built as a whole are renamed
+into place by devices/emulated/build_cache.py.
+"""
 
 from __future__ import annotations
 
@@ -12,99 +17,116 @@ from pathlib import Path
 
 from converters.errors import WriteError
 
+PRIVATE = 0o600  # for keys and the user's configuration
+READABLE = 0o644  # whatever the user's umask says
 _CHUNK_BYTES = 1 << 20
+_MOST_NAME = 60  # characters of a file's name in its temporary file's: a name has at most 255 bytes
+_UNCHANGED = "free some space, or choose a folder you may write to; what stood there before is unchanged"
 
 
 def require_folder(folder: Path) -> None:
-    """Say before the work that a folder cannot be made or written to; makes nothing.
+    """Check, before the work begins, that a folder can be made and written to; makes nothing.
 
     Raises:
         WriteError: something that is no folder is in the way, or there is no permission.
     """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise WriteError(f"could not write to {folder}: {there} is no folder", hint="choose another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
+    parent = folder
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise WriteError(f"could not write to {folder}: {parent} is no folder", hint="choose another folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise WriteError(
-            f"could not write to {folder}: no permission for {there}", hint="choose a folder you may write to"
+            f"could not write to {folder}: no permission for {parent}", hint="choose a folder you may write to"
         )
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file so that readers see the old content or the new one, never a part.
+def write_whole(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
+    """Write a file.
+
+    Args:
+        path: the file; its folder is made.
+        data: the content; text is encoded as UTF-8.
+        mode: permissions; None leaves them to the user's umask.
 
     Raises:
-        WriteError: the folder cannot be made or the data not written; whatever stood at `path` is untouched.
+        WriteError: the folder cannot be made or the data not written; the file at `path` is as it was.
     """
-    with replacing(path) as draft:
-        draft.write_bytes(data.encode() if isinstance(data, str) else data)
+    with replacing(path, mode=mode) as temporary:
+        temporary.write_bytes(_encode(data))
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; put it in place of `path` if the block ends well.
+def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
+    """Yield a temporary file as `temporary_for` does, with its errors translated.
 
     Raises:
-        WriteError: an OSError rose while making, writing or renaming; the temporary file is gone.
+        WriteError: an OSError rose while making, writing or renaming.
     """
-    draft: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        draft = Path(name)
-        yield draft
-        _settle(draft, path)
+        with temporary_for(path, mode=mode) as temporary:
+            yield temporary
     except OSError as error:
-        raise WriteError(
-            f"could not write {path}: {error.strerror or error}",
-            hint="free some space, or choose a folder you may write to; what stood there before is unchanged",
-        ) from error
-    finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
+        raise WriteError(f"could not write {path}: {error.strerror or error}", hint=_UNCHANGED) from error
+
+
+@contextlib.contextmanager
+def temporary_for(path: Path, *, mode: int | None = None, make_folder: bool = True) -> Iterator[Path]:
+    """Yield a temporary file in the folder of `path`; give it that name if the block ends well, else remove it.
+
+    For callers that translate errors themselves; `mode` is as for `write_whole`.
+
+    Raises:
+        OSError: it could not be made, written or renamed.
+    """
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _make_temporary(path) as temporary:
+        yield temporary
+        _finish(temporary, mode)
+        temporary.replace(path)
 
 
 def write_together(contents: Mapping[Path, bytes | str]) -> None:
     """Write files that belong together: all of them or none.
 
     Raises:
-        WriteError: one cannot be written; at all the paths stands what stood there before.
+        WriteError: one cannot be written; the files at all the paths are as they were.
     """
     try:
-        with contextlib.ExitStack() as drafts:
-            ready = {path: drafts.enter_context(_drafted(path, data)) for path, data in contents.items()}
-            _exchange(ready)
+        with contextlib.ExitStack() as stack:
+            for path in contents:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            temporaries = {path: stack.enter_context(_make_temporary(path)) for path in contents}
+            for path, temporary in temporaries.items():
+                temporary.write_bytes(_encode(contents[path]))
+                _finish(temporary, None)
+            _exchange(temporaries)
     except OSError as error:
         raise WriteError(
-            f"could not write {error.filename or 'the files'}: {error.strerror or error}",
-            hint="free some space, or choose a folder you may write to; what stood there before is unchanged",
+            f"could not write {error.filename or 'the files'}: {error.strerror or error}", hint=_UNCHANGED
         ) from error
 
 
 @contextlib.contextmanager
-def _drafted(path: Path, data: bytes | str) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    draft = Path(name)
+def _make_temporary(path: Path) -> Iterator[Path]:
+    prefix = f".{path.name[:_MOST_NAME]}."
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix[:_MOST_NAME], dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        draft.write_bytes(data.encode() if isinstance(data, str) else data)
-        _finish(draft)
-        yield draft
+        yield temporary
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _exchange(ready: Mapping[Path, Path]) -> None:
-    """Put drafts in the places of files; where one cannot be, put all the files back."""
+def _exchange(temporaries: Mapping[Path, Path]) -> None:
+    """Put temporary files in the places of files; where one cannot be, put all the files back."""
     before: dict[Path, Path | None] = {}
     try:
-        for path, draft in ready.items():
-            before[path] = _set_aside(path, draft.with_suffix(".before"))
-            draft.replace(path)
+        for path, temporary in temporaries.items():
+            before[path] = _set_aside(path, temporary.with_suffix(".before"))
+            temporary.replace(path)
     except BaseException:
         for path, aside in before.items():
             if aside is None:
@@ -127,17 +149,18 @@ def _set_aside(path: Path, aside: Path) -> Path | None:
         return None
 
 
-def _settle(draft: Path, path: Path) -> None:
-    _finish(draft)
-    draft.replace(path)
-
-
-def _finish(draft: Path) -> None:
-    with draft.open("rb+") as file:
+def _finish(temporary: Path, mode: int | None) -> None:
+    with temporary.open("rb+") as file:
         os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    draft.chmod(0o666 & ~umask)
+    if mode is None:
+        umask = os.umask(0)
+        os.umask(umask)
+        mode = 0o666 & ~umask
+    temporary.chmod(mode)
+
+
+def _encode(data: bytes | str) -> bytes:
+    return data.encode() if isinstance(data, str) else data
 
 
 def sha256_of(path: Path) -> str:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from converters.files import PRIVATE, temporary_for
 from devices.errors import DeviceError
 from devices.local_paths import cache_dir
 
@@ -74,11 +73,8 @@ def _folder_of(package: str) -> Path:
 
 def _store(data: bytes, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(draft).replace(path)
+        with temporary_for(path, mode=PRIVATE) as file:
+            file.write_bytes(data)
     except OSError as error:
         raise DeviceError(
             f"the agent could not be packed into {path}: {error.strerror}",

@@ -21,9 +21,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.files import PRIVATE, temporary_for
 from converters.targets.boards import EMULATED_PREFIX
 from devices.errors import InventoryError, UnknownDeviceError
-from devices.files import write_whole
 from devices.local_paths import config_dir
 from devices.ssh.address import MOST_BAUD, MOST_PORT, Address, parse_destination, parse_jumps
 
@@ -182,7 +182,8 @@ def _read() -> TOMLDocument:
 
 def _write(document: TOMLDocument) -> None:
     try:
-        write_whole(inventory_path(), document.as_string().encode())
+        with temporary_for(inventory_path(), mode=PRIVATE) as file:
+            file.write_bytes(document.as_string().encode())
     except OSError as error:
         raise InventoryError(f"{inventory_path()} could not be written: {error.strerror}") from error
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.files import READABLE, temporary_for
 from devices.contract import NOT_EXECUTABLE, NOT_FOUND, Completed, Exit, OnTransfer
 from devices.errors import DeadlineError, TransferError, UnreachableError
 from devices.facts import Facts
@@ -91,23 +91,18 @@ class LocalDevice:
 def _copy(source: Path, goal: Path, deadline_s: float, on_transfer: OnTransfer | None) -> None:
     """Copy into a temporary file beside the goal, then rename."""
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{goal.name}.", dir=goal.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as into, source.open("rb") as data:
-                total, until = os.fstat(data.fileno()).st_size, time.monotonic() + deadline_s
-                while chunk := data.read(CHUNK_BYTES):
-                    if time.monotonic() > until:
-                        raise DeadlineError(f"{source} was not copied within {deadline_s:g} s")
-                    into.write(chunk)
-                    if on_transfer is not None:
-                        on_transfer(into.tell(), total)
-                os.fchmod(into.fileno(), 0o644)
-                into.flush()
-                os.fsync(into.fileno())
-            Path(name).replace(goal)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with (
+            temporary_for(goal, mode=READABLE, make_folder=False) as temporary,
+            temporary.open("wb") as into,
+            source.open("rb") as data,
+        ):
+            total, until = os.fstat(data.fileno()).st_size, time.monotonic() + deadline_s
+            while chunk := data.read(CHUNK_BYTES):
+                if time.monotonic() > until:
+                    raise DeadlineError(f"{source} was not copied within {deadline_s:g} s")
+                into.write(chunk)
+                if on_transfer is not None:
+                    on_transfer(into.tell(), total)
     except OSError as error:
         if isinstance(error, DeadlineError):
             raise

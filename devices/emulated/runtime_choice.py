@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+from converters.files import PRIVATE, temporary_for
 from converters.targets.boards import EMULATED_BOARDS
 from converters.targets.runtimes import RECOMMENDED
 from devices.contract import Device
@@ -17,7 +18,6 @@ from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import Qemu, find_qemu
 from devices.emulated.rootfs import GLIBC, PYTHON
 from devices.errors import UnknownDeviceError
-from devices.files import write_whole
 from devices.local_paths import config_dir
 from devices.solver.check import check_runtime
 from devices.solver.platforms import BoardPlatform, parse_version
@@ -146,7 +146,8 @@ def _read_choices() -> dict[str, str]:
 def _store_choices(choices: dict[str, str]) -> None:
     path = _choices_path()
     try:
-        write_whole(path, json.dumps(choices, indent=1, sort_keys=True).encode())
+        with temporary_for(path, mode=PRIVATE) as file:
+            file.write_text(json.dumps(choices, indent=1, sort_keys=True), encoding="utf-8")
     except OSError as error:
         raise PreparationError(f"the choice could not be stored in {path}: {error.strerror}") from error
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from converters.files import temporary_for
 from devices.local_paths import cache_dir
 from devices.solver.errors import WheelError
 from devices.solver.solve import Solution
@@ -92,9 +93,8 @@ def _wheel(solution: Solution, requirement: str, until: float) -> Wheel:
 def _store(wheel: Path, requirement: str, record: Path, sha256: str) -> Wheel:
     described = _describe(requirement, wheel, sha256)
     stored = wheel.replace(record.parent / wheel.name)
-    text = wheel.parent / "record"
-    text.write_text(json.dumps({"file": stored.name, "sha256": sha256}) + "\n")
-    text.replace(record)
+    with temporary_for(record) as file:
+        file.write_text(json.dumps({"file": stored.name, "sha256": sha256}) + "\n")
     return replace(described, path=stored)
 
 

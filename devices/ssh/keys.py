@@ -17,8 +17,8 @@ from pathlib import Path
 
 import asyncssh
 
+from converters.files import PRIVATE, temporary_for
 from devices.errors import HostKeyError, InventoryError
-from devices.files import write_whole
 from devices.local_paths import config_dir
 
 # What a machine may prove itself with, best first. RSA with SHA-1 is not among them.
@@ -95,7 +95,8 @@ def write_pins(pins: Pins) -> None:
     """
     rows = [f"{each.label} {each.kind} {each.base64}\n" for label in sorted(pins) for each in pins[label]]
     try:
-        write_whole(pins_path(), (_HEAD + "".join(rows)).encode())
+        with temporary_for(pins_path(), mode=PRIVATE) as file:
+            file.write_text(_HEAD + "".join(rows), encoding="utf-8")
     except OSError as error:
         raise InventoryError(f"the host keys could not be pinned in {pins_path()}: {error.strerror}") from error
 

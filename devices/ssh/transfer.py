@@ -7,13 +7,13 @@ import errno
 import os
 import posixpath
 import secrets
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import asyncssh
 
+from converters.files import temporary_for
 from devices.contract import OnTransfer
 from devices.errors import TransferError, UnreachableError
 
@@ -75,17 +75,8 @@ async def download(sftp: asyncssh.SFTPClient, remote: str, local: Path, on_trans
     """Receive a file under a name of its own beside the goal, then rename it."""
     async with sftp.open(remote, "rb") as source:
         total = (await source.stat()).size or 0
-        descriptor, draft = tempfile.mkstemp(prefix=f".{local.name[:_MOST_NAME]}.", dir=local.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as into:
-                while block := cast("bytes", await source.read(BLOCK_BYTES, into.tell())):
-                    into.write(block)
-                    if on_transfer is not None:
-                        on_transfer(into.tell(), max(total, into.tell()))
-                os.fchmod(into.fileno(), MODE)
-                into.flush()
-                os.fsync(into.fileno())
-            Path(draft).replace(local)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        with temporary_for(local, mode=MODE, make_folder=False) as temporary, temporary.open("wb") as into:
+            while block := cast("bytes", await source.read(BLOCK_BYTES, into.tell())):
+                into.write(block)
+                if on_transfer is not None:
+                    on_transfer(into.tell(), max(total, into.tell()))
