@@ -1,11 +1,11 @@
-"""The chart of two objectives: labelled points, the front marked, labels kept apart."""
+"""Draws variants as labelled points in a plane of two objectives; labels are kept apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.report.charts.vega import ACCENT, ALERT, AXIS_PX, GOOD, INK, MUTED, Spec, axis, frame, ratio_axis, tip
+from edge.report.charts.vega import ACCENT, ALERT, AXIS_PX, CARD, GOOD, INK, MUTED, Spec, axis, frame, ratio_axis, tip
 
 _HEIGHT_PX = 280
 # Labels are kept apart for a narrow screen; a wider one only gives them more room. Drawn widths differ by font.
@@ -27,7 +27,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Span:
+class AxisRange:
     """Domain and title of one axis."""
 
     low: float
@@ -63,7 +63,7 @@ def plane_height() -> int:
     return _HEIGHT_PX + AXIS_PX
 
 
-def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
+def plane(dots: Sequence[Dot], *, x: AxisRange, y: AxisRange) -> Spec:
     """Draw points: the one to ship as a diamond, on the front filled, dominated hollow, not judged crossed."""
     across = ratio_axis("x", x.title, (x.low, x.high))
     up = {**ratio_axis("y", y.title, (y.low, y.high)), "axis": {**axis(y.title), "labelFlush": False}}
@@ -92,7 +92,7 @@ def plane(dots: Sequence[Dot], *, x: Span, y: Span) -> Spec:
 def _looks() -> Spec:
     ranges = {
         "stroke": [GOOD, ACCENT, MUTED, ALERT, ALERT],
-        "fill": [GOOD, ACCENT, "var(--card)", "var(--card)", "var(--card)"],
+        "fill": [GOOD, ACCENT, CARD, CARD, CARD],
         "shape": ["diamond", "circle", "circle", "circle", "cross"],
     }
     return {
@@ -112,7 +112,7 @@ def _name(dot: Dot, place: _Place, across: Spec, up: Spec) -> Spec:
     }  # fmt: skip
 
 
-def _places(dots: Sequence[Dot], x: Span, y: Span) -> list[_Place]:
+def _places(dots: Sequence[Dot], x: AxisRange, y: AxisRange) -> list[_Place]:
     """Put each label beside its point, moved up or down until it covers neither point nor label."""
     taken = [_box(dot, x, y, _Place(0, 0, "center"), width=_POINT_PX) for dot in dots]
     places = []
@@ -125,7 +125,7 @@ def _places(dots: Sequence[Dot], x: Span, y: Span) -> list[_Place]:
     return places
 
 
-def _choices(dot: Dot, x: Span) -> list[_Place]:
+def _choices(dot: Dot, x: AxisRange) -> list[_Place]:
     """Return the places within a narrow chart, the nearest to the point first."""
     near = [
         _Place(12, 0, "left"),
@@ -136,12 +136,12 @@ def _choices(dot: Dot, x: Span) -> list[_Place]:
     steps = sorted(range(-6 * _LINE_PX, 7 * _LINE_PX, _LINE_PX), key=lambda step: (abs(step), step))
     far = [_Place(dx, dy, align) for dy in steps for dx, align in ((8, "left"), (-8, "right"), (0, "center")) if dy]
     begin, width = x.share(dot.x) * _NARROW_PX, _width(dot.label)
-    inside = [place for place in (*near, *far) if _left(begin, place, width) >= 0
-              and _left(begin, place, width) + width <= _NARROW_PX]  # fmt: skip
+    inside = [place for place in (*near, *far) if _label_start(begin, place, width) >= 0
+              and _label_start(begin, place, width) + width <= _NARROW_PX]  # fmt: skip
     return inside or near
 
 
-def _left(begin: float, place: _Place, width: float) -> float:
+def _label_start(begin: float, place: _Place, width: float) -> float:
     """Return where a label begins that hangs on a point at `begin`."""
     return begin + place.dx - width * {"left": 0.0, "center": 0.5, "right": 1.0}[place.align]
 
@@ -150,7 +150,7 @@ def _width(label: str) -> float:
     return min(_LABEL_PX, len(label) * _CHAR_PX)
 
 
-def _box(dot: Dot, x: Span, y: Span, place: _Place, *, width: float) -> _Box:
-    left = _left(x.share(dot.x) * _NARROW_PX, place, width)
+def _box(dot: Dot, x: AxisRange, y: AxisRange, place: _Place, *, width: float) -> _Box:
+    left = _label_start(x.share(dot.x) * _NARROW_PX, place, width)
     middle = (1 - y.share(dot.y)) * _HEIGHT_PX + place.dy
     return _Box(left=left, right=left + width, top=middle - _LINE_PX / 2, bottom=middle + _LINE_PX / 2)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from converters.printable import one_line
 from edge.measure.accelerated import Accelerated
-from edge.report.charts.vega import FAMILY_COLORS, Bar, Segment, bars, bars_height
+from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
+from edge.report.charts.vega import FAMILY_COLORS, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole
@@ -47,11 +48,10 @@ def _said(found: Sequence[tuple[Entry, Accelerated]]) -> tuple[str, ...]:
 
 def _chart(found: Sequence[tuple[Entry, Accelerated]]) -> Chart:
     rows = [_bar(entry, parts) for entry, parts in found]
-    used = [part for part in (_DELEGATE, _CPU) if any(s.part == part for row in rows for s in row.segments)]
+    used = [part for part in (_DELEGATE, _CPU) if any(s.part == part for row in rows for s in row.parts)]
     colors = [_COLORS[(_DELEGATE, _CPU).index(part)] for part in used]
     said = "; ".join(
-        f"{row.label}, {row.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in row.segments)
-        for row in rows
+        f"{row.label}, {row.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in row.parts) for row in rows
     )
     return Chart(
         key="accelerator",
@@ -60,17 +60,15 @@ def _chart(found: Sequence[tuple[Entry, Accelerated]]) -> Chart:
         spec=bars(rows, parts=used, colors=colors, unit="time per inference (ms)"),
         height_px=bars_height(len(rows)),
         table=_table(found),
-        legend=tuple(
-            Key(color.removeprefix("var(--").removesuffix(")"), part) for part, color in zip(used, colors, strict=True)
-        ),
+        legend=tuple(Key(swatch_of(color), part) for part, color in zip(used, colors, strict=True)),
     )
 
 
 def _bar(entry: Entry, parts: Accelerated) -> Bar:
     total, delegate_ms = parts.steady_ms or 1.0, parts.delegate_ms or 0.0
     split = [(_DELEGATE, delegate_ms), (_CPU, parts.steady_ms - delegate_ms)]
-    segments = tuple(Segment(part, ms, ms / total) for part, ms in split if ms > 0)
-    return Bar(label=entry.label, figures=f"{digits(parts.steady_ms)} ms", segments=segments)
+    segments = tuple(BarPart(part, ms, ms / total) for part, ms in split if ms > 0)
+    return Bar(label=entry.label, figures=f"{digits(parts.steady_ms)} ms", parts=segments)
 
 
 def _table(found: Sequence[tuple[Entry, Accelerated]]) -> Table:

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 from converters.printable import one_line
 from edge.measure.energy.value import Component, Energy, EnergyWindow, Quantity
-from edge.report.charts.vega import ACCENT, OUTSIDE_COLOR, Bar, Segment, Spec, axis, bars, bars_height, frame, tip
-from edge.report.charts.vega import ratio_axis as x_axis
+from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
+from edge.report.charts.line_chart import HEIGHT_PX, power_chart
+from edge.report.charts.vega import AXIS_PX, FAMILY_COLORS, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, joule_unit, percent, readable, uncertainty_places
 from edge.report.terminal.energy_lines import alignment_in_words, meter_in_words
 
-_HEIGHT_PX = 240
-_POINTS = 600
 _NET, _IDLE, _WHOLE = "inference", "idle board", "inference and idle board"
-_COLORS = {_NET: "var(--c1)", _IDLE: OUTSIDE_COLOR, _WHOLE: "var(--c1)"}
+_COLORS = {_NET: FAMILY_COLORS[0], _IDLE: OUTSIDE_COLOR, _WHOLE: FAMILY_COLORS[0]}
 _OPEN_TABLES = 2
 
 
@@ -60,7 +59,7 @@ def _texts(found: _Found) -> list[str]:
 def _bars(found: Sequence[_Found]) -> Chart:
     scale, unit = joule_unit([each.energy.gross_j.value for each in found])
     rows = [_bar(each, scale, unit) for each in found]
-    parts = [part for part in _COLORS if any(s.part == part for row in rows for s in row.segments)]
+    parts = [part for part in _COLORS if any(s.part == part for row in rows for s in row.parts)]
     said = "; ".join(f"{row.label}: {row.figures}" for row in rows)
     return Chart(
         key="energy",
@@ -70,7 +69,7 @@ def _bars(found: Sequence[_Found]) -> Chart:
         height_px=bars_height(len(rows)),
         table=_figures(found),
         legend=(
-            *(Key(_COLORS[part].removeprefix("var(--").removesuffix(")"), part) for part in parts),
+            *(Key(swatch_of(_COLORS[part]), part) for part in parts),
             Key("whisker", "expanded uncertainty (95 %)"),
         ),
     )
@@ -80,10 +79,10 @@ def _bar(found: _Found, scale: float, unit: str) -> Bar:
     gross, net = found.energy.gross_j, found.energy.net_j
     whole = gross.value / scale
     if net is None or not 0 <= net.value <= gross.value:
-        segments: tuple[Segment, ...] = (Segment(_WHOLE, whole, 1.0),)
+        segments: tuple[BarPart, ...] = (BarPart(_WHOLE, whole, 1.0),)
     else:
         share = net.value / gross.value
-        segments = (Segment(_NET, net.value / scale, share), Segment(_IDLE, whole - net.value / scale, 1 - share))
+        segments = (BarPart(_NET, net.value / scale, share), BarPart(_IDLE, whole - net.value / scale, 1 - share))
     spread = gross.expanded_uncertainty
     interval = None if spread is None else (max(0.0, whole - spread / scale), whole + spread / scale)
     return Bar(found.label, f"{_with_spread(gross, scale)} {unit}", segments, interval, found.energy.valid)
@@ -97,7 +96,7 @@ def _trace(found: _Found, number: int) -> Chart:
         title=f"Power over time, {found.label}",
         description=f"Line of power over seconds, the windows shaded. Mean power in the windows: {spans}.",
         spec=power_chart(energy),
-        height_px=_HEIGHT_PX + 46,
+        height_px=HEIGHT_PX + AXIS_PX,
         table=_windows(found),
         legend=(
             Key("c1", "mean of a stretch"),
@@ -105,52 +104,6 @@ def _trace(found: _Found, number: int) -> Chart:
             Key("c-outside", "window"),
         ),
     )
-
-
-def power_chart(energy: Energy) -> Spec:
-    """Draw power over time, windows shaded; a stretch's lowest to highest sample lies behind its mean."""
-    points = _points(energy)
-    highest = max((point["high"] for point in points), default=1.0) * 1.05
-    first, last = (points[0]["s"], points[-1]["s"]) if points else (0.0, 1.0)
-    x = x_axis("s", "seconds since the run began", (first, last))
-    scale = {"domain": [0, highest], "nice": False, "zero": True}
-    y = {"field": "w", "type": "quantitative", "axis": axis("power (W)"), "scale": scale}
-    windows = [{"s": each.begin_s, "to": each.end_s, "w": 0.0, "top": highest, "window": index, "mean": each.mean_w,
-                "runs": each.runs} for index, each in enumerate(energy.windows, 1)]  # fmt: skip
-    tips = [tip("window", "window"), tip("mean", "mean (W)", ".4~g"), tip("runs", "inferences", ",")]
-    place = {"x": x, "y": y}
-    layers = [
-        {
-            "data": {"values": windows},
-            "mark": {"type": "rect", "color": OUTSIDE_COLOR, "opacity": 0.35, "aria": False},
-            "encoding": {**place, "x2": {"field": "to"}, "y2": {"field": "top"}, "tooltip": tips},
-        },
-        {
-            "data": {"values": points},
-            "mark": {"type": "area", "color": "var(--c-other)", "opacity": 0.45, "aria": False},
-            "encoding": {**place, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
-        },
-        {
-            "data": {"values": points},
-            "mark": {"type": "line", "color": ACCENT, "strokeWidth": 1.2, "aria": False},
-            "encoding": place,
-        },
-    ]
-    return {**frame(), "height": _HEIGHT_PX, "layer": layers}
-
-
-def _points(energy: Energy) -> list[dict[str, float]]:
-    drawn = energy.trace
-    step = -(-len(drawn.time_s) // _POINTS) or 1
-    return [
-        {
-            "s": drawn.time_s[at],
-            "w": sum(drawn.mean_w[at : at + step]) / len(drawn.mean_w[at : at + step]),
-            "low": min(drawn.min_w[at : at + step]),
-            "high": max(drawn.max_w[at : at + step]),
-        }
-        for at in range(0, len(drawn.time_s), step)
-    ]
 
 
 def _figures(found: Sequence[_Found]) -> Table:

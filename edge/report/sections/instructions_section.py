@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from edge.measure.measurement import Instructions
 from edge.measure.microkernels import OTHER, XNNPACK_REST
-from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
+from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
+from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole
@@ -46,9 +47,9 @@ def instructions_section(entries: Sequence[Entry]) -> Section | None:
 
 def _chart(counts: Sequence[_Count], colors: Mapping[str, str]) -> Chart:
     rows = [_bar(count, colors) for count in counts]
-    present = {segment.part for row in rows for segment in row.segments}
+    present = {part.part for row in rows for part in row.parts}
     parts = [part for part in colors if part in present]
-    said = "; ".join(f"{r.label}, {r.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in r.segments)
+    said = "; ".join(f"{r.label}, {r.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in r.parts)
                      for r in rows)  # fmt: skip
     return Chart(
         key="instructions",
@@ -57,7 +58,7 @@ def _chart(counts: Sequence[_Count], colors: Mapping[str, str]) -> Chart:
         spec=bars(rows, parts=parts, colors=[colors[part] for part in parts], unit=_UNIT),
         height_px=bars_height(len(rows)),
         table=_by_family(rows),
-        legend=tuple(Key(colors[part].removeprefix("var(--").removesuffix(")"), part) for part in parts),
+        legend=tuple(Key(swatch_of(colors[part]), part) for part in parts),
     )
 
 
@@ -66,7 +67,7 @@ def _bar(count: _Count, colors: Mapping[str, str]) -> Bar:
     for family, per_inference in _families(count.found).items():
         sums[family if family in colors else OTHER] += per_inference
     total = sum(sums.values()) or 1.0
-    segments = tuple(Segment(part, sums[part] / 1e6, sums[part] / total) for part in colors if sums[part] > 0)
+    segments = tuple(BarPart(part, sums[part] / 1e6, sums[part] / total) for part in colors if sums[part] > 0)
     return Bar(count.entry.label, f"{digits(count.found.per_inference / 1e6)} million", segments)
 
 
@@ -117,7 +118,7 @@ def _by_family(rows: Sequence[Bar]) -> Table:
     return Table(
         caption="Instructions per inference by kernel family",
         columns=(Column("Variant"), Column("Family"), Column("Count (million)", True), Column("Share", True)),
-        rows=tuple((row.label, s.part, digits(s.value), percent(s.share)) for row in rows for s in row.segments),
+        rows=tuple((row.label, s.part, digits(s.value), percent(s.share)) for row in rows for s in row.parts),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, Bar, Segment, bars, bars_height
+from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
+from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import count_of, digits, percent, whole
@@ -48,9 +49,7 @@ def _chart(key: str, entries: Sequence[Entry]) -> Chart:
         spec=bars(rows, parts=parts, colors=colors, unit="time per inference (ms)"),
         height_px=bars_height(len(rows)),
         table=_table(entries),
-        legend=tuple(
-            Key(color.removeprefix("var(--").removesuffix(")"), part) for part, color in zip(parts, colors, strict=True)
-        ),
+        legend=tuple(Key(swatch_of(color), part) for part, color in zip(parts, colors, strict=True)),
         note=_profiled(entries),
     )
 
@@ -62,12 +61,12 @@ def _color(part: str, names: Sequence[str]) -> str:
 
 def _bar(entry: Entry, own: Sequence[Share]) -> Bar:
     total = sum(share.time_us for share in own) or 1.0
-    segments = tuple(Segment(s.family, s.time_us / 1000, s.time_us / total) for s in own)
-    return Bar(label=entry.label, figures=f"{digits(total / 1000)} ms", segments=segments)
+    segments = tuple(BarPart(s.family, s.time_us / 1000, s.time_us / total) for s in own)
+    return Bar(label=entry.label, figures=f"{digits(total / 1000)} ms", parts=segments)
 
 
 def _said(row: Bar) -> str:
-    return f"{row.label}, {row.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in row.segments)
+    return f"{row.label}, {row.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in row.parts)
 
 
 def _profiled(entries: Sequence[Entry]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.measure.measurement import Latency, Window
-from edge.report.charts.vega import Strip, strips, strips_height
+from edge.report.charts.strip_chart import Strip, strips, strips_height
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, percent, whole

@@ -6,21 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
-from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, Spec, axis, frame, ratio_axis, tip
+from edge.report.charts.line_chart import HEIGHT_PX, TimeSeries, line_chart, line_colors
+from edge.report.charts.vega import AXIS_PX, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent
 
-_HEIGHT_PX = 240
 Read = Callable[[SustainedPoint], float | None]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart over time: (minutes, value) in time order."""
-
-    label: str
-    points: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -54,41 +46,6 @@ def endurance_section(entries: Sequence[Entry]) -> Section | None:
     )  # fmt: skip
 
 
-def lines(rows: Sequence[Line], *, unit: str) -> Spec:
-    """Draw one line per row over minutes; the y axis begins at 0 where the values differ by half or more."""
-    values = [{"label": row.label, "min": x, "value": y} for row in rows for x, y in row.points]
-    ys = [y for row in rows for _, y in row.points]
-    low, high, longest = min(ys), max(ys), max(x for row in rows for x, _ in row.points)
-    margin = max((high - low) * 0.08, abs(high) * 0.01, 1e-6)
-    domain = [0.0 if low * 1.5 <= high and low >= 0 else low - margin, high + margin]
-    names = [row.label for row in rows]
-    y = {
-        "field": "value", "type": "quantitative", "axis": axis(unit),
-        "scale": {"domain": domain, "nice": False, "zero": False},
-    }  # fmt: skip
-    encoding = {
-        "x": ratio_axis("min", "time under load (minutes)", (0.0, longest)),
-        "y": y,
-        "color": {
-            "field": "label",
-            "type": "nominal",
-            "legend": None,
-            "scale": {"domain": names, "range": colors(len(names))},
-        },
-        "tooltip": [tip("label", "variant"), tip("min", "minutes", ".3~g"), tip("value", unit, ".4~g")],
-    }  # fmt: skip
-    layers = [
-        {"mark": {"type": "line", "strokeWidth": 2, "aria": False}, "encoding": encoding},
-        {"mark": {"type": "point", "size": 60, "opacity": 0, "aria": False}, "encoding": encoding},
-    ]
-    return {**frame(), "height": _HEIGHT_PX, "data": {"values": values}, "layer": layers}
-
-
-def colors(count: int) -> list[str]:
-    """Return one colour per line; those beyond the palette share the one for others."""
-    return [FAMILY_COLORS[index] if index < len(FAMILY_COLORS) else OTHER_COLOR for index in range(count)]
-
-
 def _chart(kind: _Kind, loaded: Sequence[tuple[Entry, Sustained]]) -> Chart | None:
     rows = [line for entry, found in loaded if (line := _line(entry, found, kind.read)).points]
     if not rows:
@@ -98,22 +55,19 @@ def _chart(kind: _Kind, loaded: Sequence[tuple[Entry, Sustained]]) -> Chart | No
         key=kind.key,
         title=kind.title,
         description=f"Lines over minutes, {kind.unit}. {said}.",
-        spec=lines(rows, unit=kind.unit),
-        height_px=_HEIGHT_PX + 46,
+        spec=line_chart(rows, unit=kind.unit),
+        height_px=HEIGHT_PX + AXIS_PX,
         table=_points(kind, rows),
-        legend=tuple(
-            Key(color.removeprefix("var(--").removesuffix(")"), row.label)
-            for color, row in zip(colors(len(rows)), rows, strict=True)
-        ),
+        legend=tuple(Key(swatch_of(color), row.label) for color, row in zip(line_colors(len(rows)), rows, strict=True)),
     )
 
 
-def _line(entry: Entry, found: Sustained, read: Read) -> Line:
+def _line(entry: Entry, found: Sustained, read: Read) -> TimeSeries:
     points = ((point.time_s / 60, read(point)) for point in found.points)
-    return Line(entry.label, tuple((minutes, value) for minutes, value in points if value is not None))
+    return TimeSeries(entry.label, tuple((minutes, value) for minutes, value in points if value is not None))
 
 
-def _points(kind: _Kind, rows: Sequence[Line]) -> Table:
+def _points(kind: _Kind, rows: Sequence[TimeSeries]) -> Table:
     columns = (Column("Variant"), Column("Minutes", number=True), Column(kind.unit, number=True))
     cells = tuple((row.label, f"{x:.2f}", digits(y)) for row in rows for x, y in row.points)
     return Table(caption=kind.title, columns=columns, rows=cells)

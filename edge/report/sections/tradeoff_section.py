@@ -14,8 +14,8 @@ from edge.report.charts.scatter_chart import (
     INACCURATE,
     SHIP,
     UNJUDGED,
+    AxisRange,
     Dot,
-    Span,
     plane,
     plane_height,
 )
@@ -63,7 +63,7 @@ def _charts(advice: ShippingAdvice, index: int, *, several: bool) -> list[Chart]
         spec=plane(
             [Dot(o.point.label, _across(o.point), o.point.model_bytes / 1e6, _standing(o)) for o in outcomes],
             x=_span(front),
-            y=Span(0.0, max(p.model_bytes for p in front.points) / 1e6 * 1.15 or 1.0, "size (MB)"),
+            y=AxisRange(0.0, max(p.model_bytes for p in front.points) / 1e6 * 1.15 or 1.0, "size (MB)"),
         ),
         height_px=plane_height(),
         table=_table(advice),
@@ -81,7 +81,7 @@ def _accuracies(advice: ShippingAdvice, known: Sequence[VariantStanding], key: s
         key=key,
         title=f"{_SPEEDS[speed]} and accuracy{where}",
         description=f"Points, {speed} across, accuracy up; up and left is better. {_said(known)}",
-        spec=plane(dots, x=_span(advice.front), y=Span(max(0.0, low - 3), min(100.0, high + 3), "accuracy (%)")),
+        spec=plane(dots, x=_span(advice.front), y=AxisRange(max(0.0, low - 3), min(100.0, high + 3), "accuracy (%)")),
         height_px=plane_height(),
         table=_table(advice),
         legend=(*_legend(known), Key("whisker", "95 % interval, from the number of pictures")),
@@ -101,9 +101,9 @@ def _across(point: Point) -> float:
     return point.cost if point.median_ms is not None else point.cost / 1e6
 
 
-def _span(front: Front) -> Span:
+def _span(front: Front) -> AxisRange:
     unit = "median latency (ms)" if front.speed == "latency" else "instructions per inference (million)"
-    return Span(0.0, max(map(_across, front.points)) * 1.12 or 1.0, unit)
+    return AxisRange(0.0, max(map(_across, front.points)) * 1.12 or 1.0, unit)
 
 
 def _standing(outcome: VariantStanding) -> str:
