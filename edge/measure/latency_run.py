@@ -9,7 +9,7 @@ from edge.agent.messages import LatencyResult
 from edge.measure.conditions import ConditionsSample
 from edge.measure.measurement import Interval, Latency, RuntimeRef, Validity, Window
 from edge.measure.plan import Plan
-from edge.measure.statistics import median, median_interval, percentile, relative_spread, thinned
+from edge.measure.statistics import median, median_interval, percentile, relative_spread, thin_out
 from edge.measure.validity import LatencyEvidence, judge
 
 
@@ -61,7 +61,7 @@ class LatencyRun:
             spread=relative_spread(medians),
             interval=None if span is None else Interval(span.low, span.high, span.confidence),
             threads=self.threads,
-            values=tuple(round(each, 6) for each in thinned(samples_ms)),
+            values=tuple(round(each, 6) for each in thin_out(samples_ms)),
         )
 
     def verdict(self, machine: str | None, *, prefix: str = "") -> Validity:

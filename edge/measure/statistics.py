@@ -56,7 +56,7 @@ def relative_spread(medians: Sequence[float]) -> float | None:
     return (max(medians) - min(medians)) / middle if middle > 0 else None
 
 
-def thinned(values: Sequence[float], limit: int = DRAWN_SAMPLES) -> list[float]:
+def thin_out(values: Sequence[float], limit: int = DRAWN_SAMPLES) -> list[float]:
     """Return at most `limit` values, evenly spaced in their order, the same ones every time."""
     count = len(values)
     return list(values) if count <= limit else [values[index * count // limit] for index in range(limit)]

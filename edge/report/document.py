@@ -1,4 +1,4 @@
-"""The report as a value: what it says in which order, before it is HTML or Markdown."""
+"""Defines the report as a value: its sections, charts and tables, before it is HTML or Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as GitHub-flavoured Markdown: the same sections, tables in place of charts."""
+"""Renders the report as GitHub-flavoured Markdown: the same sections, tables in place of charts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def markdown_of(document: Document) -> str:
     """Render the document; texts from outside cannot form markup, links or cells."""
     verdict = document.verdict
     mark = "**" if verdict.standing == "valid" else "❌ **"
-    lines = [f"# {escaped(document.title)}", "", f"{mark}{escaped(verdict.headline)}**", ""]
-    lines += [f"- {escaped(reason)}" for reason in verdict.reasons] + ([""] if verdict.reasons else [])
-    lines += [f"- ❌ **{escaped(alarm)}**" for alarm in verdict.alarms] + ([""] if verdict.alarms else [])
-    lines += [f"{escaped(sentence)}  " for sentence in verdict.sentences]
+    lines = [f"# {escape(document.title)}", "", f"{mark}{escape(verdict.headline)}**", ""]
+    lines += [f"- {escape(reason)}" for reason in verdict.reasons] + ([""] if verdict.reasons else [])
+    lines += [f"- ❌ **{escape(alarm)}**" for alarm in verdict.alarms] + ([""] if verdict.alarms else [])
+    lines += [f"{escape(sentence)}  " for sentence in verdict.sentences]
     for section in document.sections:
         lines += ["", *_section(section)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Return a text that Markdown shows as it is, on one line; underscores within words mean nothing and stay."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     flat = re.sub(r"([\\`*\[\]|~#!])", r"\\\1", flat)
@@ -30,9 +30,9 @@ def escaped(text: str) -> str:
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f"## {escaped(section.title)}"
+    yield f"## {escape(section.title)}"
     for text in section.paragraphs:
-        yield from ("", escaped(text))
+        yield from ("", escape(text))
     tables = [(chart.title, chart.table) for chart in section.charts]
     tables += [(table.caption, table) for table in section.tables]
     shown: list[Table] = []
@@ -42,14 +42,14 @@ def _section(section: Section) -> Iterator[str]:
             yield from ("", *_table(title, table))
     if section.bullets:
         yield ""
-    yield from (f"- {escaped(bullet)}" for bullet in section.bullets)
+    yield from (f"- {escape(bullet)}" for bullet in section.bullets)
 
 
 def _table(title: str, table: Table) -> Iterator[str]:
     if table.folded:
-        yield from (f"<details><summary>{escaped(title)}</summary>", "")
+        yield from (f"<details><summary>{escape(title)}</summary>", "")
     else:
-        yield from (f"**{escaped(title)}**", "")
+        yield from (f"**{escape(title)}**", "")
     yield _row(tuple(column.head for column in table.columns))
     yield "|" + "|".join("---:" if column.number else "---" for column in table.columns) + "|"
     yield from (_row(row) for row in table.rows)
@@ -58,4 +58,4 @@ def _table(title: str, table: Table) -> Iterator[str]:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(escaped(cell) or " " for cell in cells) + " |"
+    return "| " + " | ".join(escape(cell) or " " for cell in cells) + " |"

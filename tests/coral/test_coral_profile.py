@@ -31,12 +31,11 @@ from edge.measure.measurement_files import load_measurements, save_measurements
 from edge.measure.plan import Plan
 from edge.measure.profile import profile, steps
 from edge.measure.validity import RULES, Broken, LatencyEvidence
-from edge.report.compose import compose
-from edge.report.entries import entries_of
 from edge.report.markdown import markdown_of
-from edge.report.material import Material
+from edge.report.material import Material, entries_of
 from edge.report.sections.accelerator_section import accelerator_section
 from edge.report.terminal.measurement_lines import summary
+from edge.report.write import compose
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import CrashedError
 

@@ -22,7 +22,7 @@ from edge.measure.energy.rules import energy_verdict
 from edge.measure.energy.schedule import Mark, Schedule, Stretch
 from edge.measure.energy.value import Energy, NotMeasured, Quantity, RefusedAlignment
 from edge.measure.measurement import Window
-from edge.report.terminal.energy_lines import energy_summary, in_joules
+from edge.report.terminal.energy_lines import energy_summary, format_joules
 from firmware_tools.trace import Trace
 
 SHORT = {"window_s": 1.0, "idle_s": 1.5}
@@ -509,11 +509,11 @@ def test_inferences_that_took_another_time_are_said(energy):
     ],
 )
 def test_joules_have_the_digits_of_their_uncertainty(value, expanded, said):
-    assert in_joules(Quantity(value, expanded / 2, expanded, 2.0, None)) == said
+    assert format_joules(Quantity(value, expanded / 2, expanded, 2.0, None)) == said
 
 
 def test_what_is_unknown_or_an_estimate_is_said(energy):
-    assert in_joules(Quantity(0.5, None, None, None, None)) == "500 mJ +- unknown"
+    assert format_joules(Quantity(0.5, None, None, None, None)) == "500 mJ +- unknown"
     text = "\n".join(energy_summary(dataclasses.replace(energy, is_estimate=True)))
     assert "(ESTIMATE)" in text
     assert "aligned by trigger edges" in text

@@ -31,11 +31,10 @@ from edge.measure.measurement_files import load_measurements, measurement_from_j
 from edge.measure.plan import BOARD_WAIT_S, Plan
 from edge.measure.profile import profile, steps
 from edge.report.charts.vega import FAMILY_COLORS
-from edge.report.compose import compose
 from edge.report.material import Material
 from edge.report.sections.sustained_section import colors
 from edge.report.terminal.measurement_lines import summary
-from edge.report.write import render
+from edge.report.write import compose, render
 from edge.runtime.errors import RuntimeFault
 
 # Enough windows after the third that whatever is changed then falls into one, also on a busy machine.

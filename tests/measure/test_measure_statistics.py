@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.errors import InputError
 from edge.measure.plan import Plan, quick
-from edge.measure.statistics import median, median_interval, percentile, relative_spread, thinned, trend
+from edge.measure.statistics import median, median_interval, percentile, relative_spread, thin_out, trend
 
 latencies = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=60)
 
@@ -57,16 +57,16 @@ def test_spread_of_too_little_is_unknown():
 
 @given(st.lists(st.integers(), max_size=300), st.integers(1, 50))
 def test_thinning_keeps_the_order_and_the_first_and_is_bounded(values, limit):
-    kept = thinned(values, limit)
+    kept = thin_out(values, limit)
     assert len(kept) == min(len(values), limit)
-    assert kept == thinned(values, limit)
+    assert kept == thin_out(values, limit)
     assert kept[:1] == values[:1]
     remaining = iter(values)
     assert all(value in remaining for value in kept)
 
 
 def test_thinning_spans_the_whole_time():
-    assert thinned(list(range(1000)), 4) == [0, 250, 500, 750]
+    assert thin_out(list(range(1000)), 4) == [0, 250, 500, 750]
 
 
 def test_median_interval_has_the_coverage_it_states():

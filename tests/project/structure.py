@@ -19,6 +19,7 @@ PACKAGES = ("edge", "converters", "devices", "firmware_tools")
 ENTRY_POINTS = ("__init__", "__main__")
 # A short module with one importer is worth a file of its own only for a reason that is stated here.
 REASONS: dict[str, str] = {
+    "edge.report.markdown": "one of the renderings of the report, as html/page.py is",
     "converters.targets.sparse_gate": "refuses files; the analysis, which edge profile loads too, does not",
     "devices.solver.setup": "the entrance of the room",
     "firmware_tools.codecs.fnirsi_reports": "a codec: one file per protocol",

@@ -12,10 +12,9 @@ from edge.measure.advice import AdviceCriteria
 from edge.measure.measurement import Instructions, Measurement, RecordedAccuracy, SparseKernelCount
 from edge.measure.measurement_files import save_measurements
 from edge.measure.sparse_verdict import PredictedKernels, SparseVerdict
-from edge.report.compose import compose
 from edge.report.markdown import markdown_of
 from edge.report.material import Material
-from edge.report.write import json_of, write_report
+from edge.report.write import compose, json_of, write_report
 
 ROWS = (("net-fp32", 113.8, 13.9, 168, 0), ("net-int8", 110.7, 3.6, 165, 0), ("net-sparse", 52.2, 7.5, 167, 34),
         ("net-sparse-int8", 52.2, 2.4, 166, 34))  # fmt: skip

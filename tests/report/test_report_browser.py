@@ -9,7 +9,7 @@ import pytest
 from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement_files import save_measurements
-from edge.report.sections.latency_section import thinned
+from edge.report.sections.latency_section import thin_out
 from edge.report.write import write_report
 
 HOSTILE = "</script><img src=x onerror=\"window.pwned='yes'\"><b>&amp;{{7*7}}`${1}`"
@@ -55,7 +55,7 @@ def test_every_dot_bar_and_point_is_there(browser, report):
 
     five = variants()
     limit = max(one.latency_ms.p99 for one in five) * 1.06
-    dots = sum(ms <= limit for one in five for ms, _ in thinned(one.latency_ms.values))
+    dots = sum(ms <= limit for one in five for ms, _ in thin_out(one.latency_ms.values))
     assert marks("latency", "mark-symbol") == dots + sum(len(one.windows) for one in five)
     families = {each.name for one in five for each in one.kernels}
     assert marks("kernels", "mark-rect") >= 5 * min(len(families), 4)

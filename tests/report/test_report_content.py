@@ -11,13 +11,12 @@ import pytest
 from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement_files import measurement_from_json
-from edge.report.compose import compose
 from edge.report.formatting import digits, field_text, field_title, megabytes, percent
-from edge.report.markdown import escaped, markdown_of
+from edge.report.markdown import escape, markdown_of
 from edge.report.material import Material
-from edge.report.sections.kernel_families import family_of
-from edge.report.sections.latency_section import domain_of, thinned
-from edge.report.write import render
+from edge.report.sections.kernel_section import family_of
+from edge.report.sections.latency_section import domain_of, thin_out
+from edge.report.write import compose, render
 
 
 def document(*measurements, **options):
@@ -157,8 +156,8 @@ def test_markdown_tables_are_whole_whatever_the_names_hold():
 
 
 def test_markdown_leaves_common_names_readable():
-    assert escaped("mobilenet_v2-int8") == "mobilenet_v2-int8"
-    assert escaped("_private_ a|b") == r"\_private\_ a\|b"
+    assert escape("mobilenet_v2-int8") == "mobilenet_v2-int8"
+    assert escape("_private_ a|b") == r"\_private\_ a\|b"
 
 
 def test_json_holds_the_measurements_as_they_were():
@@ -206,12 +205,12 @@ def test_units_follow_the_names():
 
 
 def test_thinning_keeps_time_order_and_ends():
-    thin = thinned(range(10_000), 300)
+    thin = thin_out(range(10_000), 300)
     assert len(thin) == 300
     assert thin[0][1] < 0.01
     assert thin[-1][1] > 0.99
-    assert thinned([5.0]) == ((5.0, 0.5),)
-    assert thinned([]) == ()
+    assert thin_out([5.0]) == ((5.0, 0.5),)
+    assert thin_out([]) == ()
 
 
 def test_the_axis_begins_at_zero_only_where_variants_differ():

@@ -9,10 +9,10 @@ import pytest
 from sample_measurements import counted, emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import Instructions, SparseKernelCount
-from edge.report.compose import compose
 from edge.report.document import Table
 from edge.report.markdown import markdown_of
 from edge.report.material import Material
+from edge.report.write import compose
 
 BOARD = emulated(scaled("net-sparse", factor=1, model_bytes=9_000_000, correct=None))
 
@@ -77,7 +77,7 @@ def test_a_bare_count_is_one_bar():
     section = sections(dataclasses.replace(BOARD, instructions=Instructions(812_345_678.0, None)))[
         "instructions-section"
     ]
-    assert segments(section.charts[0]) == pytest.approx({"not told apart": 812.345678})
+    assert segments(section.charts[0]) == pytest.approx({"all functions": 812.345678})
     (totals,) = section.tables
     assert columns(totals)["Estimates differ by"] == columns(totals)["Estimates"] == "unknown"
 

@@ -13,11 +13,9 @@ from sample_measurements import real_measurement, scaled
 
 from edge.measure.measurement import Validity
 from edge.measure.measurement_files import measurement_from_json, save_measurements
-from edge.report.compose import compose
-from edge.report.entries import entries_of
-from edge.report.material import Material
+from edge.report.material import Material, entries_of
 from edge.report.sections.energy_section import energy_section, power_chart
-from edge.report.write import write_report
+from edge.report.write import compose, write_report
 
 REASON = "a window lasts 3 s, at least 10 s are needed"
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sample_measurements import emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import RecordedAccuracy
-from edge.report.entries import entries_of
-from edge.report.material import Material
-from edge.report.sections.pareto import fronts, wilson
+from edge.report.material import Material, entries_of
+from edge.report.sections.shipping_section import fronts
+from edge.report.sections.tradeoff_section import wilson
 
 
 def entries(*measurements):

@@ -11,8 +11,7 @@ from converters.errors import WriteError
 from edge.errors import InputError
 from edge.measure.measurement import RecordedAccuracy
 from edge.measure.measurement_files import save_measurements
-from edge.report.entries import entries_of
-from edge.report.material import read_material
+from edge.report.material import entries_of, read_material
 from edge.report.sections.summary_section import summary_section
 from edge.report.write import write_report
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that loads nothing: style, numbers and the chart library are inside it."""
+"""Renders the report as one HTML file that loads nothing: style, numbers and the chart library are inside it."""
 
 from __future__ import annotations
 

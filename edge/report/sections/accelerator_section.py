@@ -1,4 +1,4 @@
-"""The section on inferences through delegates: the first one apart, and whose part of a later one is how long."""
+"""Builds the section on inferences through delegates: the first one, and the parts of later ones."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from edge.measure.accelerated import Accelerated
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole
-from edge.report.terminal.delegate_lines import delegates_in_words
+from edge.report.material import ReportEntry
+from edge.report.terminal.delegate_lines import describe_delegates
 
 _DELEGATE, _CPU = "delegate", "CPU operators"
 _COLORS = FAMILY_COLORS[:2]
 _NOT_HARDWARE = (
-    "The runtime does not say on which hardware a delegate works. What is attached is what the system states; where it "
-    "states no Edge TPU, these are not figures of one."
+    "The runtime does not report the hardware that a delegate uses. The attached hardware is what the system reports; "
+    "if that is no Edge TPU, these are not figures of one."
 )
 
 
-def accelerator_section(entries: Sequence[Entry]) -> Section | None:
+def accelerator_section(entries: Sequence[ReportEntry]) -> Section | None:
     """Return the section, None where nothing ran through a delegate."""
     found = [(entry, parts) for entry in entries if (parts := entry.measurement.accelerated) is not None]
     if not found:
@@ -30,23 +30,23 @@ def accelerator_section(entries: Sequence[Entry]) -> Section | None:
     return Section(
         key="accelerator-section",
         title="Through delegates",
-        paragraphs=(_NOT_HARDWARE, *_said(found)),
+        paragraphs=(_NOT_HARDWARE, *_describe_parts(found)),
         charts=(_chart(told),) if told else (),
         tables=(_table(found),),
     )
 
 
-def _said(found: Sequence[tuple[Entry, Accelerated]]) -> tuple[str, ...]:
-    """Return what is attached and how the parts were told apart; what holds for several is said once."""
+def _describe_parts(found: Sequence[tuple[ReportEntry, Accelerated]]) -> tuple[str, ...]:
+    """Return the attached hardware and how the parts were separated; entries with equal ones share a sentence."""
     told: dict[str, list[str]] = {}
     for entry, parts in found:
-        attached = "; ".join(parts.attached) or "the system states no Edge TPU"
-        used = one_line(delegates_in_words(parts))
+        attached = "; ".join(parts.attached) or "the system reports no Edge TPU"
+        used = one_line(describe_delegates(parts))
         told.setdefault(f"{used}. Attached: {attached}. Parts: {parts.method}.", []).append(entry.label)
     return tuple(f"{', '.join(labels)}: {text}" for text, labels in told.items())
 
 
-def _chart(found: Sequence[tuple[Entry, Accelerated]]) -> Chart:
+def _chart(found: Sequence[tuple[ReportEntry, Accelerated]]) -> Chart:
     rows = [_bar(entry, parts) for entry, parts in found]
     used = [part for part in (_DELEGATE, _CPU) if any(s.part == part for row in rows for s in row.parts)]
     colors = [_COLORS[(_DELEGATE, _CPU).index(part)] for part in used]
@@ -64,14 +64,14 @@ def _chart(found: Sequence[tuple[Entry, Accelerated]]) -> Chart:
     )
 
 
-def _bar(entry: Entry, parts: Accelerated) -> Bar:
+def _bar(entry: ReportEntry, parts: Accelerated) -> Bar:
     total, delegate_ms = parts.steady_ms or 1.0, parts.delegate_ms or 0.0
     split = [(_DELEGATE, delegate_ms), (_CPU, parts.steady_ms - delegate_ms)]
     segments = tuple(BarPart(part, ms, ms / total) for part, ms in split if ms > 0)
     return Bar(label=entry.label, figures=f"{digits(parts.steady_ms)} ms", parts=segments)
 
 
-def _table(found: Sequence[tuple[Entry, Accelerated]]) -> Table:
+def _table(found: Sequence[tuple[ReportEntry, Accelerated]]) -> Table:
     heads = ("First (ms)", "Only once (ms)", "Later (ms)", "Delegate (ms)", "Delegate's share", "CPU alone (ms)",
              "CPU operators")  # fmt: skip
     return Table(
@@ -82,7 +82,7 @@ def _table(found: Sequence[tuple[Entry, Accelerated]]) -> Table:
     )
 
 
-def _row(entry: Entry, parts: Accelerated) -> tuple[str, ...]:
+def _row(entry: ReportEntry, parts: Accelerated) -> tuple[str, ...]:
     cpu = parts.cpu
     return (
         entry.label,

@@ -1,4 +1,4 @@
-"""The sections on what surrounded the measurements: conditions, validity, notes and what is unknown."""
+"""Builds the sections on the conditions and validity of the measurements, and on what is unknown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, count_of, digits, field_text, field_title, percent, readable
-from edge.report.sections.device_table import machine_table
+from edge.report.material import ReportEntry
+from edge.report.sections.device_table import device_table
 from edge.report.sections.summary_section import validity_text
 
 _Sample = Mapping[str, Any]
@@ -16,7 +16,7 @@ _Sample = Mapping[str, Any]
 _APART = frozenset({"time_s", "since"})
 
 
-def conditions_section(entries: Sequence[Entry]) -> Section:
+def conditions_section(entries: Sequence[ReportEntry]) -> Section:
     """Return clock, heat and load around each measurement, what emulated the boards, and the devices themselves."""
     measured = [entry for entry in entries if not entry.emulated]
     around = (_around(measured),) if measured else ()
@@ -26,11 +26,11 @@ def conditions_section(entries: Sequence[Entry]) -> Section:
         key="conditions-section",
         title="Conditions",
         paragraphs=(*arrow, *_emulators(entries)),
-        tables=(*around, machine_table(entries), *samples),
+        tables=(*around, device_table(entries), *samples),
     )
 
 
-def _around(entries: Sequence[Entry]) -> Table:
+def _around(entries: Sequence[ReportEntry]) -> Table:
     heads = (
         "Governor",
         "Clock (MHz)",
@@ -47,7 +47,7 @@ def _around(entries: Sequence[Entry]) -> Table:
     )
 
 
-def _emulators(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _emulators(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     said: dict[str, list[str]] = {}
     for entry in entries:
         if entry.emulated:
@@ -58,8 +58,8 @@ def _emulators(entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(f"{', '.join(labels)} ran under emulation: {text}." for text, labels in said.items())
 
 
-def validity_section(entries: Sequence[Entry]) -> Section:
-    """Return the verdict per measurement with its reasons, the rules nobody could check, and what was asked for."""
+def validity_section(entries: Sequence[ReportEntry]) -> Section:
+    """Return the verdict per measurement with its reasons, the rules that could not be checked, and the plan."""
     columns: dict[str, list[str]] = {
         "Variant": [entry.label for entry in entries],
         "Verdict": [validity_text(entry) for entry in entries],
@@ -85,8 +85,8 @@ def validity_section(entries: Sequence[Entry]) -> Section:
     return Section(key="validity-section", title="Validity", paragraphs=tuple(texts), tables=(table,))
 
 
-def unknown_section(entries: Sequence[Entry]) -> Section:
-    """Return the notes of the measurements and what none of their files says, with why where it is stated."""
+def unknown_section(entries: Sequence[ReportEntry]) -> Section:
+    """Return the notes of the measurements and what their files lack, with the reason if it is stated."""
     said: dict[str, list[str]] = {}
     for entry in entries:
         for text in (*entry.measurement.notes, *_absent(entry)):
@@ -104,7 +104,7 @@ def unknown_section(entries: Sequence[Entry]) -> Section:
     )
 
 
-_ABSENT: tuple[tuple[str, Callable[[Entry], object], str], ...] = (
+_ABSENT: tuple[tuple[str, Callable[[ReportEntry], object], str], ...] = (
     ("Latency", lambda e: e.measurement.latency_ms, "not measured"),
     ("Latency on all cores", lambda e: e.measurement.latency_all_cores_ms, "not measured"),
     ("Instructions", lambda e: e.measurement.instructions, "not counted (an emulated device counts them)"),
@@ -114,11 +114,11 @@ _ABSENT: tuple[tuple[str, Callable[[Entry], object], str], ...] = (
 )
 
 
-# What no emulator can tell is not missing from its measurement.
+# What no emulator can measure is not missing from its measurement.
 _OF_A_BOARD = frozenset({"Latency", "Latency on all cores", "Energy", "Peak memory"})
 
 
-def _absent(entry: Entry) -> list[str]:
+def _absent(entry: ReportEntry) -> list[str]:
     asked = [each for each in _ABSENT if not (entry.emulated and each[0] in _OF_A_BOARD)]
     texts = [f"{what}: unknown, {why}." for what, read, why in asked if read(entry) is None]
     if entry.measurement.kernels is None:
@@ -126,7 +126,7 @@ def _absent(entry: Entry) -> list[str]:
     return texts
 
 
-def _plan(entry: Entry) -> str:
+def _plan(entry: ReportEntry) -> str:
     if entry.emulated:
         return NOT_APPLICABLE
     plan = entry.measurement.plan
@@ -134,7 +134,7 @@ def _plan(entry: Entry) -> str:
     return f"{windows}, at least {count_of(plan.min_runs, 'run')} each, after {digits(plan.warmup_s)} s of warm-up"
 
 
-def _conditions(entry: Entry) -> tuple[str, ...]:
+def _conditions(entry: ReportEntry) -> tuple[str, ...]:
     conditions = entry.measurement.conditions
     before, after = conditions.before, conditions.after
     return (
@@ -143,7 +143,7 @@ def _conditions(entry: Entry) -> tuple[str, ...]:
         _two(before, after, _clock),
         _two(before, after, lambda sample: _number(sample.get("temperature_c"))),
         _two(before, after, lambda sample: _number(sample.get("load_1min"))),
-        _two(before, after, _throttled),
+        _two(before, after, _throttle_state),
         _others((before, *conditions.samples, after)),
     )
 
@@ -165,7 +165,7 @@ def _clock(sample: _Sample) -> str:
     return f"{known[0] / 1000:,.0f}" + (f" to {known[-1] / 1000:,.0f}" if len(known) > 1 else "")
 
 
-def _throttled(sample: _Sample) -> str:
+def _throttle_state(sample: _Sample) -> str:
     state = sample.get("throttled")
     if not isinstance(state, Mapping):
         return UNKNOWN
@@ -180,7 +180,7 @@ def _others(samples: Sequence[_Sample]) -> str:
     return f"at most {percent(max(known))}" if known else UNKNOWN
 
 
-def _samples(entry: Entry) -> Table | None:
+def _samples(entry: ReportEntry) -> Table | None:
     conditions = entry.measurement.conditions
     samples = conditions.samples or tuple(s for s in (conditions.before, conditions.after) if s)
     flat = [_flat(sample) for sample in samples]

@@ -1,4 +1,4 @@
-"""What a device is, in one line and in a table, from the facts it stated."""
+"""Describes devices in one line and in a table, from their facts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from converters.printable import one_line
 from edge.measure.comparability import is_emulated
 from edge.measure.measurement import DeviceRef
 from edge.report.document import Column, Table
-from edge.report.entries import Entry
 from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, count_of, field_text, megabytes, readable
+from edge.report.material import ReportEntry
 
 
-def machine_line(device: DeviceRef) -> str:
+def device_line(device: DeviceRef) -> str:
     """Return for example "Raspberry Pi 4 Model B Rev 1.5, cortex-a72, 4 cores, Debian GNU/Linux 12 (bookworm)"."""
     cpu, system = _part(device.facts, "cpu"), _part(device.facts, "os")
     # An emulator's host lends its cores and memory: they tell nothing of the board.
@@ -24,10 +24,10 @@ def machine_line(device: DeviceRef) -> str:
         count_of(cores, "core") if readable(cores) else None,
         system.get("name"),
     )
-    return one_line(", ".join(str(each) for each in said if each)) if any(said) else "it stated no facts"
+    return one_line(", ".join(str(each) for each in said if each)) if any(said) else "it reported no facts"
 
 
-def machine_table(entries: Sequence[Entry]) -> Table:
+def device_table(entries: Sequence[ReportEntry]) -> Table:
     """Return one row per device; where facts differ between measurements of one device, the first one's."""
     devices: dict[str, DeviceRef] = {}
     for entry in entries:

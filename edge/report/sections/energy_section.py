@@ -1,4 +1,4 @@
-"""The section on energy: joules per inference with their uncertainty, the power over time, and the budget."""
+"""Builds the section on energy: joules per inference with uncertainty, power over time, and the budget."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.line_chart import HEIGHT_PX, power_chart
 from edge.report.charts.vega import AXIS_PX, FAMILY_COLORS, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, joule_unit, percent, readable, uncertainty_places
-from edge.report.terminal.energy_lines import alignment_in_words, meter_in_words
+from edge.report.material import ReportEntry
+from edge.report.terminal.energy_lines import describe_alignment, describe_meter
 
 _NET, _IDLE, _WHOLE = "inference", "idle board", "inference and idle board"
 _COLORS = {_NET: FAMILY_COLORS[0], _IDLE: OUTSIDE_COLOR, _WHOLE: FAMILY_COLORS[0]}
@@ -22,7 +22,7 @@ _OPEN_TABLES = 2
 
 @dataclass(frozen=True)
 class _Found:
-    entry: Entry
+    entry: ReportEntry
     energy: Energy
 
     @property
@@ -30,7 +30,7 @@ class _Found:
         return f"{self.entry.label} (estimate)" if self.energy.is_estimate else self.entry.label
 
 
-def energy_section(entries: Sequence[Entry]) -> Section | None:
+def energy_section(entries: Sequence[ReportEntry]) -> Section | None:
     """Return the section, None where no energy was measured."""
     found = [_Found(entry, energy) for entry in entries if (energy := entry.measurement.energy) is not None]
     if not found:
@@ -47,7 +47,7 @@ def energy_section(entries: Sequence[Entry]) -> Section | None:
 
 def _texts(found: _Found) -> list[str]:
     energy = found.energy
-    texts = [f"{found.label}: {one_line(meter_in_words(energy))}; {alignment_in_words(energy)} "
+    texts = [f"{found.label}: {one_line(describe_meter(energy))}; {describe_alignment(energy)} "
              f"({one_line(energy.alignment.detail)}); accuracy: {one_line(energy.meter.accuracy_source)}."]  # fmt: skip
     if energy.is_estimate:
         texts.append(f"{found.entry.label}: this meter computes power from a part of the board. An estimate.")

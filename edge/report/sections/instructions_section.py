@@ -1,4 +1,4 @@
-"""The section on counted instructions: how many an inference takes, and in which kernels."""
+"""Builds the section on counted instructions: per inference, and by kernel."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from edge.measure.microkernels import OTHER, XNNPACK_REST
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent, whole
-from edge.report.sections.kernel_families import families, shares, timed
+from edge.report.material import ReportEntry
+from edge.report.sections.kernel_section import families, family_times, has_times
 
 _UNIT = "instructions per inference (million)"
-_WHOLE = "not told apart"
+_WHOLE = "all functions"
 _OPEN_TABLES = 2
 _NOT_TIME = (
-    "Counted instructions are exact, but they are not time: the emulator knows no caches, no memory bandwidth and no "
-    "issue width. How long an inference takes, only the board can tell."
+    "Counted instructions are exact, but they are not time: the emulator models no caches, no memory bandwidth and no "
+    "issue width. Only the board shows how long an inference takes."
 )
 
 
 @dataclass(frozen=True)
 class _Count:
-    entry: Entry
+    entry: ReportEntry
     found: Instructions
 
 
-def instructions_section(entries: Sequence[Entry]) -> Section | None:
+def instructions_section(entries: Sequence[ReportEntry]) -> Section | None:
     """Return the instructions counted by emulators, in all and by kernel, None where none were."""
     counts = [_Count(entry, found) for entry in entries if (found := entry.measurement.instructions)]
     if not counts:
@@ -78,7 +78,7 @@ def _families(found: Instructions) -> dict[str, float]:
     return sums or {_WHOLE: found.per_inference}
 
 
-def _colors(counts: Sequence[_Count], entries: Sequence[Entry]) -> dict[str, str]:
+def _colors(counts: Sequence[_Count], entries: Sequence[ReportEntry]) -> dict[str, str]:
     """Name the families to draw, largest first, with their colours.
 
     A family of the same name in the chart of kernel times lends its colour; the others take what is free, colours
@@ -90,23 +90,23 @@ def _colors(counts: Sequence[_Count], entries: Sequence[Entry]) -> dict[str, str
             weight[family] += per_inference / (count.found.per_inference or 1.0)
     fixed = {XNNPACK_REST: OUTSIDE_COLOR, _WHOLE: OTHER_COLOR, OTHER: OTHER_COLOR}
     ranked = sorted((family for family in weight if family not in fixed), key=lambda family: -weight[family])
-    drawn = _drawn_elsewhere(entries)
-    lent = {family: color for family in ranked if (color := _lent(family, drawn))}
+    drawn = _colors_in_use(entries)
+    lent = {family: color for family in ranked if (color := _borrow_color(family, drawn))}
     left = [color for color in FAMILY_COLORS if color not in lent.values()]
     free = iter(sorted(left, key=lambda color: color in drawn.values()))
     chosen = {family: lent.get(family) or next(free, OTHER_COLOR) for family in ranked}
     return {**{family: color for family, color in chosen.items() if color != OTHER_COLOR}, **fixed}
 
 
-def _drawn_elsewhere(entries: Sequence[Entry]) -> dict[str, str]:
+def _colors_in_use(entries: Sequence[ReportEntry]) -> dict[str, str]:
     """Return the kernel families in the chart of kernel times with their colours."""
-    timed_ones = [entry for entry in entries if not entry.emulated and timed(entry.measurement)]
+    timed_ones = [entry for entry in entries if not entry.emulated and has_times(entry.measurement)]
     names = families(timed_ones)
-    present = {share.family for share in shares(timed_ones, names)}
+    present = {time.family for time in family_times(timed_ones, names)}
     return {name: color for name, color in zip(names, FAMILY_COLORS, strict=False) if name in present}
 
 
-def _lent(family: str, kernels: Mapping[str, str]) -> str | None:
+def _borrow_color(family: str, kernels: Mapping[str, str]) -> str | None:
     """Return the colour of the first kernel family of that name: "igemm" is "Convolution IGEMM", "vadd" is "Add"."""
     for name, color in kernels.items():
         if family.lower() in (last := name.lower().split()[-1], f"v{last}"):

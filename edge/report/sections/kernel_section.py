@@ -1,22 +1,28 @@
-"""The section on kernels: which ran, how often and how long."""
+"""Builds the section on kernels: their names, calls and times, by families that share a colour."""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from edge.measure.measurement import Measurement
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import count_of, digits, percent, whole
-from edge.report.sections.kernel_families import OTHER, OUTSIDE, Share, families, outside_us, shares, timed
-from edge.report.sections.summary_section import sparse_text
+from edge.report.material import ReportEntry
+from edge.report.sections.sparse_section import sparse_text
 
+OTHER = "other kernels"
+OUTSIDE = "outside kernels"
+TOP = 6
 _SLOWEST = 15
-_NOT_TIME = "Under emulation the times tell which kernels ran, not how long they take on the board."
+_NOT_TIME = "Under emulation the times show which kernels ran, not how long they take on the board."
 
 
-def breakdown_section(entries: Sequence[Entry], *, emulated: bool) -> Section | None:
+def breakdown_section(entries: Sequence[ReportEntry], *, emulated: bool) -> Section | None:
     """Return the kernels of the measured or of the emulated entries, None where there are no such entries."""
     own = [entry for entry in entries if entry.emulated == emulated]
     if not own:
@@ -24,33 +30,33 @@ def breakdown_section(entries: Sequence[Entry], *, emulated: bool) -> Section | 
     seen = [entry for entry in own if entry.measurement.kernels]
     prefix = "emulated-" if emulated else ""
     title = "Kernels under emulation" if emulated else "Kernels"
-    with_times = [entry for entry in seen if timed(entry.measurement)]
-    operators = tuple(_operators(entry) for entry in with_times if entry.measurement.operators)
-    named = tuple(_named(entry) for entry in seen if entry not in with_times)
+    with_times = [entry for entry in seen if has_times(entry.measurement)]
+    operators = tuple(_list_operators(entry) for entry in with_times if entry.measurement.operators)
+    named = tuple(_list_names(entry) for entry in seen if entry not in with_times)
     return Section(
         key=f"{prefix}kernels-section",
         title=title,
-        paragraphs=(*((_NOT_TIME,) if emulated and with_times else ()), *_unseen(own), *_sparse(own)),
+        paragraphs=(*((_NOT_TIME,) if emulated and with_times else ()), *_missing_profiles(own), *_sparse(own)),
         charts=(_chart(f"{prefix}kernels", with_times),) if with_times else (),
         tables=(*named, *operators),
     )
 
 
-def _chart(key: str, entries: Sequence[Entry]) -> Chart:
+def _chart(key: str, entries: Sequence[ReportEntry]) -> Chart:
     names = families(entries)
-    found = shares(entries, names)
-    parts = [name for name in (*names, OUTSIDE) if any(share.family == name for share in found)]
-    rows = [_bar(entry, [share for share in found if share.label == entry.label]) for entry in entries]
+    found = family_times(entries, names)
+    parts = [name for name in (*names, OUTSIDE) if any(time.family == name for time in found)]
+    rows = [_bar(entry, [time for time in found if time.label == entry.label]) for entry in entries]
     colors = [_color(name, names) for name in parts]
     return Chart(
         key=key,
         title="Time by kernel family",
-        description=f"Stacked bars of time per inference by kernel family. {'; '.join(_said(row) for row in rows)}.",
+        description=f"Stacked bars of time per inference by kernel family. {'; '.join(map(_describe, rows))}.",
         spec=bars(rows, parts=parts, colors=colors, unit="time per inference (ms)"),
         height_px=bars_height(len(rows)),
         table=_table(entries),
         legend=tuple(Key(swatch_of(color), part) for part, color in zip(parts, colors, strict=True)),
-        note=_profiled(entries),
+        note=_profile_note(entries),
     )
 
 
@@ -59,17 +65,17 @@ def _color(part: str, names: Sequence[str]) -> str:
     return fixed.get(part) or FAMILY_COLORS[names.index(part)]
 
 
-def _bar(entry: Entry, own: Sequence[Share]) -> Bar:
-    total = sum(share.time_us for share in own) or 1.0
+def _bar(entry: ReportEntry, own: Sequence[FamilyTime]) -> Bar:
+    total = sum(time.time_us for time in own) or 1.0
     segments = tuple(BarPart(s.family, s.time_us / 1000, s.time_us / total) for s in own)
     return Bar(label=entry.label, figures=f"{digits(total / 1000)} ms", parts=segments)
 
 
-def _said(row: Bar) -> str:
+def _describe(row: Bar) -> str:
     return f"{row.label}, {row.figures}: " + ", ".join(f"{s.part} {percent(s.share)}" for s in row.parts)
 
 
-def _profiled(entries: Sequence[Entry]) -> str | None:
+def _profile_note(entries: Sequence[ReportEntry]) -> str | None:
     told = {
         f"runtime {p.version}, {count_of(p.threads, 'thread')}, mean of {count_of(p.runs, 'run')}"
         for entry in entries
@@ -80,14 +86,14 @@ def _profiled(entries: Sequence[Entry]) -> str | None:
     return f"Seen by the runtime's own profiler ({'; '.join(sorted(told))}), which slows the inference a little."
 
 
-def _table(entries: Sequence[Entry]) -> Table:
+def _table(entries: Sequence[ReportEntry]) -> Table:
     heads = (("Calls", True), ("Time (µs)", True), ("Share", True))
     columns = (Column("Variant"), Column("Kernel"), *(Column(head, number=number) for head, number in heads))
     rows = [row for entry in entries for row in _rows(entry)]
     return Table(caption="Kernels: calls and time per inference", columns=columns, rows=tuple(rows))
 
 
-def _rows(entry: Entry) -> list[tuple[str, ...]]:
+def _rows(entry: ReportEntry) -> list[tuple[str, ...]]:
     kernels = entry.measurement.kernels or ()
     outside = outside_us(entry.measurement)
     total = sum(kernel.time_us or 0.0 for kernel in kernels) + (outside or 0.0) or 1.0
@@ -100,7 +106,7 @@ def _rows(entry: Entry) -> list[tuple[str, ...]]:
     return rows
 
 
-def _operators(entry: Entry) -> Table:
+def _list_operators(entry: ReportEntry) -> Table:
     operators = sorted(entry.measurement.operators or (), key=lambda each: -(each.time_us or 0.0))
     return Table(
         caption=f"Slowest operators of {entry.label} ({min(_SLOWEST, len(operators))} of {len(operators)})",
@@ -112,7 +118,7 @@ def _operators(entry: Entry) -> Table:
     )
 
 
-def _named(entry: Entry) -> Table:
+def _list_names(entry: ReportEntry) -> Table:
     """Return the kernels that ran without any times."""
     return Table(
         caption=f"Kernels that ran: {entry.label}",
@@ -121,7 +127,7 @@ def _named(entry: Entry) -> Table:
     )
 
 
-def _unseen(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _missing_profiles(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     reasons: dict[str, list[str]] = {}
     for entry in entries:
         if not entry.measurement.kernels:
@@ -129,7 +135,7 @@ def _unseen(entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(f"No kernel profile of {', '.join(labels)}: {reason}." for reason, labels in reasons.items())
 
 
-def _sparse(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _sparse(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     told = [
         f"{entry.label} {sparse_text(entry)}"
         for entry in entries
@@ -138,5 +144,69 @@ def _sparse(entries: Sequence[Entry]) -> tuple[str, ...]:
     return (f"1x1 convolutions that ran on sparse kernels: {'; '.join(told)}.",) if told else ()
 
 
-def _meant_sparse(entry: Entry) -> bool:
+def _meant_sparse(entry: ReportEntry) -> bool:
     return (entry.measurement.artifact.recipe or "").startswith("sparse")
+
+
+@dataclass(frozen=True)
+class FamilyTime:
+    """Time of one family in one entry, per inference."""
+
+    label: str
+    family: str
+    time_us: float
+
+
+def family_of(kernel: str) -> str:
+    """Return "Convolution IGEMM" for "Convolution (NHWC, QC8) IGEMM": the layout and number type are left out."""
+    return " ".join(re.sub(r"\([^()]*\)", " ", kernel).split()) or kernel
+
+
+def families(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
+    """Name the families with the largest share of time over all entries, largest first, then the rest as one.
+
+    Shares count, not times: a slow variant does not crowd out the kernels of a fast one.
+    """
+    weight: defaultdict[str, float] = defaultdict(float)
+    for entry in entries:
+        own = _times(entry.measurement)
+        total = sum(own.values()) or 1.0
+        for family, time_us in own.items():
+            weight[family] += time_us / total
+    top = sorted(weight, key=lambda name: -weight[name])[:TOP]
+    return (*top, OTHER) if len(weight) > TOP else tuple(top)
+
+
+def family_times(entries: Sequence[ReportEntry], names: Sequence[str]) -> tuple[FamilyTime, ...]:
+    """Return the time of each named family in each entry, and what of the inference lies outside all kernels."""
+    found: list[FamilyTime] = []
+    for entry in entries:
+        times: defaultdict[str, float] = defaultdict(float)
+        for family, time_us in _times(entry.measurement).items():
+            times[family if family in names else OTHER] += time_us
+        if (outside := outside_us(entry.measurement)) is not None:
+            times[OUTSIDE] = outside
+        ordered = [*names, OUTSIDE]
+        found.extend(FamilyTime(entry.label, name, times[name]) for name in ordered if times[name] > 0)
+    return tuple(found)
+
+
+def outside_us(measurement: Measurement) -> float | None:
+    """Return the time of an inference that no kernel accounts for; None where the whole is unknown."""
+    profile = measurement.kernel_profile
+    if profile is None or profile.invoke_us is None or measurement.kernels is None:
+        return None
+    return max(0.0, profile.invoke_us - sum(kernel.time_us or 0.0 for kernel in measurement.kernels))
+
+
+def has_times(measurement: Measurement) -> bool:
+    """Return whether the kernels have times: on an emulated board they are only named and counted."""
+    return any(kernel.time_us is not None for kernel in measurement.kernels or ())
+
+
+def _times(measurement: Measurement) -> dict[str, float]:
+    times: dict[str, float] = {}
+    for kernel in measurement.kernels or ():
+        name = family_of(kernel.name)
+        times[name] = times.get(name, 0.0) + (kernel.time_us or 0.0)
+    return times

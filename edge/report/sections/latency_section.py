@@ -1,4 +1,4 @@
-"""The section on latency: every run as a dot, for the chosen threads and for all cores."""
+"""Builds the section on latency: every run as a dot, for the chosen threads and for all cores."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from edge.measure.measurement import Latency, Window
 from edge.report.charts.strip_chart import Strip, strips, strips_height
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, percent, whole
+from edge.report.material import ReportEntry
 
 _DOTS = 300
 # From zero where variants differ, so that lengths compare; closer where they are alike, so that shapes show.
@@ -25,12 +25,12 @@ _LEGEND = (
 
 @dataclass(frozen=True)
 class _Run:
-    entry: Entry
+    entry: ReportEntry
     latency: Latency
     windows: tuple[Window, ...]
 
 
-def latency_section(entries: Sequence[Entry], *, emulated: bool) -> Section | None:
+def latency_section(entries: Sequence[ReportEntry], *, emulated: bool) -> Section | None:
     """Return the section for the measured or for the emulated entries, None where there is nothing to show."""
     own = [entry for entry in entries if entry.emulated == emulated]
     chosen = [_Run(e, e.measurement.latency_ms, e.measurement.windows) for e in own if e.measurement.latency_ms]
@@ -44,7 +44,7 @@ def latency_section(entries: Sequence[Entry], *, emulated: bool) -> Section | No
     return Section(key=f"{prefix}latency-section", title=title, paragraphs=_missing(own), charts=tuple(charts))
 
 
-def thinned(values: Sequence[float], limit: int = _DOTS) -> tuple[tuple[float, float], ...]:
+def thin_out(values: Sequence[float], limit: int = _DOTS) -> tuple[tuple[float, float], ...]:
     """Return at most `limit` of the values, evenly spaced, each with when it was: 0 at the begin, 1 at the end."""
     count = min(limit, len(values))
     picked = [index * len(values) // count for index in range(count)]
@@ -65,7 +65,7 @@ def _chart(key: str, title: str, runs: Sequence[_Run]) -> Chart:
     return Chart(
         key=key,
         title=title,
-        description=f"Dots of single inferences per variant. {'; '.join(_said(run) for run in runs)}.",
+        description=f"Dots of single inferences per variant. {'; '.join(_describe(run) for run in runs)}.",
         spec=strips(rows, domain_ms=domain),
         height_px=strips_height(len(rows)),
         table=_table(title, runs),
@@ -79,8 +79,8 @@ def _strip(run: _Run) -> Strip:
     return Strip(
         label=run.entry.label,
         figures=f"{digits(latency.median)} ms · p99 {digits(latency.p99)}",
-        dots=thinned(latency.values),
-        windows=_placed(run.windows),
+        dots=thin_out(latency.values),
+        windows=_place_windows(run.windows),
         median_ms=latency.median,
         p90_ms=latency.p90,
         p99_ms=latency.p99,
@@ -88,7 +88,7 @@ def _strip(run: _Run) -> Strip:
     )
 
 
-def _placed(windows: Sequence[Window]) -> tuple[tuple[float, float], ...]:
+def _place_windows(windows: Sequence[Window]) -> tuple[tuple[float, float], ...]:
     total, before, placed = sum(window.runs for window in windows), 0, []
     for window in windows:
         placed.append((window.median_ms, (before + window.runs / 2) / total if total else 0.5))
@@ -101,7 +101,7 @@ def _threads(runs: Sequence[_Run]) -> str:
     return " and ".join(count_of(count, "thread") for count in counts)
 
 
-def _said(run: _Run) -> str:
+def _describe(run: _Run) -> str:
     latency = run.latency
     return (
         f"{run.entry.label}: median {digits(latency.median)} ms, p90 {digits(latency.p90)}, p99 {digits(latency.p99)}"
@@ -114,7 +114,7 @@ def _beyond(count: int, runs: Sequence[_Run]) -> str:
     return f"{count:,} of {recorded:,} recorded runs lie beyond the axis, the longest at {digits(longest)} ms."
 
 
-def _missing(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _missing(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     without = [entry.label for entry in entries if entry.measurement.latency_ms is None]
     return (f"No latency was measured for {', '.join(without)}.",) if without else ()
 

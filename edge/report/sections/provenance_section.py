@@ -1,4 +1,4 @@
-"""The section on where each file came from."""
+"""Builds the section on the origin of each file."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 from converters.artifact.record import ArtifactRecord, SourceRecord
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry, parity_of
 from edge.report.formatting import UNKNOWN, digits, field_text, percent, readable, whole
+from edge.report.material import ReportEntry, parity_of
 
 _NOT_STATED = "not stated"
 
 
-def provenance_section(entries: Sequence[Entry], artifacts: Sequence[ArtifactRecord]) -> Section:
+def provenance_section(entries: Sequence[ReportEntry], artifacts: Sequence[ArtifactRecord]) -> Section:
     """Return hash, recipe, tools, calibration and parity of each file once, whatever number of times it ran."""
-    files: dict[str, Entry] = {}
+    files: dict[str, ReportEntry] = {}
     for entry in entries:
         files.setdefault(entry.measurement.artifact.sha256, entry)
     unmeasured = [artifact.name for artifact in artifacts if artifact.sha256 not in files]
     texts = [f"No measurement given here is of the artifact {name}." for name in unmeasured]
     if any(entry.artifact is None for entry in files.values()):
         texts.append(
-            "Source, tools and calibration of a file are told by its artifact JSON: give it along with the results."
+            "Source, tools and calibration of a file are recorded in its artifact JSON: give it along with the results."
         )
     heads = (
         "Name",
@@ -50,7 +50,7 @@ def provenance_section(entries: Sequence[Entry], artifacts: Sequence[ArtifactRec
     )
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: ReportEntry) -> tuple[str, ...]:
     ref, artifact = entry.measurement.artifact, entry.artifact
     tools = artifact.tools or {} if artifact else {}
     return (

@@ -1,23 +1,28 @@
-"""The section on what to ship: one variant for each board, and why not the others."""
+"""Builds the section on what to ship: one variant for each board, and why not the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edge.measure.advice import AdviceCriteria, ShippingAdvice, advise
+from edge.measure.fronts import Front, Point, Variant, front_of, groups
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes
-from edge.report.sections.pareto import Point, fronts
+from edge.report.material import ReportEntry
 from edge.report.sections.summary_section import accuracy_text
 
 _RULE = (
     "Variants are weighed against each other on one board only, with one runtime and one number of threads. Invalid "
-    "measurements, and those whose sparse kernels ran other than predicted, support no advice."
+    "measurements, and those whose sparse kernels ran other than predicted, are not considered."
 )
 
 
-def advice_of(entries: Sequence[Entry], terms: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
+def fronts(entries: Sequence[ReportEntry]) -> tuple[Front, ...]:
+    """Find the Pareto front of every group of measurements that may be compared: never across devices."""
+    return tuple(map(front_of, groups(Variant(entry.measurement, entry.accuracy) for entry in entries)))
+
+
+def advice_of(entries: Sequence[ReportEntry], terms: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
     """Return the advice for each board among the entries."""
     return tuple(advise(front, terms) for front in fronts(entries))
 

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 from edge.measure.sparse_verdict import SparseVerdict, verdict_on
 from edge.report.document import Column, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN
-from edge.report.sections.summary_section import DISAGREES, WRONG, sparse_text
+from edge.report.material import ReportEntry
 
+# Words that a page shows in red: sparse kernels ran other than predicted; the results are wrong.
+DISAGREES, WRONG = "DISAGREES", "WRONG results"
 _HOW = (
     "Predicted is from the file alone, for the board's processor and runtime. Observed is on the board: "
     "the kernels' names, or on emulated boards the functions whose instructions were counted."
 )
 
 
-def sparse_section(entries: Sequence[Entry]) -> Section | None:
+def sparse_section(entries: Sequence[ReportEntry]) -> Section | None:
     """Return predicted and observed of each measurement, None where no file has 1x1 convolutions."""
     found = [(entry, verdict) for entry in entries if (verdict := verdict_on(entry.measurement)) is not None]
     if not any(verdict.predicted.of != 0 for _, verdict in found):
@@ -31,8 +32,8 @@ def sparse_section(entries: Sequence[Entry]) -> Section | None:
     return Section(key="sparse-section", title="Sparse kernels", paragraphs=(_HOW,), tables=(table,))
 
 
-def any_is_sparse(entries: Sequence[Entry]) -> bool:
-    """Tell whether sparse kernels ran or were predicted anywhere, rightly or not: else their section is an aside."""
+def any_is_sparse(entries: Sequence[ReportEntry]) -> bool:
+    """Tell whether sparse kernels ran or were predicted anywhere, rightly or not; if not, the section moves to the end."""
     return any(
         verdict.any_ran or verdict.predicted.ran or verdict.agrees is False or verdict.predicted.corrupts
         for entry in entries
@@ -40,7 +41,7 @@ def any_is_sparse(entries: Sequence[Entry]) -> bool:
     )
 
 
-def _row(entry: Entry, verdict: SparseVerdict) -> tuple[str, ...]:
+def _row(entry: ReportEntry, verdict: SparseVerdict) -> tuple[str, ...]:
     predicted = verdict.predicted
     expected = UNKNOWN if predicted.ran is None else f"{predicted.ran or 'none'} of {predicted.of}"
     return (
@@ -51,3 +52,18 @@ def _row(entry: Entry, verdict: SparseVerdict) -> tuple[str, ...]:
         {True: "agree", False: DISAGREES, None: UNKNOWN}[verdict.agrees],
         verdict.text,
     )
+
+
+def sparse_text(entry: ReportEntry) -> str:
+    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels; loud if not as predicted."""
+    verdict = verdict_on(entry.measurement)
+    loud = [DISAGREES] if verdict and verdict.agrees is False else []
+    wrong = [WRONG] if verdict and verdict.predicted.corrupts else []
+    return ", ".join([_ran(entry, verdict), *loud, *wrong])
+
+
+def _ran(entry: ReportEntry, verdict: SparseVerdict | None) -> str:
+    sparse = entry.measurement.sparse_kernels
+    if sparse is not None:
+        return f"{sparse.ran or 'none'} of {sparse.of}" if sparse.of else "no 1x1 convolutions"
+    return {True: "some", False: "none", None: UNKNOWN}[verdict.any_ran if verdict else None]

@@ -1,4 +1,4 @@
-"""The verdict and the tables of everything at a glance."""
+"""Builds the verdict and the summary tables."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Callable, Sequence
 
 from converters.printable import one_line
 from edge.measure.measurement import Latency, RecordedAccuracy
-from edge.measure.sparse_verdict import SparseVerdict, find_alarms, verdict_on
+from edge.measure.sparse_verdict import find_alarms
 from edge.report.document import Column, Section, Table, Verdict
-from edge.report.entries import SEPARATOR, Entry
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
-from edge.report.sections.device_table import machine_line
+from edge.report.material import SEPARATOR, ReportEntry
+from edge.report.sections.device_table import device_line
+from edge.report.sections.sparse_section import sparse_text
 
-# Words that a page shows in red: sparse kernels ran other than predicted; the results are wrong.
-DISAGREES, WRONG = "DISAGREES", "WRONG results"
 # The verdict names so many reasons at most; the section on validity names them all.
 _REASONS = 6
-_Cells = Sequence[tuple[str, bool, Callable[[Entry], str]]]
+_Cells = Sequence[tuple[str, bool, Callable[[ReportEntry], str]]]
 
 
-def verdict_of(entries: Sequence[Entry]) -> Verdict:
-    """Say whether all measurements may be believed, where they ran and which is the fastest."""
+def verdict_of(entries: Sequence[ReportEntry]) -> Verdict:
+    """Return whether all measurements are valid, where they ran and which is the fastest."""
     bad = [entry for entry in entries if not entry.valid]
     valid = [entry for entry in entries if entry.valid]
-    sentences = (*_where(entries), *_fastest(valid), *_counted(valid))
+    sentences = (*_where(entries), *_fastest(valid), *_count_instructions(valid))
     alarms = find_alarms([entry.measurement for entry in entries])
     if not bad:
         every = "The measurement is valid" if len(entries) == 1 else f"All {len(entries)} measurements are valid"
@@ -37,17 +36,17 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
         standing="invalid",
         headline=f"INVALID: {which} broke a rule and must not be relied on.",
         sentences=sentences,
-        reasons=_shortened(tuple(reason.removesuffix(": ") for reason in reasons)),
+        reasons=_limit_reasons(tuple(reason.removesuffix(": ") for reason in reasons)),
         alarms=alarms,
     )
 
 
-def _shortened(reasons: tuple[str, ...]) -> tuple[str, ...]:
+def _limit_reasons(reasons: tuple[str, ...]) -> tuple[str, ...]:
     left = len(reasons) - _REASONS
     return reasons if left <= 1 else (*reasons[:_REASONS], f"and {left} more, listed under Validity")
 
 
-def summary_section(entries: Sequence[Entry]) -> Section:
+def summary_section(entries: Sequence[ReportEntry]) -> Section:
     """Return the table a reader came for; emulated devices get one of their own."""
     measured = [entry for entry in entries if not entry.emulated]
     emulated = [entry for entry in entries if entry.emulated]
@@ -68,37 +67,22 @@ def accuracy_text(accuracy: RecordedAccuracy | None) -> str:
     return f"{percent(accuracy.correct / accuracy.of)} ({accuracy.correct:,} of {accuracy.of:,})"
 
 
-def validity_text(entry: Entry) -> str:
+def validity_text(entry: ReportEntry) -> str:
     """Return the word of the verdict."""
     return "valid" if entry.valid else "INVALID"
 
 
-def sparse_text(entry: Entry) -> str:
-    """Return "34 of 34" or "none of 34": the 1x1 convolutions that ran on sparse kernels; loud if not as predicted."""
-    verdict = verdict_on(entry.measurement)
-    loud = [DISAGREES] if verdict and verdict.agrees is False else []
-    wrong = [WRONG] if verdict and verdict.predicted.corrupts else []
-    return ", ".join([_ran(entry, verdict), *loud, *wrong])
-
-
-def _ran(entry: Entry, verdict: SparseVerdict | None) -> str:
-    sparse = entry.measurement.sparse_kernels
-    if sparse is not None:
-        return f"{sparse.ran or 'none'} of {sparse.of}" if sparse.of else "no 1x1 convolutions"
-    return {True: "some", False: "none", None: UNKNOWN}[verdict.any_ran if verdict else None]
-
-
-def _where(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _where(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     places: dict[str, tuple[str, list[str]]] = {}
     for entry in entries:
         device = entry.measurement.device
-        _, runtimes = places.setdefault(device.name, (machine_line(device), []))
+        _, runtimes = places.setdefault(device.name, (device_line(device), []))
         if entry.runtime not in runtimes:
             runtimes.append(entry.runtime)
     return tuple(f"Ran on {name} ({line}) with {' and '.join(runtimes)}." for name, (line, runtimes) in places.items())
 
 
-def _fastest(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _fastest(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     sentences = []
     for device in dict.fromkeys(entry.measurement.device.name for entry in entries if not entry.emulated):
         timed = [(entry, latency.median) for entry in entries if not entry.emulated
@@ -108,7 +92,7 @@ def _fastest(entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _fastest_on(device: str, timed: Sequence[tuple[Entry, float]]) -> str:
+def _fastest_on(device: str, timed: Sequence[tuple[ReportEntry, float]]) -> str:
     best, best_ms = timed[0]
     threads = count_of(best.measurement.threads, "thread")
     if len(timed) == 1:
@@ -120,7 +104,7 @@ def _fastest_on(device: str, timed: Sequence[tuple[Entry, float]]) -> str:
     )
 
 
-def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _count_instructions(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     sentences = []
     counts = [(e, counted.per_inference / 1e6) for e in entries if (counted := e.measurement.instructions)]
     for device in dict.fromkeys(entry.measurement.device.name for entry, _ in counts):
@@ -132,13 +116,13 @@ def _counted(entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
-    """Lay out a table; a place that all rows share goes into its caption, one that each name tells has no column."""
+def _table(caption: str, entries: Sequence[ReportEntry], cells: _Cells) -> Table:
+    """Lay out a table; a place that all rows share goes into its caption, one in every label has no column."""
     shared = [cell for cell in _PLACE if len(entries) > 1 and len({cell[2](entry) for entry in entries}) == 1]
     if shared:
         places = (f"{_BEFORE[cell[0]]} {cell[2](entries[0])}" for cell in shared)
         caption = f"{caption}. All {' '.join(places)}"
-    named = [cell for cell in _PLACE if all(_named(cell[2](entry), entry) for entry in entries)]
+    named = [cell for cell in _PLACE if all(_is_in_label(cell[2](entry), entry) for entry in entries)]
     cells = [cell for cell in cells if cell not in shared and cell not in named]
     return Table(
         caption=caption,
@@ -148,20 +132,20 @@ def _table(caption: str, entries: Sequence[Entry], cells: _Cells) -> Table:
     )
 
 
-def _named(place: str, entry: Entry) -> bool:
+def _is_in_label(place: str, entry: ReportEntry) -> bool:
     return one_line(place) in entry.label.split(SEPARATOR)[1:]
 
 
-def _chosen(read: Callable[[Latency], float]) -> Callable[[Entry], str]:
+def _read_latency(read: Callable[[Latency], float]) -> Callable[[ReportEntry], str]:
     return lambda entry: digits(read(entry.measurement.latency_ms) if entry.measurement.latency_ms else None)
 
 
-def _all_cores(entry: Entry) -> str:
+def _all_cores(entry: ReportEntry) -> str:
     latency = entry.measurement.latency_all_cores_ms
     return f"{digits(latency.median)} on {latency.threads}" if latency else UNKNOWN
 
 
-def _instructions(entry: Entry) -> str:
+def _instructions(entry: ReportEntry) -> str:
     counted = entry.measurement.instructions
     return digits(counted.per_inference / 1e6) if counted else UNKNOWN
 
@@ -180,9 +164,9 @@ _TAIL: _Cells = (
 _MEASURED: _Cells = (
     *_HEAD,
     ("Threads", True, lambda entry: str(entry.measurement.threads)),
-    ("Median (ms)", True, _chosen(lambda latency: latency.median)),
-    ("p90 (ms)", True, _chosen(lambda latency: latency.p90)),
-    ("p99 (ms)", True, _chosen(lambda latency: latency.p99)),
+    ("Median (ms)", True, _read_latency(lambda latency: latency.median)),
+    ("p90 (ms)", True, _read_latency(lambda latency: latency.p90)),
+    ("p99 (ms)", True, _read_latency(lambda latency: latency.p99)),
     ("All cores, median (ms)", True, _all_cores),
     *_TAIL,
     ("Peak memory (MB)", True, lambda entry: megabytes(entry.measurement.memory.peak_rss_bytes)),

@@ -1,4 +1,4 @@
-"""The section on sustained load: latency, temperature and clock over time, one line per variant."""
+"""Builds the section on sustained load: latency, temperature and clock over time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
 from edge.report.charts.line_chart import HEIGHT_PX, TimeSeries, line_chart, line_colors
 from edge.report.charts.vega import AXIS_PX, swatch_of
 from edge.report.document import Chart, Column, Key, Section, Table
-from edge.report.entries import Entry
 from edge.report.formatting import UNKNOWN, digits, percent
+from edge.report.material import ReportEntry
 
 Read = Callable[[SustainedPoint], float | None]
 
@@ -30,7 +30,7 @@ _KINDS = (
 )
 
 
-def endurance_section(entries: Sequence[Entry]) -> Section | None:
+def endurance_section(entries: Sequence[ReportEntry]) -> Section | None:
     """Return the section, None where no board was put under sustained load."""
     loaded = [(entry, found) for entry in entries if (found := entry.measurement.sustained) is not None]
     if not loaded:
@@ -39,14 +39,14 @@ def endurance_section(entries: Sequence[Entry]) -> Section | None:
     missing = [kind.title.split(" ")[0] for kind in _KINDS if not any(_line(e, s, kind.read).points for e, s in loaded)]
     texts = [f"{entry.label}: {sustained_in_words(found)}." for entry, found in loaded]
     if missing:
-        texts.append(f"{' and '.join(missing)}: the device does not state it.")
+        texts.append(f"{' and '.join(missing)}: the device does not report it.")
     return Section(
         key="sustained-section", title="Sustained load", paragraphs=tuple(texts), charts=tuple(charts),
         tables=(_table(loaded),),
     )  # fmt: skip
 
 
-def _chart(kind: _Kind, loaded: Sequence[tuple[Entry, Sustained]]) -> Chart | None:
+def _chart(kind: _Kind, loaded: Sequence[tuple[ReportEntry, Sustained]]) -> Chart | None:
     rows = [line for entry, found in loaded if (line := _line(entry, found, kind.read)).points]
     if not rows:
         return None
@@ -62,7 +62,7 @@ def _chart(kind: _Kind, loaded: Sequence[tuple[Entry, Sustained]]) -> Chart | No
     )
 
 
-def _line(entry: Entry, found: Sustained, read: Read) -> TimeSeries:
+def _line(entry: ReportEntry, found: Sustained, read: Read) -> TimeSeries:
     points = ((point.time_s / 60, read(point)) for point in found.points)
     return TimeSeries(entry.label, tuple((minutes, value) for minutes, value in points if value is not None))
 
@@ -73,7 +73,7 @@ def _points(kind: _Kind, rows: Sequence[TimeSeries]) -> Table:
     return Table(caption=kind.title, columns=columns, rows=cells)
 
 
-def _table(loaded: Sequence[tuple[Entry, Sustained]]) -> Table:
+def _table(loaded: Sequence[tuple[ReportEntry, Sustained]]) -> Table:
     heads = ("Minutes", "First (ms)", "Last (ms)", "Change", "Hottest (°C)", "Slowest clock (MHz)")
     return Table(
         caption="Sustained load",
@@ -83,7 +83,7 @@ def _table(loaded: Sequence[tuple[Entry, Sustained]]) -> Table:
     )
 
 
-def _row(entry: Entry, found: Sustained) -> tuple[str, ...]:
+def _row(entry: ReportEntry, found: Sustained) -> tuple[str, ...]:
     degrees = [point.temperature_c for point in found.points if point.temperature_c is not None]
     clocks = [point.clock_mhz for point in found.points if point.clock_mhz is not None]
     words = sorted({name for point in found.points for name in point.throttled or ()})

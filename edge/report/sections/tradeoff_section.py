@@ -1,13 +1,16 @@
-"""The section on what one pays for what: size against speed against accuracy, board by board.
+"""Builds the section on trade-offs: size, speed and accuracy of the variants, board by board.
 
 Speed is latency where it was measured and instructions where it was emulated; they never share an axis.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edge.measure.advice import ShippingAdvice, VariantStanding
+from edge.measure.fronts import Front, Point
+from edge.measure.measurement import RecordedAccuracy
 from edge.report.charts.scatter_chart import (
     DOMINATED,
     FRONT,
@@ -21,9 +24,9 @@ from edge.report.charts.scatter_chart import (
 )
 from edge.report.document import Chart, Column, Key, Section, Table
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
-from edge.report.sections.pareto import Front, Point, wilson
 from edge.report.sections.summary_section import accuracy_text
 
+_Z95 = 1.959964
 _LOOKS = {
     SHIP: Key("point-ship", "to ship"),
     FRONT: Key("point-front", "on the front: no other is as good in all respects and better in one"),
@@ -59,7 +62,7 @@ def _charts(advice: ShippingAdvice, index: int, *, several: bool) -> list[Chart]
     sizes = Chart(
         key=f"size-{index}",
         title=f"{speed} and size{where}",
-        description=f"Points, {front.speed} across, size up; both are better when small. {_said(outcomes)}",
+        description=f"Points, {front.speed} across, size up; both are better when small. {_describe(outcomes)}",
         spec=plane(
             [Dot(o.point.label, _across(o.point), o.point.model_bytes / 1e6, _standing(o)) for o in outcomes],
             x=_span(front),
@@ -80,7 +83,7 @@ def _accuracies(advice: ShippingAdvice, known: Sequence[VariantStanding], key: s
     return Chart(
         key=key,
         title=f"{_SPEEDS[speed]} and accuracy{where}",
-        description=f"Points, {speed} across, accuracy up; up and left is better. {_said(known)}",
+        description=f"Points, {speed} across, accuracy up; up and left is better. {_describe(known)}",
         spec=plane(dots, x=_span(advice.front), y=AxisRange(max(0.0, low - 3), min(100.0, high + 3), "accuracy (%)")),
         height_px=plane_height(),
         table=_table(advice),
@@ -115,7 +118,7 @@ def _legend(outcomes: Sequence[VariantStanding]) -> tuple[Key, ...]:
     return tuple(key for standing, key in _LOOKS.items() if standing in present)
 
 
-def _said(outcomes: Sequence[VariantStanding]) -> str:
+def _describe(outcomes: Sequence[VariantStanding]) -> str:
     return "; ".join(
         f"{(p := each.point).label}: {digits(_across(p))} {_unit(p)}, {megabytes(p.model_bytes)} MB, "
         f"accuracy {accuracy_text(p.accuracy)}, {each.standing}"
@@ -172,3 +175,11 @@ def _row(outcome: VariantStanding) -> tuple[str, ...]:
         outcome.standing,
         outcome.why or "",
     )
+
+
+def wilson(accuracy: RecordedAccuracy) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a counted accuracy, as shares of 1 (Wilson 1927, JASA 22)."""
+    n, share = accuracy.of, accuracy.correct / accuracy.of
+    centre = (share + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = _Z95 * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n * n)) / (1 + _Z95**2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)

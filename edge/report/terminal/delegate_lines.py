@@ -1,4 +1,4 @@
-"""The parts of an inference through delegates, as lines for a terminal."""
+"""Renders the parts of an inference through delegates."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from edge.report.formatting import digits
 from edge.report.terminal.text_layout import wrap
 
 
-def accelerated_summary(measurement: Measurement) -> Iterator[str]:
+def delegate_summary(measurement: Measurement) -> Iterator[str]:
     """Yield the lines; none where no delegate was used."""
     found = measurement.accelerated
     if found is None:
         return
-    yield from wrap(f"delegates: {delegates_in_words(found)}")
-    yield from wrap(f"{first_in_words(found)}; later ones {digits(found.steady_ms)} ms", "  ")
+    yield from wrap(f"delegates: {describe_delegates(found)}")
+    yield from wrap(f"{describe_first_inference(found)}; later ones {digits(found.steady_ms)} ms", "  ")
     if found.delegate_ms is not None and found.delegate_share is not None:
         yield f"  delegate's part {digits(found.delegate_ms)} ms ({found.delegate_share:.1%})"
     if found.cpu is not None:
@@ -28,12 +28,12 @@ def accelerated_summary(measurement: Measurement) -> Iterator[str]:
     yield ""
 
 
-def delegates_in_words(found: Accelerated) -> str:
+def describe_delegates(found: Accelerated) -> str:
     """Return the libraries with their options."""
     return ", ".join(f"{each.library} {each.options}".strip() for each in found.delegates)
 
 
-def first_in_words(found: Accelerated) -> str:
+def describe_first_inference(found: Accelerated) -> str:
     """Return what the first inference took, and how much of it only once."""
     once = "" if found.once_ms is None else f", {digits(found.once_ms)} ms of it only once"
     return f"first inference {digits(found.first_ms)} ms{once}"

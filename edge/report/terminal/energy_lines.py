@@ -1,4 +1,4 @@
-"""An energy in words: for the terminal's summary, the notes and the report."""
+"""Describes an energy measurement: for the terminal, the notes and the report."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def energy_summary(energy: Energy | None) -> Iterator[str]:
     if energy is None:
         return
     label = "energy per inference (ESTIMATE)" if energy.is_estimate else "energy per inference"
-    net = "" if energy.net_j is None else f", net of idle {in_joules(energy.net_j)}"
-    yield from wrap(f"{label}: {in_joules(energy.gross_j)}{net}")
+    net = "" if energy.net_j is None else f", net of idle {format_joules(energy.net_j)}"
+    yield from wrap(f"{label}: {format_joules(energy.gross_j)}{net}")
     idle = "" if energy.idle is None else f", idle {(energy.idle.before_w + energy.idle.after_w) / 2:.3g} W"
     yield from wrap(
         f"power: mean {energy.mean_w:.3g} W, peak {energy.peak_w:.3g} W{idle}; {len(energy.windows)} windows, "
         f"{energy.inferences} inferences", "  ",
     )  # fmt: skip
-    yield from wrap(f"meter: {meter_in_words(energy)}", "  ")
-    yield from wrap(f"clocks: {alignment_in_words(energy)}", "  ")
+    yield from wrap(f"meter: {describe_meter(energy)}", "  ")
+    yield from wrap(f"clocks: {describe_alignment(energy)}", "  ")
     yield ""
 
 
-def in_joules(quantity: Quantity) -> str:
+def format_joules(quantity: Quantity) -> str:
     """Return "0.123 J +- 0.004 J (k=2.0)"; the uncertainty with two digits, the value to the same place."""
     unit, name = joule_unit([quantity.value], micro="u")
     value = quantity.value / unit
@@ -37,7 +37,7 @@ def in_joules(quantity: Quantity) -> str:
     return f"{value:.{places}f} {name} +- {expanded:.{places}f} {name} (k={quantity.coverage_factor:.2g})"
 
 
-def meter_in_words(energy: Energy) -> str:
+def describe_meter(energy: Energy) -> str:
     """Return what the meter is, and how often its readings changed."""
     meter = energy.meter
     rate = "rate unknown" if meter.effective_rate_hz is None else f"{meter.effective_rate_hz:.3g} new readings/s"
@@ -45,7 +45,7 @@ def meter_in_words(energy: Energy) -> str:
     return f"{meter.identity} ({meter.name}), {rate}, {lost}"
 
 
-def alignment_in_words(energy: Energy) -> str:
+def describe_alignment(energy: Energy) -> str:
     """Return how the clocks were aligned, and how well."""
     found = energy.alignment
     return f"aligned by {found.method}, standard uncertainty {1e3 * found.uncertainty_s:.2g} ms"

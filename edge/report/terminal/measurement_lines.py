@@ -1,4 +1,4 @@
-"""A measurement as text for a terminal of 80 columns."""
+"""Renders a measurement for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
 from edge.measure.sparse_verdict import sparse_alarm, verdict_on
 from edge.report.formatting import count_of, digits, file_size
-from edge.report.terminal.delegate_lines import accelerated_summary
+from edge.report.terminal.delegate_lines import delegate_summary
 from edge.report.terminal.energy_lines import energy_summary
 from edge.report.terminal.text_layout import shorten, table, wrap
 
@@ -17,12 +17,12 @@ _KERNELS, _NAME, _FUNCTION = 8, 44, 56
 
 
 def summary(measurement: Measurement, *, alarmed: Callable[[str], str] = str) -> str:
-    """Return the measurement's figures, its conditions and, loudly, whether they may be believed.
+    """Return the measurement's figures, its conditions, and its validity.
 
     `alarmed` marks each line of what must not be overlooked, for example as red.
     """
     parts = (
-        _head, _latency, accelerated_summary, _instructions,
+        _head, _latency, delegate_summary, _instructions,
         _kernels, lambda found: _sparse(found, alarmed), _energy, _memory,
         _accuracy, _conditions, _endurance, _validity, _notes,
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _kernels(measurement: Measurement) -> Iterator[str]:
         yield from wrap(f"kernels: none known ({measurement.kernels_reason or 'the profile is empty'})")
         yield ""
         return
-    yield from _timed_kernels(kernels) if any(each.time_us is not None for each in kernels) else _named_kernels(kernels)
+    yield from _kernel_times(kernels) if any(each.time_us is not None for each in kernels) else _kernel_names(kernels)
     if len(kernels) > _KERNELS:
         yield f"and {len(kernels) - _KERNELS} more families, see --json"
     yield ""
@@ -109,7 +109,7 @@ def _sparse(measurement: Measurement, alarmed: Callable[[str], str]) -> Iterator
     yield ""
 
 
-def _timed_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
+def _kernel_times(kernels: Sequence[Kernel]) -> Iterator[str]:
     total_us = sum(kernel.time_us or 0.0 for kernel in kernels)
     rows = [
         (shorten(kernel.name, _NAME), f"{(kernel.time_us or 0.0) / total_us:.1%}" if total_us else "-",
@@ -119,7 +119,7 @@ def _timed_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
     return table([("kernels (per inference)", "share", "time (us)", "calls"), *rows])
 
 
-def _named_kernels(kernels: Sequence[Kernel]) -> Iterator[str]:
+def _kernel_names(kernels: Sequence[Kernel]) -> Iterator[str]:
     rows = [(shorten(kernel.name, _NAME), f"{kernel.calls:g}") for kernel in kernels[:_KERNELS]]
     return table([("kernels (per inference)", "calls"), *rows])
 
@@ -147,9 +147,9 @@ def _conditions(measurement: Measurement) -> Iterator[str]:
     if "emulator" in before:
         return
     parts = [
-        f"governor {_changed(before, after, 'governor', '')}",
-        f"temperature {_changed(before, after, 'temperature_c', ' C')}",
-        f"load {_changed(before, after, 'load_1min', '')}",
+        f"governor {_before_and_after(before, after, 'governor', '')}",
+        f"temperature {_before_and_after(before, after, 'temperature_c', ' C')}",
+        f"load {_before_and_after(before, after, 'load_1min', '')}",
     ]
     yield from wrap("conditions: " + ", ".join(parts))
 
@@ -163,7 +163,7 @@ def _endurance(measurement: Measurement) -> Iterator[str]:
         yield from wrap(f"sustained load: {sustained_in_words(loaded)}")
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:
+def _before_and_after(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:
     values = [before.get(name), after.get(name)]
     if None in values:
         return "unknown"
