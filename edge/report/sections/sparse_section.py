@@ -33,7 +33,7 @@ def sparse_section(entries: Sequence[ReportEntry]) -> Section | None:
 
 
 def any_is_sparse(entries: Sequence[ReportEntry]) -> bool:
-    """Tell whether sparse kernels ran or were predicted anywhere, rightly or not; if not, the section moves to the end."""
+    """Return whether sparse kernels ran or were predicted anywhere; if not, the section moves to the end."""
     return any(
         verdict.any_ran or verdict.predicted.ran or verdict.agrees is False or verdict.predicted.corrupts
         for entry in entries
