@@ -170,34 +170,33 @@ def _make_variant(
     """Make one variant and judge it; its content is parsed once, a compiled one's once more."""
     on_progress(0, f"{recipe.name}: converting")
     model = lowering.lower(recipe)
-    data = model.content
     check_against_recipe(model, recipe)
     if recipe.sparse:
         conversion.require_sparse(model)
     forecast = conversion.require_mapped(model) if recipe.edgetpu else None
     on_progress(1, f"{recipe.name}: comparing with Keras")
-    parity = _compare(conversion, recipe, data, model, reference)
+    parity = _compare(conversion, recipe, model, reference)
     edgetpu = None if forecast is None else forecast.summary()
     if forecast is not None and recipe.compiled:
         on_progress(0, f"{recipe.name}: compiling")
-        result = conversion.compiler.compile(data)
-        data, model = result.data, result.model
+        result = conversion.compiler.compile(model.content)
+        model = result.model
         edgetpu = {"forecast": edgetpu, **result.log.to_json(), "differences": result.differences(forecast)}
     on_progress(1, "")
     record = _record(conversion, recipe, model, parity, edgetpu)
-    return Variant(record=record, data=data, folder=conversion.folder, recipe=recipe, parity=parity)
+    return Variant(record=record, data=model.content, folder=conversion.folder, recipe=recipe, parity=parity)
 
 
-def _compare(conversion: Conversion, recipe: Recipe, data: bytes, model: ModelInfo, reference: Outputs) -> Parity:
+def _compare(conversion: Conversion, recipe: Recipe, model: ModelInfo, reference: Outputs) -> Parity:
     """Return the figures of a variant that is within its tolerance; refuse one that is not."""
     classes = conversion.classes or looks_like_classes(reference[0])
     check = conversion.check.first(recipe.checked_at_most)
-    parity = compare(data, reference, model=model, check=check, batch=conversion.batch, classes=classes)
+    parity = compare(model, reference, check=check, batch=conversion.batch, classes=classes)
     beyond = parity.beyond(recipe.tolerance)
     if not beyond:
         return parity
     try:
-        layer = locate_error(conversion.model, data, check=conversion.check, batch=conversion.batch,
+        layer = locate_error(conversion.model, model, check=conversion.check, batch=conversion.batch,
                              limit=recipe.tolerance.relative_rms_error)  # fmt: skip
     except ConverterError as error:
         layer = f"the layer could not be found: {error}"

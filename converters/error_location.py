@@ -18,7 +18,7 @@ from converters.lowering import Lowering
 from converters.recipes import RECIPES
 from converters.samples import SampleSet
 from converters.source import SourceModel
-from converters.tflite.reader import parse_model
+from converters.tflite.values import ModelInfo
 
 Array = npt.NDArray[Any]
 KerasModel = Any  # keras.Model
@@ -34,30 +34,30 @@ class LayerError:
     error: float
 
 
-def locate_error(model: SourceModel, data: bytes, *, check: SampleSet, batch: int, limit: float) -> str:
+def locate_error(model: SourceModel, variant: ModelInfo, *, check: SampleSet, batch: int, limit: float) -> str:
     """Describe at which layer the error first grows beyond `limit`, or else where it grows most.
 
     The Keras model's layers are the reference, found by the tensors' names; a SavedModel has no layers, there the float
     conversion is.
     """
-    errors = layer_errors(model, data, check=check, batch=batch)
+    errors = layer_errors(model, variant, check=check, batch=batch)
     if not errors:
         return "no intermediate tensor could be matched to a layer"
     return _describe(errors, limit)
 
 
-def layer_errors(model: SourceModel, data: bytes, *, check: SampleSet, batch: int) -> list[LayerError]:
+def layer_errors(model: SourceModel, variant: ModelInfo, *, check: SampleSet, batch: int) -> list[LayerError]:
     """Return the error of every layer that could be matched, in execution order, on the first inputs of `check`."""
     inputs = next(iter(check.batches(batch)))
     with capture_output():
         reference = _layers(model, inputs) if model.keras_model is not None else _float_tensors(model, inputs)
-        variant = HostModel(data, preserve=True)
-        variant.run(inputs)
+        host = HostModel(variant.content, preserve=True)
+        host.run(inputs)
         ends = _output_layers(model)
         errors: dict[str, LayerError] = {}
-        for name, index, shape in _outputs_of(data):
+        for name, index, shape in _outputs_of(variant):
             matched, *inside = (_match(part, shape, reference) for part in ends.get(name, name).split(";"))
-            value = variant.value(index) if matched else None
+            value = host.value(index) if matched else None
             for layer in (matched, *inside):
                 errors.pop(layer or "", None)  # only the last of a layer's tensors is its output, unless it was fused
             if matched and value is not None:
@@ -65,9 +65,9 @@ def layer_errors(model: SourceModel, data: bytes, *, check: SampleSet, batch: in
     return list(errors.values())
 
 
-def _outputs_of(data: bytes) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+def _outputs_of(model: ModelInfo) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     """Yield name, index and shape of each tensor in the order in which operators write them."""
-    graph = parse_model(data).main
+    graph = model.main
     for operator in graph.operators:
         for index in operator.outputs:
             yield graph.tensors[index].name, index, graph.tensors[index].shape
@@ -132,10 +132,10 @@ def _float_tensors(model: SourceModel, inputs: Sequence[Array]) -> dict[str, Arr
         for port, array in zip(model.inputs, inputs, strict=True)
     )
     frozen = freeze(model.call, inputs=ports, output_names=model.output_names)
-    data = Lowering(frozen, samples=None).lower(RECIPES["fp32"]).content
-    host = HostModel(data, preserve=True)
+    floats = Lowering(frozen, samples=None).lower(RECIPES["fp32"])
+    host = HostModel(floats.content, preserve=True)
     host.run(inputs)
-    values = {name: host.value(index) for name, index, _ in _outputs_of(data)}
+    values = {name: host.value(index) for name, index, _ in _outputs_of(floats)}
     return {name: value for name, value in values.items() if value is not None and value.ndim > 1}
 
 

@@ -22,14 +22,11 @@ _KERAS_BATCH = 20
 _PASSING_ON = frozenset({"DEQUANTIZE", "RESHAPE", "QUANTIZE"})
 
 
-def compare(
-    data: bytes, reference: Outputs, *, model: ModelInfo, check: SampleSet, batch: int, classes: bool
-) -> Parity:
+def compare(model: ModelInfo, reference: Outputs, *, check: SampleSet, batch: int, classes: bool) -> Parity:
     """Return the figures of a variant against the source model.
 
     Args:
-        data: .tflite content with a static batch of `batch`.
-        model: the same content, parsed.
+        model: the variant, with a static batch of `batch`.
         reference: the source model's outputs for all of `check`.
         check: the inputs; its labels, if any, give the accuracy.
         batch: samples per run of the variant.
@@ -39,7 +36,7 @@ def compare(
         ConversionError: LiteRT cannot load or run the variant.
     """
     comparison = Comparison(steps=output_steps(model), classifier=classes)
-    host = HostModel(data)
+    host = HostModel(model.content)
     for start, inputs in zip(range(0, check.count, batch), check.batches(batch), strict=True):
         stop = min(start + batch, check.count)
         outputs = [output[: stop - start] for output in host.run(inputs)]

@@ -10,8 +10,7 @@ from typing import Any
 from converters.segments.cuts import Chain, balanced
 from converters.segments.errors import NotCuttable
 from converters.segments.extract import Extractor, Part
-from converters.tflite.reader import parse_model
-from converters.tflite.values import ABSENT, OperatorInfo, TensorInfo
+from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, TensorInfo
 
 SCHEMA = "edge-segments/1"
 
@@ -62,24 +61,23 @@ class Segmentation:
     segments: tuple[Segment, ...]
 
 
-def segment(data: bytes, count: int, *, name: str = "the model") -> Segmentation:
+def segment(model: ModelInfo, count: int) -> Segmentation:
     """Cut a model into `count` pieces, the largest of which holds as few parameter bytes as possible.
 
     Raises:
         NotCuttable: It cannot be cut so often, or at all.
-        ModelFileError: The bytes are no .tflite file.
     """
-    chain = Chain(parse_model(data, name=name))
+    chain = Chain(model)
     return _segment(chain, balanced(chain, count).places)
 
 
-def segment_at(data: bytes, places: Sequence[int], *, name: str = "the model") -> Segmentation:
+def segment_at(model: ModelInfo, places: Sequence[int]) -> Segmentation:
     """Cut a model before given places of its sequence of operators (see `Chain.places`).
 
     Raises:
         NotCuttable: A place is none, or cannot be cut at.
     """
-    chain = Chain(parse_model(data, name=name))
+    chain = Chain(model)
     for place in places:
         reason = chain.obstacle(place) if 0 < place < len(chain.operators) else "it lies outside the sequence"
         if reason is not None:
@@ -89,7 +87,7 @@ def segment_at(data: bytes, places: Sequence[int], *, name: str = "the model") -
     return _segment(chain, places)
 
 
-def cpu_part(data: bytes, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, ...]] | None:
+def cpu_part(model: ModelInfo, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, ...]] | None:
     """Return the operators of a model that are not of a custom kind, as one file, and which they are.
 
     What the custom operators write becomes inputs; what they read, outputs. None where there are no others.
@@ -97,7 +95,6 @@ def cpu_part(data: bytes, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, 
     Raises:
         NotCuttable: The file keeps constants outside its tables.
     """
-    model = parse_model(data)
     graph = model.main
     left = tuple(each for each in graph.operators if each.custom_code != custom_code)
     if not left:

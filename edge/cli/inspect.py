@@ -18,7 +18,6 @@ from converters.printable import printable
 from converters.targets.analysis import Analysis, analyse
 from converters.targets.boards import TARGETS, Target, target_named
 from converters.targets.runtimes import RECOMMENDED
-from converters.tflite.reader import read_model
 from converters.tflite.values import ModelInfo
 from edge.cli.output import json_option, print_json, print_lines, say
 from edge.errors import InputError
@@ -56,8 +55,7 @@ def command(
 
     _check_runtime(target, runtime)
     _require(file)
-    verify_file(file)
-    model = read_model(file)
+    model = verify_file(file).model
     inspection, compiled = inspect_model(model, file), compiled_report(model)
     analysis = _analyse(model, target, runtime)
     sidecar = read_sidecar(file, sha256=inspection.file.sha256)

@@ -36,7 +36,7 @@ def left_to_the_cpu(path: Path) -> Left:
     if EDGE_TPU_OPERATOR not in verified.custom:
         return Left(0, (), None)
     try:
-        found = cpu_part(verified.data, EDGE_TPU_OPERATOR)
+        found = cpu_part(verified.model, EDGE_TPU_OPERATOR)
     except ConverterError:
         return Left(verified.operators, (), None)
     if found is None:

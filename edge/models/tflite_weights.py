@@ -1,11 +1,10 @@
-"""The weights inside a .tflite file as float arrays: convolutions and dense layers, in execution order.
+"""Reads the weights of a .tflite file as float arrays: convolutions and dense layers, in execution order.
 
-Only the flatbuffer is read, in Python; no native interpreter sees the file.
+The file is verified and read in Python; no native interpreter sees it.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.errors import MissingPartError, ModelFileError
+from converters.errors import ModelFileError
+from converters.tflite import schema
+from converters.tflite.reader import parse_model
+from converters.tflite.tensor_data import dense_values
+from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, TensorInfo
+from converters.tflite.verify import verify_model
 from edge.errors import InputError
-from edge.runtime.verified_model import verify_bytes
 
 Floats = npt.NDArray[np.float32]
 
-_IDENTIFIER = b"TFL3"
-_DAMAGED = (struct.error, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
-            RecursionError, MemoryError)  # fmt: skip
 _CONV, _DEPTHWISE, _DENSE = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
 _WEIGHTED = (_CONV, _DEPTHWISE, _DENSE)
 _SCALING = ("MUL", "ADD", "SUB", "DIV")
-_ACTIVATIONS = {0: "linear", 1: "relu", 2: "relu_n1_to_1", 3: "relu6", 4: "tanh", 5: "sign_bit"}
-# Schema numbers of tensor types that weights and biases come in.
-_DTYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "u1", 4: "<i8", 7: "<i2", 9: "i1"}
-_SAME = 0
+_ACTIVATIONS = {"NONE": "linear"}
+# What weights and biases come in.
+_TYPES = frozenset({"float32", "float16", "int32", "uint8", "int64", "int16", "int8"})
+_ACCUMULATORS = ("int32", "int64")
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,11 @@ def read_tflite_weights(path: Path) -> TFLiteWeights:
 
     Raises:
         InputError: the file is missing or not a .tflite file.
-        ModelFileError: it is damaged.
-        ModelFileError: its weights are stored in a way that is not read (sparse, 4-bit, blocks).
-        MissingPartError: the flatbuffers package is not installed.
+        ModelFileError: it is damaged, or its weights are stored in a way that is not read (sparse, 4-bit, blocks).
     """
-    data = _read(path)
-    verify_bytes(data, path)
-    schema = _schema()
+    model = verify_model(parse_model(_read(path), name=str(path)))
     try:
-        return _Graph(schema, data).weights()
-    except _DAMAGED as error:
-        raise ModelFileError(
-            f"{path} is damaged: {type(error).__name__} while reading its operators ({error})",
-            hint="get the file anew; `edge inspect` shows what can be read",
-        ) from error
+        return _Graph(model).weights()
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}", hint=error.hint) from None
 
@@ -94,156 +85,126 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the weights file {path}: {error.strerror or error}") from error
-    if data[4:8] != _IDENTIFIER:
-        raise InputError(f"{path} is not a .tflite file (bytes 4 to 8 are {data[4:8]!r}, not {_IDENTIFIER!r})")
+    if data[4:8] != schema.IDENTIFIER:
+        raise InputError(f"{path} is not a .tflite file (bytes 4 to 8 are {data[4:8]!r}, not {schema.IDENTIFIER!r})")
     return data
 
 
-def _schema() -> Any:  # noqa: ANN401
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError as error:
-        raise MissingPartError(
-            f"reading weights from a .tflite file needs the packages ai-edge-litert and flatbuffers: {error}",
-            hint="pip install 'edge-convert[host]'",
-        ) from error
-    return schema_py_generated
-
-
 class _Graph:
-    """The main graph of a file with what is needed to follow its constants."""
+    """The main graph of a file, with what is needed to follow its constants."""
 
-    def __init__(self, schema: Any, data: bytes) -> None:  # noqa: ANN401
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        graph = model.subgraphs[0]
-        self.data = data
-        self.buffers = model.buffers
-        self.tensors = graph.tensors
-        self.operators = graph.operators
-        self.names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-        self.codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-        self.producers = {output: operator for operator in self.operators for output in operator.outputs}
+    def __init__(self, model: ModelInfo) -> None:
+        self.model = model
+        self.graph = model.main
+        self.producers = model.main.producers()
 
     def weights(self) -> TFLiteWeights:
-        found, scalings = [], []
-        for index, operator in enumerate(self.operators):
-            op = self.op(operator)
-            if op in _WEIGHTED:
-                found.append(self._weighted(index, op, operator))
-            elif op in _SCALING and any(self._is_constant(tensor) for tensor in operator.inputs):
-                scalings.append(f"{op} (operator {index})")
-        return TFLiteWeights(tuple(found), tuple(scalings))
+        weighted, scalings = [], []
+        for operator in self.graph.operators:
+            if operator.name in _WEIGHTED:
+                weighted.append(self._weighted(operator))
+            elif operator.name in _SCALING and any(self._is_constant(tensor) for tensor in operator.inputs):
+                scalings.append(f"{operator.name} (operator {operator.index})")
+        return TFLiteWeights(tuple(weighted), tuple(scalings))
 
-    def op(self, operator: Any) -> str:  # noqa: ANN401
-        return str(self.names[self.codes[operator.opcodeIndex]])
-
-    def constant(self, tensor_index: int) -> npt.NDArray[Any]:
+    def constant(self, index: int) -> npt.NDArray[Any]:
         """Return a constant's stored numbers in the tensor's shape."""
-        tensor = self.tensors[tensor_index]
-        if tensor.type not in _DTYPES:
+        tensor = self.graph.tensors[index]
+        if tensor.dtype not in _TYPES:
             raise ModelFileError(
-                f"the tensor {_name(tensor)} has numbers of schema type {tensor.type}, which are not read as weights",
+                f"the tensor {_name(tensor)} has numbers of type {tensor.dtype}, which are not read as weights",
                 hint="give a file with float32, float16, int8 or uint8 weights",
             )
-        raw = self._bytes(tensor)
-        shape = [int(side) for side in tensor.shape] if tensor.shape is not None else []
-        return np.frombuffer(raw, dtype=_DTYPES[tensor.type]).reshape(shape)
+        if not tensor.is_constant:
+            raise ModelFileError(f"the tensor {_name(tensor)} was expected to be constant but is computed by the graph")
+        return dense_values(self.model, tensor)
 
-    def _bytes(self, tensor: Any) -> bytes:  # noqa: ANN401
-        buffer = self.buffers[tensor.buffer]
-        if buffer.data is not None:
-            return bytes(np.asarray(buffer.data, dtype=np.uint8))
-        if buffer.offset > 1:
-            return self.data[buffer.offset : buffer.offset + buffer.size]
-        raise ModelFileError(f"the tensor {_name(tensor)} was expected to be constant but is computed by the graph")
-
-    def _is_constant(self, tensor_index: int) -> bool:
-        if tensor_index < 0:
+    def _is_constant(self, index: int) -> bool:
+        if index == ABSENT:
             return False
-        source = self.producers.get(tensor_index)
+        source = self.producers.get(index)
         if source is not None:
-            return self.op(source) == "DEQUANTIZE" and self._is_constant(source.inputs[0])
-        buffer = self.buffers[self.tensors[tensor_index].buffer]
-        return buffer.data is not None or buffer.offset > 1
+            return source.name == "DEQUANTIZE" and self._is_constant(source.inputs[0])
+        return self.graph.tensors[index].is_constant
 
-    def floats(self, tensor_index: int) -> tuple[Floats, str]:
+    def floats(self, index: int) -> tuple[Floats, str]:
         """Return a constant as float32 and how it was stored, following DEQUANTIZE to its source."""
-        source = self.producers.get(tensor_index)
-        tensor = self.tensors[tensor_index]
-        if source is not None and self.op(source) == "DEQUANTIZE":
+        source = self.producers.get(index)
+        tensor = self.graph.tensors[index]
+        if source is not None and source.name == "DEQUANTIZE":
             return self.floats(source.inputs[0])
-        if tensor.sparsity is not None or (source is not None and self.op(source) == "DENSIFY"):
+        if tensor.sparsity is not None or (source is not None and source.name == "DENSIFY"):
             raise ModelFileError(
                 f"the weights {_name(tensor)} are stored sparse (DENSIFY), which is not read back",
                 hint="give the Keras file the sparse model was made from, or its dense conversion",
             )
-        stored = self.constant(tensor_index)
+        stored = self.constant(index)
         if stored.dtype.kind == "f":
             return stored.astype(np.float32), str(stored.dtype)
-        scale, how = self._scaled(stored, tensor)
-        return scale, f"{stored.dtype} {how}"
+        scaled, how = _dequantize(stored, tensor)
+        return scaled, f"{stored.dtype} {how}"
 
-    def _scaled(self, stored: npt.NDArray[Any], tensor: Any) -> tuple[Floats, str]:  # noqa: ANN401
-        quantization = tensor.quantization
-        if quantization is None or quantization.scale is None or quantization.details is not None:
-            raise ModelFileError(f"the weights {_name(tensor)} are integers without per-tensor or per-channel scales")
-        scale = np.asarray(quantization.scale, dtype=np.float64)
-        zero = np.asarray(0 if quantization.zeroPoint is None else quantization.zeroPoint, dtype=np.float64)
-        if scale.size > 1:
-            along = [1] * stored.ndim
-            along[quantization.quantizedDimension] = -1
-            scale = scale.reshape(along)
-            zero = zero.reshape(along) if zero.size > 1 else zero
-        how = "per channel" if scale.size > 1 else "per tensor"
-        return ((stored.astype(np.float64) - zero) * scale).astype(np.float32), how
-
-    def _weighted(self, index: int, op: str, operator: Any) -> WeightedOperator:  # noqa: ANN401
+    def _weighted(self, operator: OperatorInfo) -> WeightedOperator:
         kernel, storage = self.floats(operator.inputs[1])
-        bias_index = operator.inputs[2] if len(operator.inputs) > 2 else -1
-        options = operator.builtinOptions
+        bias = operator.input(2)
+        activation = operator.options.activation or "NONE"
         return WeightedOperator(
-            index=index,
-            op=op,
+            index=operator.index,
+            op=operator.name,
             kernel=kernel,
-            bias=self._bias(operator, bias_index) if bias_index >= 0 else None,
+            bias=None if bias is None else self._bias(operator, bias),
             storage=storage,
-            strides=None if op == _DENSE else (options.strideH, options.strideW),
-            pads=None if op == _DENSE else self._pads(operator, kernel.shape[1:3]),
-            activation=_ACTIVATIONS[options.fusedActivationFunction],
+            strides=None if operator.name == _DENSE else operator.options.strides,
+            pads=None if operator.name == _DENSE else self._pads(operator, kernel.shape[1:3]),
+            activation=_ACTIVATIONS.get(activation, activation.lower()),
         )
 
-    def _bias(self, operator: Any, index: int) -> Floats:  # noqa: ANN401
-        quantization = self.tensors[index].quantization
-        if self.tensors[index].type in (2, 4) and (quantization is None or quantization.scale is None):
+    def _bias(self, operator: OperatorInfo, index: int) -> Floats:
+        tensor = self.graph.tensors[index]
+        if tensor.dtype in _ACCUMULATORS and not tensor.scales:
             # Old converters leave the bias' scale out; it is by definition the product of input's and kernel's.
-            scales = [np.float64(self.tensors[at].quantization.scale) for at in operator.inputs[:2]]
-            return (self.constant(index) * (scales[0] * scales[1])).astype(np.float32)
+            scales = [np.asarray(self.graph.tensors[at].scales, np.float64) for at in operator.inputs[:2]]
+            return np.asarray(self.constant(index) * (scales[0] * scales[1]), np.float32)
         return self.floats(index)[0]
 
-    def _pads(self, operator: Any, kernel: tuple[int, ...]) -> tuple[int, int, int, int] | None:  # noqa: ANN401
-        options, source = operator.builtinOptions, operator.inputs[0]
+    def _pads(self, operator: OperatorInfo, kernel: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+        source, options = operator.inputs[0], operator.options
         before = (0, 0, 0, 0)
         producer = self.producers.get(source)
-        if producer is not None and self.op(producer) in ("PAD", "PADV2"):
+        if producer is not None and producer.name in ("PAD", "PADV2"):
             zeros = self.constant(producer.inputs[1])
             before = (int(zeros[1][0]), int(zeros[1][1]), int(zeros[2][0]), int(zeros[2][1]))
-        if options.padding != _SAME:
+        if options.padding != "SAME":
             return before
-        sides = self.tensors[source].shape[1:3]
+        sides = self.graph.tensors[source].full_shape[1:3]
         if any(side < 1 for side in sides):
             return None
-        dilations = (options.dilationHFactor, options.dilationWFactor)
-        strides = (options.strideH, options.strideW)
+        strides, dilations = options.strides or (1, 1), options.dilations or (1, 1)
         own = [same_zeros(*each) for each in zip(sides, kernel, strides, dilations, strict=True)]
         return tuple(a + b for a, b in zip(before, (*own[0], *own[1]), strict=True))  # type: ignore[return-value]
 
 
+def _dequantize(stored: npt.NDArray[Any], tensor: TensorInfo) -> tuple[Floats, str]:
+    quantization = tensor.quantization
+    if quantization is None or not quantization.scales or quantization.details is not None:
+        raise ModelFileError(f"the weights {_name(tensor)} are integers without per-tensor or per-channel scales")
+    scale = np.asarray(quantization.scales, np.float64)
+    zero = np.asarray(quantization.zero_points, np.float64)
+    if scale.size > 1:
+        along = [1] * stored.ndim
+        along[quantization.axis] = -1
+        scale = scale.reshape(along)
+        zero = zero.reshape(along) if zero.size > 1 else zero
+    how = "per channel" if scale.size > 1 else "per tensor"
+    return ((stored.astype(np.float64) - zero) * scale).astype(np.float32), how
+
+
 def same_zeros(side: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """Return the zeros "same" padding puts before and behind an axis of `side` values."""
+    """Return the zeros that "same" padding puts before and after an axis of `side` values."""
     reach = (kernel - 1) * dilation + 1
     total = max((-(-int(side) // stride) - 1) * stride + reach - int(side), 0)
     return total // 2, total - total // 2
 
 
-def _name(tensor: Any) -> str:  # noqa: ANN401
-    return repr((tensor.name or b"").decode("utf-8", "replace")[-80:])
+def _name(tensor: TensorInfo) -> str:
+    return repr(tensor.name[-80:])

@@ -60,7 +60,7 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
         raise InputError(f"there is no model file {path}", hint="give the path of a .tflite file")
     whole = verify_file(path)
     require_folder(out)
-    found = segment(whole.data, count, name=str(path))
+    found = segment(whole.model, count)
     pieces = [
         verify_bytes(each.data, Path(name)) for each, name in zip(found.segments, _names(path, count), strict=True)
     ]

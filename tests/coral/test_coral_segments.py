@@ -81,9 +81,9 @@ def test_the_chain_computes_what_the_whole_model_does(whole, tmp_path, name, cou
     data, arrays, right = whole[name]
     if name.endswith("split_concat") and count > 3:
         with pytest.raises(NotCuttable, match="there are 2 places to cut at"):
-            segment(data, count)
+            segment(parse_model(data), count)
         return
-    found = segment(data, count)
+    found = segment(parse_model(data), count)
     assert len(found.segments) == count
     assert same(chained(found, arrays, tmp_path), right)
 
@@ -92,13 +92,13 @@ def test_the_chain_computes_what_the_whole_model_does(whole, tmp_path, name, cou
 def test_every_single_cut(whole, tmp_path, name):
     data, arrays, right = whole[name]
     for place in Chain(parse_model(data)).places:
-        assert same(chained(segment_at(data, [place]), arrays, tmp_path), right), place
+        assert same(chained(segment_at(parse_model(data), [place]), arrays, tmp_path), right), place
 
 
 def test_one_operator_per_piece(whole, tmp_path):
     data, arrays, right = whole[WHOLE[2]]
     places = Chain(parse_model(data)).places
-    assert same(chained(segment_at(data, places), arrays, tmp_path), right)
+    assert same(chained(segment_at(parse_model(data), places), arrays, tmp_path), right)
 
 
 @pytest.mark.slow
@@ -109,13 +109,13 @@ def test_cuts_of_larger_models(whole, tmp_path, name):
     chain = Chain(parse_model(data))
     assert max(len(chain.crossing(place)) for place in chain.places) >= 2
     for place in chain.places[::3]:
-        assert same(chained(segment_at(data, [place]), arrays, tmp_path), right), place
+        assert same(chained(segment_at(parse_model(data), [place]), arrays, tmp_path), right), place
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_pieces_keep_what_belongs_to_them(whole, name):
     data = whole[name][0]
-    model, found = parse_model(data), segment(data, 2)
+    model, found = parse_model(data), segment(parse_model(data), 2)
     parts = [parse_model(each.data) for each in found.segments]
     assert sum(len(part.main.operators) for part in parts) == len(model.main.operators)
     got = [(o.name, o.version, dict(o.options.fields)) for part in parts for o in part.main.operators]
@@ -132,7 +132,7 @@ def test_pieces_keep_what_belongs_to_them(whole, name):
 
 
 def test_constants_begin_on_16_bytes(whole):
-    for piece in segment(whole[WHOLE[0]][0], 3).segments:
+    for piece in segment(parse_model(whole[WHOLE[0]][0]), 3).segments:
         part = parse_model(piece.data)
         assert all(address(buffer) % 16 == address(part.content) % 16 for buffer in part.buffers if buffer)
 
@@ -183,7 +183,7 @@ def test_boundaries_without_names_or_with_the_same_get_their_own(whole, tmp_path
         for tensor in model.subgraphs[0].tensors:
             tensor.name = b"x"
 
-    found = segment(rebuilt(data, same_names), 3)
+    found = segment(parse_model(rebuilt(data, same_names)), 3)
     names = [each.name for piece in found.segments for each in piece.outputs]
     assert len(set(names)) == len(names) == 3
     assert same(chained(found, arrays, tmp_path), right)
@@ -200,7 +200,7 @@ def test_weights_that_are_unpacked_at_run_time_go_with_their_reader(tmp_path):
     converter.optimizations, converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
     data = converter.convert()
     assert Chain(parse_model(data)).fixed
-    found = segment(data, 3)
+    found = segment(parse_model(data), 3)
     assert [len(piece.inputs) for piece in found.segments] == [1, 1, 1]
     arrays = arrays_of(data)
     assert same(chained(found, arrays, tmp_path), outputs(data, arrays, tmp_path)[1])
@@ -219,7 +219,7 @@ def while_loop():
 @pytest.mark.slow
 def test_control_flow_is_refused():
     with pytest.raises(NotCuttable, match=r"\(WHILE\) runs other graphs"):
-        segment(while_loop(), 2)
+        segment(parse_model(while_loop()), 2)
 
 
 def test_state_is_not_torn_apart(whole):
@@ -249,29 +249,29 @@ def test_hostile_counts(whole, shared_data, tmp_path, count):
 @pytest.mark.parametrize("places", [(), (0,), (31,), (-1,), (3, 3), (5, 2)])
 def test_hostile_places(whole, places):
     with pytest.raises(NotCuttable):
-        segment_at(whole[WHOLE[2]][0], places)
+        segment_at(parse_model(whole[WHOLE[2]][0]), places)
 
 
 def test_compiled_models_and_other_files_are_refused(shared_data):
     for path in sorted((shared_data / "edgetpu_pairs").glob("*_edgetpu.tflite")):
         with pytest.raises(NotCuttable, match="has been compiled") as caught:
-            segment(path.read_bytes(), 2)
+            segment(parse_model(path.read_bytes()), 2)
         assert "compile each part" in caught.value.hint
     with pytest.raises(ModelFileError):
-        segment(b"no model at all", 2)
+        segment(parse_model(b"no model at all"), 2)
 
 
 def test_what_a_compiled_model_leaves_to_the_cpu(shared_data, tmp_path):
     """The tail of a compiled model alone, fed with what the Edge TPU would give."""
     name = "deeplab_mobilenet_edgetpu_slim_cityscapes_quant_edgetpu.tflite"
-    data, operators = cpu_part((shared_data / "edgetpu_pairs" / name).read_bytes(), "edgetpu-custom-op")
+    data, operators = cpu_part(parse_model((shared_data / "edgetpu_pairs" / name).read_bytes()), "edgetpu-custom-op")
     assert [each.name for each in operators] == ["RESIZE_BILINEAR", "ARG_MAX"]
     names, (classes,) = outputs(data, arrays_of(data), tmp_path)
     assert len(names) == 1
     assert classes.shape == (1, 513, 513)
     assert len(np.unique(classes)) > 5
     whole = (shared_data / "edgetpu_pairs" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite").read_bytes()
-    assert cpu_part(whole, "edgetpu-custom-op") is None
+    assert cpu_part(parse_model(whole), "edgetpu-custom-op") is None
 
 
 def test_constants_outside_the_tables_are_refused(whole):
@@ -335,7 +335,7 @@ def test_a_chain_that_computes_something_else_is_refused_and_nothing_written(who
         weights.data = np.asarray(weights.data) ^ 64
 
     spoilt = rebuilt(whole[WHOLE[2]][0], other)
-    monkeypatch.setattr("edge.workflows.splitting.segment", lambda data, count, name: segment(spoilt, count))
+    monkeypatch.setattr("edge.workflows.splitting.segment", lambda model, count: segment(parse_model(spoilt), count))
     with pytest.raises(ParityError, match=r"differs from the whole model: \d+ of 1001 values"):
         segment_file(shared_data / f"{WHOLE[2]}.tflite", 2, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -73,7 +73,7 @@ def compare_every_cut(data, folder):
     arrays, places = arrays_of(data), Chain(parse_model(data)).places
     _, right = run(data, arrays, folder)
     for cut in [*([place] for place in places), list(places)]:
-        got = chained(segment_at(data, cut), arrays, folder)
+        got = chained(segment_at(parse_model(data), cut), arrays, folder)
         assert [(each.dtype, each.shape, each.tobytes()) for each in got] == [
             (each.dtype, each.shape, each.tobytes()) for each in right
         ], cut
@@ -115,7 +115,7 @@ def test_random_numbers_are_drawn_in_one_piece(tmp_path):
     end = add(sketch, relu(sketch, add(sketch, sketch.input(SHAPE, FLOAT), numbers)), numbers)
     data = sketch.data(end)
     places = compare_every_cut(data, tmp_path)
-    pieces = [parse_model(each.data).main.operators for each in segment_at(data, places).segments]
+    pieces = [parse_model(each.data).main.operators for each in segment_at(parse_model(data), places).segments]
     assert [each.name for piece in pieces for each in piece].count("RANDOM_UNIFORM") == 1
 
 
@@ -123,7 +123,7 @@ def test_random_numbers_without_a_seed_are_refused():
     sketch = Sketch()
     end = add(sketch, relu(sketch, sketch.input(SHAPE, FLOAT)), random_numbers(sketch, ("RandomOptions", {})))
     with pytest.raises(NotCuttable, match=r"\(RANDOM_UNIFORM\) draws other numbers in each run") as caught:
-        segment(sketch.data(end), 2)
+        segment(sketch.model(end), 2)
     assert "seed" in caught.value.hint
 
 
@@ -163,7 +163,7 @@ def test_drawn_graphs(tmp_path):
         data = drawn(random.Random(seed))
         arrays = arrays_of(data)
         try:
-            found = segment(data, count)
+            found = segment(parse_model(data), count)
         except NotCuttable as error:
             assert "places to cut at" in str(error) or "nothing to cut" in str(error)  # noqa: PT017
             continue
