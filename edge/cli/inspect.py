@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ from converters.tflite.values import ModelInfo
 from edge.cli.output import json_option, print_json, print_lines, say
 from edge.errors import InputError
 from edge.report.terminal.inspection_lines import detail_lines, summary_lines
-from edge.report.terminal.target_lines import board_lines, compiled_lines, coral_lines
+from edge.report.terminal.target_lines import board_lines, coral_lines, edgetpu_file_lines
 
 _LAYERS = 12
 
@@ -66,7 +65,7 @@ def command(
         print_json(inspection.to_json() | parts | ({} if analysis is None else {"target": analysis.to_json()}))
         return
     print_lines(summary_lines(inspection, sidecar.record if sidecar is not None else None))
-    print_lines(compiled_lines(compiled) if compiled else ())
+    print_lines(edgetpu_file_lines(compiled) if compiled else ())
     if isinstance(analysis, Analysis):
         print_lines(board_lines(analysis, by_default=runtime is None))
     elif analysis is not None:
@@ -87,7 +86,7 @@ def _analyse(model: ModelInfo, target: Target | str | None, runtime: str | None)
     return analyse(model, target, runtime) if isinstance(target, Target) else forecast(model)
 
 
-def _sidecar_json(sidecar: Sidecar | None) -> dict[str, Any] | None:
+def _sidecar_json(sidecar: Sidecar | None) -> dict[str, object] | None:
     if sidecar is None:
         return None
     record = sidecar.record

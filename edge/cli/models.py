@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from edge.cli.output import json_option, print_json, print_table
@@ -34,7 +32,7 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
             spec.dataset, spec.top1_source or "-")  # fmt: skip
 
 
-def _as_json(spec: ModelSpec) -> dict[str, Any]:
+def _as_json(spec: ModelSpec) -> dict[str, object]:
     return {
         "name": spec.name,
         "parameters": spec.parameters,

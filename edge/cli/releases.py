@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import click
 
@@ -18,7 +18,7 @@ from devices.releases.release_paths import ROOT
 from devices.releases.release_status import Released
 from edge.cli.options import F
 from edge.cli.output import print_json, print_lines, say, show_error
-from edge.report.terminal.release_lines import released_lines, released_notes
+from edge.report.terminal.release_lines import deployment_lines, deployment_notes
 
 T = TypeVar("T", bound="JsonResult")
 
@@ -30,7 +30,7 @@ root_option: Callable[[F], F] = click.option(
 class JsonResult(Protocol):
     """A result that can be printed as JSON."""
 
-    def to_json(self) -> dict[str, Any]: ...
+    def to_json(self) -> Mapping[str, object]: ...
 
 
 def on_devices(
@@ -55,8 +55,8 @@ def on_devices(
 
 def show_released(released: Released) -> None:
     """Print which release is current now, how it was checked, and what is left to do."""
-    print_lines(released_lines(released))
-    for note in released_notes(released):
+    print_lines(deployment_lines(released))
+    for note in deployment_notes(released):
         say(note)
 
 
@@ -72,7 +72,7 @@ def _print(outcomes: Sequence[Outcome[T]], show: Callable[[T], None], *, as_json
         print_json(outcomes[0].value.to_json())
 
 
-def _json(outcome: Outcome[T]) -> dict[str, Any]:
+def _json(outcome: Outcome[T]) -> Mapping[str, object]:
     if outcome.value is not None:
         return outcome.value.to_json()
     hint = outcome.error.hint if isinstance(outcome.error, EdgeError) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -92,7 +91,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6g}"
 
 
-def _as_json(inference: Inference) -> dict[str, Any]:
+def _as_json(inference: Inference) -> dict[str, object]:
     return {
         "model": str(inference.model),
         "runtime": {"name": inference.runtime, "version": inference.runtime_version},
@@ -101,7 +100,7 @@ def _as_json(inference: Inference) -> dict[str, Any]:
     }
 
 
-def _prediction_json(prediction: Prediction) -> dict[str, Any]:
+def _prediction_json(prediction: Prediction) -> dict[str, object]:
     classes = None
     if prediction.classes is not None:
         classes = [

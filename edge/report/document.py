@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """A table of text cells; `cards`: rows shown as cards, on narrow screens or always; `folded`: hidden at first."""
 
     caption: str
@@ -41,9 +41,9 @@ class Chart:
     key: str
     title: str
     description: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, object]
     height_px: int
-    table: Table
+    table: DataTable
     legend: tuple[Key, ...] = ()
     note: str | None = None
 
@@ -56,7 +56,7 @@ class Section:
     title: str
     paragraphs: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[DataTable, ...] = ()
     bullets: tuple[str, ...] = ()
 
 

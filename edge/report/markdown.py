@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from edge.report.document import Document, Section, Table
+from edge.report.document import DataTable, Document, Section
 
 
 def markdown_of(document: Document) -> str:
@@ -35,7 +35,7 @@ def _section(section: Section) -> Iterator[str]:
         yield from ("", escape(text))
     tables = [(chart.title, chart.table) for chart in section.charts]
     tables += [(table.caption, table) for table in section.tables]
-    shown: list[Table] = []
+    shown: list[DataTable] = []
     for title, table in tables:
         if table not in shown:
             shown.append(table)
@@ -45,7 +45,7 @@ def _section(section: Section) -> Iterator[str]:
     yield from (f"- {escape(bullet)}" for bullet in section.bullets)
 
 
-def _table(title: str, table: Table) -> Iterator[str]:
+def _table(title: str, table: DataTable) -> Iterator[str]:
     if table.folded:
         yield from (f"<details><summary>{escape(title)}</summary>", "")
     else:

@@ -28,7 +28,7 @@ class Material:
     artifacts: tuple[ArtifactRecord, ...]
 
 
-def accuracy_of(parity: Mapping[str, Any] | None) -> RecordedAccuracy | None:
+def accuracy_of(parity: Mapping[str, object] | None) -> RecordedAccuracy | None:
     """Return the accuracy inside a parity record, None where none was counted."""
     counted = (parity or {}).get("accuracy")
     if not isinstance(counted, Mapping):
@@ -124,7 +124,7 @@ class ReportEntry:
         return tuple(latency for latency in both if latency is not None)
 
 
-def parity_of(artifact: ArtifactRecord | None) -> Mapping[str, Any] | None:
+def parity_of(artifact: ArtifactRecord | None) -> Mapping[str, object] | None:
     """Return the parity of an artifact's record as a measurement holds it; None where there is none."""
     return None if artifact is None or artifact.parity is None else encode(artifact.parity)
 

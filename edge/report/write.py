@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from converters.files import write_whole
 from edge import __version__
@@ -45,7 +44,7 @@ class Written:
     valid: bool
     headline: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the value as `json.dumps` takes it."""
         return asdict(self)
 
@@ -131,7 +130,7 @@ def render(document: Document, material: Material, *, form: str, terms: AdviceCr
     return json.dumps(json_of(document, material, terms), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def json_of(document: Document, material: Material, terms: AdviceCriteria | None = None) -> dict[str, Any]:
+def json_of(document: Document, material: Material, terms: AdviceCriteria | None = None) -> dict[str, object]:
     """Return "edge-report/1": the verdict, the measurements as they were, the artifacts, derived fronts and advice."""
     advice = advice_of(entries_of(material), terms)
     return {

@@ -19,6 +19,8 @@ PACKAGES = ("edge", "converters", "devices", "firmware_tools")
 ENTRY_POINTS = ("__init__", "__main__")
 # A short module with one importer is worth a file of its own only for a reason that is stated here.
 REASONS: dict[str, str] = {
+    "edge.cli.devices_setup": "a subcommand with many options has a file of its own, as devices_console has",
+    "edge.report.sections.shipping_section": "one section, one module",
     "edge.report.markdown": "one of the renderings of the report, as html/page.py is",
     "converters.targets.sparse_gate": "refuses files; the analysis, which edge profile loads too, does not",
     "devices.solver.setup": "the entrance of the room",

@@ -9,7 +9,7 @@ import pytest
 from sample_measurements import counted, emulated, real_measurement, scaled, variants
 
 from edge.measure.measurement import Instructions, SparseKernelCount
-from edge.report.document import Table
+from edge.report.document import DataTable
 from edge.report.markdown import markdown_of
 from edge.report.material import Material
 from edge.report.write import compose
@@ -31,7 +31,7 @@ def colors(chart):
     return {key.text: key.swatch for key in chart.legend}
 
 
-def columns(table: Table, row: int = 0) -> dict[str, str]:
+def columns(table: DataTable, row: int = 0) -> dict[str, str]:
     return dict(zip([column.head for column in table.columns], table.rows[row], strict=True))
 
 

@@ -8,7 +8,7 @@ from converters.printable import one_line
 from edge.measure.accelerated import Accelerated
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, swatch_of
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, digits, percent, whole
 from edge.report.material import ReportEntry
 from edge.report.terminal.delegate_lines import describe_delegates
@@ -71,10 +71,10 @@ def _bar(entry: ReportEntry, parts: Accelerated) -> Bar:
     return Bar(label=entry.label, figures=f"{digits(parts.steady_ms)} ms", parts=segments)
 
 
-def _table(found: Sequence[tuple[ReportEntry, Accelerated]]) -> Table:
+def _table(found: Sequence[tuple[ReportEntry, Accelerated]]) -> DataTable:
     heads = ("First (ms)", "Only once (ms)", "Later (ms)", "Delegate (ms)", "Delegate's share", "CPU alone (ms)",
              "CPU operators")  # fmt: skip
-    return Table(
+    return DataTable(
         caption="Inferences through delegates",
         columns=(Column("Variant"), *(Column(head, number=True) for head in heads)),
         rows=tuple(_row(entry, parts) for entry, parts in found),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from edge.report.document import Column, Section, Table
+from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, count_of, digits, field_text, field_title, percent, readable
 from edge.report.material import ReportEntry
 from edge.report.sections.device_table import device_table
 from edge.report.sections.summary_section import validity_text
 
-_Sample = Mapping[str, Any]
+_Sample = Mapping[str, object]
 # Shown in columns of their own, or of no meaning to a reader.
 _APART = frozenset({"time_s", "since"})
 
@@ -30,7 +29,7 @@ def conditions_section(entries: Sequence[ReportEntry]) -> Section:
     )
 
 
-def _around(entries: Sequence[ReportEntry]) -> Table:
+def _around(entries: Sequence[ReportEntry]) -> DataTable:
     heads = (
         "Governor",
         "Clock (MHz)",
@@ -39,7 +38,7 @@ def _around(entries: Sequence[ReportEntry]) -> Table:
         "Throttled",
         "Other programs (share of CPU)",
     )
-    return Table(
+    return DataTable(
         caption="Before and after each measurement",
         columns=(Column("Variant"), *(Column(head) for head in heads)),
         rows=tuple(_conditions(entry) for entry in entries),
@@ -76,7 +75,7 @@ def validity_section(entries: Sequence[ReportEntry]) -> Section:
             texts.append(f"{head}: {said[0]}.")
         else:
             columns[head] = said
-    table = Table(
+    table = DataTable(
         caption="Verdict on each measurement",
         columns=tuple(Column(head) for head in columns),
         rows=tuple(zip(*columns.values(), strict=True)),
@@ -180,7 +179,7 @@ def _others(samples: Sequence[_Sample]) -> str:
     return f"at most {percent(max(known))}" if known else UNKNOWN
 
 
-def _samples(entry: ReportEntry) -> Table | None:
+def _samples(entry: ReportEntry) -> DataTable | None:
     conditions = entry.measurement.conditions
     samples = conditions.samples or tuple(s for s in (conditions.before, conditions.after) if s)
     flat = [_flat(sample) for sample in samples]
@@ -189,7 +188,7 @@ def _samples(entry: ReportEntry) -> Table | None:
     if not keys:
         return None
     rows = tuple((str(index), *(field_text(key, each.get(key)) for key in keys)) for index, each in enumerate(flat))
-    return Table(
+    return DataTable(
         caption=f"All samples of {entry.label}",
         columns=(Column("Sample", True), *(Column(field_title(key), number=True) for key in keys)),
         rows=rows,
@@ -197,7 +196,7 @@ def _samples(entry: ReportEntry) -> Table | None:
     )
 
 
-def _flat(sample: _Sample) -> dict[str, Any]:
+def _flat(sample: _Sample) -> dict[str, object]:
     since = sample.get("since")
     own = {str(key): value for key, value in sample.items() if key not in _APART}
     return {**own, **{str(key): value for key, value in since.items()}} if isinstance(since, Mapping) else own

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from converters.printable import one_line
 from edge.measure.comparability import is_emulated
 from edge.measure.measurement import DeviceRef
-from edge.report.document import Column, Table
+from edge.report.document import Column, DataTable
 from edge.report.formatting import NOT_APPLICABLE, UNKNOWN, count_of, field_text, megabytes, readable
 from edge.report.material import ReportEntry
 
@@ -27,7 +26,7 @@ def device_line(device: DeviceRef) -> str:
     return one_line(", ".join(str(each) for each in said if each)) if any(said) else "it reported no facts"
 
 
-def device_table(entries: Sequence[ReportEntry]) -> Table:
+def device_table(entries: Sequence[ReportEntry]) -> DataTable:
     """Return one row per device; where facts differ between measurements of one device, the first one's."""
     devices: dict[str, DeviceRef] = {}
     for entry in entries:
@@ -43,7 +42,7 @@ def device_table(entries: Sequence[ReportEntry]) -> Table:
         "Memory (MB)",
         "Python",
     )
-    return Table(
+    return DataTable(
         caption="Devices",
         columns=tuple(Column(head, number=head in ("Cores", "Memory (MB)")) for head in heads),
         rows=tuple(_row(device) for device in devices.values()),
@@ -69,6 +68,6 @@ def _row(device: DeviceRef) -> tuple[str, ...]:
     )
 
 
-def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _part(facts: Mapping[str, object], name: str) -> Mapping[str, object]:
     part = facts.get(name)
     return part if isinstance(part, Mapping) else {}

@@ -10,7 +10,7 @@ from edge.measure.energy.value import Component, Energy, EnergyWindow, Quantity
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.line_chart import HEIGHT_PX, power_chart
 from edge.report.charts.vega import AXIS_PX, FAMILY_COLORS, OUTSIDE_COLOR, swatch_of
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, count_of, digits, joule_unit, percent, readable, uncertainty_places
 from edge.report.material import ReportEntry
 from edge.report.terminal.energy_lines import describe_alignment, describe_meter
@@ -106,11 +106,11 @@ def _trace(found: _Found, number: int) -> Chart:
     )
 
 
-def _figures(found: Sequence[_Found]) -> Table:
+def _figures(found: Sequence[_Found]) -> DataTable:
     scale, unit = joule_unit([each.energy.gross_j.value for each in found])
     heads = (f"Energy per inference ({unit})", "k", f"Net of idle ({unit})", "k, net", "Mean (W)", "Peak (W)",
              "Idle (W)", "Windows", "Inferences")  # fmt: skip
-    return Table(
+    return DataTable(
         caption="Energy per inference, with its expanded uncertainty (95 %)",
         columns=(Column("Variant"), *(Column(head, number=True) for head in heads), Column("Verdict")),
         rows=tuple(_row(each, scale) for each in found),
@@ -140,9 +140,9 @@ def _factor(quantity: Quantity) -> str:
     return UNKNOWN if quantity.coverage_factor is None else f"{quantity.coverage_factor:.2f}"
 
 
-def _windows(found: _Found) -> Table:
+def _windows(found: _Found) -> DataTable:
     heads = ("Window", "Begin (s)", "Seconds", "Inferences", "Mean (W)", "Peak (W)", "Energy per inference (J)")
-    return Table(
+    return DataTable(
         caption=f"Windows of {found.label}",
         columns=tuple(Column(head, number=True) for head in heads),
         rows=tuple(_window(number, each) for number, each in enumerate(found.energy.windows, 1)),
@@ -161,11 +161,11 @@ def _window(number: int, window: EnergyWindow) -> tuple[str, ...]:
     )
 
 
-def _budget(found: _Found, *, folded: bool) -> Table:
+def _budget(found: _Found, *, folded: bool) -> DataTable:
     scale, unit = joule_unit([each.gross_j for each in found.energy.components])
     total = sum(each.gross_j * each.gross_j for each in found.energy.components) or 1.0
     heads = (f"Gross ({unit})", f"Net ({unit})", "Share of gross variance")
-    return Table(
+    return DataTable(
         caption=f"Uncertainty budget of {found.label}: standard uncertainties of the energy per inference, over "
         f"{count_of(len(found.energy.windows), 'window')}",
         columns=(Column("Component"), Column("Type"), *(Column(h, number=True) for h in heads), Column("What it is")),

@@ -10,7 +10,7 @@ from edge.measure.measurement import Instructions
 from edge.measure.microkernels import OTHER, XNNPACK_REST
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, digits, percent, whole
 from edge.report.material import ReportEntry
 from edge.report.sections.kernel_section import families, family_times, has_times
@@ -114,17 +114,17 @@ def _borrow_color(family: str, kernels: Mapping[str, str]) -> str | None:
     return None
 
 
-def _by_family(rows: Sequence[Bar]) -> Table:
-    return Table(
+def _by_family(rows: Sequence[Bar]) -> DataTable:
+    return DataTable(
         caption="Instructions per inference by kernel family",
         columns=(Column("Variant"), Column("Family"), Column("Count (million)", True), Column("Share", True)),
         rows=tuple((row.label, s.part, digits(s.value), percent(s.share)) for row in rows for s in row.parts),
     )
 
 
-def _totals(counts: Sequence[_Count]) -> Table:
+def _totals(counts: Sequence[_Count]) -> DataTable:
     heads = ("Million", "Instructions", "Estimates", "Estimates differ by")
-    return Table(
+    return DataTable(
         caption="Instructions per inference: the median of the estimates",
         columns=(Column("Variant"), *(Column(head, True) for head in heads)),
         rows=tuple(_total(count) for count in counts),
@@ -143,9 +143,9 @@ def _total(count: _Count) -> tuple[str, ...]:
     )
 
 
-def _kernels(count: _Count, *, folded: bool) -> Table:
+def _kernels(count: _Count, *, folded: bool) -> DataTable:
     kernels = sorted(count.found.kernels or (), key=lambda kernel: -kernel.per_inference)
-    return Table(
+    return DataTable(
         caption=f"Microkernels and other functions that ran: {count.entry.label}",
         columns=(Column("Microkernel"), Column("Family"), Column("Count (million)", True), Column("Share", True)),
         rows=tuple((k.name, k.family, digits(k.per_inference / 1e6), percent(k.share)) for k in kernels),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge.measure.measurement import Measurement
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import count_of, digits, percent, whole
 from edge.report.material import ReportEntry
 from edge.report.sections.sparse_section import sparse_text
@@ -86,11 +86,11 @@ def _profile_note(entries: Sequence[ReportEntry]) -> str | None:
     return f"Seen by the runtime's own profiler ({'; '.join(sorted(told))}), which slows the inference a little."
 
 
-def _table(entries: Sequence[ReportEntry]) -> Table:
+def _table(entries: Sequence[ReportEntry]) -> DataTable:
     heads = (("Calls", True), ("Time (µs)", True), ("Share", True))
     columns = (Column("Variant"), Column("Kernel"), *(Column(head, number=number) for head, number in heads))
     rows = [row for entry in entries for row in _rows(entry)]
-    return Table(caption="Kernels: calls and time per inference", columns=columns, rows=tuple(rows))
+    return DataTable(caption="Kernels: calls and time per inference", columns=columns, rows=tuple(rows))
 
 
 def _rows(entry: ReportEntry) -> list[tuple[str, ...]]:
@@ -106,9 +106,9 @@ def _rows(entry: ReportEntry) -> list[tuple[str, ...]]:
     return rows
 
 
-def _list_operators(entry: ReportEntry) -> Table:
+def _list_operators(entry: ReportEntry) -> DataTable:
     operators = sorted(entry.measurement.operators or (), key=lambda each: -(each.time_us or 0.0))
-    return Table(
+    return DataTable(
         caption=f"Slowest operators of {entry.label} ({min(_SLOWEST, len(operators))} of {len(operators)})",
         columns=(Column("Index", True), Column("Operator"), Column("Kernel"), Column("Time (µs)", True)),
         rows=tuple(
@@ -118,9 +118,9 @@ def _list_operators(entry: ReportEntry) -> Table:
     )
 
 
-def _list_names(entry: ReportEntry) -> Table:
+def _list_names(entry: ReportEntry) -> DataTable:
     """Return the kernels that ran without any times."""
-    return Table(
+    return DataTable(
         caption=f"Kernels that ran: {entry.label}",
         columns=(Column("Kernel"), Column("Calls", True)),
         rows=tuple((each.name, whole(each.calls)) for each in entry.measurement.kernels or ()),

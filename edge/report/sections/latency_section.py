@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge.measure.measurement import Latency, Window
 from edge.report.charts.strip_chart import Strip, strips, strips_height
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, count_of, digits, percent, whole
 from edge.report.material import ReportEntry
 
@@ -119,11 +119,11 @@ def _missing(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     return (f"No latency was measured for {', '.join(without)}.",) if without else ()
 
 
-def _table(title: str, runs: Sequence[_Run]) -> Table:
+def _table(title: str, runs: Sequence[_Run]) -> DataTable:
     figures = ("Median", "Interval of the median", "p90", "p99", "Mean", "Fastest", "Window medians")
     heads = (*(f"{figure} (ms)" for figure in figures), "Runs", "Spread")
     columns = (Column("Variant"), *(Column(head, number=True) for head in heads))
-    return Table(caption=title, columns=columns, rows=tuple(_row(run) for run in runs))
+    return DataTable(caption=title, columns=columns, rows=tuple(_row(run) for run in runs))
 
 
 def _row(run: _Run) -> tuple[str, ...]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from converters.artifact.record import ArtifactRecord, SourceRecord
-from edge.report.document import Column, Section, Table
+from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import UNKNOWN, digits, field_text, percent, readable, whole
 from edge.report.material import ReportEntry, parity_of
 
@@ -40,7 +39,7 @@ def provenance_section(entries: Sequence[ReportEntry], artifacts: Sequence[Artif
         title="Where the files came from",
         paragraphs=tuple(texts),
         tables=(
-            Table(
+            DataTable(
                 caption="Artifacts",
                 columns=tuple(Column(head, number=head in ("Parameters", "MACs")) for head in heads),
                 rows=tuple(_row(entry) for entry in files.values()),
@@ -89,17 +88,17 @@ def _calibration(artifact: ArtifactRecord | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _parity(parity: Mapping[str, Any] | None) -> str:
+def _parity(parity: Mapping[str, object] | None) -> str:
     if not parity:
         return "not checked, or not stated"
     parts = [f"{field_text('', parity.get('samples'))} samples"]
     for key, word in (("max_abs_error", "largest error"), ("mean_abs_error", "mean error")):
-        if readable(parity.get(key)):
-            parts.append(f"{word} {digits(parity[key])}")
+        if readable(error := parity.get(key)):
+            parts.append(f"{word} {digits(error)}")
     if readable(parity.get("cosine")):
         parts.append(f"cosine {parity['cosine']:.6f}")
-    if readable(parity.get("top1_agreement")):
-        parts.append(f"top-1 agreement {percent(parity['top1_agreement'])}")
+    if readable(agreement := parity.get("top1_agreement")):
+        parts.append(f"top-1 agreement {percent(agreement)}")
     counted = parity.get("accuracy")
     if isinstance(counted, Mapping) and isinstance(counted.get("reference_correct"), int):
         parts.append(f"source model right {counted['reference_correct']} of {field_text('', counted.get('of'))}")

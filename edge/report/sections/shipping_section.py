@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge.measure.advice import AdviceCriteria, ShippingAdvice, advise
 from edge.measure.fronts import Front, Point, Variant, front_of, groups
-from edge.report.document import Column, Section, Table
+from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes
 from edge.report.material import ReportEntry
 from edge.report.sections.summary_section import accuracy_text
@@ -32,7 +32,7 @@ def shipping_section(found: Sequence[ShippingAdvice]) -> Section | None:
     if not any(len(each.front.points) > 1 for each in found):
         return None
     heads = ("Board", "Runtime", "Variant to ship", "Speed", "Size (MB)", "Accuracy")
-    table = Table(
+    table = DataTable(
         caption="The variant to ship, board by board",
         columns=tuple(Column(head, head == "Size (MB)") for head in heads),
         rows=tuple(_row(each) for each in found),

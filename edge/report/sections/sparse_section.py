@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.measure.sparse_verdict import SparseVerdict, verdict_on
-from edge.report.document import Column, Section, Table
+from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import UNKNOWN
 from edge.report.material import ReportEntry
 
@@ -23,7 +23,7 @@ def sparse_section(entries: Sequence[ReportEntry]) -> Section | None:
     if not any(verdict.predicted.of != 0 for _, verdict in found):
         return None
     heads = ("Variant", "Predicted", "Observed", "Observed by", "Predicted and observed", "Verdict")
-    table = Table(
+    table = DataTable(
         caption="1x1 convolutions on sparse kernels",
         columns=tuple(Column(head) for head in heads),
         rows=tuple(_row(entry, verdict) for entry, verdict in found),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from converters.printable import one_line
 from edge.measure.measurement import Latency, RecordedAccuracy
 from edge.measure.sparse_verdict import find_alarms
-from edge.report.document import Column, Section, Table, Verdict
+from edge.report.document import Column, DataTable, Section, Verdict
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
 from edge.report.material import SEPARATOR, ReportEntry
 from edge.report.sections.device_table import device_line
@@ -116,7 +116,7 @@ def _count_instructions(entries: Sequence[ReportEntry]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _table(caption: str, entries: Sequence[ReportEntry], cells: _Cells) -> Table:
+def _table(caption: str, entries: Sequence[ReportEntry], cells: _Cells) -> DataTable:
     """Lay out a table; a place that all rows share goes into its caption, one in every label has no column."""
     shared = [cell for cell in _PLACE if len(entries) > 1 and len({cell[2](entry) for entry in entries}) == 1]
     if shared:
@@ -124,7 +124,7 @@ def _table(caption: str, entries: Sequence[ReportEntry], cells: _Cells) -> Table
         caption = f"{caption}. All {' '.join(places)}"
     named = [cell for cell in _PLACE if all(_is_in_label(cell[2](entry), entry) for entry in entries)]
     cells = [cell for cell in cells if cell not in shared and cell not in named]
-    return Table(
+    return DataTable(
         caption=caption,
         columns=tuple(Column(head, number=number) for head, number, _ in cells),
         rows=tuple(tuple(read(entry) for _, _, read in cells) for entry in entries),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
 from edge.report.charts.line_chart import HEIGHT_PX, TimeSeries, line_chart, line_colors
 from edge.report.charts.vega import AXIS_PX, swatch_of
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, digits, percent
 from edge.report.material import ReportEntry
 
@@ -67,15 +67,15 @@ def _line(entry: ReportEntry, found: Sustained, read: Read) -> TimeSeries:
     return TimeSeries(entry.label, tuple((minutes, value) for minutes, value in points if value is not None))
 
 
-def _points(kind: _Kind, rows: Sequence[TimeSeries]) -> Table:
+def _points(kind: _Kind, rows: Sequence[TimeSeries]) -> DataTable:
     columns = (Column("Variant"), Column("Minutes", number=True), Column(kind.unit, number=True))
     cells = tuple((row.label, f"{x:.2f}", digits(y)) for row in rows for x, y in row.points)
-    return Table(caption=kind.title, columns=columns, rows=cells)
+    return DataTable(caption=kind.title, columns=columns, rows=cells)
 
 
-def _table(loaded: Sequence[tuple[ReportEntry, Sustained]]) -> Table:
+def _table(loaded: Sequence[tuple[ReportEntry, Sustained]]) -> DataTable:
     heads = ("Minutes", "First (ms)", "Last (ms)", "Change", "Hottest (°C)", "Slowest clock (MHz)")
-    return Table(
+    return DataTable(
         caption="Sustained load",
         columns=(Column("Variant"), *(Column(head, number=True) for head in heads), Column("Firmware reported")),
         rows=tuple(_row(entry, found) for entry, found in loaded),

@@ -22,7 +22,7 @@ from edge.report.charts.scatter_chart import (
     plane,
     plane_height,
 )
-from edge.report.document import Chart, Column, Key, Section, Table
+from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes, percent
 from edge.report.sections.summary_section import accuracy_text
 
@@ -148,7 +148,7 @@ def _texts(front: Front, *, several: bool) -> list[str]:
     return texts
 
 
-def _table(advice: ShippingAdvice) -> Table:
+def _table(advice: ShippingAdvice) -> DataTable:
     front = advice.front
     columns = (
         Column("Variant"),
@@ -160,7 +160,7 @@ def _table(advice: ShippingAdvice) -> Table:
         Column("Why"),
     )
     rows = tuple(_row(outcome) for outcome in advice.outcomes)
-    return Table(caption=f"{_where(front)}: {', '.join(front.objectives)}", columns=columns, rows=rows)
+    return DataTable(caption=f"{_where(front)}: {', '.join(front.objectives)}", columns=columns, rows=rows)
 
 
 def _row(outcome: VariantStanding) -> tuple[str, ...]:

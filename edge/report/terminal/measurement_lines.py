@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from edge.measure.endurance import sustained_in_words
 from edge.measure.measurement import Kernel, Latency, Measurement
@@ -163,7 +162,7 @@ def _endurance(measurement: Measurement) -> Iterator[str]:
         yield from wrap(f"sustained load: {sustained_in_words(loaded)}")
 
 
-def _before_and_after(before: Mapping[str, Any], after: Mapping[str, Any], name: str, unit: str) -> str:
+def _before_and_after(before: Mapping[str, object], after: Mapping[str, object], name: str, unit: str) -> str:
     values = [before.get(name), after.get(name)]
     if None in values:
         return "unknown"

@@ -9,7 +9,7 @@ from devices.releases.service_unit import describe_remaining_steps
 from edge.report.terminal.text_layout import paragraph, table
 
 
-def released_lines(released: Released) -> Iterator[str]:
+def deployment_lines(released: Released) -> Iterator[str]:
     """Yield which release is current now and how it was checked."""
     state = "is current already" if released.unchanged else "is current"
     yield f"{released.device}: {released.release} {state}: {released.model}"
@@ -26,7 +26,7 @@ def released_lines(released: Released) -> Iterator[str]:
         yield paragraph(f"  {released.unit.path} {state}")
 
 
-def released_notes(released: Released) -> Iterator[str]:
+def deployment_notes(released: Released) -> Iterator[str]:
     """Yield what a user should know or do besides."""
     if released.golden is not None and released.golden.alike:
         yield paragraph(f"note: {released.device}: all golden vectors have the same outputs, which proves little; "

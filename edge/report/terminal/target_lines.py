@@ -51,9 +51,9 @@ def coral_lines(prediction: Forecast) -> Iterator[str]:
         yield from wrap_item(number, advice.text + after, change=advice.change)
 
 
-def compiled_lines(report: CompiledReport) -> Iterator[str]:
+def edgetpu_file_lines(report: CompiledReport) -> Iterator[str]:
     """Yield what a file that is compiled for the Edge TPU holds."""
-    for number, text in enumerate(_compiled_facts(report)):
+    for number, text in enumerate(_edgetpu_file_facts(report)):
         yield from wrap_fact("" if number else "target", text)
 
 
@@ -109,7 +109,7 @@ def _names(operators: Sequence[Placement] | Sequence[CpuOperator]) -> str:
     return names + (f" and {len(operators) - _LISTED} more" if len(operators) > _LISTED else "")
 
 
-def _compiled_facts(report: CompiledReport) -> Iterator[str]:
+def _edgetpu_file_facts(report: CompiledReport) -> Iterator[str]:
     yield f"compiled for the Edge TPU (edgetpu-custom-op x {max(len(report.packages), 1)})"
     if report.min_runtime_version is not None:
         by = f", made by compiler {report.compiler}" if report.compiler else ""
