@@ -104,9 +104,7 @@ def _password(user: str, *, from_stdin: bool) -> Callable[[str], str]:
             elif sys.stdin.isatty():
                 known.append(click.prompt(f"Password of {user} on the board", hide_input=True, err=True))
             else:
-                raise InputError(
-                    "the board wants a password", hint="--password-stdin reads it where there is no terminal"
-                )
+                raise InputError("the board asks for a password", hint="without a terminal, --password-stdin reads it")
         return known[0]
 
     return ask

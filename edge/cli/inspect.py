@@ -1,4 +1,4 @@
-"""`edge inspect`: the contents of a .tflite file, and what a target will make of it."""
+"""`edge inspect`: shows what is inside a .tflite file, and predicts how a target runs it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Measurements to JSON, Markdown and one self-contained HTML page."""
+"""Renders results: measurements as HTML, Markdown or JSON, and everything that is printed on a terminal."""

@@ -155,16 +155,14 @@ def format_of(out: Path) -> str:
     if found is None:
         raise InputError(
             f"cannot tell the format of the report from {str(out)!r}: its suffix is none of {', '.join(SUFFIXES)}",
-            hint=f"say it with --format {'|'.join(FORMATS)}",
+            hint=f"choose one with --format {'|'.join(FORMATS)}",
         )
     return found
 
 
 def _refuse_input(paths: Sequence[Path], out: Path) -> None:
     if any(path.resolve() == out.resolve() for path in paths):
-        raise InputError(
-            f"the report would be written over {out}, which is one of its sources", hint="choose another --out"
-        )
+        raise InputError(f"the report would overwrite {out}, which is one of its sources", hint="choose another --out")
 
 
 def _dates(material: Material) -> str:
