@@ -3,9 +3,7 @@
 Importing this package loads neither TensorFlow nor Keras; `build` does.
 """
 
-from edge.models.catalog import register_builtin
-from edge.models.registry import ModelSpec, arguments_of, build, register, spec_of, specs
-
-register_builtin()
+from edge.models.catalog import ModelSpec
+from edge.models.registry import arguments_of, build, register, spec_of, specs
 
 __all__ = ["ModelSpec", "arguments_of", "build", "register", "spec_of", "specs"]

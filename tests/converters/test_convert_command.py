@@ -58,11 +58,11 @@ BAD = {
     "no calibration": (5, [*SMALL, "--to", "int8"], "ranges must be measured on real inputs"),
     "recipe": (2, [*SMALL, "--to", "int9"], "did you mean int8"),
     "seed": (2, [*SMALL, "--to", "fp32", "--seed", "-1"], "-1"),
-    "name with a folder": (2, [*SMALL, "--to", "fp32", "--name", "../up"], "'../up' is no file name"),
-    "name of two lines": (2, [*SMALL, "--to", "fp32", "--name", "a\nb"], "is no file name"),
-    "empty name": (2, [*SMALL, "--to", "fp32", "--name", ""], "is no file name"),
+    "name with a folder": (2, [*SMALL, "--to", "fp32", "--name", "../up"], "'../up' is not a file name"),
+    "name of two lines": (2, [*SMALL, "--to", "fp32", "--name", "a\nb"], "is not a file name"),
+    "empty name": (2, [*SMALL, "--to", "fp32", "--name", ""], "is not a file name"),
     "no number": (2, [*SMALL, "--to", "fp32", "--tolerance", "accuracy_drop=nan"], "a tolerance is a number from 0"),
-    "tolerance": (2, [*SMALL, "--to", "fp32", "--tolerance", "speed=1"], "there are relative_rms_error"),
+    "tolerance": (2, [*SMALL, "--to", "fp32", "--tolerance", "speed=1"], "tolerances are relative_rms_error"),
 }
 
 

@@ -126,7 +126,7 @@ def test_nothing_there_is_answered_with_the_nearest(tmp_path, class_folders, tin
 def test_archives_and_other_files(tmp_path, tiny):
     for name, told in (("a.tar.gz", "unpack the archive"), ("a.txt", "images end in")):
         (tmp_path / name).write_bytes(b"x")
-        with pytest.raises(InputError, match="is no data source") as caught:
+        with pytest.raises(InputError, match="is not a data source") as caught:
             open_data(tmp_path / name, preprocessing=tiny)
         assert told in caught.value.hint
 

@@ -141,7 +141,7 @@ def test_the_artifacts_own_word_on_pixels_and_labels_is_taken(converted, cat, tm
     assert "[-1, 1] is assumed" in without.notes[0]
     assert without.predictions[0].classes[0].score != best.score
     model.with_suffix(".json").write_text(json.dumps({**description, "sha256": "0"}))
-    assert "is not the file" in edge_run(model, cat, status=4).stderr
+    assert "describes another file" in edge_run(model, cat, status=4).stderr
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_an_inputs_scale_says_of_pixels(mobilenet, info, mode):
     assert reader.described == mode
     assert (reader.refusal is None) == (mode is not None)
     if info.shape[3] == 3:
-        assert InputReader.of(verified, None, "torch").described == "torch (as asked)"
+        assert InputReader.of(verified, None, "torch").described == "torch (as requested)"
 
 
 def test_arrays_that_do_not_fit_are_refused(mobilenet, tmp_path):
