@@ -1,4 +1,4 @@
-"""This machine, as far as it decides what can run here: processor, memory, disk, programs, the kernel profiler."""
+"""Reads the facts of this machine that decide what can run: processor, memory, disk, programs, profiler, Edge TPUs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.decode import decode
+from devices.accelerator_problems import find_problems
+from devices.accelerators import CLOCKS, MAXIMUM, Coral, describe_accelerators
+from devices.messages.machine import EdgeTpuState
+from edge.doctor.parts import HostCheck
+from edge.runtime.coral import advice, here
+from edge.runtime.coral_state import coral_state
+from edge.runtime.interpreters import installed
+
+_CORAL = "coral"
 _PROBE_DEADLINE_S = 30
 _ASK_DEADLINE_S = 5
 _PROFILER_SYMBOLS = (
@@ -159,3 +170,45 @@ def _probe(library: Path) -> str | None:
         return f"libLiteRt.so cannot be loaded: {answer['refused']}"
     absent = answer["absent"]
     return f"libLiteRt.so lacks {', '.join(absent)}" if absent else None
+
+
+def check_edge_tpus(
+    root: Path = Path("/"), *, kernel: str | None = None, page_size_bytes: int | None = None
+) -> list[HostCheck]:
+    """Look for Edge TPUs, and for what keeps them from use.
+
+    Args:
+        root: Where /sys, /dev, /lib and /var are.
+        kernel: The running kernel's release; None asks for it.
+        page_size_bytes: Of the running kernel; None asks for it.
+    """
+    coral = Coral.of(decode(EdgeTpuState, {**coral_state(root, kernel=kernel), "advice": advice(here())}, "Edge TPUs"))
+    assert coral is not None
+    return list(_check_edge_tpus(coral, kernel or platform.release(), page_size_bytes or os.sysconf("SC_PAGE_SIZE")))
+
+
+def _check_edge_tpus(coral: Coral, kernel: str, page_size_bytes: int) -> Iterator[HostCheck]:
+    why = "runs models compiled for Coral"
+    if not coral.is_attached:
+        ids = "none attached: USB has neither 1a6e:089a nor 18d1:9302, PCIe no 1ac1:089a"
+        yield HostCheck(_CORAL, "Edge TPU", "missing", ids, why)
+        if not coral.library:
+            return
+    else:
+        yield HostCheck(_CORAL, "Edge TPU", "ok", "; ".join(describe_accelerators(coral)), why)
+    runtimes = {each.name: each.version for each in installed()}
+    for each in find_problems(coral, kernel=kernel, page_size_bytes=page_size_bytes, runtimes=runtimes):
+        yield HostCheck(_CORAL, "Edge TPU", "problem", each.what, "keeps the Edge TPU from use, or slows it", each.fix)
+    if coral.library:
+        yield _library(coral)
+
+
+def _library(coral: Coral) -> HostCheck:
+    name = next((each for each in CLOCKS if each in coral.packages), None)
+    if name is None:
+        return HostCheck(_CORAL, "libedgetpu", "ok", f"{coral.library}, of no package", "its clock is not known")
+    mhz, warmest = CLOCKS[name]
+    hot = ", and the stick gets hot to the touch" if name == MAXIMUM else ""
+    return HostCheck(
+        _CORAL, name, "ok", f"{coral.packages[name]}, {coral.library}", f"{mhz} MHz, for air up to {warmest} °C{hot}"
+    )

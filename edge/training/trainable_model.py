@@ -76,7 +76,7 @@ def find_trainable_model(settings: TrainingSettings) -> TrainableModel:
 
 def _registered(settings: TrainingSettings) -> TrainableModel:
     spec = spec_of(settings.model)
-    side = arguments_of(spec.name, **settings.arguments)["image_size"]
+    side = int(arguments_of(spec.name, **settings.arguments)["image_size"])
     mode = settings.mode or spec.mode
 
     def arguments(classes: int) -> dict[str, Any]:

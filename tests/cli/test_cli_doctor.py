@@ -13,7 +13,7 @@ import pytest
 from edge.cli.output import progress
 from edge.doctor import host as machine
 from edge.doctor.diagnosis import JOBS, diagnose
-from edge.doctor.distributions import normalized, release, wanted, within
+from edge.doctor.packages import normalize, read_requirements, release, within
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASUREMENT = ROOT / "tests" / "measure" / "data" / "mobilenet_v1_0.25_128_quant.json"
@@ -255,8 +255,8 @@ def test_version_ranges(version, version_range, inside):
 
 
 def test_names_and_releases():
-    assert normalized("Vl_Convert.python") == "vl-convert-python"
+    assert normalize("Vl_Convert.python") == "vl-convert-python"
     assert release("1.9.0.post1") == (1, 9, 0)
     assert release("unknown") == ()
-    assert wanted()["tensorflow"].extra == "host"
-    assert wanted()["numpy"].extra is None
+    assert read_requirements()["tensorflow"].extra == "host"
+    assert read_requirements()["numpy"].extra is None

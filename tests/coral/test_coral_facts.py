@@ -16,7 +16,7 @@ from devices.accelerator_problems import driver_fix, find_problems
 from devices.accelerators import Coral, describe_accelerators
 from devices.local import LocalDevice
 from devices.messages.machine import EdgeTpuState
-from edge.doctor.edge_tpu import remarks
+from edge.doctor.host import check_edge_tpus
 from edge.runtime.coral_state import coral_state
 
 STATUS = """Package: bash
@@ -94,7 +94,7 @@ def test_this_machine_has_none_and_nothing_is_invented():
     if coral.is_attached:
         pytest.skip("an Edge TPU is attached")
     assert find_problems(coral, kernel="6.12", page_size_bytes=16384) == ()
-    assert [each.state for each in remarks()][:1] == ["missing"]
+    assert [each.state for each in check_edge_tpus()][:1] == ["missing"]
 
 
 def test_an_empty_tree_has_nothing(tmp_path):
@@ -137,7 +137,7 @@ def test_the_package_sets_the_clock(tmp_path, name, mhz):
     assert (coral.packages, coral.clock_mhz) == ({name: "16.0tf2.17.1-1"}, mhz)
     assert coral.library == "/usr/lib/aarch64-linux-gnu/libedgetpu.so.1.0"
     assert describe_accelerators(coral)[-1] == f"{name} 16.0tf2.17.1-1 (clock {mhz} MHz)"
-    last = remarks(tmp_path)[-1]
+    last = check_edge_tpus(tmp_path)[-1]
     assert (last.name, last.state) == (name, "ok")
     assert f"{mhz} MHz" in last.why
 

@@ -14,9 +14,10 @@ from edge.report.formatting import UNKNOWN, memory_size
 from edge.report.terminal.text_layout import paragraph, wrap
 
 if TYPE_CHECKING:
-    from devices.findings import Finding as ScanFinding
+    from devices.findings import Finding
     from devices.solver.solve import Solution
-    from edge.doctor.diagnosis import Diagnosis, Finding
+    from edge.doctor.diagnosis import Diagnosis
+    from edge.doctor.parts import HostCheck
 
 LABEL_WIDTH = 14
 _MARGIN = " " * 10
@@ -101,7 +102,7 @@ def _throttling(throttled: Throttled | None) -> str:
     return f"now: {', '.join(throttled.now) or 'none'}; since boot: {', '.join(throttled.since_boot) or 'none'}"
 
 
-def scan_lines(found: ScanFinding) -> Iterator[str]:
+def scan_lines(found: Finding) -> Iterator[str]:
     """Yield one finding of a scan: what it is, how to add it, and whether the user has access to it."""
     yield f"{found.name}: {found.about}"
     if found.kind == "board":
@@ -146,7 +147,7 @@ def diagnosis_lines(diagnosis: Diagnosis, jobs: Sequence[str]) -> Iterator[str]:
         yield f"  {'missing' if blockers else 'ok':8}{job}{needs}"
 
 
-def _finding(item: Finding) -> Iterator[str]:
+def _finding(item: HostCheck) -> Iterator[str]:
     yield from wrap(f"{item.name}: {item.detail}", f"  {item.state:8}", margin=_MARGIN)
     yield from wrap(item.why, _MARGIN, margin=_MARGIN)
     if item.how:
