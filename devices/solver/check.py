@@ -1,4 +1,4 @@
-"""Checks that a runtime works on a board: the agent runs two tiny models with it, and the answers are known."""
+"""Checks that a runtime works on a board: the agent runs two tiny models with it, whose outputs are known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).with_name("data")
 # The same five layers twice (3x3, depthwise and 1x1 convolution, mean, dense), so that a processor meets the kernels
-# of both; answers to `_inputs`, and how far a runtime may be from them (int8: in steps).
+# of both; the outputs for `_inputs`, and how far a runtime may be from them (int8: in steps).
 ANSWERS = {
     "fp32": ((0.029992931, -0.0097183827, 0.026339909, -0.026039079), 1e-5),
     "int8": ((75, -19, 66, -69), 2),
@@ -30,7 +30,7 @@ def check_runtime(device: Device, python: str, solution: Solution, *, deadline_s
     """Run both models on the board with one of its Pythons.
 
     Raises:
-        SetupError: The runtime cannot be imported, dies, or answers wrongly; says which signal or which answer.
+        SetupError: The runtime cannot be imported, crashes, or computes wrong results; names the signal or the result.
         DeviceError: The board does not answer.
     """
     requests = [
@@ -65,17 +65,17 @@ def _judge(request: InferRequest, answer: Mapping[str, Any], kind: str, solution
     ran = result.runtime
     if (ran.name, ran.version) != (solution.name, solution.version):
         raise SetupError(f"{solution.name} {solution.version} was installed, but {ran} ran on the board")
-    wanted, tolerance = ANSWERS[kind]
-    if len(got) != len(wanted) or any(abs(one - other) > tolerance for one, other in zip(got, wanted, strict=True)):
+    expected, tolerance = ANSWERS[kind]
+    if len(got) != len(expected) or any(abs(one - other) > tolerance for one, other in zip(got, expected, strict=True)):
         raise SetupError(
-            f"{solution.name} {solution.version} computes wrongly on the board: "
-            f"the {kind} check model gave {got}, right is {list(wanted)}"
+            f"{solution.name} {solution.version} computes wrong results on the board: "
+            f"the {kind} check model gave {got}, expected {list(expected)}"
         )
 
 
 def _crash_error(done: Completed, solution: Solution) -> SetupError:
-    said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    hint = f"it wrote: {said[-1][:200]}" if said else None
+    lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    hint = f"it wrote: {lines[-1][:200]}" if lines else None
     if done.exit.signal == "SIGILL":
         hint = "its wheel uses an instruction that this processor lacks; choose another one with --runtime"
     return SetupError(f"{solution.name} {solution.version} died on the board with {done.exit}", hint=hint)
