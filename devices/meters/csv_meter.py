@@ -11,7 +11,7 @@ from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import accuracy_setting, parse_settings, setting
 from devices.meters.streamed import StreamedMeter
 from firmware_tools.codecs import csv_lines
-from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.errors import NoAnswerError
 
 _BACKLOG_S = 0.5

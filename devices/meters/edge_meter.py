@@ -12,8 +12,8 @@ from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import parse_settings, setting
 from devices.meters.streamed import StreamedMeter, open_at
 from firmware_tools.codecs import edge_frames
-from firmware_tools.codecs.decoder import Decoder
 from firmware_tools.codecs.edge_commands import Configuration, Identity
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.errors import InstrumentError, ReplyError
 from firmware_tools.power_meter.chips import INA_FACTS
 from firmware_tools.power_meter.meter_client import MeterClient

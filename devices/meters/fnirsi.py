@@ -21,8 +21,8 @@ from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import accuracy_setting, parse_settings
 from devices.meters.streamed import ANSWER_S, StreamedMeter
 from firmware_tools.codecs import fnirsi_reports
-from firmware_tools.codecs.decoder import Decoder
 from firmware_tools.codecs.fnirsi_reports import LENGTH, request
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.errors import LineError, MeterAccessError, NoAnswerError, UnknownMeterError
 from firmware_tools.trace import Trace
 

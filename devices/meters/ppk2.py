@@ -20,7 +20,7 @@ from devices.meters.meter_settings import accuracy_setting, parse_settings, sett
 from devices.meters.streamed import ANSWER_S, StreamedMeter
 from firmware_tools.codecs import ppk2_calibration as kit
 from firmware_tools.codecs import ppk2_stream
-from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.errors import NoAnswerError, SettingError
 
 _ASSUMED_MV, _ASSUMED_WITHIN = 5000, 0.05  # the USB specification's range at a port: 4.75 to 5.25 V

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 from devices.findings import access_to
 from devices.meters.accuracy import MeterAccuracy
 from devices.meters.meter_contract import MeterInfo
-from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.errors import InstrumentError, LineError, MeterAccessError, UnknownMeterError
 from firmware_tools.line import SerialLine
 from firmware_tools.trace import Trace

@@ -16,7 +16,7 @@ from devices.meters.meter_contract import MeterInfo
 from devices.meters.meter_settings import accuracy_setting, parse_settings
 from devices.meters.streamed import StreamedMeter
 from firmware_tools.codecs import tc66c, um25c
-from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.errors import NoAnswerError
 from firmware_tools.trace import Trace
 

@@ -1,4 +1,4 @@
-"""Shared parts of the codecs: check sums, COBS, frames of a fixed length, and times of samples without a clock.
+"""Shared parts of the codecs: decoder, check sums, COBS, frames of a fixed length, times of samples without a clock.
 
 COBS is "consistent overhead byte stuffing" (Cheshire and Baker, IEEE/ACM Transactions on Networking 7(2), 1999): it
 takes the zeros out of a frame, so that 0x00 can end it. The check sums are as Koopman and the "catalogue of
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,35 @@ from firmware_tools.trace import Trace
 LONGEST_FRAME = 254
 # One sample: volts, amperes, watts.
 Sample = tuple[float, float, float]
+# Decoding a whole recording in pieces of this size keeps the arrays within the processor's cache.
+_PIECE = 1 << 18
+S = TypeVar("S")
+
+
+class Decoder(Generic[S]):
+    """A codec and the state of one stream.
+
+    Args:
+        decode: The codec's function: state, bytes and the host's time to samples and the next state.
+        state: The codec's state before the first byte, from its `initial`.
+    """
+
+    def __init__(self, decode: Callable[[S, bytes, float], tuple[Trace, S]], state: S) -> None:
+        self._decode = decode
+        self.state = state
+
+    def feed(self, data: bytes, host_s: float) -> Trace:
+        """Decode the complete frames and keep the rest for the next call.
+
+        Args:
+            data: The bytes received since the last call, in pieces of any size.
+            host_s: time.monotonic() at their arrival; the time of samples from meters without a clock.
+        """
+        traces = []
+        for first in range(0, max(len(data), 1), _PIECE):
+            trace, self.state = self._decode(self.state, data[first : first + _PIECE], host_s)
+            traces.append(trace)
+        return traces[0] if len(traces) == 1 else Trace.concatenate(traces)
 
 
 @cache

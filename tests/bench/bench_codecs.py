@@ -16,8 +16,8 @@ import numpy as np
 
 from firmware_tools.codecs import edge_frames
 from firmware_tools.codecs import ppk2_stream as ppk2_codec
-from firmware_tools.codecs.decoder import Decoder
 from firmware_tools.codecs.edge_commands import KIND_SAMPLES, Configuration, Identity, frame
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.codecs.ppk2_calibration import parse_metadata
 from firmware_tools.power_meter.chips import InaChip
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from firmware_tools.codecs.decoder import Decoder
+from firmware_tools.codecs.framing import Decoder
 from firmware_tools.trace import Trace
 
 # One error: where (as a fraction of the stream), what, and its value.

@@ -18,10 +18,9 @@ from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun
 from edge.measure.energy.schedule import Code, Mark, Runs, Schedule, Stretch
 from firmware_tools.codecs import edge_frames
-from firmware_tools.codecs.decoder import Decoder
 from firmware_tools.codecs.edge_commands import KIND_SAMPLES, VERSION, Configuration, Identity
 from firmware_tools.codecs.edge_frames import SAMPLE
-from firmware_tools.codecs.framing import cobs_encode, crc16_rows
+from firmware_tools.codecs.framing import Decoder, cobs_encode, crc16_rows
 from firmware_tools.power_meter.chips import INA_FACTS, InaChip
 from firmware_tools.trace import Trace
 
