@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from devices.messages.machine import EdgeTpuState, PciEdgeTpu, UsbEdgeTpu
+from devices.messages.machine_jobs import EdgeTpuState, PciEdgeTpu, UsbEdgeTpu
 
 FIRMWARE_LOADED = "18d1:9302"
 USB3_MBIT_PER_S = 5000.0

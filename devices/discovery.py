@@ -10,7 +10,7 @@ from devices.discovery_mdns import boards_by_mdns
 from devices.discovery_pci import coral_on_pci
 from devices.discovery_usb import coral_on_usb, serial_ports
 from devices.errors import DeviceError
-from devices.findings import Finding
+from devices.findings import ScanFinding
 from devices.local import LocalDevice
 
 ROOT = Path("/")
@@ -20,7 +20,7 @@ ROOT = Path("/")
 class Scan:
     """What was found, what was looked for, what could not be looked for, and what keeps Edge TPUs from use."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[ScanFinding, ...]
     looked_for: tuple[str, ...]
     problems: tuple[str, ...]
     cures: tuple[EdgeTpuProblem, ...] = ()
@@ -45,7 +45,7 @@ def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = 
     return Scan((*boards, *attached), looked_for, problems, _cures(attached) if root == ROOT else ())
 
 
-def _cures(attached: tuple[Finding, ...]) -> tuple[EdgeTpuProblem, ...]:
+def _cures(attached: tuple[ScanFinding, ...]) -> tuple[EdgeTpuProblem, ...]:
     """Ask this machine's agent what it knows of the Edge TPUs' driver and library, where there are any."""
     if not any(each.kind.startswith("coral") for each in attached):
         return ()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from devices.findings import Finding
+from devices.findings import ScanFinding
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo, Zeroconf
@@ -19,7 +19,7 @@ RESOLVE_S = 1.0
 SSH_PORT = 22
 
 
-def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[ScanFinding, ...], tuple[str, ...]]:
     """Listen for boards; return them by host name, and what kept this from working.
 
     Args:
@@ -71,7 +71,7 @@ def _resolved(network: Zeroconf, heard: Iterable[tuple[str, str]]) -> list[Servi
     return found
 
 
-def _boards(infos: Sequence[ServiceInfo]) -> tuple[Finding, ...]:
+def _boards(infos: Sequence[ServiceInfo]) -> tuple[ScanFinding, ...]:
     """Return one finding per host: a board announces several services."""
     hosts: dict[str, list[ServiceInfo]] = {}
     for info in infos:
@@ -79,12 +79,12 @@ def _boards(infos: Sequence[ServiceInfo]) -> tuple[Finding, ...]:
     return tuple(_board(host, hosts[host]) for host in sorted(hosts))
 
 
-def _board(host: str, infos: Sequence[ServiceInfo]) -> Finding:
+def _board(host: str, infos: Sequence[ServiceInfo]) -> ScanFinding:
     addresses = {address for info in infos for address in info.parsed_scoped_addresses()}
     ordered = sorted(addresses, key=lambda each: (ipaddress.ip_address(each.split("%")[0]).version, each))
     services = sorted({info.type.removesuffix(".local.") for info in infos if info.type in SERVICES})
     ports = {info.port for info in infos if info.type in SERVICES[:2] and info.port}
-    return Finding(
+    return ScanFinding(
         "board",
         host,
         f"announces {', '.join(services)}" if services else "answers to the name of a new Raspberry Pi",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from devices.findings import Access, Finding, access_to, read_text
+from devices.findings import Access, ScanFinding, access_to, read_text
 
 # Before its firmware is loaded the stick is a Global Unichip device; after the first use it returns as Google's.
 # Source: google-coral, libedgetpu's udev rules.
@@ -17,7 +17,7 @@ CORAL_RULES = "install libedgetpu1-std, or a udev rule for 1a6e:089a and 18d1:93
 USB3_MBIT_PER_S = 5000
 
 
-def serial_ports(root: Path) -> Iterator[Finding]:
+def serial_ports(root: Path) -> Iterator[ScanFinding]:
     """Find serial ports that are on USB."""
     for port in sorted((root / "sys/class/tty").glob("tty[UA]*")):
         if not port.name.startswith(("ttyUSB", "ttyACM")):
@@ -27,7 +27,7 @@ def serial_ports(root: Path) -> Iterator[Finding]:
         ids = f"{read_text(usb / 'idVendor')}:{read_text(usb / 'idProduct')}" if usb else "no USB ids"
         number = read_text(usb / "serial") if usb else None
         about = " ".join(filter(None, words)) or "serial port"
-        yield Finding(
+        yield ScanFinding(
             "serial",
             f"/dev/{port.name}",
             f"{about} ({ids}{f', serial number {number}' if number else ''})",
@@ -35,7 +35,7 @@ def serial_ports(root: Path) -> Iterator[Finding]:
         )
 
 
-def coral_on_usb(root: Path) -> Iterator[Finding]:
+def coral_on_usb(root: Path) -> Iterator[ScanFinding]:
     """Find Coral sticks, with and without firmware."""
     count = 0
     for device in sorted((root / "sys/bus/usb/devices").glob("*")):
@@ -46,7 +46,7 @@ def coral_on_usb(root: Path) -> Iterator[Finding]:
         count += 1
         speed = read_text(device / "speed")
         slow = speed is not None and speed.replace(".", "").isdecimal() and float(speed) < USB3_MBIT_PER_S
-        yield Finding(
+        yield ScanFinding(
             "coral-usb",
             f"usb:{device.name}",
             f"{about} ({ids[0]}:{ids[1]}), --tpu usb:{count - 1}",

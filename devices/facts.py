@@ -11,7 +11,7 @@ from typing import Any
 
 from devices.accelerator_problems import EdgeTpuProblem, find_problems
 from devices.accelerators import Coral
-from devices.messages.machine import BoardNames, MachineFacts, PythonVersion, RuntimeVersion, Throttled
+from devices.messages.machine_jobs import BoardNames, MachineFacts, PythonVersion, RuntimeVersion, Throttled
 
 # Implementer 0x41 (ARM): name of a `CPU part`. Source: Linux, arch/arm64/include/asm/cputype.h
 ARM_PARTS = {

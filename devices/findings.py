@@ -20,7 +20,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ScanFinding:
     """A board, a port or an accelerator: what it is, what to call it by, and how to reach it."""
 
     kind: str  # board, serial, coral-usb or coral-pci

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from devices.errors import UnreachableError
 from devices.facts import Facts
-from devices.messages.machine import FactsRequest
+from devices.messages.machine_jobs import FactsRequest
 from devices.messages.protocol import ProtocolError, Request, decode_line, decode_result, encode_request
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class DeviceEntry:
     """A device that can be named: what reaches it, a word about it, and "module:attribute" of what makes it."""
 
     name: str
@@ -27,13 +27,13 @@ class Entry:
 
 
 _EMULATED = "devices.emulated.device:create_emulated_device"
-DEVICES: Mapping[str, Entry] = MappingProxyType(
+DEVICES: Mapping[str, DeviceEntry] = MappingProxyType(
     {
         each.name: each
         for each in (
-            Entry("local", "local", "this machine", "devices.local:LocalDevice"),
+            DeviceEntry("local", "local", "this machine", "devices.local:LocalDevice"),
             *(
-                Entry(name, "emulated", f"{board.board} ({board.cpu}) in QEMU", _EMULATED)
+                DeviceEntry(name, "emulated", f"{board.board} ({board.cpu}) in QEMU", _EMULATED)
                 for name, board in EMULATED_BOARDS.items()
             ),
         )
@@ -41,7 +41,7 @@ DEVICES: Mapping[str, Entry] = MappingProxyType(
 )
 
 
-def known_devices() -> Mapping[str, Entry]:
+def list_devices() -> Mapping[str, DeviceEntry]:
     """Return everything that can be named: what is built in, then the boards that the user has added.
 
     Raises:
@@ -50,7 +50,7 @@ def known_devices() -> Mapping[str, Entry]:
     from devices.inventory import entries
 
     boards = {
-        name: Entry(name, "ssh", str(board.address), "devices.ssh.device:inventory_device")
+        name: DeviceEntry(name, "ssh", str(board.address), "devices.ssh.device:inventory_device")
         for name, board in entries().items()
     }
     return {**DEVICES, **boards}
@@ -62,7 +62,7 @@ def find_device(name: str) -> Device:
     Raises:
         UnknownDeviceError: There is none.
     """
-    entry = DEVICES.get(name) or (known := known_devices()).get(name)
+    entry = DEVICES.get(name) or (known := list_devices()).get(name)
     if entry is None:
         near = get_close_matches(name, known, n=3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""

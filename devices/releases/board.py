@@ -8,18 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from devices.messages.contents import (
-    CheckRequest,
-    LockRequest,
-    MissingContent,
-    RefusedError,
-    SealRequest,
-    WantedContent,
-    WriteRequest,
-)
-from devices.messages.inference import GoldenRequest, GoldenResult
+from devices.messages.model_jobs import GoldenRequest, GoldenResult
 from devices.messages.protocol import ProgressEvent, Request
-from devices.messages.releases import (
+from devices.messages.release_jobs import (
     CleanRequest,
     PublishRequest,
     StatusRequest,
@@ -27,6 +18,15 @@ from devices.messages.releases import (
     SwitchResult,
     UnitRequest,
     UnitState,
+)
+from devices.messages.upload_jobs import (
+    CheckRequest,
+    LockRequest,
+    MissingContent,
+    RefusedError,
+    SealRequest,
+    WantedContent,
+    WriteRequest,
 )
 from devices.releases.errors import DamagedError, refusal_error
 from devices.releases.package import DeployedFile, ReleasePackage

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devices.errors import DeviceError
-from devices.messages.contents import Refusal
+from devices.messages.upload_jobs import StepRefusal
 
 
 class ReleaseError(DeviceError):
@@ -53,7 +53,7 @@ _KINDS: Mapping[str, type[ReleaseError]] = {
 }
 
 
-def refusal_error(device: str, refusal: Refusal) -> ReleaseError:
+def refusal_error(device: str, refusal: StepRefusal) -> ReleaseError:
     """Return the error for what a board's agent refused."""
     kind, hint = _KINDS.get(refusal.kind, ReleaseError), refusal.hint
     if kind is FullError and hint is None:

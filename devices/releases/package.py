@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devices.messages.releases import ContentRef, digest_of
+from devices.messages.release_jobs import ContentRef, digest_of
 from devices.releases.release_paths import GOLDEN, MODEL
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from converters.errors import EdgeError
-from devices.messages.inference import GoldenResult
-from devices.messages.releases import UnitState
+from devices.messages.model_jobs import GoldenResult
+from devices.messages.release_jobs import UnitState
 from devices.releases.board import OnStep, ReleaseBoard
 from devices.releases.errors import DamagedError, GoldenError, UnknownReleaseError
 from devices.releases.package import DeployedFile, ReleasePackage

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from devices.messages.inference import GoldenResult
-from devices.messages.releases import ContentRef, ReleaseState, StatusResult, UnitState
+from devices.messages.model_jobs import GoldenResult
+from devices.messages.release_jobs import ContentRef, ReleaseState, StatusResult, UnitState
 from devices.releases.release_paths import CURRENT_MODEL, MODEL
 
 

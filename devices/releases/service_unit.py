@@ -10,7 +10,7 @@ import shlex
 from pathlib import PurePosixPath
 from posixpath import basename
 
-from devices.messages.releases import UnitState
+from devices.messages.release_jobs import UnitState
 from devices.releases.errors import ReleaseError
 from devices.releases.release_paths import CURRENT_MODEL, ROOT
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from devices.bundle import agent_bundle
 from devices.contract import Completed, Device
-from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.model_jobs import InferRequest, ModelSetup
 from devices.messages.protocol import ProtocolError, decode_array, decode_result, encode_array
 from devices.probe import run_agent
 from devices.solver.errors import SetupError

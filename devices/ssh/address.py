@@ -1,4 +1,4 @@
-"""Where a board is and who logs in; what is None is left to the user's ~/.ssh/config."""
+"""Parses where a board is and who logs in; what is None is left to the user's ~/.ssh/config."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def parse_destination(text: str) -> tuple[str | None, str]:
     """Return user and host of "[user@]host"; an IPv6 address may stand in brackets.
 
     Raises:
-        InventoryError: It is no such thing, or begins with a dash.
+        InventoryError: It is not of this form, or begins with a dash.
     """
     found = _DESTINATION.fullmatch(text)
     if found is None or text.startswith("-") or found["host"].startswith("-"):
         raise InventoryError(
-            f"{text!r} is no address of a board",
+            f"{text!r} is not an address of a board",
             hint="write [user@]host, for example pi@raspberrypi.local; the port goes into --port",
         )
     return found["user"], found["host"].strip("[]")

@@ -1,4 +1,4 @@
-"""A program on the board, seen from the event loop: what it wrote, how it ended, whether its connection stands."""
+"""Follows a program on the board from the event loop: its output, its end, the state of its connection."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MOST_WAITING_BYTES = 4 << 20  # of output nobody has read; beyond, the program w
 MOST_ERRORS_BYTES = 1 << 16
 MOST_COMMAND_BYTES = 100_000  # Linux takes 128 KiB as one argument of a program
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# The board's shell marks the begin of both outputs, says its own number, then becomes the program. What came before the
-# marks is the talk of start-up files such as ~/.bashrc.
+# The board's shell marks the begin of both outputs, writes its own number, then becomes the program. What came before
+# the marks was written by start-up files such as ~/.bashrc.
 _SCRIPT = 'printf "%s\\n" "$1"; printf "%s %s\\n" "$1" "$$" >&2; shift; exec "$@"'
 
 
@@ -44,7 +44,7 @@ def command_line(argv: Sequence[str], env: Mapping[str, str], marker: str) -> st
     return line
 
 
-class Program(asyncssh.SSHClientSession[bytes]):
+class RemoteProgram(asyncssh.SSHClientSession[bytes]):
     """The state of one program; every method and field belongs to the event loop's thread."""
 
     def __init__(self) -> None:
@@ -149,12 +149,12 @@ class Program(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the channel is closed, for whatever reason."""
         self.gone = self.at_end = True
-        if not self._begun:  # it never came to the program: what the login shell said instead is all there is
+        if not self._begun:  # it never came to the program: what the login shell wrote instead is all there is
             self.out += self._prologue
         self._changed.set()
 
     def _after_mark(self, data: bytearray, what: bytes) -> bytes | None:
-        """Cut off all up to the end of the mark's line; return what stands behind the mark, None if it has not come."""
+        """Cut off all up to the end of the mark's line; return what follows the mark, None if it has not come."""
         found = re.search(rb"%s%s\n" % (self.marker.encode(), what), data)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""Reaching a board: through jump hosts if need be, every machine on the way proving who it is."""
+"""Logs in to a board, through jump hosts if need be; every machine on the way must show its pinned host key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import asyncssh
 
 from devices.errors import DeviceError, LoginError, UnreachableError
 from devices.ssh.address import Address, Jump, parse_jumps
-from devices.ssh.keys import HostKey, Pins, UntrustedKey, algorithms, known_to_ssh
+from devices.ssh.keys import HostKey, Pins, UntrustedKey, algorithms, read_ssh_keys
 from devices.ssh.serial_line import open_tunnel
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ async def _through(
         if number == 0:
             link = await _through(hop.jumps, links, pins, depth=depth + 1)
         label = f"[{hop.host}]:{hop.port}"
-        link = await _log_in(hop, label, pins.get(label, ()), known_to_ssh(hop.host, hop.port), link)
+        link = await _log_in(hop, label, pins.get(label, ()), read_ssh_keys(hop.host, hop.port), link)
         links.add(link)
     return link
 
@@ -160,11 +160,11 @@ def _hop(arguments: dict[str, Any], jump: str | None) -> Hop:
         # One that is not there is passed over, as ssh does; with none left, the usual ones of ~/.ssh are tried.
         there = [each for each in cast("list[str]", named) if Path(each).expanduser().is_file()]
         arguments = {**arguments, "client_keys": there}
-    arguments = {**arguments, **{name: _offered(getattr(found, name)) for name in ("kex_algs", "mac_algs")}}
+    arguments = {**arguments, **{name: _offer(getattr(found, name)) for name in ("kex_algs", "mac_algs")}}
     return Hop(arguments, found.host, found.port, found.username, jumps)
 
 
-def _offered(algorithms: Sequence[bytes]) -> list[str]:
+def _offer(algorithms: Sequence[bytes]) -> list[str]:
     """Return the algorithms without those of `_NOT_OFFERED`; all where ~/.ssh/config asks for nothing else."""
     names = [each.decode("ascii") for each in algorithms]
     return [name for name in names if not any(part in name for part in _NOT_OFFERED)] or names
@@ -208,10 +208,10 @@ async def _log_in(
         if client.shown is not None:
             known = pinned or [HostKey.of(label, key) for key in vouched]
             raise UntrustedKey(str(hop), HostKey.of(label, client.shown), known) from error
-        raise _translated(hop, error) from error
+        raise _translate(hop, error) from error
 
 
-def _translated(hop: Hop, error: Exception) -> DeviceError:
+def _translate(hop: Hop, error: Exception) -> DeviceError:
     if isinstance(error, asyncssh.PermissionDenied):
         return LoginError(
             f"{hop} accepted no key of {getpass.getuser()} on this machine",

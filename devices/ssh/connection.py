@@ -1,4 +1,4 @@
-"""A connection to a board, for blocking code: made at the first use, made again after it broke."""
+"""Connects blocking code to a board: at the first use, and again after the connection broke."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from devices.contract import OnTransfer
+from devices.contract import Completed, OnTransfer
 from devices.errors import DeviceError, TransferError, UnreachableError
 from devices.ssh.address import Address
-from devices.ssh.channel import Program, command_line
+from devices.ssh.channel import RemoteProgram, command_line
 from devices.ssh.connect import Links, reach
 from devices.ssh.keys import Pins, read_pins
 from devices.ssh.loop import LoopThread
+from devices.ssh.sftp import download, send, transferring, upload
 from devices.ssh.stream import SSHStream
-from devices.ssh.transfer import download, send, transferring, upload
 
 T = TypeVar("T")
 CONNECT_S = 20.0
@@ -40,7 +40,7 @@ class Connection:
     """
 
     def __init__(self, name: str, address: Address, *, pins: Pins | None = None) -> None:
-        self._name, self.address, self._pins = name, address, pins
+        self.name, self.address, self._pins = name, address, pins
         self._thread = LoopThread()
         self._lock = threading.Lock()
         self._links: Links | None = None
@@ -70,16 +70,16 @@ class Connection:
             UnreachableError: No answer, or no SSH server.
             DeadlineError: Not in time.
         """
-        begin, deadline_s = time.monotonic(), self.patience(deadline_s)
+        begin, deadline_s = time.monotonic(), self.extend_deadline(deadline_s)
         with self._lock:
             if self._links is None or not self._links.alive:
                 self._drop()
                 pins = read_pins() if self._pins is None else self._pins
-                self._links = self._do(reach(self._name, self.address, pins), deadline_s, "could not be reached")
+                self._links = self._do(reach(self.name, self.address, pins), deadline_s, "could not be reached")
                 self._number += 1
         return deadline_s - (time.monotonic() - begin)
 
-    def patience(self, deadline_s: float) -> float:
+    def extend_deadline(self, deadline_s: float) -> float:
         """Return how long to wait at most: over a serial line longer than over a network."""
         return deadline_s if self.address.serial is None else max(deadline_s, SERIAL_S)
 
@@ -91,10 +91,27 @@ class Connection:
             UnreachableError: The connection broke, or the board starts no program.
         """
         left_s = self.connect(deadline_s=deadline_s)
-        program = Program()
+        program = RemoteProgram()
         line = command_line(argv, env, program.marker)
         self._do(self._start(line, program), left_s, f"did not start {argv[0]}")
-        return SSHStream(program, thread=self._thread, device=self._name, argv0=argv[0], kill=self._kill)
+        return SSHStream(program, thread=self._thread, device=self.name, argv0=argv[0], kill=self._kill)
+
+    def run(
+        self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a program to its end.
+
+        Raises:
+            DeviceError: The arguments cannot be sent, or the program did not end in time.
+            UnreachableError: The connection broke, or the board starts no program.
+        """
+        until = time.monotonic() + self.extend_deadline(deadline_s)
+        with self.start(argv, env or {}, deadline_s=deadline_s) as stream:
+            with contextlib.suppress(BrokenPipeError):  # it did not want all of it; its status tells the rest
+                stream.write(stdin, deadline_s=until - time.monotonic())
+            stream.end_input()
+            ended = stream.wait(deadline_s=until - time.monotonic())
+            return Completed(tuple(argv), ended, stream.output(), stream.errors())
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None) -> None:
         """Send a file, whole or not at all."""
@@ -125,7 +142,7 @@ class Connection:
                 self._do(links.close(), CLOSE_S, "was not closed")
 
     def _do(self, work: Coroutine[Any, Any, T], deadline_s: float, what: str) -> T:
-        return self._thread.call(work, deadline_s=deadline_s, what=f"{self._name} {what}")
+        return self._thread.call(work, deadline_s=deadline_s, what=f"{self.name} {what}")
 
     def _copy(self, work: Coroutine[Any, Any, T], deadline_s: float, what: str) -> T:
         try:
@@ -138,10 +155,10 @@ class Connection:
     @property
     def _board(self) -> asyncssh.SSHClientConnection:
         if self._links is None:
-            raise UnreachableError(f"the connection to {self._name} has been closed")
+            raise UnreachableError(f"the connection to {self.name} has been closed")
         return self._links.board
 
-    async def _start(self, line: str, program: Program) -> None:
+    async def _start(self, line: str, program: RemoteProgram) -> None:
         try:
             # Nothing of the user's ~/.ssh/config for terminals: a program gets bytes, and what is sent with it.
             await self._board.create_session(
@@ -149,10 +166,10 @@ class Connection:
             )
         except (asyncssh.Error, OSError) as error:
             reason = getattr(error, "reason", None) or error
-            raise UnreachableError(f"{self._name} starts no program: {reason}") from error
+            raise UnreachableError(f"{self.name} starts no program: {reason}") from error
 
     async def _kill(self, signal: str, pid: int) -> None:
-        program = Program()
+        program = RemoteProgram()
         line = command_line(["sh", "-c", _KILL, "sh", signal, str(pid)], {}, program.marker)
         await self._board.create_session(
             lambda: program, line, encoding=None, request_pty=False, env={}, send_env=[], x11_forwarding=False
@@ -166,22 +183,22 @@ class Connection:
                 self._sftp = await self._board.start_sftp_client(env={}, send_env=[])
             except (asyncssh.SFTPBadMessage, asyncssh.ChannelOpenError) as error:
                 raise TransferError(
-                    f"{self._name} transfers no files by SFTP: {error.reason}",
+                    f"{self.name} transfers no files by SFTP: {error.reason}",
                     hint="a start-up file such as ~/.bashrc must print nothing where there is no terminal, and the "
                     "board's sshd_config needs its line `Subsystem sftp`",
                 ) from error
         return self._sftp
 
     async def _upload(self, local: Path, remote: str, on_transfer: OnTransfer | None) -> None:
-        async with transferring(str(local), remote, self._name):
+        async with transferring(str(local), remote, self.name):
             await upload(await self._files(), local, remote, on_transfer)
 
     async def _download(self, remote: str, local: Path, on_transfer: OnTransfer | None) -> None:
-        async with transferring(remote, str(local), self._name):
+        async with transferring(remote, str(local), self.name):
             await download(await self._files(), remote, local, on_transfer)
 
     async def _resume(self, local: Path, draft: str, on_transfer: OnTransfer | None) -> int:
-        async with transferring(str(local), draft, self._name):
+        async with transferring(str(local), draft, self.name):
             sftp = await self._files()
             size = await sftp.getsize(draft) if await sftp.exists(draft) else 0
             begin = size if size and size <= local.stat().st_size else 0
@@ -190,5 +207,5 @@ class Connection:
             return begin
 
     async def _rename(self, old: str, new: str) -> None:
-        async with transferring(old, new, self._name):
+        async with transferring(old, new, self.name):
             await (await self._files()).posix_rename(old, new)

@@ -1,9 +1,7 @@
-"""A board over SSH as a device."""
+"""Makes a board over SSH a device."""
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +15,7 @@ from devices.ssh.address import Address
 from devices.ssh.connection import CONNECT_S, Connection
 from devices.ssh.keys import Pins
 from devices.ssh.stream import SSHStream
-from devices.ssh.upload import Placer
+from devices.ssh.upload import Uploader
 
 
 class SSHDevice:
@@ -34,7 +32,7 @@ class SSHDevice:
     def __init__(self, name: str, address: Address, *, pins: Pins | None = None) -> None:
         self.name = name
         self.connection = Connection(name, address, pins=pins)
-        self._placer = Placer(self)
+        self._uploader = Uploader(self.connection)
 
     def __enter__(self) -> SSHDevice:
         return self
@@ -48,11 +46,6 @@ class SSHDevice:
         """End the connection; may be repeated."""
         self.connection.close()
 
-    def connected(self) -> int:
-        """Connect if need be; return how many times that has been done."""
-        self.connection.connect()
-        return self.connection.number
-
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
         """Read what the board is."""
         left_s = self.connection.connect(deadline_s=deadline_s)
@@ -60,23 +53,17 @@ class SSHDevice:
 
     def agent_argv(self) -> tuple[str, ...]:
         """Return what starts the agent on it, after having sent the agent there if need be."""
-        return self._placer.agent(agent_bundle())
+        return self._uploader.agent(agent_bundle())
 
     def place(self, local: Path) -> str:
         """Make a local file available on the board and return its path there; nothing is sent twice."""
-        return self._placer.model(local)
+        return self._uploader.model(local)
 
     def run(
         self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
         """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
-        until = time.monotonic() + self.connection.patience(deadline_s)
-        with self.connection.start(argv, env or {}, deadline_s=deadline_s) as stream:
-            with contextlib.suppress(BrokenPipeError):  # it did not want all of it; its status tells the rest
-                stream.write(stdin, deadline_s=until - time.monotonic())
-            stream.end_input()
-            ended = stream.wait(deadline_s=until - time.monotonic())
-            return Completed(tuple(argv), ended, stream.output(), stream.errors())
+        return self.connection.run(argv, deadline_s=deadline_s, stdin=stdin, env=env)
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
         """Copy a file to the board, whole or not at all; an existing one is replaced."""

@@ -1,4 +1,4 @@
-"""The first contact with a board: its host key is seen and accepted, a login works, then it is in the inventory."""
+"""Enrolls a board: shows its host key to be accepted, logs in, and adds the board to the inventory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from devices.errors import HostKeyError
 from devices.inventory import Board
 from devices.ssh.connect import MOST_HOPS
 from devices.ssh.connection import Connection
-from devices.ssh.keys import HostKey, UntrustedKey, known_to_ssh, locked, read_pins, write_pins
+from devices.ssh.keys import HostKey, UntrustedKey, lock_config, read_pins, read_ssh_keys, write_pins
 
 
 @dataclass(frozen=True)
 class Question:
-    """A host key nobody has pinned: whose it is, the key, and whether the user's ssh has recorded the same."""
+    """A host key that is not pinned: whose it is, the key, and whether the user's ssh has recorded the same."""
 
     where: str
     key: HostKey
@@ -48,8 +48,8 @@ def enroll(board: Board, accept: Accept, *, deadline_s: float) -> tuple[HostKey,
         UnreachableError: No answer.
     """
     inventory.check_new(board)
-    accepted = _accepted(board, accept, deadline_s)
-    with locked():
+    accepted = _connect_asking(board, accept, deadline_s)
+    with lock_config():
         pins = _without(board.name, read_pins())
         for key in accepted:
             pins[key.label] = (*(each for each in pins.get(key.label, ()) if each != key), key)
@@ -64,13 +64,13 @@ def forget(name: str) -> Board:
     Raises:
         UnknownDeviceError: There is none of that name.
     """
-    with locked():
+    with lock_config():
         board = inventory.remove_board(name)
         write_pins(_without(name, read_pins()))
     return board
 
 
-def _accepted(board: Board, accept: Accept, deadline_s: float) -> tuple[HostKey, ...]:
+def _connect_asking(board: Board, accept: Accept, deadline_s: float) -> tuple[HostKey, ...]:
     pins, accepted = _without(board.name, read_pins()), list[HostKey]()
     while True:
         try:
@@ -89,7 +89,7 @@ def _accepted(board: Board, accept: Accept, deadline_s: float) -> tuple[HostKey,
 
 
 def _is_known_to_ssh(board: Board, key: HostKey) -> bool:
-    return key.key in known_to_ssh(board.address.host, board.address.port or 22)
+    return key.key in read_ssh_keys(board.address.host, board.address.port or 22)
 
 
 def _without(name: str, pins: Mapping[str, tuple[HostKey, ...]]) -> dict[str, tuple[HostKey, ...]]:

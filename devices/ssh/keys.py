@@ -1,4 +1,4 @@
-"""Host keys: which ones are pinned, which one a machine showed.
+"""Reads and writes pinned host keys, and compares them with the key that a machine showed.
 
 The pins are lines of OpenSSH's known_hosts format in a file of our own. A board is pinned under its name in the
 inventory, so that a new address from DHCP changes nothing; a machine on the way under "[host]:port". What
@@ -102,7 +102,7 @@ def write_pins(pins: Pins) -> None:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
+def lock_config() -> Iterator[None]:
     """Keep other processes from changing the configuration meanwhile.
 
     Raises:
@@ -124,12 +124,12 @@ def locked() -> Iterator[None]:
         os.close(descriptor)
 
 
-def known_to_ssh(host: str, port: int) -> tuple[asyncssh.SSHKey, ...]:
+def read_ssh_keys(host: str, port: int) -> tuple[asyncssh.SSHKey, ...]:
     """Return the keys that the user's own ~/.ssh/known_hosts has for a machine."""
     path = Path("~/.ssh/known_hosts").expanduser()
     try:
         return tuple(asyncssh.match_known_hosts(str(path), host, "", port)[0]) if path.is_file() else ()
-    except (OSError, ValueError):  # unreadable: then it vouches for nobody
+    except (OSError, ValueError):  # unreadable: then it proves nothing
         return ()
 
 

@@ -1,4 +1,4 @@
-"""Waiting for asynchronous work from blocking code: one event loop in a thread of its own, a deadline on every wait."""
+"""Runs asynchronous work for blocking code: one event loop in a thread of its own, a deadline on every wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devices.errors import DeadlineError, UnreachableError
 T = TypeVar("T")
 CLEANUP_S = 3.0  # what work that came too late may still take to undo what it began
 STOP_S = 5.0
-_SILENCE = logging.NullHandler()  # stderr is no place for their records; handlers of the user's own still get them
+_SILENCE = logging.NullHandler()  # their records do not belong on stderr; the user's own handlers still get them
 
 
 class LoopThread:
@@ -38,7 +38,7 @@ class LoopThread:
             raise
         try:
             return future.result()
-        except BaseException:  # an interrupt of the caller, too: the work must not go on behind its back
+        except BaseException:  # an interrupt of the caller, too: the work must not go on without it
             future.cancel()
             raise
 
@@ -54,8 +54,8 @@ class LoopThread:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                for talker in ("asyncio", "asyncssh"):  # a broken connection is told by an error, once
-                    logging.getLogger(talker).addHandler(_SILENCE)
+                for name in ("asyncio", "asyncssh"):  # a broken connection is reported by an error, once
+                    logging.getLogger(name).addHandler(_SILENCE)
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(self._loop,), daemon=True, name="ssh")
                 self._thread.start()
@@ -87,7 +87,7 @@ async def _within(work: Coroutine[Any, Any, T], deadline_s: float, what: str) ->
         task.cancel()
         await asyncio.wait({task}, timeout=CLEANUP_S)
         if task.done() and not task.cancelled():
-            task.exception()  # seen: the deadline is what is told
+            task.exception()  # seen: the deadline is what is reported
         raise DeadlineError(f"{what} within {deadline_s:.3g} s")
     if task.cancelled():
         raise UnreachableError("the connection was closed meanwhile")

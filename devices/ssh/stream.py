@@ -1,4 +1,4 @@
-"""The connection to a program on a board, for blocking code."""
+"""Connects blocking code to a program that runs on a board."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import asyncssh
 
 from devices.contract import Exit
 from devices.errors import DeviceError, UnreachableError
-from devices.ssh.channel import Program
+from devices.ssh.channel import RemoteProgram
 from devices.ssh.loop import LoopThread
 
 T = TypeVar("T")
@@ -26,10 +26,10 @@ Kill = Callable[[str, int], Awaitable[None]]  # name of a signal, number of a pr
 class SSHStream:
     """A program on a board and its three pipes.
 
-    Standard error is taken as it comes, so that a talkative program never blocks on it.
+    Standard error is taken as it comes, so that a program never blocks on it.
     """
 
-    def __init__(self, program: Program, *, thread: LoopThread, device: str, argv0: str, kill: Kill) -> None:
+    def __init__(self, program: RemoteProgram, *, thread: LoopThread, device: str, argv0: str, kill: Kill) -> None:
         self._program, self._thread = program, thread
         self._device, self._argv0, self._kill = device, argv0, kill
         self._input_ended = self._closed = False
@@ -118,12 +118,12 @@ class SSHStream:
         if not program.over:
             await self._end_input()
             for signal, patience_s in (("TERM", TERMINATE_S), ("KILL", TERMINATE_S)):
-                if await self._ended_by(signal, patience_s):
+                if await self._end_with(signal, patience_s):
                     break
         program.channel.abort()
         await program.until(lambda: program.gone)
 
-    async def _ended_by(self, signal: str, patience_s: float) -> bool:
+    async def _end_with(self, signal: str, patience_s: float) -> bool:
         """Signal through the connection; where the server does not pass it on, by the process's number."""
         program = self._program
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Files on a board by their content: what is there already is not sent again, what was cut off goes on."""
+"""Uploads files to a board by their content: what is there is not sent again, what was cut off is continued."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from devices import board_paths as layout
+from devices.contract import Completed
 from devices.errors import DeadlineError, DeviceError, TransferError, UnreachableError
+from devices.ssh.connection import Connection
 
-if TYPE_CHECKING:
-    from devices.contract import Completed
-    from devices.ssh.device import SSHDevice
-
-ASK_S = 30.0  # for what the board answers at once, unless it is very busy
+ANSWER_S = 30.0  # for what the board answers at once, unless it is very busy
 ATTEMPTS = 3
 SLOWEST_BYTES_PER_S, SLOWEST_SERIAL_BYTES_PER_S = 50_000, 2_000
 # In one go, as each question is a round trip: the home folder, whether the private Python is there, a file's size and
 # sum. $1 and $2 are below the home folder.
-_LOOK = (
+_INSPECT = (
     'printf "%s\\n" "$HOME"; if [ -x "$HOME/$1" ]; then echo venv; else echo none; fi; '
     'if [ -f "$HOME/$2" ]; then wc -c <"$HOME/$2" && sha256sum <"$HOME/$2"; fi'
 )
@@ -30,8 +27,8 @@ _REMOVE = 'rm -f -- "$1"'
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the board says: where home is, whether there is a private Python, and what a file of its is."""
+class RemoteFile:
+    """A file on the board, by size and sum; and where home is, and whether there is a private Python."""
 
     home: str
     venv: bool
@@ -40,7 +37,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Content:
+class LocalFile:
     """A local file, and where it belongs below the board's home folder."""
 
     local: Path
@@ -49,8 +46,8 @@ class Content:
     sha256: str
 
     @classmethod
-    def of(cls, local: Path, path_of: Callable[[str, str], str]) -> Content:
-        """Read a file once; `path_of` tells where its content belongs.
+    def of(cls, local: Path, path_of: Callable[[str, str], str]) -> LocalFile:
+        """Read a file once; `path_of` gives where its content belongs.
 
         Raises:
             TransferError: It cannot be read.
@@ -65,20 +62,20 @@ class Content:
             raise TransferError(f"{local} cannot be read: {error.strerror}") from error
 
     @property
-    def draft(self) -> str:
+    def temporary(self) -> str:
         """Return where it is while it is not whole."""
         folder, name = posixpath.split(self.below)
         return posixpath.join(folder, f".{name}.part")
 
 
-class Placer:
-    """Places files on one board; remembers, for the time of one connection, what it has seen there."""
+class Uploader:
+    """Uploads files to one board; remembers, for the time of one connection, what it has seen there."""
 
-    def __init__(self, device: SSHDevice) -> None:
-        self._device = device
-        over_serial = device.connection.address.serial is not None
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        over_serial = connection.address.serial is not None
         self._slowest_bytes_per_s = SLOWEST_SERIAL_BYTES_PER_S if over_serial else SLOWEST_BYTES_PER_S
-        self._seen: dict[str, Look] = {}
+        self._seen: dict[str, RemoteFile] = {}
         self._connected = -1
 
     def model(self, local: Path) -> str:
@@ -87,79 +84,80 @@ class Placer:
         Raises:
             TransferError: It could not be read here or written there.
         """
-        content = Content.of(local, layout.model_path)
-        return posixpath.join(self._placed(content).home, content.below)
+        content = LocalFile.of(local, layout.model_path)
+        return posixpath.join(self._ensure(content).home, content.below)
 
     def agent(self, bundle: Path) -> tuple[str, str]:
         """Return the board's Python and the agent's path on the board."""
-        content = Content.of(bundle, layout.agent_path)
+        content = LocalFile.of(bundle, layout.agent_path)
         self._seen.pop(content.below, None)  # looked at each time: which Python there is may have changed
-        seen = self._placed(content)
+        seen = self._ensure(content)
         python = layout.venv_python(seen.home) if seen.venv else layout.SYSTEM_PYTHON
         return python, posixpath.join(seen.home, content.below)
 
-    def _placed(self, content: Content) -> Look:
+    def _ensure(self, content: LocalFile) -> RemoteFile:
         """Make sure that a file is there; over a new connection, what was seen over the old one is forgotten."""
-        number = self._device.connected()
+        self._connection.connect()
+        number = self._connection.number
         if number != self._connected:
             self._seen.clear()
             self._connected = number
         seen = self._seen.get(content.below)
         if seen is None:
-            seen = self._look(content.below, content.size)
+            seen = self._inspect(content.below, content.size)
             if seen.sha256 != content.sha256:
-                self._send_beside_others(content, seen.home)
+                self._send_alongside_others(content, seen.home)
             self._seen[content.below] = seen
         return seen
 
-    def _send_beside_others(self, content: Content, home: str) -> None:
-        """Send; another host may be sending the same, and rename or remove the draft they share."""
+    def _send_alongside_others(self, content: LocalFile, home: str) -> None:
+        """Send; another host may be sending the same, and rename or remove the temporary file they share."""
         for attempt in range(ATTEMPTS):
             try:
                 return self._send(content, home)
             except (UnreachableError, DeadlineError):
                 raise
             except DeviceError:
-                if self._look(content.below, content.size).sha256 == content.sha256:
+                if self._inspect(content.below, content.size).sha256 == content.sha256:
                     return None
                 if attempt == ATTEMPTS - 1:
                     raise
         return None
 
-    def _send(self, content: Content, home: str) -> None:
+    def _send(self, content: LocalFile, home: str) -> None:
         """Send, have the board check the sum, then give the file its name."""
-        self._ask(_FOLDER, posixpath.join(home, posixpath.dirname(content.below))).checked()
-        draft = posixpath.join(home, content.draft)
-        begin, got = self._fill(content, draft)
+        self._run(_FOLDER, posixpath.join(home, posixpath.dirname(content.below))).checked()
+        temporary = posixpath.join(home, content.temporary)
+        begin, got = self._fill(content, temporary)
         if got.sha256 != content.sha256 and begin:  # what was there was not a beginning of this: all of it, once
-            self._ask(_REMOVE, draft).checked()
-            _, got = self._fill(content, draft)
+            self._run(_REMOVE, temporary).checked()
+            _, got = self._fill(content, temporary)
         if got.sha256 != content.sha256:
-            self._ask(_REMOVE, draft)
+            self._run(_REMOVE, temporary)
             raise TransferError(
-                f"{content.local} did not arrive whole on {self._device.name}: {got.size} of {content.size} bytes, "
+                f"{content.local} did not arrive whole on {self._connection.name}: {got.size} of {content.size} bytes, "
                 f"sha256 {got.sha256}",
                 hint=f"sent was {content.sha256}; is the board's disk full?",
             )
-        self._device.connection.rename(draft, posixpath.join(home, content.below), deadline_s=ASK_S)
+        self._connection.rename(temporary, posixpath.join(home, content.below), deadline_s=ANSWER_S)
 
-    def _fill(self, content: Content, draft: str) -> tuple[int, Look]:
-        """Send what a draft lacks; return where that began, and what the board then has."""
-        deadline_s = ASK_S + content.size / self._slowest_bytes_per_s
-        begin = self._device.connection.resume(content.local, draft, deadline_s=deadline_s, on_transfer=None)
-        return begin, self._look(content.draft, content.size)
+    def _fill(self, content: LocalFile, temporary: str) -> tuple[int, RemoteFile]:
+        """Send what a temporary lacks; return where that began, and what the board then has."""
+        deadline_s = ANSWER_S + content.size / self._slowest_bytes_per_s
+        begin = self._connection.resume(content.local, temporary, deadline_s=deadline_s, on_transfer=None)
+        return begin, self._inspect(content.temporary, content.size)
 
-    def _look(self, below: str, size: int) -> Look:
-        done = self._ask(_LOOK, layout.VENV_PYTHON, below, deadline_s=ASK_S + size / (20 * SLOWEST_BYTES_PER_S))
+    def _inspect(self, below: str, size: int) -> RemoteFile:
+        done = self._run(_INSPECT, layout.VENV_PYTHON, below, deadline_s=ANSWER_S + size / (20 * SLOWEST_BYTES_PER_S))
         home, venv, *sums = done.stdout.decode("utf-8", "surrogateescape").splitlines() or ["", ""]
         words = " ".join(sums).split()
         if not home.startswith("/") or done.exit.status != 0 or len(words) == 1:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            written = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise DeviceError(
-                f"{self._device.name} cannot say what it has of {below}: that takes sh, wc and sha256sum",
-                hint=f"it said: {said[-1][:200]}" if said else None,
+                f"{self._connection.name} cannot inspect {below}: that takes sh, wc and sha256sum",
+                hint=f"it wrote: {written[-1][:200]}" if written else None,
             )
-        return Look(home, venv == "venv", int(words[0]) if words else None, words[1] if words else None)
+        return RemoteFile(home, venv == "venv", int(words[0]) if words else None, words[1] if words else None)
 
-    def _ask(self, script: str, *arguments: str, deadline_s: float = ASK_S) -> Completed:
-        return self._device.run(["sh", "-c", script, "sh", *arguments], deadline_s=deadline_s)
+    def _run(self, script: str, *arguments: str, deadline_s: float = ANSWER_S) -> Completed:
+        return self._connection.run(["sh", "-c", script, "sh", *arguments], deadline_s=deadline_s)

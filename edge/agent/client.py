@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from converters.decode import DecodeError, decode
-from devices.messages.machine import HelloRequest, HelloResult
+from devices.messages.machine_jobs import HelloRequest, HelloResult
 from devices.messages.protocol import (
     MAX_LINE_BYTES,
     PROTOCOL,
@@ -23,7 +23,7 @@ from devices.messages.protocol import (
     decode_result,
     encode_request,
 )
-from edge.agent.protocol import decode_failure
+from edge.agent.failures import decode_failure
 from edge.runtime.errors import AgentDeadlineError, CrashedError, RuntimeFault
 
 START_DEADLINE_S = 30.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from devices.messages.machine import ClockRequest, ClockResult, ConditionsRequest, MachineSample, SinceSample
+from devices.messages.machine_jobs import ClockRequest, ClockResult, ConditionsRequest, MachineSample, SinceSample
 from devices.messages.protocol import Progress
 from edge.agent import sysfs
 

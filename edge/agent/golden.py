@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.decode import DecodeError, decode
-from devices.messages.inference import (
+from devices.messages.model_jobs import (
     GoldenDescription,
     GoldenOutput,
     GoldenRequest,

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from converters.decode import decode
-from devices.messages.machine import (
+from devices.messages.machine_jobs import (
     BoardNames,
     EdgeTpuState,
     FactsRequest,

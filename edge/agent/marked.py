@@ -18,8 +18,8 @@ from contextlib import suppress
 from converters.decode import decode, encode
 from converters.errors import EdgeError
 from devices.messages.protocol import encode_line
+from edge.agent.failures import encode_failure
 from edge.agent.messages import MarkedRequest, MarkedResult
-from edge.agent.protocol import encode_failure
 from edge.agent.running import load_model, plausible_inputs, runtime_of
 
 MARK = 0x65646765

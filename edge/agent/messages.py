@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from converters.decode import AtLeast, Count, NonNegative, Positive
-from devices.messages.inference import DelegateSpec, ModelSetup
-from devices.messages.machine import MachineSample, RuntimeVersion
+from devices.messages.machine_jobs import MachineSample, RuntimeVersion
+from devices.messages.model_jobs import DelegateSpec, ModelSetup
 from devices.messages.protocol import EncodedArray, Request
 from edge.runtime.delegates import Delegate
 from edge.runtime.kernels import KernelProfile

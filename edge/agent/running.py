@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from converters.errors import ModelFileError
-from devices.messages.inference import InferRequest, InferResult, ModelSetup
-from devices.messages.machine import RuntimeVersion
+from devices.messages.machine_jobs import RuntimeVersion
+from devices.messages.model_jobs import InferRequest, InferResult, ModelSetup
 from devices.messages.protocol import EncodedArray, Progress, ProtocolError, decode_array, encode_array
 from edge.agent import sysfs
 from edge.agent.messages import KernelsRequest, KernelsResult

@@ -18,30 +18,30 @@ from typing import Any, BinaryIO
 from converters.decode import decode, encode
 from converters.errors import EdgeError
 from devices.messages.protocol import MAX_LINE_BYTES, Progress, ProgressEvent, decode_line, encode_line
-from edge.agent.protocol import encode_failure
+from edge.agent.failures import encode_failure
 from edge.runtime.errors import RuntimeFault
 
 # name: "module:Request" and "module:function", imported when the job is first asked for.
 JOBS = {
-    "hello": ("devices.messages.machine:HelloRequest", "edge.agent.machine:greet"),
-    "facts": ("devices.messages.machine:FactsRequest", "edge.agent.machine:read_facts"),
-    "conditions": ("devices.messages.machine:ConditionsRequest", "edge.agent.condition_sampler:sample_once"),
-    "clock": ("devices.messages.machine:ClockRequest", "edge.agent.condition_sampler:read_clock"),
-    "infer": ("devices.messages.inference:InferRequest", "edge.agent.running:infer"),
+    "hello": ("devices.messages.machine_jobs:HelloRequest", "edge.agent.machine:greet"),
+    "facts": ("devices.messages.machine_jobs:FactsRequest", "edge.agent.machine:read_facts"),
+    "conditions": ("devices.messages.machine_jobs:ConditionsRequest", "edge.agent.condition_sampler:sample_once"),
+    "clock": ("devices.messages.machine_jobs:ClockRequest", "edge.agent.condition_sampler:read_clock"),
+    "infer": ("devices.messages.model_jobs:InferRequest", "edge.agent.running:infer"),
     "kernels": ("edge.agent.messages:KernelsRequest", "edge.agent.running:profile_kernels"),
     "latency": ("edge.agent.messages:LatencyRequest", "edge.agent.timing:measure_latency"),
     "sustain": ("edge.agent.messages:SustainRequest", "edge.agent.timing:sustain_load"),
     "energy": ("edge.agent.messages:EnergyRequest", "edge.agent.energy_windows:run_energy"),
-    "golden": ("devices.messages.inference:GoldenRequest", "edge.agent.golden:check_golden"),
-    "store_lock": ("devices.messages.contents:LockRequest", "edge.agent.store_lock:lock"),
-    "store_check": ("devices.messages.contents:CheckRequest", "edge.agent.store_blobs:check"),
-    "store_write": ("devices.messages.contents:WriteRequest", "edge.agent.store_blobs:write"),
-    "store_seal": ("devices.messages.contents:SealRequest", "edge.agent.store_blobs:seal"),
-    "release_publish": ("devices.messages.releases:PublishRequest", "edge.agent.store_releases:publish"),
-    "release_switch": ("devices.messages.releases:SwitchRequest", "edge.agent.store_releases:switch"),
-    "release_clean": ("devices.messages.releases:CleanRequest", "edge.agent.store_releases:clean"),
-    "release_status": ("devices.messages.releases:StatusRequest", "edge.agent.store_releases:list_status"),
-    "unit": ("devices.messages.releases:UnitRequest", "edge.agent.systemd:start_unit"),
+    "golden": ("devices.messages.model_jobs:GoldenRequest", "edge.agent.golden:check_golden"),
+    "store_lock": ("devices.messages.upload_jobs:LockRequest", "edge.agent.store_lock:lock"),
+    "store_check": ("devices.messages.upload_jobs:CheckRequest", "edge.agent.store_blobs:check"),
+    "store_write": ("devices.messages.upload_jobs:WriteRequest", "edge.agent.store_blobs:write"),
+    "store_seal": ("devices.messages.upload_jobs:SealRequest", "edge.agent.store_blobs:seal"),
+    "release_publish": ("devices.messages.release_jobs:PublishRequest", "edge.agent.store_releases:publish"),
+    "release_switch": ("devices.messages.release_jobs:SwitchRequest", "edge.agent.store_releases:switch"),
+    "release_clean": ("devices.messages.release_jobs:CleanRequest", "edge.agent.store_releases:clean"),
+    "release_status": ("devices.messages.release_jobs:StatusRequest", "edge.agent.store_releases:list_status"),
+    "unit": ("devices.messages.release_jobs:UnitRequest", "edge.agent.systemd:start_unit"),
 }
 HOST_GONE = 129  # what a shell reports for a process that ended by hang-up
 

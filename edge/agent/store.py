@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from converters.decode import DecodeError, decode
-from devices.messages.contents import Refusal, RefusedError
 from devices.messages.protocol import Progress
-from devices.messages.releases import Manifest
+from devices.messages.release_jobs import ReleaseManifest
+from devices.messages.upload_jobs import RefusedError, StepRefusal
 from edge.runtime.errors import RuntimeFault
 
 CHUNK_BYTES = 1 << 20
@@ -54,8 +54,8 @@ def refuse_on_disk_errors(job: Callable[[Q, Progress], R]) -> Callable[[Q, Progr
         except OSError as error:
             where = error.filename or request.root
             if error.errno in _FULL:
-                raise RefusedError(Refusal("full", f"no space is left at {where}")) from error
-            raise RefusedError(Refusal("disk", f"{where}: {error.strerror or error}")) from error
+                raise RefusedError(StepRefusal("full", f"no space is left at {where}")) from error
+            raise RefusedError(StepRefusal("disk", f"{where}: {error.strerror or error}")) from error
 
     return run
 
@@ -115,11 +115,11 @@ class Store:
             return Path(os.readlink(self.current)).name  # noqa: PTH115  (3.10 has no Path.readlink for str joins)
         return None
 
-    def manifest(self, name: str) -> Manifest | None:
+    def manifest(self, name: str) -> ReleaseManifest | None:
         """Return the manifest of a release; None where it cannot be read."""
         try:
             value = json.loads((self.release(name) / MANIFEST).read_text(encoding="utf-8"))
-            found = decode(Manifest, value, MANIFEST, ignore_unknown=True)
+            found = decode(ReleaseManifest, value, MANIFEST, ignore_unknown=True)
         except (OSError, ValueError, RecursionError, DecodeError):
             return None
         return found if found.schema == SCHEMA else None

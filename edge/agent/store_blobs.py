@@ -11,19 +11,19 @@ import os
 import shutil
 from pathlib import Path
 
-from devices.messages.contents import (
+from devices.messages.protocol import Progress
+from devices.messages.upload_jobs import (
     CheckRequest,
     CheckResult,
     MissingContent,
-    Refusal,
     RefusedError,
     SealRequest,
     SealResult,
+    StepRefusal,
     WantedContent,
     WriteRequest,
     WriteResult,
 )
-from devices.messages.protocol import Progress
 from edge.agent.store import Store, refuse_on_disk_errors, sha256_of, sync_folder
 from edge.agent.store_lock import lease_on
 from edge.agent.store_releases import prune
@@ -77,7 +77,7 @@ def seal(request: SealRequest, progress: Progress) -> SealResult:
         if got != sha256:
             path.unlink(missing_ok=True)
             message = f"what arrived has the sha256 {got}, sent was {sha256}"
-            raise RefusedError(Refusal("damaged", message, hint="send it again"))
+            raise RefusedError(StepRefusal("damaged", message, hint="send it again"))
         path.chmod(0o444)  # releases share these bytes: nobody shall write into them
         path.replace(store.blob(sha256))
         sync_folder(store.blobs)
@@ -125,7 +125,7 @@ def _make_room(store: Store, bytes_needed: int, request: CheckRequest) -> None:
         prune(store, request.keep, spare=[each.sha256 for each in request.files])
     free = _free_bytes(store)
     if bytes_needed and free < bytes_needed + SPARE_BYTES:
-        raise RefusedError(Refusal(
+        raise RefusedError(StepRefusal(
             "full",
             f"{bytes_needed} bytes have to be sent and {SPARE_BYTES} to spare, {free} are free at {store.root}",
             hint="free some space on the board, keep fewer releases (--keep), or choose another --release-root",

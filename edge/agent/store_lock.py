@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from converters.decode import DecodeError, decode, encode
-from devices.messages.contents import LockHolder, LockRequest, LockResult, Refusal, RefusedError
 from devices.messages.protocol import Progress
-from devices.messages.releases import digest_of
+from devices.messages.release_jobs import digest_of
+from devices.messages.upload_jobs import LockHolder, LockRequest, LockResult, RefusedError, StepRefusal
 from edge.agent.store import Store, refuse_on_disk_errors
 from edge.runtime.errors import RuntimeFault
 
@@ -137,7 +137,7 @@ def _lock_file(store: Store, wait_s: float, progress: Progress) -> IO[str]:
 
 
 def _busy(store: Store, holder: LockHolder | None, wait_s: float) -> RefusedError:
-    return RefusedError(Refusal(
+    return RefusedError(StepRefusal(
         "busy",
         f"{holder or 'somebody'} is deploying to {store.root}; waited {wait_s:g} s",
         hint="try again when that is done; a deployment whose connection is lost releases the lock by itself",

@@ -9,19 +9,19 @@ from collections.abc import Collection
 from pathlib import Path
 
 from converters.decode import encode
-from devices.messages.contents import Refusal, RefusedError
 from devices.messages.protocol import Progress
-from devices.messages.releases import (
+from devices.messages.release_jobs import (
     CleanRequest,
     CleanResult,
-    Manifest,
     PublishRequest,
+    ReleaseManifest,
     ReleaseState,
     StatusRequest,
     StatusResult,
     SwitchRequest,
     SwitchResult,
 )
+from devices.messages.upload_jobs import RefusedError, StepRefusal
 from edge.agent.store import MANIFEST, SCHEMA, Store, number_of, refuse_on_disk_errors, sync_folder, write_synced
 from edge.agent.store_lock import holder_of, lease_on
 from edge.runtime.errors import RuntimeFault
@@ -39,7 +39,7 @@ def publish(request: PublishRequest, progress: Progress) -> SwitchResult:
         previous = store.serving()
         number = 1 + max((number_of(name) for name in store.names()), default=0)
         name = f"{number:04d}-{request.sha256[:12]}"
-        manifest = Manifest(
+        manifest = ReleaseManifest(
             schema=SCHEMA,
             id=name,
             number=number,
@@ -56,7 +56,7 @@ def publish(request: PublishRequest, progress: Progress) -> SwitchResult:
         if faults:
             _go_back(store, name, previous)
             message = f"{name} was read back wrong: {'; '.join(faults)}"
-            raise RefusedError(Refusal("damaged", message, hint="is the disk sound?"))
+            raise RefusedError(StepRefusal("damaged", message, hint="is the disk sound?"))
     return SwitchResult(name, previous)
 
 
@@ -123,14 +123,14 @@ def check_sound(store: Store, name: str) -> None:
     """Refuse a release that does not exist or is not as it was deployed."""
     if name not in store.names():
         message = f"there is no release {name!r} at {store.root}"
-        raise RefusedError(Refusal("unknown", message, releases=tuple(store.names())))
+        raise RefusedError(StepRefusal("unknown", message, releases=tuple(store.names())))
     faults = store.faults(name)
     if faults:
         message = f"release {name} is damaged: {'; '.join(faults)}"
-        raise RefusedError(Refusal("damaged", message, hint="deploy the model again"))
+        raise RefusedError(StepRefusal("damaged", message, hint="deploy the model again"))
 
 
-def _make(store: Store, name: str, manifest: Manifest) -> None:
+def _make(store: Store, name: str, manifest: ReleaseManifest) -> None:
     """Make the whole folder under another name, then rename it."""
     temporary = store.releases / f".{name}.new"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from devices.messages.machine import EdgeTpuHeat, Throttled
+from devices.messages.machine_jobs import EdgeTpuHeat, Throttled
 
 # Where the kernel's files on the machine lie; another folder where they are mounted elsewhere.
 SYS = Path(os.environ.get("EDGE_SYSFS", "/sys"))

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from devices.messages.protocol import Progress
-from devices.messages.releases import UnitRequest, UnitResult, UnitState
+from devices.messages.release_jobs import UnitRequest, UnitResult, UnitState
 from edge.agent.store import Store, refuse_on_disk_errors, sync_folder, write_synced
 from edge.agent.store_lock import lease_on
 from edge.runtime.errors import RuntimeFault

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from devices.messages.machine import MachineSample
+from devices.messages.machine_jobs import MachineSample
 from devices.messages.protocol import Progress
 from edge.agent import sysfs
 from edge.agent.condition_sampler import make_sampler

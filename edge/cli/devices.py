@@ -176,9 +176,9 @@ def remove(name: str, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from devices.registry import known_devices
+    from devices.registry import list_devices
 
-    entries = known_devices().values()
+    entries = list_devices().values()
     if as_json:
         print_json([{"name": each.name, "kind": each.kind, "about": each.about} for each in entries])
         return

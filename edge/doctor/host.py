@@ -18,7 +18,7 @@ from pathlib import Path
 from converters.decode import decode
 from devices.accelerator_problems import find_problems
 from devices.accelerators import CLOCKS, MAXIMUM, Coral, describe_accelerators
-from devices.messages.machine import EdgeTpuState
+from devices.messages.machine_jobs import EdgeTpuState
 from edge.doctor.parts import HostCheck
 from edge.runtime.coral import advice, here
 from edge.runtime.coral_state import coral_state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.decode import encode
-from devices.messages.machine import MachineSample
+from devices.messages.machine_jobs import MachineSample
 
 # A sensor that hangs reads far below any weather (Coral's PCIe module -87.9 C): that is no temperature.
 _COLDEST_C, _HOTTEST_C = -40.0, 150.0

@@ -12,7 +12,7 @@ from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
 from devices.emulated.qemu import HOW_TO_COUNT, find_qemu
 from devices.facts import Facts
-from devices.messages.inference import ModelSetup
+from devices.messages.model_jobs import ModelSetup
 from edge.agent.client import AgentClient
 from edge.agent.messages import KernelsRequest
 from edge.errors import InputError

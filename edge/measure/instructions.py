@@ -20,10 +20,10 @@ from devices.emulated.device import EmulatedDevice
 from devices.emulated.errors import CountError
 from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.symbols import Function, count_by_function
-from devices.messages.inference import ModelSetup
+from devices.messages.model_jobs import ModelSetup
 from devices.messages.protocol import ProtocolError, decode_line, decode_result
+from edge.agent.failures import decode_failure
 from edge.agent.messages import MarkedRequest, MarkedResult
-from edge.agent.protocol import decode_failure
 from edge.measure.measurement import Instructions, KernelInstructions, RuntimeRef, Validity
 from edge.measure.microkernels import OTHER, SPARSE, Role, role_of
 from edge.measure.statistics import median, relative_spread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from devices.messages.machine import MachineSample
+from devices.messages.machine_jobs import MachineSample
 from edge.agent.messages import LatencyResult
 from edge.measure.conditions import ConditionsSample
 from edge.measure.measurement import Interval, Latency, RuntimeRef, Validity, Window

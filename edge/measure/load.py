@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devices.contract import Device
-from devices.messages.machine import ConditionsRequest
+from devices.messages.machine_jobs import ConditionsRequest
 from edge.agent.client import AgentClient
 from edge.agent.messages import SustainRequest
 from edge.measure.conditions import ConditionsSample

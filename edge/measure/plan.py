@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from devices.messages.inference import ModelSetup
+from devices.messages.model_jobs import ModelSetup
 from edge.agent.messages import specs_of
 from edge.errors import InputError
 from edge.measure.energy.plan import EnergyPlan

@@ -14,7 +14,7 @@ from converters.decode import encode
 from devices.contract import Device
 from devices.emulated.device import EmulatedDevice
 from devices.facts import Facts
-from devices.messages.machine import ConditionsRequest, MachineSample
+from devices.messages.machine_jobs import ConditionsRequest, MachineSample
 from devices.meters.meter_contract import Meter
 from edge.agent.client import AgentClient
 from edge.agent.messages import KernelsRequest, LatencyRequest

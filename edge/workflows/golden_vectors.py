@@ -13,8 +13,8 @@ import numpy as np
 
 from converters.artifact.record import ArtifactRecord
 from converters.decode import encode
-from devices.messages.inference import GoldenDescription, OutputLimit
-from devices.messages.machine import RuntimeVersion
+from devices.messages.machine_jobs import RuntimeVersion
+from devices.messages.model_jobs import GoldenDescription, OutputLimit
 from edge.agent.messages import specs_of
 from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError

@@ -19,8 +19,8 @@ import numpy as np
 
 from converters.artifact.sidecar import artifact_of
 from devices.local import LocalDevice
-from devices.messages.inference import InferRequest, ModelSetup
-from devices.messages.machine import RuntimeVersion
+from devices.messages.machine_jobs import RuntimeVersion
+from devices.messages.model_jobs import InferRequest, ModelSetup
 from devices.messages.protocol import decode_array, encode_array
 from edge.agent.client import AgentClient, ByteStream
 from edge.agent.messages import specs_of

@@ -13,8 +13,8 @@ import pytest
 from converters.errors import ModelFileError
 from devices.local import LocalDevice
 from devices.messages import protocol
-from devices.messages.inference import InferRequest, ModelSetup
-from devices.messages.machine import ConditionsRequest, FactsRequest, HelloRequest, RuntimeVersion
+from devices.messages.machine_jobs import ConditionsRequest, FactsRequest, HelloRequest, RuntimeVersion
+from devices.messages.model_jobs import InferRequest, ModelSetup
 from devices.messages.protocol import Request, decode_array, encode_array
 from edge.agent.client import AgentClient
 from edge.agent.messages import LatencyRequest

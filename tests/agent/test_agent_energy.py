@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from devices.local import LocalDevice
-from devices.messages.inference import ModelSetup
-from devices.messages.machine import ClockRequest, HelloRequest
+from devices.messages.machine_jobs import ClockRequest, HelloRequest
+from devices.messages.model_jobs import ModelSetup
 from devices.messages.protocol import PROTOCOL
 from edge.agent import gpio
 from edge.agent.client import AgentClient
@@ -205,7 +205,7 @@ except RuntimeFault as fault:
 
 def test_a_whole_run_toggles_the_line_at_codes_and_windows(chip, tmp_path, small_model):
     text = f"""
-from devices.messages.inference import ModelSetup
+from devices.messages.model_jobs import ModelSetup
 from edge.agent.energy_windows import run_energy
 from edge.agent.messages import EnergyRequest
 request = EnergyRequest(ModelSetup({small_model!r}), trigger="gpiochip0:17", min_runs=1, **{SHORT!r})

@@ -9,8 +9,8 @@ from array import array
 import pytest
 
 from devices.local import LocalDevice
-from devices.messages.inference import ModelSetup
-from devices.messages.machine import ConditionsRequest, Throttled
+from devices.messages.machine_jobs import ConditionsRequest, Throttled
+from devices.messages.model_jobs import ModelSetup
 from edge.agent.client import AgentClient
 from edge.agent.condition_sampler import Counters, difference, make_sampler
 from edge.agent.messages import LatencyRequest

@@ -11,9 +11,9 @@ import pytest
 from converters.decode import decode, encode
 from converters.errors import ModelFileError
 from devices.messages import protocol
-from devices.messages.contents import Refusal, RefusedError
 from devices.messages.protocol import EncodedArray
-from edge.agent.protocol import decode_failure, encode_failure
+from devices.messages.upload_jobs import RefusedError, StepRefusal
+from edge.agent.failures import decode_failure, encode_failure
 from edge.agent.running import decode_inputs
 from edge.runtime import errors
 
@@ -72,10 +72,10 @@ def test_error_comes_back_as_its_class(name):
 
 def test_a_damaged_model_and_a_refusal_come_back_as_their_classes():
     assert type(decode_failure(encode_failure(ModelFileError("what")))) is ModelFileError
-    refusal = Refusal("unknown", "no release 'x'", releases=("0001-a", "0002-b"))
+    refusal = StepRefusal("unknown", "no release 'x'", releases=("0001-a", "0002-b"))
     back = decode_failure(encode_failure(RefusedError(refusal)))
     assert isinstance(back, RefusedError)
-    assert back.refusal == Refusal("unknown", "no release 'x'", None, ("0001-a", "0002-b"))
+    assert back.refusal == StepRefusal("unknown", "no release 'x'", None, ("0001-a", "0002-b"))
 
 
 @pytest.mark.parametrize("value", [None, "text", {"type": "SystemExit"}, {"type": "annotations", "message": "x"}])

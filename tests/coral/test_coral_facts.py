@@ -15,7 +15,7 @@ from converters.decode import decode
 from devices.accelerator_problems import driver_fix, find_problems
 from devices.accelerators import Coral, describe_accelerators
 from devices.local import LocalDevice
-from devices.messages.machine import EdgeTpuState
+from devices.messages.machine_jobs import EdgeTpuState
 from edge.doctor.host import check_edge_tpus
 from edge.runtime.coral_state import coral_state
 

@@ -13,7 +13,7 @@ import pytest
 from converters.tflite.reader import read_model
 from devices.accelerators import Coral
 from devices.local import LocalDevice
-from devices.messages.machine import ConditionsRequest, EdgeTpuState, UsbEdgeTpu
+from devices.messages.machine_jobs import ConditionsRequest, EdgeTpuState, UsbEdgeTpu
 from edge.agent.client import AgentClient
 from edge.measure.accelerated import (
     ALL_TAKEN,

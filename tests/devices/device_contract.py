@@ -11,7 +11,7 @@ import pytest
 
 from devices.contract import NOT_FOUND, Device, Exit
 from devices.errors import CommandFailedError, DeadlineError, TransferError, UnreachableError
-from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.model_jobs import InferRequest, ModelSetup
 from devices.messages.protocol import decode_array, encode_array
 from edge.agent.client import AgentClient
 from edge.runtime import load

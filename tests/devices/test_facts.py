@@ -10,7 +10,7 @@ from converters.decode import decode
 from devices.errors import UnknownDeviceError
 from devices.facts import Facts
 from devices.local import LocalDevice
-from devices.messages.machine import MachineFacts, Throttled
+from devices.messages.machine_jobs import MachineFacts, Throttled
 from devices.registry import find_device
 from edge.report.terminal.device_lines import fact_lines, notes
 

@@ -9,7 +9,7 @@ import pytest
 
 from devices.errors import InventoryError, UnknownDeviceError
 from devices.inventory import Board, add_board, entries, find_board, members, remove_board
-from devices.registry import find_device, known_devices
+from devices.registry import find_device, list_devices
 from devices.ssh.address import Address, Jump, parse_destination, parse_jumps
 from devices.ssh.keys import locked
 
@@ -134,7 +134,7 @@ def test_groups_stand_for_their_members():
 
 def test_boards_are_devices():
     add_board(PI)
-    assert known_devices()["pi4"].about == "pi@raspberrypi.local port 2222 through gate"
+    assert list_devices()["pi4"].about == "pi@raspberrypi.local port 2222 through gate"
     device = find_device("pi4")
     assert (device.name, device.kind) == ("pi4", "ssh")
     with pytest.raises(UnknownDeviceError, match="'pi44'") as caught:

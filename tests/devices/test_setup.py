@@ -20,8 +20,8 @@ from devices.bundle import agent_bundle
 from devices.errors import DeadlineError, TransferError
 from devices.local import LocalDevice
 from devices.local_paths import cache_dir
-from devices.messages.inference import InferRequest, ModelSetup
-from devices.messages.machine import RuntimeVersion
+from devices.messages.machine_jobs import RuntimeVersion
+from devices.messages.model_jobs import InferRequest, ModelSetup
 from devices.messages.protocol import decode_array, encode_array
 from devices.solver.errors import NoRuntimeFits, SetupError, WheelError
 from devices.solver.setup import plan, setup

@@ -9,7 +9,7 @@ import pytest
 
 from converters.targets.runtimes import RUNTIMES
 from devices.facts import Clock, Cpu, Facts, OperatingSystem
-from devices.messages.machine import PythonVersion
+from devices.messages.machine_jobs import PythonVersion
 from devices.solver.errors import NoRuntimeFits
 from devices.solver.platforms import BoardPlatform, PythonState
 from devices.solver.solve import solve

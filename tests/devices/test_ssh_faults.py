@@ -18,7 +18,7 @@ from sshd import OpenSSH
 
 from devices.contract import Exit
 from devices.errors import DeadlineError, DeviceError, HostKeyError, LoginError, TransferError, UnreachableError
-from devices.messages.machine import FactsRequest
+from devices.messages.machine_jobs import FactsRequest
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
 from devices.ssh.keys import HostKey, UntrustedKey

@@ -18,7 +18,7 @@ import pytest
 import vl_convert
 
 from devices.local import LocalDevice
-from devices.messages.machine import ConditionsRequest, MachineSample, RuntimeVersion
+from devices.messages.machine_jobs import ConditionsRequest, MachineSample, RuntimeVersion
 from devices.registry import find_device
 from edge.agent.client import AgentClient
 from edge.agent.condition_sampler import BusiestProcess, find_busiest, ticks_by_process

@@ -19,7 +19,7 @@ from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
-from devices.messages.inference import ModelSetup
+from devices.messages.model_jobs import ModelSetup
 from devices.solver.errors import WheelError
 from edge.agent.messages import MarkedRequest
 from edge.errors import InputError

@@ -12,7 +12,7 @@ from converters.decode import encode
 from converters.errors import WriteError
 from devices.contract import Device
 from devices.errors import DeviceError
-from devices.messages.machine import ClockRequest
+from devices.messages.machine_jobs import ClockRequest
 from devices.messages.protocol import ProgressEvent
 from devices.meters.lookup import find_meter
 from devices.meters.meter_contract import Meter, MeterInfo

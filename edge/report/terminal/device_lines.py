@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from devices.accelerator_problems import PAGE_16K
 from devices.accelerators import describe_accelerators
 from devices.facts import Facts
-from devices.messages.machine import Throttled
+from devices.messages.machine_jobs import Throttled
 from edge.report.formatting import UNKNOWN, memory_size
 from edge.report.terminal.text_layout import paragraph, wrap
 

@@ -17,7 +17,7 @@ from devices.emulated.device import EmulatedDevice, create_emulated_device
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
 from devices.errors import DeviceError
-from devices.messages.inference import InferRequest, ModelSetup
+from devices.messages.model_jobs import InferRequest, ModelSetup
 from devices.messages.protocol import decode_array, encode_array
 from devices.registry import find_device
 from edge.agent.client import AgentClient

@@ -25,7 +25,7 @@ class LockHolder:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class StepRefusal:
     """Why a step was refused: `kind` is busy, full, damaged, unknown or disk; `releases` are those there are."""
 
     kind: str
@@ -39,7 +39,7 @@ class RefusedError(EdgeError):
 
     exit_code = 10
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: StepRefusal) -> None:
         super().__init__(refusal.message, hint=refusal.hint)
         self.refusal = refusal
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from converters.decode import DecodeError, decode, encode
 from converters.errors import EdgeError, ModelFileError
-from devices.messages.contents import Refusal, RefusedError
 from devices.messages.protocol import ProtocolError
+from devices.messages.upload_jobs import RefusedError, StepRefusal
 from edge.runtime import errors
 
 
@@ -23,7 +23,7 @@ def decode_failure(answer: Mapping[str, Any]) -> EdgeError:
     """Return the error that `encode_failure` encoded, as the same class; an unknown class becomes a RuntimeFault."""
     if "refused" in answer:
         try:
-            return RefusedError(decode(Refusal, answer["refused"], "the refusal", ignore_unknown=True))
+            return RefusedError(decode(StepRefusal, answer["refused"], "the refusal", ignore_unknown=True))
         except DecodeError as error:
             return errors.RuntimeFault(str(error))
     value = answer.get("error")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from converters.decode import NonNegative, Positive
-from devices.messages.machine import RuntimeVersion
+from devices.messages.machine_jobs import RuntimeVersion
 from devices.messages.protocol import EncodedArray, Request
 
 

@@ -1,4 +1,4 @@
-"""Files to and from a board by SFTP, whole or not at all."""
+"""Copies files to and from a board by SFTP, whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BLOCK_BYTES = 1 << 20  # read and sent at once; the library keeps up to 128 requ
 MODE = 0o644
 _CUT = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
-_MOST_NAME = 100  # of a goal's name in its draft's: a file's name has at most 255 bytes
+_MOST_NAME = 100  # of a destination's name in its temporary's: a file's name has at most 255 bytes
 
 
 @contextlib.asynccontextmanager
-async def transferring(source: str, goal: str, device: str) -> AsyncIterator[None]:
+async def transferring(source: str, destination: str, device: str) -> AsyncIterator[None]:
     """Translate what can go wrong in a copy."""
     try:
         yield
@@ -36,31 +36,31 @@ async def transferring(source: str, goal: str, device: str) -> AsyncIterator[Non
             raise UnreachableError(f"the connection to {device} broke while {source} was copied") from error
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.reason
         raise TransferError(
-            f"{source} could not be copied to {goal}: {reason}", hint="what was at the goal is untouched"
+            f"{source} could not be copied to {destination}: {reason}", hint="what was at the destination is untouched"
         ) from error
 
 
 async def upload(sftp: asyncssh.SFTPClient, local: Path, remote: str, on_transfer: OnTransfer | None) -> None:
-    """Send a file under a name of its own beside the goal, have it written to disk, then rename it."""
+    """Send a file under a name of its own next to the destination, have it written to disk, then rename it."""
     folder, name = posixpath.split(remote)
     with local.open("rb") as source:
-        draft = posixpath.join(folder, f".{name[:_MOST_NAME]}.{secrets.token_hex(4)}.part")
+        temporary = posixpath.join(folder, f".{name[:_MOST_NAME]}.{secrets.token_hex(4)}.part")
         try:
-            await send(sftp, source, draft, begin=0, on_transfer=on_transfer)
-            await sftp.posix_rename(draft, remote)
+            await send(sftp, source, temporary, begin=0, on_transfer=on_transfer)
+            await sftp.posix_rename(temporary, remote)
         except BaseException:
             with contextlib.suppress(asyncssh.Error, OSError):
-                await sftp.remove(draft)
+                await sftp.remove(temporary)
             raise
 
 
 async def send(
-    sftp: asyncssh.SFTPClient, source: BinaryIO, draft: str, *, begin: int, on_transfer: OnTransfer | None
+    sftp: asyncssh.SFTPClient, source: BinaryIO, temporary: str, *, begin: int, on_transfer: OnTransfer | None
 ) -> None:
     """Write the source from `begin` on into a file on the board and have it written to disk there."""
     total = os.fstat(source.fileno()).st_size
     source.seek(begin)
-    async with sftp.open(draft, "r+b" if begin else "wb") as file:
+    async with sftp.open(temporary, "r+b" if begin else "wb") as file:
         while block := source.read(BLOCK_BYTES):
             await file.write(block, source.tell() - len(block))
             if on_transfer is not None:
@@ -72,7 +72,7 @@ async def send(
 
 
 async def download(sftp: asyncssh.SFTPClient, remote: str, local: Path, on_transfer: OnTransfer | None) -> None:
-    """Receive a file under a name of its own beside the goal, then rename it."""
+    """Receive a file under a name of its own next to the destination, then rename it."""
     async with sftp.open(remote, "rb") as source:
         total = (await source.stat()).size or 0
         with temporary_for(local, mode=MODE, make_folder=False) as temporary, temporary.open("wb") as into:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from converters.decode import Positive
-from devices.messages.contents import LockHolder
-from devices.messages.inference import GoldenResult
+from devices.messages.model_jobs import GoldenResult
 from devices.messages.protocol import Request
+from devices.messages.upload_jobs import LockHolder
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ContentRef:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ReleaseManifest:
     """The file manifest.json of a release. `deployed` is a label, by the clock of who deployed."""
 
     schema: str
@@ -98,7 +98,7 @@ class ReleaseState:
 
     id: str
     number: int
-    manifest: Manifest | None
+    manifest: ReleaseManifest | None
     faults: tuple[str, ...] | None
 
 
