@@ -165,7 +165,7 @@ def test_a_board_that_was_set_up_anew_is_refused_until_it_is_added_again(own_pla
         (["local", "h"], "toolkit's own"),
         (["-x", "h"], "No such option"),
         (["a b", "h"], "cannot name a device"),
-        (["pi4", "h:22"], "no address of a board"),
+        (["pi4", "h:22"], "not an address of a board"),
         (["pi4", "h", "--port", "0"], "0 is not in the range"),
     ],
 )

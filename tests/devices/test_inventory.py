@@ -11,7 +11,7 @@ from devices.errors import InventoryError, UnknownDeviceError
 from devices.inventory import Board, add_board, entries, find_board, members, remove_board
 from devices.registry import find_device, list_devices
 from devices.ssh.address import Address, Jump, parse_destination, parse_jumps
-from devices.ssh.keys import locked
+from devices.ssh.keys import lock_config
 
 PI = Board("pi4", Address("raspberrypi.local", "pi", 2222, "~/.ssh/id_pi", "gate"), ("lab", "slow"))
 
@@ -146,10 +146,10 @@ def test_changes_wait_for_each_other():
     order = []
 
     def change() -> None:
-        with locked():
+        with lock_config():
             order.append("second")
 
-    with locked():
+    with lock_config():
         thread = threading.Thread(target=change)
         thread.start()
         thread.join(0.05)
