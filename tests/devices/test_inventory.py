@@ -102,7 +102,7 @@ def test_no_name_twice():
         ("[devices.pi4]\nhost = 'h'\nport = true", "port"),
         ("[devices.pi4]\nhost = 'h'\nuser = 7", "user is no text"),
         ("[devices.pi4]\nhost = 'h'\ngroups = 'lab'", "groups"),
-        ("[devices.pi4]\nhost = '-oProxyCommand=x'", "no address"),
+        ("[devices.pi4]\nhost = '-oProxyCommand=x'", "not an address"),
         ("[devices.pi4]\nhost = 'h'\njump = 'g:99999'", "99999"),
         ("[devices.local]\nhost = 'h'", "toolkit's own"),
         ("[devices.a]\nhost = 'h'\ngroups = ['b']\n[devices.b]\nhost = 'h'", "'b' names both"),
@@ -176,7 +176,7 @@ def test_destinations(text, parsed):
     "text", ["", "@h", "pi@", "a b", "-oProxyCommand=x", "pi@-h", "h:22", "ssh://h", "a@b@c", "h/x"]
 )
 def test_what_is_no_destination(text):
-    with pytest.raises(InventoryError, match="no address"):
+    with pytest.raises(InventoryError, match="not an address"):
         parse_destination(text)
 
 
