@@ -14,7 +14,7 @@ from edge.report.formatting import UNKNOWN, memory_size
 from edge.report.terminal.text_layout import paragraph, wrap
 
 if TYPE_CHECKING:
-    from devices.findings import Finding
+    from devices.findings import ScanFinding
     from devices.solver.solve import Solution
     from edge.doctor.diagnosis import Diagnosis
     from edge.doctor.parts import HostCheck
@@ -102,7 +102,7 @@ def _throttling(throttled: Throttled | None) -> str:
     return f"now: {', '.join(throttled.now) or 'none'}; since boot: {', '.join(throttled.since_boot) or 'none'}"
 
 
-def scan_lines(found: Finding) -> Iterator[str]:
+def scan_lines(found: ScanFinding) -> Iterator[str]:
     """Yield one finding of a scan: what it is, how to add it, and whether the user has access to it."""
     yield f"{found.name}: {found.about}"
     if found.kind == "board":
