@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _overrides(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Turn LAYERS=SPARSITY:BLOCK into the manner of `edge train --prune-layer`, which is taken as well."""
+    """Turn LAYERS=SPARSITY:BLOCK into the form of `edge train --prune-layer`, which is accepted too."""
     return tuple(re.sub(r":(?=[^=]*$)", "b", value) for value in values)
 
 
@@ -71,19 +71,19 @@ def command(as_json: bool, **options: object) -> None:
     from edge.training.training_settings import default_out
 
     options["out"] = options["out"] or default_out(str(options["model"]), pruned=True)
-    parts = {"arguments": take(options, *SHAPE), "manner": OneshotOptions(**take_fields(OneshotOptions, options)),
+    parts = {"arguments": take(options, *SHAPE), "options": OneshotOptions(**take_fields(OneshotOptions, options)),
              "pruning": Pruning(**take_fields(Pruning, options))}  # fmt: skip
     request = collect(PruneRequest, options, **parts)
     with capture_output(), progress("pruning") as advance:
         from edge.training.oneshot.job import prune  # loads TensorFlow, which talks
 
-        result = prune(request, say=say, advance=advance)
+        result = prune(request, notify=say, advance=advance)
     print_json(result.to_json()) if as_json else _show(result)
 
 
 def _show(result: PruneResult) -> None:
     rows = [(row["name"], str(row["block"]), f"{row['zeros']:,}/{row['parameters']:,}", f"{row['sparsity']:.2%}",
-             _error(row["error_before"]), _error(row["error_after"])) for row in result.pruning["layers"]]  # fmt: skip
+             _error(row.get("error_before")), _error(row.get("error_after"))) for row in result.pruning["layers"]]  # fmt: skip
     print_table(("layer", "block", "zeros", "share", "error removed", "corrected"), rows, right=range(1, 6))
     show_pruning(result.pruning)
     agreement = result.agreement
@@ -92,8 +92,8 @@ def _show(result: PruneResult) -> None:
                    f"({agreement['top1_agreement']:.1%})")  # fmt: skip
     if agreement["output_sqnr_db"] is not None:
         click.echo(f"outputs {agreement['output_sqnr_db']:.1f} dB above their difference from the dense model's")
-    if agreement["dense"] is not None:
-        dense, pruned = agreement["dense"], agreement["pruned"]
+    dense, pruned = agreement["dense"], agreement["pruned"]
+    if dense is not None and pruned is not None:
         click.echo(f"right: dense {dense['correct']} of {dense['of']} ({dense['accuracy']:.1%}), pruned "
                    f"{pruned['correct']} ({pruned['accuracy']:.1%})")  # fmt: skip
     click.echo(f"compared on {agreement['measured_on']} (on {result.corrected_with} others)")

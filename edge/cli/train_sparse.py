@@ -11,6 +11,7 @@ from edge.cli.options import SHARE, F, Options, add_options, take
 
 if TYPE_CHECKING:
     from edge.training.pruning_plan import Pruning
+    from edge.training.pruning_report import PruningReport
     from edge.training.training_settings import Distillation
 
 _BUDGETS = click.Choice(["uniform", "global", "instructions"])
@@ -87,16 +88,16 @@ def take_distillation(options: Options) -> Distillation | None:
     return Distillation(**given)
 
 
-def show_pruning(pruning: dict[str, Any]) -> None:
+def show_pruning(pruning: PruningReport) -> None:
     """Print what was pruned in two or three lines."""
     click.echo(f"1x1 convolutions: {pruning['zeros']:,} of {pruning['parameters']:,} weights are zero "
                f"({pruning['sparsity']:.2%}, {len(pruning['layers'])} layers)")  # fmt: skip
     if not pruning["above_two_thirds"]:
         click.echo("at most two thirds are zero: XNNPACK will run these layers dense")
     if pruning["predicted_instructions"] is not None:
-        dense, sparse = (pruning["predicted_instructions"][name] / 1e6 for name in ("dense", "sparse"))
-        click.echo(f"predicted for them on a Cortex-A72, per inference: {sparse:.3g} million instructions, "
-                   f"dense {dense:.3g}")  # fmt: skip
+        instructions = pruning["predicted_instructions"]
+        click.echo(f"predicted for them on a Cortex-A72, per inference: {instructions['sparse'] / 1e6:.3g} million "
+                   f"instructions, dense {instructions['dense'] / 1e6:.3g}")  # fmt: skip
 
 
 def _take(options: Options, names: dict[str, str], *, needed: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,9 @@ from converters.targets.boards import DEFAULT_TARGET
 from edge.data.data_source import IMAGENET_CLASSES
 from edge.data.splits import HeldOut
 from edge.errors import InputError
+from edge.models.saved_model import ModelDescription, NoDescriptionError, read_description
 
 ASSUMED_MODE = "tf"
-_EDGE_MODEL = "edge-model/1"
 _ON_PIXELS = "keras.src.layers.preprocessing.image_preprocessing"
 KerasModel = Any  # keras.Model
 Say = Callable[[str], None]
@@ -73,7 +72,13 @@ class LoadedModel:
     assumed: bool
     labels: tuple[str, ...] | None
     labels_origin: str | None
-    held_out: HeldOut | None = None
+    description: ModelDescription | None = None
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """The samples that `edge train` held out of the model's data; None where there are none."""
+        data = None if self.description is None else self.description.data
+        return None if data is None else data.held_out
 
 
 def load_model(request: ConvertRequest, say: Say) -> LoadedModel:
@@ -120,16 +125,16 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
     for note in model.notes:
         say(note)
     inputs = model.with_static_inputs(batch=request.batch, image_size=request.arguments.get("image_size"))
-    sidecar = _sidecar(path, say)
-    preprocessing, assumed = _preprocessing_of_file(model, inputs, request, sidecar)
+    description = _description(path, say)
+    preprocessing, assumed = _preprocessing_of_file(model, inputs, request, description)
     if assumed and preprocessing is not None:
         say(f"preprocessing is not known for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
             "--preprocess tf|torch|caffe|unit|raw says what it was trained with")  # fmt: skip
-    labels, origin = _labels(request, model, False, sidecar)
+    labels, origin = _labels(request, model, False, description)
     record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
                           sha256=_sha_of(str(path)), weights=None, weights_sha256=None, notes=model.notes)  # fmt: skip
     return LoadedModel(model=model, record=record, inputs=inputs, preprocessing=preprocessing, assumed=assumed,
-                   labels=labels, labels_origin=origin, held_out=_held_out(sidecar))  # fmt: skip
+                   labels=labels, labels_origin=origin, description=description)  # fmt: skip
 
 
 def _put_weights(model: KerasModel, request: ConvertRequest, say: Say) -> tuple[str, str]:
@@ -151,40 +156,31 @@ def _knows_imagenet(weights: str | None) -> bool:
     return weights is not None and (weights == "imagenet" or weights.endswith(".tflite"))
 
 
-def _sidecar(path: Path, say: Say) -> Mapping[str, Any] | None:
-    """Return what `edge train` wrote beside a model, None where there is nothing of the kind, or of another file."""
-    beside = path.with_suffix(".json")
-    if path.is_dir() or not beside.is_file():
+def _description(path: Path, say: Say) -> ModelDescription | None:
+    """Return the description next to a model, None where there is none, or one of another file."""
+    if path.is_dir():
         return None
     try:
-        value = json.loads(beside.read_text("utf-8"))
-    except (OSError, ValueError):
+        description = read_description(path)
+    except NoDescriptionError:
         return None
-    if not isinstance(value, dict) or value.get("schema") != _EDGE_MODEL:
+    if description is not None and not description.describes(path):
+        say(f"{path.stem}.json describes another file than {path.name} is now: its preprocessing and labels are not "
+            "used")  # fmt: skip
         return None
-    if value.get("sha256") != _sha_of(str(path)):
-        say(f"{beside.name} describes another file than {path.name} is now: its preprocessing and labels are not used")
-        return None
-    return value
-
-
-def _held_out(sidecar: Mapping[str, Any] | None) -> HeldOut | None:
-    """Return the samples that `edge train` held out; None where the data has a test part of its own, or without it."""
-    data = (sidecar or {}).get("data") or {}
-    part = data.get("held_out")
-    return HeldOut(str(data["digest"]), float(part["fraction"]), int(part["seed"])) if part else None
+    return description
 
 
 def _preprocessing_of_file(
-    model: SourceModel, inputs: tuple[Port, ...], request: ConvertRequest, sidecar: Mapping[str, Any] | None
+    model: SourceModel, inputs: tuple[Port, ...], request: ConvertRequest, description: ModelDescription | None
 ) -> tuple[Preprocessing | None, bool]:
     """Return the preprocessing and whether it is only assumed; None for inputs that are no pictures."""
     if not _is_picture(inputs):
         return None, False
     if request.preprocess is not None:
         return _for_mode(request.preprocess, inputs), False
-    if sidecar is not None and sidecar.get("preprocessing") is not None:
-        return Preprocessing.from_json(sidecar["preprocessing"]), False
+    if description is not None and description.preprocessing is not None:
+        return description.preprocessing, False
     if _scales_itself(model):
         return _for_mode("raw", inputs), False
     return _for_mode(ASSUMED_MODE, inputs), True
@@ -219,7 +215,7 @@ def _for_mode(mode: str, inputs: tuple[Port, ...]) -> Preprocessing | None:
 
 
 def _labels(
-    request: ConvertRequest, model: SourceModel, imagenet: bool, sidecar: Mapping[str, Any] | None
+    request: ConvertRequest, model: SourceModel, imagenet: bool, description: ModelDescription | None
 ) -> tuple[tuple[str, ...] | None, str | None]:
     """Return the class names and where they are from."""
     from edge.models.labels import imagenet_labels, read_labels
@@ -231,6 +227,6 @@ def _labels(
         return imagenet_labels(classes or 0), "imagenet"
     if request.labels is not None:
         return read_labels(Path(request.labels), classes=classes), request.labels
-    if sidecar is not None and sidecar.get("labels"):
-        return tuple(sidecar["labels"]), "the trained model"
+    if description is not None and description.labels:
+        return description.labels, "the trained model"
     return None, None

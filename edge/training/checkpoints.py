@@ -1,7 +1,7 @@
-"""The state of a training after each epoch, on disk so that a kill at any moment loses at most one epoch.
+"""Saves the state of a training after each epoch, so that a kill at any moment loses at most one epoch.
 
 `state.json` names the model files of the last and the best epoch. It is replaced after they are written and before
-older ones are removed, so that whatever it says is there.
+older ones are removed, so that every file it names exists.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """How far a training has come. `seeds` are the states of the model's own random layers (dropout).
+    """The progress of a training.
 
-    `targets` is what pruning decided to make of each layer, empty before it has; only epochs from `counted_from` on are
-    worth keeping (those of the final sparsity).
+    Attributes:
+        seeds: states of the model's own random layers (dropout).
+        targets: that pruning has chosen for the layers, empty before.
+        counted_from: the first epoch that may be kept, which is the first of the final sparsity.
     """
 
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
     history: tuple[Epoch, ...]
     seeds: tuple[tuple[int, ...], ...] = ()
     finished: bool = False
@@ -56,13 +58,13 @@ class TrainingState:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the lowest validation loss of those that count, the first of equals."""
+        """The epoch with the lowest validation loss from `counted_from` on, the first of equals."""
         counted = [epoch for epoch in self.history if epoch.epoch >= self.counted_from]
         return min(counted, key=lambda epoch: epoch.val_loss, default=None)
 
     @property
     def epochs_since_best(self) -> int:
-        """How many epochs brought no lower validation loss."""
+        """The number of epochs since then."""
         return 0 if self.best is None else len(self.history) - self.best.epoch
 
 
@@ -73,7 +75,7 @@ class Checkpoints:
     folder: Path
 
     def model_file(self, epoch: int) -> Path:
-        """Return where the model (with its optimizer) after an epoch lies."""
+        """Return the file of the model (with its optimizer) after an epoch."""
         return self.folder / f"epoch-{epoch:04}.keras"
 
     def load(self) -> TrainingState | None:
@@ -88,45 +90,49 @@ class Checkpoints:
         try:
             state = _from_json(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is no checkpoint: {error}", hint=f"remove {self.folder} to start over") from error
-        for file in self._named(state):
+            raise InputError(
+                f"{path} is not a checkpoint: {error}", hint=f"remove {self.folder} to start over"
+            ) from error
+        for file in self._model_files(state):
             if not file.is_file():
-                raise InputError(f"{path} names {file.name}, which is gone", hint=f"remove {self.folder} to start over")
+                raise InputError(
+                    f"{path} names {file.name}, which does not exist", hint=f"remove {self.folder} to start over"
+                )
         return state
 
     def save(self, state: TrainingState, model: Any) -> None:  # noqa: ANN401  (a keras.Model)
         """Write the model after its last epoch and then the state; keep the last and the best model, remove others.
 
         Raises:
-            WriteError: the disk is full or the folder not writable; the previous state stays whole.
+            WriteError: the disk is full or the folder not writable; the previous state is unchanged.
         """
-        with replacing(self.model_file(len(state.history))) as draft:
-            model.save(draft)
+        with replacing(self.model_file(len(state.history))) as temporary_file:
+            model.save(temporary_file)
         self.save_state(state)
-        self._remove_all_but(self._named(state))
+        self._remove_all_but(self._model_files(state))
 
     def save_state(self, state: TrainingState) -> None:
         """Write the state alone."""
         write_whole(self.folder / _STATE_FILE, json.dumps(_to_json(state), indent=1))
 
     def clear(self) -> None:
-        """Remove what an earlier training left, the state first."""
+        """Remove the files of an earlier training, the state first."""
         (self.folder / _STATE_FILE).unlink(missing_ok=True)
         self._remove_all_but(set())
 
-    def _named(self, state: TrainingState) -> set[Path]:
+    def _model_files(self, state: TrainingState) -> set[Path]:
         epochs = {len(state.history), state.best.epoch if state.best else 0}
         return {self.model_file(epoch) for epoch in epochs if epoch}
 
     def _remove_all_but(self, kept: set[Path]) -> None:
-        """Remove model files, and the drafts that a killed process left."""
+        """Remove model files, and temporary files of a killed process."""
         for file in (*self.folder.glob(_PATTERN), *self.folder.glob(f".{_PATTERN}")):
             if file not in kept:
                 with contextlib.suppress(OSError):
                     file.unlink()
 
 
-def _to_json(state: TrainingState) -> dict[str, Any]:
+def _to_json(state: TrainingState) -> dict[str, object]:
     return {
         "schema": _SCHEMA,
         "identity": dict(state.identity),

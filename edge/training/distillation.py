@@ -1,7 +1,7 @@
-"""Learning from a trained model as well as from labels (Hinton, Vinyals and Dean, arXiv 1503.02531).
+"""Distils a trained teacher into the model that is trained (Hinton, Vinyals and Dean, arXiv 1503.02531).
 
 The teacher's probabilities travel with the labels, one row per sample: [label, p_0, p_1 ...]. So the student stays a
-plain Keras model, is saved and continued like any other, and the teacher sees each picture as the student does.
+plain Keras model, saved and resumed like any other, and the teacher sees each image as the student does.
 
 Imports Keras; import it only from functions, before a model that was saved with these classes is loaded.
 """
@@ -20,7 +20,7 @@ from keras import ops
 from converters.artifact.preprocessing import Floats, Preprocessing
 from edge.data.batches import Batches
 from edge.errors import InputError
-from edge.training.trainable_model import load_keras, read_sidecar
+from edge.models.saved_model import load_keras, read_description
 
 _PACKAGE = "edge"
 _SMALLEST = 1e-7
@@ -30,7 +30,7 @@ _SMALLEST = 1e-7
 class DistillationLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
     """(1 - weight) * cross-entropy with the labels + weight * T^2 * KL(teacher at T || student at T).
 
-    Of rows without the teacher's probabilities (validation), the cross-entropy alone.
+    For rows without the teacher's probabilities (validation) it is the cross-entropy alone.
 
     Args:
         temperature: T; both distributions are softened by it.
@@ -48,7 +48,7 @@ class DistillationLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no
         """Return the loss of each sample."""
         scores = y_pred if self.from_logits else _log(y_pred)
         hard = ops.sparse_categorical_crossentropy(_labels(y_true), scores, from_logits=True)
-        if not _is_taught(y_true):
+        if not _has_teacher_rows(y_true):
             return hard
         teacher = ops.log_softmax(_log(y_true[:, 1:]) / self.temperature)
         student = ops.log_softmax(scores / self.temperature)
@@ -67,7 +67,7 @@ class DistillationLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class LabelAccuracy(keras.metrics.Mean):  # type: ignore[misc]
-    """Share of samples whose label gets the highest score, whether or not the teacher's row is there."""
+    """Share of samples whose label gets the highest score, with or without the teacher's probabilities."""
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:  # noqa: ANN401
         super().__init__(name=name, dtype=dtype)
@@ -79,7 +79,7 @@ class LabelAccuracy(keras.metrics.Mean):  # type: ignore[misc]
 
 
 class Teacher:
-    """A trained model that only answers."""
+    """A trained model that is only run."""
 
     def __init__(self, model: Any, *, from_logits: bool) -> None:  # noqa: ANN401  (a keras.Model)
         model.trainable = False
@@ -102,40 +102,42 @@ class DistilledBatches(Batches):
         self._teacher = teacher
 
     def __getitem__(self, index: int) -> tuple[Floats, Any]:
-        """Read one batch and ask the teacher."""
+        """Read one batch and run the teacher on it."""
         inputs, labels = super().__getitem__(index)
-        answers = self._teacher.probabilities(inputs)
-        return inputs, np.concatenate([labels[:, np.newaxis].astype(np.float32), answers], axis=1)
+        probabilities = self._teacher.probabilities(inputs)
+        return inputs, np.concatenate([labels[:, np.newaxis].astype(np.float32), probabilities], axis=1)
 
 
 def load_teacher(path: Path, preprocessing: Preprocessing, classes: int, labels: tuple[str, ...] | None) -> Any:  # noqa: ANN401
     """Load a trained .keras file (a keras.Model) to teach a student of this preprocessing and these classes.
 
     Raises:
-        InputError: it cannot be loaded, takes other pictures or knows other classes.
+        InputError: it cannot be loaded, takes other images or has other classes.
     """
-    model, sidecar = load_keras(path), read_sidecar(path)
+    model, description = load_keras(path), read_description(path)
     wanted = (None, *preprocessing.shape), (None, classes)
     if (model.input_shape, model.output_shape) != wanted:
         raise InputError(
-            f"the teacher {path} takes {model.input_shape[1:]} and knows {model.output_shape[-1]} classes, "
+            f"the teacher {path} takes {model.input_shape[1:]} and has {model.output_shape[-1]} classes, "
             f"the student takes {wanted[0][1:]} and learns {classes}",
-            hint="student and teacher must take the same pictures: give the student the teacher's --image-size",
+            hint="student and teacher must take the same images: give the student the teacher's --image-size",
         )
-    stated = sidecar.get("preprocessing")
-    if stated is not None and Preprocessing.from_json(stated) != preprocessing:
+    if description is None:
+        return model
+    stated, names = description.preprocessing, description.labels
+    if stated is not None and stated != preprocessing:
         raise InputError(
-            f"the teacher {path} wants its pixels otherwise than the student: {stated.get('mode')}, "
-            f"not {preprocessing.mode}",
+            f"the teacher {path} takes other preprocessing than the student: {stated.mode}, not {preprocessing.mode}",
             hint="give the student the teacher's --preprocessing",
         )
-    known = sidecar.get("labels")
-    if known is not None and labels is not None and tuple(known) != labels:
-        raise InputError(f"the teacher {path} was trained on other classes than the student is", hint="see its sidecar")
+    if names is not None and labels is not None and names != labels:
+        raise InputError(
+            f"the teacher {path} was trained on other classes than the student", hint=f"see {path.stem}.json"
+        )
     return model
 
 
-def _is_taught(y_true: Any) -> bool:  # noqa: ANN401
+def _has_teacher_rows(y_true: Any) -> bool:  # noqa: ANN401
     return len(y_true.shape) == 2 and y_true.shape[-1] is not None and y_true.shape[-1] > 1
 
 

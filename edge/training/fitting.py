@@ -1,4 +1,4 @@
-"""The Keras side of training: compile, one epoch, the state of random layers.
+"""Compiles a Keras model and trains it for one epoch; saves and restores the state of its random layers.
 
 Imports Keras; import it only from functions.
 """
@@ -34,10 +34,7 @@ OnStep = Callable[[int, int, int], None]
 
 
 def compile_model(model: Any, settings: TrainingSettings, samples: int) -> None:  # noqa: ANN401
-    """Give the model AdamW with a warm-up and a cosine over all epochs, and cross-entropy for what it ends in.
-
-    With a teacher, the loss of distillation.
-    """
+    """Compile with AdamW, a warm-up and a cosine over all epochs, and cross-entropy or distillation."""
     steps = batch_count(samples, settings.batch, training=True)
     total = steps * settings.epochs
     warm_up = min(int(total * _WARM_UP_PART), steps * _WARM_UP_EPOCHS)
@@ -48,24 +45,26 @@ def compile_model(model: Any, settings: TrainingSettings, samples: int) -> None:
         warmup_target=settings.learning_rate,
         warmup_steps=warm_up,
     )
+    loss, metrics = _loss_and_metrics(settings, from_logits=not ends_in_softmax(model))
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
-        **_aim(settings, from_logits=not ends_in_softmax(model)),
+        loss=loss,
+        metrics=metrics,
         jit_compile=False,  # on a CPU, compiling with XLA costs more than a short training gains
     )
 
 
-def _aim(settings: TrainingSettings, *, from_logits: bool) -> dict[str, Any]:
+def _loss_and_metrics(settings: TrainingSettings, *, from_logits: bool) -> tuple[Any, list[Any]]:
     if settings.distillation is None:
-        return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits), "metrics": ["accuracy"]}
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits), ["accuracy"]
     temperature, weight = settings.distillation.temperature, settings.distillation.weight
     loss = DistillationLoss(temperature=temperature, weight=weight, from_logits=from_logits)
-    return {"loss": loss, "metrics": [LabelAccuracy()]}
+    return loss, [LabelAccuracy()]
 
 
 @dataclass(frozen=True)
 class TrainingHooks:
-    """Who takes part in the fitting: what watches over zeros, who teaches, who is told of each step."""
+    """Takes part in the training: keeps or makes zeros, teaches, is called after each step."""
 
     zeros: KeepZeros | None
     teacher: Teacher | None
@@ -73,49 +72,49 @@ class TrainingHooks:
 
     @property
     def targets(self) -> tuple[LayerTarget, ...]:
-        """What pruning has decided to make of each layer, empty before."""
+        """The targets that pruning has chosen for the layers, empty before."""
         return getattr(self.zeros, "targets", None) or ()
 
 
 def fit_epoch(
     model: Any,  # noqa: ANN401
     settings: TrainingSettings,
-    parts: DatasetSplits,
+    splits: DatasetSplits,
     epoch: int,
     *,
-    company: TrainingHooks,
+    hooks: TrainingHooks,
 ) -> Epoch:
-    """Train one epoch (counted from 1) and measure the validation part.
+    """Train one epoch (counted from 1) and measure the validation loss.
 
-    While moving averages of the batch normalization still hold what they were before the training, they are measured
-    anew before that: MobileNetV2's keep 0.999 of themselves at each step, so that a short training would be judged by
-    what the network never was (Wu and Johnson 2021, "Rethinking batch in BatchNorm", section 3).
+    As long as moving averages of the batch normalization still contain their values from before the training, they are
+    measured anew first: MobileNetV2's keep 0.999 of themselves at each step, so that a short training would be
+    evaluated with statistics the network never had (Wu and Johnson 2021, "Rethinking batch in BatchNorm", section 3).
 
     Raises:
-        EdgeError: the loss is no finite number any more.
+        EdgeError: the loss is not finite.
         DataError: a sample cannot be read.
     """
     seed = (settings.seed, epoch)
-    lessons = Batches if company.teacher is None else partial(DistilledBatches, company.teacher)
-    batches = lessons(parts.train, settings.batch, seed=seed, augment=settings.augment)
-    zeros = company.zeros
+    batch_type = Batches if hooks.teacher is None else partial(DistilledBatches, hooks.teacher)
+    batches = batch_type(splits.train, settings.batch, seed=seed, augment=settings.augment)
+    zeros = hooks.zeros
     started = time.monotonic()
     logs = model.fit(
         batches,
         initial_epoch=epoch - 1,
         epochs=epoch,
-        callbacks=[*([zeros] if zeros else []), _Steps(epoch, len(batches), company.on_step)],
+        callbacks=[*([zeros] if zeros else []), _Steps(epoch, len(batches), hooks.on_step)],
         shuffle=False,  # the order is the batches' own
         verbose=0,
     ).history
     if lags(model, epoch * len(batches)):
-        plain = Batches(parts.train, settings.batch, seed=seed)
-        whole = max(1, len(parts.train) // settings.batch)  # a rest would count as much as a whole batch
-        count = min(whole, max(1, _CALIBRATION_SAMPLES // settings.batch))
+        plain = Batches(splits.train, settings.batch, seed=seed)
+        full_batches = max(1, len(splits.train) // settings.batch)  # a smaller rest would count as much as a full batch
+        count = min(full_batches, max(1, _CALIBRATION_SAMPLES // settings.batch))
         recalibrate(model, (plain[index][0] for index in range(count)))
-    judged = model.evaluate(Batches(parts.validation, settings.batch), verbose=0, return_dict=True)
+    validation = model.evaluate(Batches(splits.validation, settings.batch), verbose=0, return_dict=True)
     figures = {name: float(values[-1]) for name, values in logs.items()}
-    figures |= {f"val_{name}": float(value) for name, value in judged.items()}
+    figures |= {f"val_{name}": float(value) for name, value in validation.items()}
     if not (math.isfinite(figures["loss"]) and math.isfinite(figures["val_loss"])):
         raise EdgeError(
             f"training diverged in epoch {epoch}: loss {figures['loss']}, validation loss {figures['val_loss']}",
@@ -134,18 +133,18 @@ def fit_epoch(
 
 
 def random_states(model: Any) -> tuple[tuple[int, ...], ...]:  # noqa: ANN401
-    """Return the states of the model's random layers, which a .keras file does not hold."""
+    """Return the states of the model's random layers, which a .keras file does not contain."""
     return tuple(tuple(int(word) for word in variable.numpy()) for variable in _random_variables(model))
 
 
 def restore_random_states(model: Any, states: tuple[tuple[int, ...], ...]) -> None:  # noqa: ANN401
-    """Put back what `random_states` returned."""
+    """Restore what `random_states` returned."""
     for variable, state in zip(_random_variables(model), states, strict=True):
         variable.assign(state)
 
 
 def without_optimizer(model: Any) -> Any:  # noqa: ANN401
-    """Return the same model uncompiled, a third of the size on disk."""
+    """Return the same model uncompiled: a third of the size on disk."""
     plain = type(model).from_config(model.get_config())
     plain.set_weights(model.get_weights())
     return plain
@@ -156,10 +155,10 @@ def _random_variables(model: Any) -> list[Any]:  # noqa: ANN401
 
 
 def ends_in_softmax(model: Any) -> bool:  # noqa: ANN401
-    """Whether a classifier gives probabilities; False: plain scores.
+    """Whether a classifier returns probabilities; False: plain scores.
 
     Raises:
-        InputError: it gives neither.
+        InputError: it returns neither.
     """
     last = model.layers[-1]
     if isinstance(last, keras.Model):
@@ -177,12 +176,12 @@ def ends_in_softmax(model: Any) -> bool:  # noqa: ANN401
 
 
 class _Steps(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Tells after each batch how far the epoch is."""
+    """Reports the progress of the epoch after each batch."""
 
     def __init__(self, epoch: int, steps: int, on_step: OnStep) -> None:
         super().__init__()
         self._epoch, self._steps, self._on_step = epoch, steps, on_step
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Tell it."""
+        """Report it."""
         self._on_step(self._epoch, batch + 1, self._steps)

@@ -1,19 +1,18 @@
-"""What a training leaves: the model, a sidecar that says how to feed it and what it knows, and the history."""
+"""Writes what a training produces: the model with its description, and the history of the epochs."""
 
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from converters.files import replacing, sha256_of, write_whole
+from converters.files import sha256_of, write_whole
 from edge.data.splits import DatasetSplits
+from edge.models.saved_model import TrainingData, write_model
 from edge.training.checkpoints import TrainingState
-from edge.training.trainable_model import SIDECAR_SCHEMA, TrainableModel
+from edge.training.pruning_report import PruningReport
+from edge.training.trainable_model import TrainableModel
 from edge.training.training_settings import TrainingSettings
 
 _HISTORY_SCHEMA = "edge-history/1"
@@ -21,7 +20,7 @@ _HISTORY_SCHEMA = "edge-history/1"
 
 @dataclass(frozen=True)
 class CorrectCount:
-    """So many right of so many."""
+    """The number of correct answers among `of` samples."""
 
     correct: int
     of: int
@@ -32,9 +31,34 @@ class CorrectCount:
         return self.correct / self.of
 
 
+class MeasuredAccuracy(TypedDict):
+    """An accuracy with the samples it was measured on, as JSON."""
+
+    correct: int
+    of: int
+    accuracy: float
+    measured_on: str
+
+
+class Metrics(TypedDict):
+    """The accuracies of a trained model, as JSON."""
+
+    test: MeasuredAccuracy
+    validation: MeasuredAccuracy
+
+
+class DistillationReport(TypedDict):
+    """The teacher and its weight, as JSON."""
+
+    teacher: str
+    temperature: float
+    weight: float
+    teacher_sha256: str
+
+
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished training; accuracies are those of the best epoch's weights, which is what `file` holds."""
+    """A finished training; accuracies are those of the best epoch's weights, which `file` holds."""
 
     file: Path
     sidecar: Path
@@ -48,10 +72,18 @@ class TrainingResult:
     epochs: int
     stopped_early: bool
     training_s: float
-    pruning: dict[str, Any] | None = None
-    distillation: dict[str, Any] | None = None
+    pruning: PruningReport | None = None
+    distillation: DistillationReport | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def metrics(self) -> Metrics:
+        """The accuracies with the samples they were measured on."""
+        return {
+            "test": _measured(self.test, self.measured_on),
+            "validation": _measured(self.validation, "the validation samples, by which the best epoch was chosen"),
+        }
+
+    def to_json(self) -> dict[str, object]:
         """Return what `edge train --json` prints."""
         return {
             "file": str(self.file),
@@ -59,7 +91,7 @@ class TrainingResult:
             "history": str(self.history_file),
             "classes": self.classes,
             "parameters": self.parameters,
-            "metrics": describe_metrics(self.test, self.validation, self.measured_on),
+            "metrics": self.metrics,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "stopped_early": self.stopped_early,
@@ -69,25 +101,21 @@ class TrainingResult:
         }
 
 
-def describe_metrics(test: CorrectCount, validation: CorrectCount, measured_on: str) -> dict[str, Any]:
-    """Return the figures with what they were measured on."""
-    return {
-        "test": {**asdict(test), "accuracy": test.accuracy, "measured_on": measured_on},
-        "validation": {**asdict(validation), "accuracy": validation.accuracy,
-                       "measured_on": "the validation samples, by which the best epoch was chosen"},
-    }  # fmt: skip
-
-
-def describe_distillation(settings: TrainingSettings) -> dict[str, Any] | None:
-    """Return who taught, None if nobody did."""
-    taught = settings.distillation
-    if taught is None:
+def describe_distillation(settings: TrainingSettings) -> DistillationReport | None:
+    """Return the teacher and its weight; None without one."""
+    distillation = settings.distillation
+    if distillation is None:
         return None
-    return {**asdict(taught), "teacher": str(taught.teacher), "teacher_sha256": sha256_of(taught.teacher)}
+    return {
+        "teacher": str(distillation.teacher),
+        "temperature": distillation.temperature,
+        "weight": distillation.weight,
+        "teacher_sha256": sha256_of(distillation.teacher),
+    }
 
 
 def write_history(settings: TrainingSettings, state: TrainingState) -> None:
-    """Write the epochs so far beside the model."""
+    """Write the epochs so far next to the model."""
     value = {
         "schema": _HISTORY_SCHEMA,
         "settings": dict(state.identity),
@@ -98,46 +126,34 @@ def write_history(settings: TrainingSettings, state: TrainingState) -> None:
     write_whole(settings.history_file, json.dumps(value, indent=1) + "\n")
 
 
-def write_model(model: Any, settings: TrainingSettings, sidecar: dict[str, Any]) -> None:  # noqa: ANN401
-    """Write the model and its sidecar; an old sidecar is removed first, so that none ever lies beside another model.
+def write_result(
+    model: Any,  # noqa: ANN401  (a keras.Model)
+    result: TrainingResult,
+    settings: TrainingSettings,
+    source: TrainableModel,
+    splits: DatasetSplits,
+) -> None:
+    """Write the model with its description, which conversion reads.
 
     Raises:
         WriteError: the disk is full or the folder not writable.
     """
-    settings.sidecar_file.unlink(missing_ok=True)
-    with replacing(settings.out) as draft:
-        model.save(draft)
-    described = {**sidecar, "file": settings.out.name, "sha256": sha256_of(settings.out)}
-    write_whole(settings.sidecar_file, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-
-
-def describe_model(
-    settings: TrainingSettings, subject: TrainableModel, parts: DatasetSplits, *, classes: int, found: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the description that lies beside the model and that conversion reads.
-
-    `found` is what is known only after training: the metrics, what was pruned, who taught.
-    """
-    labels, held_out = parts.whole.names or subject.labels, parts.held_out
-    return {
-        "schema": SIDECAR_SCHEMA,
-        "name": subject.name,
-        "arguments": subject.arguments(classes),
-        "classes": classes,
+    labels = splits.whole.names or source.labels
+    data = TrainingData(settings.data, splits.digest, len(splits.whole), splits.held_out)
+    description = {
+        "name": source.name,
+        "arguments": source.arguments(result.classes),
+        "classes": result.classes,
         "labels": None if labels is None else list(labels),
-        "preprocessing": subject.preprocessing.to_json(),
-        "data": {
-            "source": settings.data,
-            "digest": parts.digest,
-            "samples": len(parts.whole),
-            "held_out": None if held_out is None else {"fraction": held_out.fraction, "seed": held_out.seed},
-        },
-        **found,
+        "preprocessing": source.preprocessing.to_json(),
+        "data": data.to_json(),
+        "metrics": result.metrics,
+        "pruning": result.pruning,
+        "distillation": result.distillation,
         "seed": settings.seed,
-        "tools": {
-            "edge-convert": version("edge-convert"),
-            "tensorflow": version("tensorflow"),
-            "keras": version("keras"),
-            "python": platform.python_version(),
-        },
     }
+    write_model(model, settings.out, description)
+
+
+def _measured(count: CorrectCount, measured_on: str) -> MeasuredAccuracy:
+    return {"correct": count.correct, "of": count.of, "accuracy": count.accuracy, "measured_on": measured_on}

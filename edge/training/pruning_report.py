@@ -1,31 +1,77 @@
-"""What pruning leaves: the calibrated model and the report.
+"""Recalibrates a pruned model and reports what was pruned, layer by layer.
 
-Imports Keras; import it only from functions.
+Imports Keras when it recalibrates.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from edge.data.batches import Batches
 from edge.data.splits import DatasetSplits
 from edge.training.instruction_budget import DENSE_COST, predict_instructions
 from edge.training.pruning_layers import PointwiseLayer, pointwise_layers
 from edge.training.pruning_plan import CubicSchedule, LayerTarget, Pruning
-from edge.training.recalibration import recalibrate
-from edge.training.training_settings import TrainingSettings
 
 _RECALIBRATION_SAMPLES = 2048
 _LEAST_SHARE = 2 / 3
+KerasModel = Any  # keras.Model, which is imported on use
+
+
+class _PrunedLayer(TypedDict):
+    name: str
+    block: int | None
+    target: float | None
+    parameters: int
+    zeros: int
+    sparsity: float
+    mask_sha256: str
+
+
+class PrunedLayerReport(_PrunedLayer, total=False):
+    """One layer, as JSON; errors are reported by one-shot pruning only."""
+
+    error_before: float | None
+    error_after: float | None
+
+
+class MacsReport(TypedDict):
+    """Multiply-adds of the 1x1 convolutions per inference, as JSON."""
+
+    dense: int
+    left: int
+
+
+class InstructionsReport(TypedDict):
+    """Predicted instructions of the 1x1 convolutions per inference, as JSON."""
+
+    dense: int
+    sparse: int
+
+
+class PruningReport(TypedDict):
+    """A pruned model, as JSON; `above_two_thirds` is what XNNPACK's sparse kernels require."""
+
+    method: str
+    settings: Mapping[str, object] | None
+    schedule: Mapping[str, object] | None
+    zeros: int
+    parameters: int
+    sparsity: float
+    above_two_thirds: bool
+    macs: MacsReport | None
+    predicted_instructions: InstructionsReport | None
+    recalibration: Mapping[str, object] | None
+    layers: list[PrunedLayerReport]
 
 
 @dataclass(frozen=True)
 class Recalibration:
-    """Batch normalization measured anew: validation loss before and after, and which of the two was kept."""
+    """Batch normalization measured anew: the validation loss before and after, and whether the new one was kept."""
 
     normalizations: int
     samples: int
@@ -34,16 +80,19 @@ class Recalibration:
     kept: bool
 
 
-def recalibrate_if_better(model: Any, settings: TrainingSettings, parts: DatasetSplits) -> Recalibration | None:  # noqa: ANN401
-    """Measure the model's batch normalization on training pictures; keep it if the validation loss is no higher.
+def recalibrate_if_better(model: KerasModel, splits: DatasetSplits, *, batch: int, seed: int) -> Recalibration | None:
+    """Measure the model's batch normalization on training images; keep it if the validation loss is no higher.
 
     Returns:
-        What it changed; None if the model has no batch normalization.
+        The change; None if the model has no batch normalization.
     """
-    validation = Batches(parts.validation, settings.batch)
+    from edge.data.batches import Batches
+    from edge.training.recalibration import recalibrate
+
+    validation = Batches(splits.validation, batch)
     before, weights = _loss(model, validation), model.get_weights()
-    shuffled = Batches(parts.train, settings.batch, seed=(settings.seed, 0))
-    count = min(len(shuffled), max(1, _RECALIBRATION_SAMPLES // settings.batch))
+    shuffled = Batches(splits.train, batch, seed=(seed, 0))
+    count = min(len(shuffled), max(1, _RECALIBRATION_SAMPLES // batch))
     normalizations = recalibrate(model, (shuffled[index][0] for index in range(count)))
     if not normalizations:
         return None
@@ -51,30 +100,25 @@ def recalibrate_if_better(model: Any, settings: TrainingSettings, parts: Dataset
     kept = after <= before
     if not kept:
         model.set_weights(weights)
-    samples = min(count * settings.batch, len(parts.train))
-    return Recalibration(normalizations, samples, before, after, kept)
-
-
-def _loss(model: Any, batches: Batches) -> float:  # noqa: ANN401
-    return float(model.evaluate(batches, verbose=0, return_dict=True)["loss"])
+    return Recalibration(normalizations, min(count * batch, len(splits.train)), before, after, kept)
 
 
 def describe_pruning(
-    model: Any,  # noqa: ANN401
+    model: KerasModel,
     *,
     pruning: Pruning | None,
     schedule: CubicSchedule | None,
     targets: tuple[LayerTarget, ...],
     recalibration: Recalibration | None,
-) -> dict[str, Any]:
+) -> PruningReport:
     """Return what was pruned, layer by layer, counted in the model itself.
 
-    A layer's mask is where its kernel is not zero; `mask_sha256` is the digest of that, packed 8 weights to the byte in
-    the order of the kernel (1, 1, inputs, outputs). Instructions are predicted for the 1x1 convolutions alone.
+    A layer's mask is where its kernel is not zero; `mask_sha256` is its digest, packed 8 weights to the byte in the
+    order of the kernel (1, 1, inputs, outputs). Instructions are predicted for the 1x1 convolutions alone.
     """
     layers = pointwise_layers(model)
-    known = targets or tuple(LayerTarget(each.name, 0.0, 1) for each in layers)
-    rows = [_row(each, target if targets else None) for each, target in zip(layers, known, strict=True)]
+    rows = [_report_layer(layer, target)
+            for layer, target in zip(layers, targets or [None] * len(layers), strict=True)]  # fmt: skip
     zeros, weights = sum(row["zeros"] for row in rows), sum(row["parameters"] for row in rows)
     return {
         "method": "magnitude" if pruning else "kept from the model that was trained further",
@@ -84,46 +128,48 @@ def describe_pruning(
         "parameters": weights,
         "sparsity": zeros / weights,
         "above_two_thirds": zeros / weights > _LEAST_SHARE,
-        "macs": _macs(layers, rows),
-        "predicted_instructions": _predicted(layers, known, rows) if targets else None,
+        "macs": _count_macs(layers, rows),
+        "predicted_instructions": _predict(layers, targets, rows) if targets else None,
         "recalibration": None if recalibration is None else asdict(recalibration),
         "layers": rows,
     }
 
 
-def _row(each: PointwiseLayer, target: LayerTarget | None) -> dict[str, Any]:
-    kernel = each.kernel
-    kept = kernel != 0
-    zeros = int(kernel.size - np.count_nonzero(kept))
+def _loss(model: KerasModel, batches: Any) -> float:  # noqa: ANN401
+    return float(model.evaluate(batches, verbose=0, return_dict=True)["loss"])
+
+
+def _report_layer(layer: PointwiseLayer, target: LayerTarget | None) -> PrunedLayerReport:
+    kernel = layer.kernel
+    mask = kernel != 0
+    zeros = int(kernel.size - np.count_nonzero(mask))
     return {
-        "name": each.name,
+        "name": layer.name,
         "block": None if target is None else target.block,
         "target": None if target is None else target.sparsity,
         "parameters": int(kernel.size),
         "zeros": zeros,
         "sparsity": zeros / kernel.size,
-        "mask_sha256": hashlib.sha256(np.packbits(kept).tobytes()).hexdigest(),
+        "mask_sha256": hashlib.sha256(np.packbits(mask).tobytes()).hexdigest(),
     }
 
 
-def _macs(layers: tuple[PointwiseLayer, ...], rows: list[dict[str, Any]]) -> dict[str, int] | None:
-    known = [(each.macs, row["sparsity"]) for each, row in zip(layers, rows, strict=True) if each.macs is not None]
-    if len(known) < len(layers):
+def _count_macs(layers: tuple[PointwiseLayer, ...], rows: list[PrunedLayerReport]) -> MacsReport | None:
+    macs = [layer.macs for layer in layers if layer.macs is not None]
+    if len(macs) < len(layers):
         return None
-    return {"dense": sum(macs for macs, _ in known), "left": round(sum(macs * (1 - share) for macs, share in known))}
+    left = sum(count * (1 - row["sparsity"]) for count, row in zip(macs, rows, strict=True))
+    return {"dense": sum(macs), "left": round(left)}
 
 
-def _predicted(
-    layers: tuple[PointwiseLayer, ...], targets: tuple[LayerTarget, ...], rows: list[dict[str, Any]]
-) -> dict[str, int] | None:
-    known = [
-        (each.macs, target.block, row["sparsity"])
-        for each, target, row in zip(layers, targets, rows, strict=True)
-        if each.macs is not None
-    ]
-    if len(known) < len(layers):
+def _predict(
+    layers: tuple[PointwiseLayer, ...], targets: tuple[LayerTarget, ...], rows: list[PrunedLayerReport]
+) -> InstructionsReport | None:
+    macs = [layer.macs for layer in layers if layer.macs is not None]
+    if len(macs) < len(layers):
         return None
-    return {
-        "dense": round(sum(macs for macs, _, _ in known) * DENSE_COST),
-        "sparse": round(sum(predict_instructions(macs, share, block) for macs, block, share in known)),
-    }
+    sparse = sum(
+        predict_instructions(count, row["sparsity"], target.block)
+        for count, target, row in zip(macs, targets, rows, strict=True)
+    )
+    return {"dense": round(sum(macs) * DENSE_COST), "sparse": round(sparse)}

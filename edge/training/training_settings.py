@@ -1,26 +1,27 @@
-"""What a training is asked to do, as one value: checked once, stored with every checkpoint."""
+"""Holds the settings of a training: checked once, saved with every checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.data.splits import SplitOptions
+from edge.data.splits import SplitOptions, batch_count
 from edge.errors import DataError, InputError
-from edge.training.pruning_plan import Pruning
+from edge.training.pruning_plan import CubicSchedule, Pruning
 
 AUGMENTATIONS = ("flip", "shift")
 SUFFIX = ".keras"
-# Where results go and whether to continue do not change what is computed.
+# These do not change what is computed.
 _NOT_OF_THE_RESULT = ("out", "checkpoints", "resume")
 _AT_LEAST_ONE = ("epochs", "batch", "patience")
 
 
 def default_out(model: str, *, pruned: bool) -> Path:
-    """Return where a trained model goes if nothing else is said: the current folder, never in place of its source."""
+    """Return the default file of a trained model: in the current folder, never its source."""
     stem = Path(model).stem
     if pruned:
         return Path(f"{stem}-pruned{SUFFIX}")
@@ -29,12 +30,12 @@ def default_out(model: str, *, pruned: bool) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """Learning from a trained model as well.
+    """Distillation of a trained model, the teacher.
 
     Attributes:
-        teacher: a .keras file that takes the same pictures and knows the same classes.
-        temperature: softens both models' probabilities, so that the small ones count.
-        weight: of the teacher's answers against the labels, 0 to 1.
+        teacher: a .keras file that takes the same images and has the same classes.
+        temperature: softens the probabilities of both models.
+        weight: of the teacher against the labels, 0 to 1.
     """
 
     teacher: Path
@@ -42,7 +43,7 @@ class Distillation:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what teaches nothing."""
+        """Refuse values out of range."""
         if self.teacher.suffix != SUFFIX:
             raise InputError(f"a teacher is a {SUFFIX} file, got {self.teacher}")
         if self.temperature <= 0 or not 0 < self.weight <= 1:
@@ -58,26 +59,26 @@ class TrainingSettings:
 
     Attributes:
         model: a name of `edge models`, or a .keras file to train further.
-        data: what `open_source` takes; its own test part is used if it has one.
-        out: the .keras file to write; the history and a sidecar JSON go beside it.
-        arguments: of the registered model (image_size, classes, alpha ...); what is absent takes its default, and
-            classes the number in the data.
-        mode: preprocessing of a .keras file that has no sidecar saying it ("tf", "torch" ...).
-        epochs: passes over the training part, fewer with early stopping.
+        data: what `open_data` takes; its own test part is used if it has one.
+        out: the .keras file to write; the history and a description (JSON) are written next to it.
+        arguments: of the registered model (image_size, classes, alpha ...); absent ones take their defaults, classes
+            the number in the data.
+        mode: preprocessing of a .keras file without a description ("tf", "torch" ...).
+        epochs: passes over the training samples, fewer with early stopping.
         batch: samples per step.
         learning_rate: the highest; it is reached after a warm-up and then falls as a cosine.
         weight_decay: of AdamW.
-        seed: of the first weights, the parts of the data, their order and the augmentation.
+        seed: of the first weights, the splits of the data, their order and the augmentation.
         validation: fraction of the data that decides when to stop and which epoch is best.
         test: fraction that is only measured at the end, where the data has no test part of its own.
         patience: epochs without a lower validation loss before training stops.
         augment: "flip" mirrors left and right, "shift" moves by up to an eighth; each at random.
-        limit: use only so many samples, class-balanced.
-        checkpoints: folder for the state after each epoch; beside `out` by default.
+        limit: use at most this many samples, class-balanced.
+        checkpoints: folder for the state after each epoch; next to `out` by default.
         resume: continue from the last checkpoint.
-        pruning: make 1x1 convolutions sparse meanwhile; epochs before the sparsity is final are not kept. Without it,
-            a model that was pruned keeps its zeros.
-        distillation: learn from a trained model as well.
+        pruning: prune 1x1 convolutions during the training; epochs before the final sparsity are not kept. Without it,
+            a pruned model keeps its zeros.
+        distillation: of a teacher.
     """
 
     model: str
@@ -101,7 +102,7 @@ class TrainingSettings:
     distillation: Distillation | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could not be trained, before anything is loaded."""
+        """Refuse values out of range, before anything is loaded."""
         if self.out.suffix != SUFFIX:
             raise InputError(
                 f"the trained model is written as {SUFFIX}, got --out {self.out}",
@@ -123,28 +124,42 @@ class TrainingSettings:
 
     @property
     def split_options(self) -> SplitOptions:
-        """Return how the data is split."""
+        """How the data is split."""
         return SplitOptions(
             data=self.data, validation=self.validation, test=self.test, seed=self.seed, limit=self.limit
         )
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Where the checkpoints lie."""
+        """The folder of the checkpoints."""
         return self.checkpoints or self.out.with_name(f"{self.out.stem}-checkpoints")
 
     @property
     def history_file(self) -> Path:
-        """Where the history of the epochs is written."""
+        """The file of the history of the epochs."""
         return self.out.with_name(f"{self.out.stem}-history.json")
 
     @property
     def sidecar_file(self) -> Path:
-        """Where the description of the model is written."""
+        """The file of the model's description."""
         return self.out.with_suffix(".json")
 
-    def identity(self) -> dict[str, Any]:
-        """Return what decides the result, as JSON: two trainings of one identity are the same training."""
+    def pruning_schedule(self, train_samples: int) -> CubicSchedule | None:
+        """Return the schedule in steps; None without pruning."""
+        if self.pruning is None:
+            return None
+        steps = self.epochs * batch_count(train_samples, self.batch, training=True)
+        return self.pruning.schedule(steps, trained=self.model.endswith(SUFFIX))
+
+    def first_counted_epoch(self, train_samples: int) -> int:
+        """Return the first epoch that ends with the final sparsity; 1 without pruning."""
+        schedule = self.pruning_schedule(train_samples)
+        if schedule is None:
+            return 1
+        return math.ceil(schedule.end_step / batch_count(train_samples, self.batch, training=True))
+
+    def identity(self) -> dict[str, object]:
+        """Return what decides the result, as JSON: two trainings with one identity are the same training."""
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_OF_THE_RESULT}
-        value: dict[str, Any] = json.loads(json.dumps(fields, default=str))  # as it comes back from a file
+        value: dict[str, object] = json.loads(json.dumps(fields, default=str))  # as it comes back from a file
         return value

@@ -15,7 +15,7 @@ from keras import layers
 from converters.artifact.preprocessing import Preprocessing
 from converters.inspection import inspect
 from edge.cli.main import run
-from edge.training.pruning_times import was_pruned
+from edge.training.trainable_model import find_trainable_model
 from edge.training.training_settings import TrainingSettings
 
 EDGE = str(Path(sys.executable).with_name("edge"))
@@ -71,7 +71,7 @@ def test_a_model_and_pictures_give_a_sparse_model_and_its_description(tmp_path, 
     kernel = np.asarray(keras.models.load_model(out).get_layer("wide").kernel)
     assert (kernel == 0).sum() == 288
     again = TrainingSettings(model=str(out), data="digits", out=tmp_path / "more.keras")
-    assert was_pruned(again), "edge train keeps the zeros"
+    assert find_trainable_model(again).pruned, "edge train keeps the zeros"
     capsys.readouterr()
     converted = ["convert", str(out), "--to", "sparse", "--force", "--out", str(tmp_path), "--name", "lite"]
     assert run(converted) == 0, capsys.readouterr().err

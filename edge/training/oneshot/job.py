@@ -1,45 +1,51 @@
-"""`edge prune`: a trained model and pictures in, a sparse .keras file out, with what it cost in answers."""
+"""Prunes a trained Keras model once, layer by layer, and writes a sparse .keras file (`edge prune`)."""
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.files import replacing, require_folder, sha256_of, write_whole
+from converters.artifact.preprocessing import Preprocessing
+from converters.files import require_folder
 from edge.errors import InputError
-from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model
-from edge.training.keras_model import start_keras
-from edge.training.oneshot.agreement import Agreement, batches, compare
-from edge.training.oneshot.image_split import Pictures, labels_in_order, split_images
+from edge.models.loading import ConvertRequest, LoadedModel, load_model
+from edge.models.saved_model import ModelDescription, start_keras, write_model
+from edge.training.oneshot.comparison import (
+    AgreementReport,
+    ImageSplit,
+    compare_networks,
+    match_labels,
+    read_batches,
+    split_images,
+)
 from edge.training.oneshot.layer_program import detach, trace_model
 from edge.training.oneshot.layerwise import LayerOutcome, prune_layers
 from edge.training.oneshot.prune_request import PruneRequest
-from edge.training.pruning_layers import layer_targets, pointwise_layers
+from edge.training.pruning_layers import PointwiseLayer, layer_targets, pointwise_layers
 from edge.training.pruning_plan import LayerTarget
-from edge.training.pruning_report import describe_pruning
-from edge.training.trainable_model import SIDECAR_SCHEMA, freeze_bias_normalizations
+from edge.training.pruning_report import PrunedLayerReport, PruningReport, describe_pruning
+from edge.training.trainable_model import freeze_bias_normalizations
 
 Advance = Callable[[int, str], None]
+Notify = Callable[[str], None]
+KerasModel = Any  # keras.Model, which is imported on use
 
 
 @dataclass(frozen=True)
 class PruneResult:
-    """A pruned model; `pruning` is what `edge train` reports as well, `layers` has an error per layer besides."""
+    """A pruned model; `pruning` is reported as by `edge train`, with the errors of each layer besides."""
 
     file: Path
     sidecar: Path
     corrected_with: int
-    agreement: dict[str, Any]
-    pruning: dict[str, Any]
+    agreement: AgreementReport
+    pruning: PruningReport
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return what `edge prune --json` prints."""
         return {
             "file": str(self.file),
@@ -51,55 +57,62 @@ class PruneResult:
 
 
 def prune(
-    request: PruneRequest, *, say: Say = lambda text: None, advance: Advance = lambda steps, note: None
+    request: PruneRequest, *, notify: Notify = lambda text: None, advance: Advance = lambda steps, note: None
 ) -> PruneResult:
     """Prune a model once, layer by layer, and write it.
 
     Args:
-        request: what is asked.
-        say: called with each remark a user should read.
-        advance: called with layers done and what comes next; there are as many as 1x1 convolutions to prune.
+        request: the model, the images and how much is pruned.
+        notify: called with each remark for the user.
+        advance: called with the number of layers done and the next one's name; the total is the number of 1x1
+            convolutions to prune.
 
     Raises:
-        InputError: the model, its weights or an override is not what it should be.
-        DataError: there are no pictures, or too few.
+        InputError: the model, its weights or an override is invalid.
+        DataError: there are no images, or too few.
         EdgeError: values inside the network are not finite.
-        OutputError: there is no room for what waits between two layers.
+        OutputError: there is no room for the values between two layers.
         WriteError: the result cannot be written.
     """
     require_folder(request.out.parent)
     start_keras()
-    loaded = load_model(_as_conversion(request), say)
-    model = _prunable(loaded, request)
+    loaded = load_model(_convert_request(request), notify)
+    model, preprocessing = _require_prunable(loaded, request)
     for note in freeze_bias_normalizations(model, request.model):
-        say(note)
+        notify(note)
     layers = pointwise_layers(model)
     targets = layer_targets(request.pruning, layers)
-    _tell_uneven(layers, targets, say)
-    assert loaded.preprocessing is not None  # `_prunable` has seen to it
-    pictures = split_images(request, loaded, loaded.preprocessing)
+    _warn_of_uneven_blocks(layers, targets, notify)
+    images = split_images(request, preprocessing, loaded.held_out)
     program = trace_model(model)
     dense = detach(program)
-    found = prune_layers(
-        dense, program, targets, lambda: batches(pictures.correct, request.batch), manner=request.manner,
+    outcomes = prune_layers(
+        dense, program, targets, lambda: read_batches(images.correct, request.batch), options=request.options,
         advance=advance,
     )  # fmt: skip
     advance(0, "comparing")
-    labels = labels_in_order(pictures.compare, loaded.model.classes, say)
-    agreement = compare(dense, program, pictures.compare, labels, request.batch)
-    pruning = _pruning_json(model, request, targets, found)
-    return _written(model, request, loaded, pictures, agreement, pruning)
+    labels = match_labels(images.compare, loaded.model.classes, notify)
+    agreement = compare_networks(dense, program, images.compare, labels, batch=request.batch)
+    result = PruneResult(
+        file=request.out,
+        sidecar=request.sidecar_file,
+        corrected_with=len(images.correct),
+        agreement=agreement.to_json(images.measured_on),
+        pruning=_report(model, request, targets, outcomes),
+    )
+    write_model(model, request.out, _describe(request, loaded, images, result))
+    return result
 
 
-def _as_conversion(request: PruneRequest) -> ConvertRequest:
+def _convert_request(request: PruneRequest) -> ConvertRequest:
     return ConvertRequest(
         source=request.model, recipes=(), folder=request.out.parent, weights=request.weights,
         arguments=request.arguments, preprocess=request.preprocess,
     )  # fmt: skip
 
 
-def _prunable(loaded: LoadedModel, request: PruneRequest) -> Any:  # noqa: ANN401
-    """Return the Keras model, if there is one that takes pictures and has sound weights."""
+def _require_prunable(loaded: LoadedModel, request: PruneRequest) -> tuple[KerasModel, Preprocessing]:
+    """Return the Keras model and its preprocessing, if it takes images and has finite weights."""
     model = loaded.model.keras_model
     if model is None:
         raise InputError(
@@ -107,100 +120,59 @@ def _prunable(loaded: LoadedModel, request: PruneRequest) -> Any:  # noqa: ANN40
         )
     if loaded.preprocessing is None:
         raise InputError(
-            f"{request.model} takes no single picture of 1 or 3 channels: {list(loaded.inputs[0].shape)}",
-            hint="one-shot pruning is for models of one picture input, channels last",
+            f"{request.model} takes no single image of 1 or 3 channels: {list(loaded.inputs[0].shape)}",
+            hint="one-shot pruning is for models of one image input, channels last",
         )
     for variable in model.variables:
         if not np.isfinite(np.asarray(variable, np.float64)).all():
             raise InputError(
                 f"{request.model}: {variable.path} holds values that are not finite",
-                hint="the training that made it diverged; take an earlier state of the model",
+                hint="its training diverged; take an earlier state of the model",
             )
-    return model
+    return model, loaded.preprocessing
 
 
-def _tell_uneven(layers: Any, targets: tuple[LayerTarget, ...], say: Say) -> None:  # noqa: ANN401
-    uneven = [each.name for each, target in zip(layers, targets, strict=True)
-              if target.sparsity > 0 and each.kernel.shape[-1] % target.block]  # fmt: skip
+def _warn_of_uneven_blocks(
+    layers: tuple[PointwiseLayer, ...], targets: tuple[LayerTarget, ...], notify: Notify
+) -> None:
+    uneven = [layer.name for layer, target in zip(layers, targets, strict=True)
+              if target.sparsity > 0 and layer.kernel.shape[-1] % target.block]  # fmt: skip
     if uneven:
-        say(f"the block does not divide the output channels of {', '.join(uneven[:3])}"
-            f"{' ...' if len(uneven) > 3 else ''} ({len(uneven)}): their last block is smaller")  # fmt: skip
+        notify(f"the block does not divide the output channels of {', '.join(uneven[:3])}"
+               f"{' ...' if len(uneven) > 3 else ''} ({len(uneven)}): their last block is smaller")  # fmt: skip
 
 
-def _pruning_json(
-    model: Any,  # noqa: ANN401
-    request: PruneRequest,
-    targets: tuple[LayerTarget, ...],
-    found: tuple[LayerOutcome, ...],
-) -> dict[str, Any]:
-    value = describe_pruning(model, pruning=None, schedule=None, targets=targets, recalibration=None)
-    errors = {each.name: each for each in found}
-    rows = [
-        {**row, "error_before": None, "error_after": None}
-        if row["name"] not in errors
-        else {**row, "error_before": errors[row["name"]].error_before, "error_after": errors[row["name"]].error_after}
-        for row in value["layers"]
-    ]
-    settings = {name: getattr(request.pruning, name) for name in ("sparsity", "block", "budget")}
-    settings |= {"overrides": list(request.pruning.overrides), **asdict(request.manner)}
-    return {**value, "method": f"one-shot {request.manner.method}", "settings": settings, "layers": rows}
+def _report(
+    model: KerasModel, request: PruneRequest, targets: tuple[LayerTarget, ...], outcomes: tuple[LayerOutcome, ...]
+) -> PruningReport:
+    report = describe_pruning(model, pruning=None, schedule=None, targets=targets, recalibration=None)
+    by_name = {outcome.name: outcome for outcome in outcomes}
+    pruning = request.pruning
+    settings = {"sparsity": pruning.sparsity, "block": pruning.block, "budget": pruning.budget,
+                "overrides": list(pruning.overrides), **asdict(request.options)}  # fmt: skip
+    layers = [_add_errors(row, by_name.get(row["name"])) for row in report["layers"]]
+    return {**report, "method": f"one-shot {request.options.method}", "settings": settings, "layers": layers}
 
 
-def _written(
-    model: Any,  # noqa: ANN401
-    request: PruneRequest,
-    loaded: LoadedModel,
-    pictures: Pictures,
-    agreement: Agreement,
-    pruning: dict[str, Any],
-) -> PruneResult:
-    """Write model and sidecar; an old sidecar is removed first, so that none ever lies beside another model."""
-    measured = agreement.to_json(pictures.measured_on)
-    sidecar = _sidecar(request, loaded, pictures, measured, pruning)
-    request.sidecar_file.unlink(missing_ok=True)
-    with replacing(request.out) as draft:
-        model.save(draft)
-    described = {**sidecar, "file": request.out.name, "sha256": sha256_of(request.out)}
-    write_whole(request.sidecar_file, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-    return PruneResult(request.out, request.sidecar_file, len(pictures.correct), measured, pruning)
+def _add_errors(row: PrunedLayerReport, outcome: LayerOutcome | None) -> PrunedLayerReport:
+    before, after = (None, None) if outcome is None else (outcome.error_before, outcome.error_after)
+    return {**row, "error_before": before, "error_after": after}
 
 
-def _sidecar(
-    request: PruneRequest, loaded: LoadedModel, pictures: Pictures, measured: dict[str, Any], pruning: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the description that lies beside the model: what is said of the dense one, and what was done to it."""
-    known = _known(request, loaded)
+def _describe(request: PruneRequest, loaded: LoadedModel, images: ImageSplit, result: PruneResult) -> dict[str, object]:
+    """Return the description of the pruned model, with what was stated of the dense one."""
+    dense = loaded.description or ModelDescription()
     preprocessing = None if loaded.assumed or loaded.preprocessing is None else loaded.preprocessing.to_json()
     return {
-        "schema": SIDECAR_SCHEMA,
-        "name": str(known.get("name", loaded.record.name)),
-        "arguments": known.get("arguments", dict(loaded.record.arguments)),
+        "name": dense.name or loaded.record.name,
+        "arguments": dense.arguments or dict(loaded.record.arguments),
         "classes": loaded.model.classes,
         "labels": None if loaded.labels is None else list(loaded.labels),
         "preprocessing": preprocessing,
-        "data": known.get("data"),
+        "data": None if dense.data is None else dense.data.to_json(),
         "dense": asdict(loaded.record),
-        "corrected_with": {"source": request.calibrate, "digest": pictures.correct.digest(),
-                           "samples": len(pictures.correct), "seed": request.seed},
-        "metrics": {"agreement": measured},
-        "pruning": pruning,
-        "tools": {
-            "edge-convert": version("edge-convert"),
-            "tensorflow": version("tensorflow"),
-            "keras": version("keras"),
-            "python": platform.python_version(),
-        },
+        "corrected_with": {"source": request.calibrate, "digest": images.correct.digest(),
+                           "samples": len(images.correct), "seed": request.seed},
+        "metrics": {"agreement": result.agreement},
+        "pruning": result.pruning,
     }  # fmt: skip
-
-
-def _known(request: PruneRequest, loaded: LoadedModel) -> dict[str, Any]:
-    """Return what `edge train` wrote beside the dense model, nothing where that describes another file."""
-    beside = Path(request.model).with_suffix(".json")
-    if loaded.record.sha256 is None or not beside.is_file():
-        return {}
-    try:
-        value = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    described = isinstance(value, dict) and value.get("schema") == SIDECAR_SCHEMA
-    return value if described and value.get("sha256") == loaded.record.sha256 else {}

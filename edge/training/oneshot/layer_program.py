@@ -1,7 +1,7 @@
-"""A Keras model as a list of steps, nested models opened, run batch by batch with a stop wherever one is wanted.
+"""Runs a Keras model layer by layer, as a list of steps with nested models expanded.
 
 Layers are called as the model itself calls them, in inference, so that any functional or sequential model can be run,
-also one with layers of the user's own. What a later step still reads is all that is kept in between.
+also one with custom layers. Between steps only the values that a later step reads are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Values = dict[int, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """One call: which layer, and the numbers of the values it reads and makes; `names` are Keras' for those read."""
+    """One call of a layer, with the numbers of the values it reads and makes; `names` are Keras' for those read."""
 
     layer: Any
     arguments: Any
@@ -32,13 +32,13 @@ class Step:
     makes: tuple[int, ...]
 
     def run(self, values: Values) -> None:
-        """Call the layer and put down what it made."""
+        """Call the layer and store its outputs."""
         args, kwargs = self.arguments.fill_in({name: values[number] for name, number in self.names.items()})
         if getattr(self.layer, "_call_has_training_arg", False):
             kwargs = {**kwargs, "training": False}
         made = self.layer(*args, **kwargs)
         flat = [made] if len(self.makes) == 1 and not isinstance(made, list | tuple | dict) else _flat(made)
-        values.update(zip(self.makes, (np.asarray(each) for each in flat), strict=True))
+        values.update(zip(self.makes, (np.asarray(value) for value in flat), strict=True))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LayerProgram:
     outputs: tuple[int, ...]
 
     def run(self, values: Values, first: int, last: int) -> Values:
-        """Run the steps from `first` up to, without, `last`; return what is still needed after that."""
+        """Run the steps from `first` to before `last`; return the values that later steps need."""
         values = dict(values)
         for number in range(first, last):
             self.steps[number].run(values)
@@ -60,7 +60,7 @@ class LayerProgram:
 
     @cached_property
     def _needed(self) -> list[set[int]]:
-        """For each place between steps, the values that are read behind it."""
+        """For each place between steps, the values that are read after it."""
         needed = [set(self.outputs)]
         for step in reversed(self.steps):
             needed.append(needed[-1] - set(step.makes) | set(step.reads))
@@ -76,20 +76,20 @@ class LayerProgram:
 
 
 def detach(program: LayerProgram) -> LayerProgram:
-    """Return the program with convolutions and normalizations of its own, which no change to the model reaches."""
-    twins: dict[int, Any] = {}
+    """Return the program with copies of convolutions and normalizations, which changes to the model do not affect."""
+    copies: dict[int, Any] = {}
     for step in program.steps:
-        if type(step.layer).__name__ in _CHANGED and id(step.layer) not in twins:
-            twins[id(step.layer)] = _twin(step)
-    steps = (replace(step, layer=twins.get(id(step.layer), step.layer)) for step in program.steps)
+        if type(step.layer).__name__ in _CHANGED and id(step.layer) not in copies:
+            copies[id(step.layer)] = _copy_layer(step)
+    steps = (replace(step, layer=copies.get(id(step.layer), step.layer)) for step in program.steps)
     return replace(program, steps=tuple(steps))
 
 
-def _twin(step: Step) -> Any:  # noqa: ANN401
-    twin = type(step.layer).from_config(step.layer.get_config())
-    twin.build(tuple(step.arguments.keras_tensors[0].shape))
-    twin.set_weights(step.layer.get_weights())
-    return twin
+def _copy_layer(step: Step) -> Any:  # noqa: ANN401
+    copy = type(step.layer).from_config(step.layer.get_config())
+    copy.build(tuple(step.arguments.keras_tensors[0].shape))
+    copy.set_weights(step.layer.get_weights())
+    return copy
 
 
 def trace_model(model: Any) -> LayerProgram:  # noqa: ANN401  (a keras.Model)
@@ -122,12 +122,12 @@ def _steps(graph: Any, values: dict[int, int], numbers: Iterator[int]) -> Iterat
             if node.is_input:
                 continue
             if hasattr(node.operation, "layers"):
-                yield from _opened(node, values, numbers)
+                yield from _expand(node, values, numbers)
             else:
                 yield _step(node, values, numbers)
 
 
-def _opened(node: Any, values: dict[int, int], numbers: Iterator[int]) -> Iterator[Step]:  # noqa: ANN401
+def _expand(node: Any, values: dict[int, int], numbers: Iterator[int]) -> Iterator[Step]:  # noqa: ANN401
     """Yield the steps of a model inside the model; its tensors are its own at each call."""
     graph = _graph(node.operation)
     inner = {id(own): values[id(given)] for own, given in zip(graph.inputs, node.input_tensors, strict=True)}

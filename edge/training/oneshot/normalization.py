@@ -1,15 +1,15 @@
-"""Batch normalization behind pruned layers: made to give what it gave before, in mean and variance of each channel.
+"""Matches batch normalization after pruned layers to the dense network, in mean and variance of each channel.
 
-`edge.training.recalibration` sets moving means and variances to those of the pictures. That is right where they were
-learned from such pictures, and ruins a network whose batch normalization does something else: weights read back from a
-.tflite file leave it an identity with a bias. Here both networks are looked at, and the pruned one's output is brought
-to the mean and variance that the dense one's has on the same pictures. Where moving means and variances were those of
-the pictures, the two come to the same.
+`edge.training.recalibration` sets moving means and variances to those of the images. That is right where they were
+learned from such images, and ruins a network whose batch normalization has another purpose: weights read from a .tflite
+file leave it an identity with a bias. Here the pruned network's output is brought to the mean and variance that the
+dense one's has on the same images. Where moving means and variances were those of the images, the results are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge.training.oneshot.layer_program import LayerProgram, Step
 from edge.training.oneshot.moments import Array
 
-_LEAST_SHARE = 1e-3  # of the dense variance; a channel that varies less is not blown up
+_LEAST_SHARE = 1e-3  # of the dense variance; a channel that varies less is not amplified
 
 
 class ChannelSums:
@@ -52,7 +52,7 @@ class ChannelSums:
 
 
 def is_normalization(program: LayerProgram, step: Step) -> bool:
-    """Whether it is a batch normalization that can be set to match one place in the network."""
+    """Whether a step is a batch normalization that is called once, so that it can be matched."""
     return type(step.layer).__name__ == "BatchNormalization" and len(program.calls_of(step.layer)) == 1
 
 
@@ -74,6 +74,36 @@ def match(layer: Any, dense: ChannelSums, pruned: ChannelSums, *, variances: boo
 
 
 def _ratio(dense: Array, pruned: Array) -> Array:
-    """Return by how much the pruned channel varies more; 1 where it has nothing that could be brought back."""
+    """Return by how much the pruned channel varies more; 1 where it has too little variance."""
     usable = (pruned > _LEAST_SHARE * dense) & (dense > 0)
     return np.sqrt(np.divide(pruned, dense, out=np.ones_like(dense), where=usable))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The batch normalization that alone reads a layer's output, and the value that the result is then added to.
+
+    None: there is none.
+    """
+
+    normalization: Any | None = None
+    added: int | None = None
+
+
+def find_neighbours(program: LayerProgram, step: Step) -> Neighbours:
+    """Find what reads the output of a convolution."""
+    if getattr(step.layer.activation, "__name__", None) != "linear":
+        return Neighbours()
+    reader, output = _only_reader(program, step.makes[0]), step.makes[0]
+    normalization = None
+    if reader is not None and is_normalization(program, reader):
+        normalization, output = reader.layer, reader.makes[0]
+        reader = _only_reader(program, output)
+    if reader is None or type(reader.layer).__name__ != "Add" or len(reader.reads) != 2:
+        return Neighbours(normalization)
+    return Neighbours(normalization, next((value for value in reader.reads if value != output), None))
+
+
+def _only_reader(program: LayerProgram, value: int) -> Step | None:
+    readers = program.readers(value)
+    return readers[0] if len(readers) == 1 and value not in program.outputs else None

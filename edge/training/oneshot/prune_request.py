@@ -1,4 +1,4 @@
-"""What one-shot pruning is asked to do, as one value: checked before anything is loaded."""
+"""Holds the request of a one-shot pruning: checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DAMPING = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class OneshotOptions:
-    """How layers are pruned.
+    """How layers are pruned and corrected.
 
     Attributes:
-        method: "obc": what costs least goes, and what is left is corrected; or "magnitude": the smallest weights go,
-            the others stay what they are.
+        method: "obc": the weights of least cost are removed and the others corrected; or "magnitude": the smallest
+            weights are removed, the others stay unchanged.
         damping: weight of staying near the dense weights, in mean squares of an input channel.
         restore: bring batch normalization and biases to the dense network's means and variances.
     """
@@ -32,7 +32,7 @@ class OneshotOptions:
     restore: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values out of range."""
         if self.method not in METHODS:
             raise InputError(f"methods are {', '.join(METHODS)}, got {self.method!r}")
         if not 0 < self.damping < float("inf"):
@@ -45,21 +45,21 @@ class PruneRequest:
 
     Attributes:
         model: a .keras or .h5 file, or a registry name with `weights`.
-        calibrate: pictures to correct the weights with; labels are not looked at.
-        out: the .keras file to write; a sidecar JSON goes beside it.
-        pruning: how much of which layer, in which blocks.
-        manner: how.
-        evaluate: pictures to compare the two networks on; None: what `held_out` keeps back of `calibrate`.
-        limit: correct with so many pictures at most.
-        held_out: share of `calibrate` that is only compared on, where `evaluate` is not given.
-        arguments, weights, preprocess: as `edge convert` takes them.
+        calibrate: images to correct the weights with; labels are not used.
+        out: the .keras file to write; a description (JSON) is written next to it.
+        pruning: how much of each layer, in which blocks.
+        options: how.
+        evaluate: images to compare the two networks on; None: the share `held_out` of `calibrate`.
+        limit: correct with at most this many images.
+        held_out: share of `calibrate` used only to compare, where `evaluate` is not given.
+        arguments, weights, preprocess: as for `edge convert`.
     """
 
     model: str
     calibrate: str
     out: Path
     pruning: Pruning
-    manner: OneshotOptions = field(default_factory=OneshotOptions)
+    options: OneshotOptions = field(default_factory=OneshotOptions)
     evaluate: str | None = None
     limit: int = 256
     held_out: float = 0.25
@@ -93,5 +93,5 @@ class PruneRequest:
 
     @property
     def sidecar_file(self) -> Path:
-        """Where the description of the model is written."""
+        """The file of the model's description."""
         return self.out.with_suffix(".json")
