@@ -71,7 +71,7 @@ def command(as_json: bool, **options: object) -> None:
     from edge.training.training_settings import default_out
 
     options["out"] = options["out"] or default_out(str(options["model"]), pruned=True)
-    parts = {"arguments": take(options, *SHAPE), "options": OneshotOptions(**take_fields(OneshotOptions, options)),
+    parts = {"arguments": take(options, *SHAPE), "oneshot": OneshotOptions(**take_fields(OneshotOptions, options)),
              "pruning": Pruning(**take_fields(Pruning, options))}  # fmt: skip
     request = collect(PruneRequest, options, **parts)
     with capture_output(), progress("pruning") as advance:
@@ -83,7 +83,8 @@ def command(as_json: bool, **options: object) -> None:
 
 def _show(result: PruneResult) -> None:
     rows = [(row["name"], str(row["block"]), f"{row['zeros']:,}/{row['parameters']:,}", f"{row['sparsity']:.2%}",
-             _error(row.get("error_before")), _error(row.get("error_after"))) for row in result.pruning["layers"]]  # fmt: skip
+             _error(row.get("error_before")), _error(row.get("error_after")))
+            for row in result.pruning["layers"]]  # fmt: skip
     print_table(("layer", "block", "zeros", "share", "error removed", "corrected"), rows, right=range(1, 6))
     show_pruning(result.pruning)
     agreement = result.agreement

@@ -87,7 +87,7 @@ def prune(
     program = trace_model(model)
     dense = detach(program)
     outcomes = prune_layers(
-        dense, program, targets, lambda: read_batches(images.correct, request.batch), options=request.options,
+        dense, program, targets, lambda: read_batches(images.correct, request.batch), options=request.oneshot,
         advance=advance,
     )  # fmt: skip
     advance(0, "comparing")
@@ -149,9 +149,9 @@ def _report(
     by_name = {outcome.name: outcome for outcome in outcomes}
     pruning = request.pruning
     settings = {"sparsity": pruning.sparsity, "block": pruning.block, "budget": pruning.budget,
-                "overrides": list(pruning.overrides), **asdict(request.options)}  # fmt: skip
+                "overrides": list(pruning.overrides), **asdict(request.oneshot)}  # fmt: skip
     layers = [_add_errors(row, by_name.get(row["name"])) for row in report["layers"]]
-    return {**report, "method": f"one-shot {request.options.method}", "settings": settings, "layers": layers}
+    return {**report, "method": f"one-shot {request.oneshot.method}", "settings": settings, "layers": layers}
 
 
 def _add_errors(row: PrunedLayerReport, outcome: LayerOutcome | None) -> PrunedLayerReport:

@@ -58,8 +58,9 @@ class SpillStore:
         try:
             np.savez(self._file(name), **{str(number): array for number, array in values.items()})  # type: ignore[arg-type]
         except OSError as error:
+            place = self._parent or tempfile.gettempdir()
             raise OutputError(
-                f"values between layers could not be stored in {self._parent or tempfile.gettempdir()}: {error.strerror or error}",
+                f"values between layers could not be stored in {place}: {error.strerror or error}",
                 hint="take fewer images (--limit), or a larger temporary folder (TMPDIR)",
             ) from error
 

@@ -48,7 +48,7 @@ class PruneRequest:
         calibrate: images to correct the weights with; labels are not used.
         out: the .keras file to write; a description (JSON) is written next to it.
         pruning: how much of each layer, in which blocks.
-        options: how.
+        oneshot: the method and its options.
         evaluate: images to compare the two networks on; None: the share `held_out` of `calibrate`.
         limit: correct with at most this many images.
         held_out: share of `calibrate` used only to compare, where `evaluate` is not given.
@@ -59,7 +59,7 @@ class PruneRequest:
     calibrate: str
     out: Path
     pruning: Pruning
-    options: OneshotOptions = field(default_factory=OneshotOptions)
+    oneshot: OneshotOptions = field(default_factory=OneshotOptions)
     evaluate: str | None = None
     limit: int = 256
     held_out: float = 0.25
