@@ -79,8 +79,10 @@ class TrainingResult:
     def metrics(self) -> Metrics:
         """The accuracies with the samples they were measured on."""
         return {
-            "test": _measured(self.test, self.measured_on),
-            "validation": _measured(self.validation, "the validation samples, by which the best epoch was chosen"),
+            "test": _add_measured_on(self.test, self.measured_on),
+            "validation": _add_measured_on(
+                self.validation, "the validation samples, by which the best epoch was chosen"
+            ),
         }
 
     def to_json(self) -> dict[str, object]:
@@ -155,5 +157,5 @@ def write_result(
     write_model(model, settings.out, description)
 
 
-def _measured(count: CorrectCount, measured_on: str) -> MeasuredAccuracy:
+def _add_measured_on(count: CorrectCount, measured_on: str) -> MeasuredAccuracy:
     return {"correct": count.correct, "of": count.of, "accuracy": count.accuracy, "measured_on": measured_on}

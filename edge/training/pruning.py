@@ -1,4 +1,4 @@
-"""Magnitude pruning of 1x1 convolutions in blocks: which weights go, as masks; pure NumPy on Keras kernels.
+"""Prunes 1x1 convolutions by magnitude, in blocks; pure NumPy on Keras kernels.
 
 A block is 1, 2 or 4 neighbouring output channels that share one input channel's weight or lack it together: XNNPACK's
 sparse kernels compute that many output channels at once ("Fast Sparse ConvNets", arXiv 1911.09723, section 3).
@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedLayer:
-    """What pruning left of one layer's kernel."""
+    """One layer's kernel after pruning."""
 
     name: str
     parameters: int
@@ -36,13 +36,13 @@ class PrunedLayer:
 
 
 def block_mask(kernel: NDArray[Any], sparsity: float, block: int) -> Mask:
-    """Return which weights stay, as a mask of the kernel's shape: the blocks of the largest mean magnitude.
+    """Return the mask of the weights to keep, of the kernel's shape: the blocks of the largest mean magnitude.
 
     Args:
-        kernel: of a 1x1 convolution as Keras keeps it: (1, 1, input channels, output channels). Where the output
+        kernel: of a 1x1 convolution in Keras' layout: (1, 1, input channels, output channels). Where the output
             channels are no multiple of the block, the last block of each input channel is smaller.
         sparsity: share of weights to drop, 0 to 1; the mask is exact to one block. Of blocks with equal magnitudes
-            the first ones go.
+            the first ones are dropped.
         block: 1, 2 or 4 neighbouring output channels.
 
     Raises:
@@ -56,14 +56,14 @@ def block_mask(kernel: NDArray[Any], sparsity: float, block: int) -> Mask:
     magnitudes = np.abs(kernel.reshape(inputs, outputs).astype(np.float64))
     padded = np.pad(magnitudes, ((0, 0), (0, groups * block - outputs)))
     scores = padded.reshape(inputs, groups, block).sum(axis=2) / sizes
-    kept = _kept(scores.reshape(-1), np.tile(sizes, inputs), drop=sparsity * kernel.size)
-    return np.repeat(kept.reshape(inputs, groups), block, axis=1)[:, :outputs].reshape(kernel.shape)
+    mask = _keep_largest(scores.reshape(-1), np.tile(sizes, inputs), drop=sparsity * kernel.size)
+    return np.repeat(mask.reshape(inputs, groups), block, axis=1)[:, :outputs].reshape(kernel.shape)
 
 
 def prunable_layers(model: Any) -> tuple[Any, ...]:  # noqa: ANN401  (a keras.Model; its Conv2D layers)
-    """Return the 1x1 convolutions that sparse inference takes, each once, in execution order.
+    """Return the 1x1 convolutions that sparse kernels can run, each once, in execution order.
 
-    Not among them: the first convolution, depthwise ones, those with strides, groups or dilation, and those behind
+    Excluded are the first convolution, depthwise ones, those with strides, groups or dilation, and those after
     global pooling, which are the classifier or a squeeze-and-excite branch.
 
     Raises:
@@ -103,29 +103,29 @@ def _prune(layer: Any, sparsity: float, block: int) -> PrunedLayer:  # noqa: ANN
     return PrunedLayer(name=layer.name, parameters=int(kernel.size), zeros=zeros, block=block)
 
 
-def _kept(scores: NDArray[np.float64], sizes: NDArray[np.int64], *, drop: float) -> Mask:
+def _keep_largest(scores: NDArray[np.float64], sizes: NDArray[np.int64], *, drop: float) -> Mask:
     """Drop the lowest scores until the weights dropped are as near to `drop` as whole blocks allow."""
     order = np.argsort(scores, kind="stable")
     dropped = np.concatenate([[0], np.cumsum(sizes[order])])
-    kept = np.ones(len(scores), np.bool_)
-    kept[order[: int(np.argmin(np.abs(dropped - drop)))]] = False
-    return kept
+    mask = np.ones(len(scores), np.bool_)
+    mask[order[: int(np.argmin(np.abs(dropped - drop)))]] = False
+    return mask
 
 
 def _pointwise(graph: tuple[Call, ...]) -> Iterator[Call]:
     pooled: set[int] = set()
     convolved = False
     for call in graph:
-        behind = _is_behind_pooling(call, pooled)
-        if behind:
+        after_pooling = _is_after_pooling(call, pooled)
+        if after_pooling:
             pooled.update(call.outputs)
         if call.kind == "Conv2D":
-            if convolved and not behind and _is_pointwise(call.layer):
+            if convolved and not after_pooling and _is_pointwise(call.layer):
                 yield call
             convolved = True
 
 
-def _is_behind_pooling(call: Call, pooled: set[int]) -> bool:
+def _is_after_pooling(call: Call, pooled: set[int]) -> bool:
     """Whether the call's output holds one value per channel because of global pooling before it."""
     if call.kind.startswith("Global"):
         return True

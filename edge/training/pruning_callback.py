@@ -1,4 +1,4 @@
-"""Pruning while Keras trains: zeros that stay zero, and masks that grow by the cubic schedule.
+"""Prunes during a Keras training: keeps zeros, and renews masks by the cubic schedule.
 
 Imports Keras; import it only from functions.
 """
@@ -16,9 +16,9 @@ from edge.training.pruning_plan import CubicSchedule, LayerTarget, Pruning
 
 
 class KeepZeros(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Keeps the zeros that 1x1 convolutions have when training begins: set to zero again after every step.
+    """Keeps the zeros that 1x1 convolutions have when training begins: resets them after every step.
 
-    So masks need no file of their own: whatever saves the weights saves them.
+    Masks need no file of their own: they are saved with the weights.
     """
 
     def __init__(self) -> None:
@@ -27,24 +27,24 @@ class KeepZeros(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         self._masks: list[Any] = []  # tensors; None where nothing is zero
 
     def on_train_begin(self, logs: object = None) -> None:
-        """Find the layers, and their masks from their zeros."""
+        """Find the layers and the masks of their zeros."""
         self._layers = pointwise_layers(self.model)
-        self._masks = [self._mask_of(each.kernel != 0) for each in self._layers]
+        self._masks = [self._mask_of(layer.kernel != 0) for layer in self._layers]
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Undo what the optimizer did to the zeros."""
+        """Undo the optimizer's changes of zeros."""
         self._apply()
 
     @property
     def sparsity(self) -> float:
         """Share of zeros of all these layers now."""
-        zeros = sum(each.kernel.size - np.count_nonzero(each.kernel) for each in self._layers)
-        return float(zeros / sum(each.kernel.size for each in self._layers))
+        zeros = sum(layer.kernel.size - np.count_nonzero(layer.kernel) for layer in self._layers)
+        return float(zeros / sum(layer.kernel.size for layer in self._layers))
 
     def _apply(self) -> None:
-        for each, mask in zip(self._layers, self._masks, strict=True):
+        for layer, mask in zip(self._layers, self._masks, strict=True):
             if mask is not None:
-                kernel = each.layer.kernel
+                kernel = layer.layer.kernel
                 kernel.assign(keras.ops.where(mask, kernel, keras.ops.zeros_like(kernel)))
 
     @staticmethod
@@ -56,12 +56,12 @@ class MagnitudePruning(KeepZeros):
     """Magnitude pruning by the schedule of Zhu and Gupta, for `model.fit(callbacks=[...])`.
 
     Masks are made from the weights' magnitudes at the schedule's steps, which the optimizer counts, so that a
-    training continues where it stopped. What is zero stays zero: it is of the smallest magnitude at the next mask.
+    training resumes where it was interrupted. Zeros stay zero: they have the smallest magnitude at the next mask.
 
     Args:
-        pruning: what is pruned, and how much.
-        schedule: when.
-        targets: of a training that continues, what `targets` was; None at the start.
+        pruning: the final sparsity and how it is distributed.
+        schedule: the steps.
+        targets: the `targets` of a training that is resumed; None at the start.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MagnitudePruning(KeepZeros):
         self.targets = targets
 
     def check(self, model: Any) -> None:  # noqa: ANN401  (a keras.Model)
-        """Refuse what does not fit the model, before training.
+        """Check that the options fit the model, before training.
 
         Raises:
             InputError: there is nothing to prune, or an override or a block pattern fits no layer.
@@ -80,12 +80,12 @@ class MagnitudePruning(KeepZeros):
         layer_targets(self._pruning, pointwise_layers(model))
 
     def on_train_begin(self, logs: object = None) -> None:
-        """Find the layers and how far pruning is."""
+        """Find the layers and the progress of pruning."""
         super().on_train_begin(logs)
         self._done = self._schedule.updates_until(self._step)
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Make new masks if it is time, and apply them."""
+        """Make new masks if they are due, and apply them."""
         due = self._schedule.updates_until(self._step)
         if due > self._done:
             self._done = due
@@ -97,10 +97,10 @@ class MagnitudePruning(KeepZeros):
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _renew(self, part: float) -> None:
-        """Make the masks of this part of the final sparsity."""
+        """Make the masks for this part of the final sparsity."""
         if self.targets is None or self._pruning.budget == "global":
             self.targets = layer_targets(self._pruning, self._layers)
         self._masks = [
-            self._mask_of(block_mask(each.kernel, part * target.sparsity, target.block))
-            for each, target in zip(self._layers, self.targets, strict=True)
+            self._mask_of(block_mask(layer.kernel, part * target.sparsity, target.block))
+            for layer, target in zip(self._layers, self.targets, strict=True)
         ]

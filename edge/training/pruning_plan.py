@@ -1,4 +1,4 @@
-"""What pruning is asked to do, as values: how much, in which blocks, from which step to which."""
+"""Holds the options of pruning: sparsity, blocks, budget and schedule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CubicSchedule:
     """The gradual schedule of Zhu and Gupta (arXiv 1710.01878): steep at first, flat at the end.
 
     Sparsity at step t is final - final * (1 - (t - begin) / (end - begin))^3 from `begin_step` to `end_step`; masks are
-    made anew every `every` steps and at `end_step`. Steps are optimizer steps, counted from 1.
+    renewed every `every` steps and at `end_step`. Steps are optimizer steps, counted from 1.
     """
 
     final: float
@@ -31,7 +31,7 @@ class CubicSchedule:
     every: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse an order that never prunes."""
+        """Refuse steps out of order."""
         if not (0 <= self.begin_step <= self.end_step and self.end_step >= 1 and self.every >= 1):
             raise InputError(
                 f"pruning begins at step {self.begin_step}, ends at {self.end_step}, every {self.every} steps: steps "
@@ -41,11 +41,11 @@ class CubicSchedule:
             raise InputError(f"the final sparsity is {self.final}; it must be above 0 and at most 1")
 
     def sparsity_at(self, step: int) -> float:
-        """Return the sparsity wanted after so many steps: 0 before the begin, `final` after the end."""
+        """Return the sparsity after this many steps: 0 before the begin, `final` after the end."""
         return self.final * self.part_at(step)
 
     def part_at(self, step: int) -> float:
-        """Return the sparsity wanted as a part of the final one, 0 to 1."""
+        """Return the sparsity as a part of the final one, 0 to 1."""
         if step >= self.end_step:
             return 1.0
         if step <= self.begin_step:
@@ -54,7 +54,7 @@ class CubicSchedule:
         return 1.0 - (1.0 - progress) ** _POWER
 
     def updates_until(self, step: int) -> int:
-        """Return how often masks have been made when so many steps are done."""
+        """Return the number of mask updates after this many steps."""
         if step < self.begin_step:
             return 0
         regular, odd = divmod(min(step, self.end_step) - self.begin_step, self.every)
@@ -72,7 +72,7 @@ class Pruning:
         budget: "uniform": the same share in each layer; "global": the smallest blocks of the whole network;
             "instructions": block and share per layer by predicted instructions (`edge.training.instruction_budget`).
         overrides: "LAYERS=SPARSITY", "LAYERS=bBLOCK" or both, as "block_16_*=0.9b4"; LAYERS may hold * and ?; a
-            sparsity of 0 leaves the layers dense. The last that fits counts.
+            sparsity of 0 leaves the layers dense. The last match applies.
         begin: part of all steps after which pruning begins; None: a quarter for new weights, at once for trained ones.
         end: part of all steps after which the sparsity is final.
         every: steps from one mask to the next; None: a fiftieth of the steps between begin and end.
@@ -87,7 +87,7 @@ class Pruning:
     every: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values out of range."""
         if not 0 < self.sparsity < 1:
             raise InputError(
                 f"the sparsity is {self.sparsity}; it must lie between 0 and 1", hint="0.85 leaves 15 % of the weights"
@@ -95,7 +95,7 @@ class Pruning:
         if self.budget not in BUDGETS:
             raise InputError(f"budgets are {', '.join(BUDGETS)}, got {self.budget!r}")
         if self.every is not None and self.every < 1:
-            raise InputError(f"masks are made every so many steps, at least 1, got {self.every}")
+            raise InputError(f"the steps between masks must be at least 1, got {self.every}")
         if not 0 <= (self.begin or 0) <= self.end <= 1 or self.end == 0:
             raise InputError(
                 f"pruning begins at {self.begin or 0:g} and ends at {self.end:g} of the training: parts from 0 to 1, "
@@ -105,7 +105,7 @@ class Pruning:
         parse_overrides(self.overrides)
 
     def schedule(self, steps: int, *, trained: bool) -> CubicSchedule:
-        """Return the schedule of a training of so many steps, from new weights or from trained ones."""
+        """Return the schedule of a training of this many steps, from new weights or from trained ones."""
         begin = self.begin if self.begin is not None else (0.0 if trained else min(0.25, self.end))
         first, last = int(begin * steps), max(1, int(self.end * steps))
         every = self.every or max(1, (last - first) // 50)
@@ -123,14 +123,14 @@ class BlockRule:
 
 @dataclass(frozen=True)
 class Override:
-    """What is said of the layers whose names fit; None is not said."""
+    """The options of the layers whose names match; None: not given."""
 
     names: str
     sparsity: float | None
     block: int | None
 
     def fits(self, name: str) -> bool:
-        """Whether it is about this layer."""
+        """Whether it applies to this layer."""
         return fnmatchcase(name, self.names)
 
 
@@ -142,13 +142,13 @@ class LayerTarget:
     sparsity: float
     block: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it for a checkpoint."""
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object of a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LayerTarget:
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         return cls(str(value["name"]), float(value["sparsity"]), int(value["block"]))
 
 
@@ -162,13 +162,13 @@ def parse_block(text: str | None) -> BlockRule | None:
         return None
     if text in map(str, BLOCKS):
         return BlockRule(int(text))
-    found = _BLOCK_RANGE.fullmatch(text)
-    if found is None or int(found[2] or found[1]) < int(found[1]):
+    match = _BLOCK_RANGE.fullmatch(text)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
         raise InputError(
             f"the block is {text!r}; it is 1, 2 or 4 output channels",
             hint="or a range of the network's blocks, counted from 0: 11-16b2 (blocks 11 to 16 by 2), 12b4",
         )
-    return BlockRule(int(found[3]), int(found[1]), int(found[2] or found[1]))
+    return BlockRule(int(match[3]), int(match[1]), int(match[2] or match[1]))
 
 
 def parse_overrides(texts: tuple[str, ...]) -> tuple[Override, ...]:
@@ -181,11 +181,11 @@ def parse_overrides(texts: tuple[str, ...]) -> tuple[Override, ...]:
 
 
 def _override(text: str) -> Override:
-    found = _OVERRIDE.fullmatch(text)
-    sparsity = float(found["sparsity"]) if found and found["sparsity"] else None
-    if found is None or (sparsity is None and found["block"] is None) or (sparsity or 0) >= 1:
+    match = _OVERRIDE.fullmatch(text)
+    sparsity = float(match["sparsity"]) if match and match["sparsity"] else None
+    if match is None or (sparsity is None and match["block"] is None) or (sparsity or 0) >= 1:
         raise InputError(
-            f"{text!r} does not say how to prune layers",
+            f"{text!r} is no valid option for layers",
             hint="LAYERS=SPARSITYbBLOCK, such as 'block_16_*=0.9b4', 'Conv_1=0.8' or 'block_1_*=0' (left dense)",
         )
-    return Override(found["names"], sparsity, int(found["block"]) if found["block"] else None)
+    return Override(match["names"], sparsity, int(match["block"]) if match["block"] else None)

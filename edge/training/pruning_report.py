@@ -39,14 +39,14 @@ class PrunedLayerReport(_PrunedLayer, total=False):
     error_after: float | None
 
 
-class MacsReport(TypedDict):
+class PointwiseMacs(TypedDict):
     """Multiply-adds of the 1x1 convolutions per inference, as JSON."""
 
     dense: int
     left: int
 
 
-class InstructionsReport(TypedDict):
+class PointwiseInstructions(TypedDict):
     """Predicted instructions of the 1x1 convolutions per inference, as JSON."""
 
     dense: int
@@ -63,8 +63,8 @@ class PruningReport(TypedDict):
     parameters: int
     sparsity: float
     above_two_thirds: bool
-    macs: MacsReport | None
-    predicted_instructions: InstructionsReport | None
+    macs: PointwiseMacs | None
+    predicted_instructions: PointwiseInstructions | None
     recalibration: Mapping[str, object] | None
     layers: list[PrunedLayerReport]
 
@@ -154,7 +154,7 @@ def _report_layer(layer: PointwiseLayer, target: LayerTarget | None) -> PrunedLa
     }
 
 
-def _count_macs(layers: tuple[PointwiseLayer, ...], rows: list[PrunedLayerReport]) -> MacsReport | None:
+def _count_macs(layers: tuple[PointwiseLayer, ...], rows: list[PrunedLayerReport]) -> PointwiseMacs | None:
     macs = [layer.macs for layer in layers if layer.macs is not None]
     if len(macs) < len(layers):
         return None
@@ -164,7 +164,7 @@ def _count_macs(layers: tuple[PointwiseLayer, ...], rows: list[PrunedLayerReport
 
 def _predict(
     layers: tuple[PointwiseLayer, ...], targets: tuple[LayerTarget, ...], rows: list[PrunedLayerReport]
-) -> InstructionsReport | None:
+) -> PointwiseInstructions | None:
     macs = [layer.macs for layer in layers if layer.macs is not None]
     if len(macs) < len(layers):
         return None

@@ -1,4 +1,4 @@
-"""Batch normalization's means and variances: measured anew for the weights as they are, or kept as they are.
+"""Measures the means and variances of batch normalization anew, or freezes them.
 
 Imports Keras; import it only from functions.
 """
@@ -29,52 +29,52 @@ _NOISE = {
 def recalibrate(model: Any, batches: Iterable[Any]) -> int:  # noqa: ANN401  (a keras.Model)
     """Replace moving means and variances by the plain averages over some batches of inputs.
 
-    Pruning moves the distributions inside a network faster than moving averages follow. Weights stay as they are;
-    dropout and noise are off meanwhile; frozen normalizations are left alone.
+    Pruning changes the distributions inside a network faster than moving averages follow. Weights are not changed;
+    dropout and noise are off during the measurement; frozen normalizations are not measured.
 
     Args:
         model: changed in place.
         batches: float32 inputs (batch, height, width, channels), each batch large enough to have a variance.
 
     Returns:
-        How many normalizations were measured; 0 if the model has none.
+        The number of normalizations that were measured; 0 if the model has none.
     """
     layers = {id(call.layer): call.layer for call in calls(model)}
-    found = _normalizations(layers)
-    if not found:
+    normalizations = _normalizations(layers)
+    if not normalizations:
         return 0
-    with _quiet(list(layers.values())), _momenta(found):
+    with _switch_off_noise(list(layers.values())), _keep_momenta(normalizations):
         for index, inputs in enumerate(batches):
-            for each in found:
-                each.momentum = index / (index + 1)  # the average of all batches so far
+            for layer in normalizations:
+                layer.momentum = index / (index + 1)  # the average of all batches so far
             model(inputs, training=True)
-    return len(found)
+    return len(normalizations)
 
 
 def lags(model: Any, steps: int) -> bool:  # noqa: ANN401  (a keras.Model)
-    """Whether moving averages still hold more than a hundredth of what they were so many steps of training ago."""
+    """Whether moving averages still contain more than a hundredth of their values this many training steps ago."""
     layers = {id(call.layer): call.layer for call in calls(model)}
-    return any(each.momentum**steps > _FORGOTTEN for each in _normalizations(layers))
+    return any(layer.momentum**steps > _FORGOTTEN for layer in _normalizations(layers))
 
 
 def freeze_identities(model: Any) -> int:  # noqa: ANN401  (a keras.Model)
-    """Freeze the batch normalizations that only add a bias, as weights read back from a .tflite file leave them.
+    """Freeze the batch normalizations that only add a bias, as in weights read from a .tflite file.
 
-    They hold no statistics of pictures: normalizing by the batch, as training does, or measuring the statistics would
-    give another network. Frozen, Keras runs them as in inference. New ones, which nothing was learned in, are left.
+    They hold no statistics of images: normalizing by the batch, as training does, or measuring the statistics would
+    change the network. Frozen, Keras runs them as in inference. New, untrained ones are not frozen.
 
     Returns:
-        How many were frozen.
+        The number of frozen ones.
     """
     layers = {id(call.layer): call.layer for call in calls(model)}
-    found = [each for each in _normalizations(layers) if _is_identity(each)]
-    for each in found:
-        each.trainable = False
-    return len(found)
+    identities = [layer for layer in _normalizations(layers) if _is_identity(layer)]
+    for layer in identities:
+        layer.trainable = False
+    return len(identities)
 
 
 def _is_identity(layer: Any) -> bool:  # noqa: ANN401
-    """Whether it adds a bias and does nothing else, and is not as Keras makes new ones."""
+    """Whether it only adds a bias, and is not a new one of Keras."""
     mean, variance = (np.asarray(each, np.float32) for each in (layer.moving_mean, layer.moving_variance))
     if mean.any() or (layer.gamma is not None and (np.asarray(layer.gamma) != 1).any()):
         return False
@@ -84,11 +84,13 @@ def _is_identity(layer: Any) -> bool:  # noqa: ANN401
 
 
 def _normalizations(layers: dict[int, Any]) -> list[Any]:
-    return [each for each in layers.values() if isinstance(each, keras.layers.BatchNormalization) and each.trainable]
+    return [
+        layer for layer in layers.values() if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
 
 
 @contextlib.contextmanager
-def _momenta(layers: list[Any]) -> Iterator[None]:
+def _keep_momenta(layers: list[Any]) -> Iterator[None]:
     before = [each.momentum for each in layers]
     try:
         yield
@@ -98,7 +100,7 @@ def _momenta(layers: list[Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(layers: list[Any]) -> Iterator[None]:
+def _switch_off_noise(layers: list[Any]) -> Iterator[None]:
     """Switch dropout and noise off."""
     noisy = [(each, _NOISE[type(each).__name__]) for each in layers if type(each).__name__ in _NOISE]
     before = [getattr(each, name) for each, name in noisy]

@@ -119,7 +119,7 @@ def _load_saved(path: Path, settings: TrainingSettings) -> TrainableModel:
     stated = None if description is None else description.preprocessing
     return TrainableModel(
         name=path.stem if description is None or description.name is None else description.name,
-        preprocessing=_saved_preprocessing(path, stated, settings.mode, shape),
+        preprocessing=_check_preprocessing(path, stated, settings.mode, shape),
         classes=classes,
         labels=None if description is None else description.labels,
         build=lambda _: model,
@@ -149,7 +149,7 @@ def _class_count(model: Any, path: Path) -> int:  # noqa: ANN401
     return shape[1]
 
 
-def _saved_preprocessing(
+def _check_preprocessing(
     path: Path, stated: Preprocessing | None, mode: str | None, shape: tuple[int, int, int]
 ) -> Preprocessing:
     if stated is None and mode is None:

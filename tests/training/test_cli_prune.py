@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
         assert code == 0, err
         kernels.append(np.asarray(keras.models.load_model(tmp_path / name).get_layer("wide").kernel))
     assert (kernels[0] == kernels[1]).all()
-    for part in ("wide", "192/384", "50.00%", "same class as the dense model on", "none corrected with", "b.keras"):
+    for part in ("wide", "192/384", "50.00%", "same class as the dense model on", "none used to correct the weights", "b.keras"):
         assert part in said
 
 
@@ -98,10 +98,10 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
         (("--sparsity", "1.5"), 2, "1.5 is not in the range", ""),
         (("--block", "3"), 3, "the block is '3'", "11-16b2"),
         (("--layer", "nowhere=0.5"), 3, "no 1x1 convolution to prune is called 'nowhere'", "wide"),
-        (("--layer", "wide=2:2"), 3, "does not say how to prune", "LAYERS="),
+        (("--layer", "wide=2:2"), 3, "is no valid option for layers", "LAYERS="),
         (("--calibrate", "gone"), 3, "there is no data at gone", "accepted are"),
         (("--calibrate", "{empty}"), 5, "", ""),
-        (("--calibrate", "{one}"), 5, "1 picture: some are needed", "--evaluate"),
+        (("--calibrate", "{one}"), 5, "1 image: some are needed", "--evaluate"),
         (("--out", "{dense}"), 3, "is the model itself", "another file"),
         (("--out", "x.tflite"), 3, "written as .keras", "--out x.keras"),
     ],

@@ -165,7 +165,7 @@ def test_a_teacher_that_wants_other_pixels_is_refused(settings, teacher, tmp_pat
     sidecar = json.loads(teacher.with_suffix(".json").read_text())
     sidecar["preprocessing"] = Preprocessing.for_mode("unit", 8, 8, 3).to_json()
     (tmp_path / "t.json").write_text(json.dumps(sidecar))
-    with pytest.raises(InputError, match="wants its pixels otherwise than the student: unit, not tf"):
+    with pytest.raises(InputError, match="takes other preprocessing than the student: unit, not tf"):
         train(dataclasses.replace(settings, distillation=Distillation(teacher=tmp_path / "t.keras")))
 
 

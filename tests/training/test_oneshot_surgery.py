@@ -52,7 +52,7 @@ def test_the_quadratic_is_the_mean_squared_error_of_any_weights(centred):
     problem = quadratic(pruned, dense, weights, centred=centred, damping=0.1)
     for changed in (weights, np.zeros_like(weights), layer(seed=1)[2]):
         expected = mean_square(pruned, dense, weights, changed, centred=centred)
-        assert problem.squared_error(changed) == pytest.approx(expected, rel=1e-9)
+        assert problem.mean_squared_error(changed) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])
@@ -88,7 +88,7 @@ def test_the_choice_is_among_the_best_of_all_choices():
             best, *_ = np.linalg.lstsq(pruned[:, rows], dense @ weights, rcond=None)
             errors.append(np.square(pruned[:, rows] @ best - dense @ weights).mean())
         kept = select(problem, np.ones(1), sparsity=5 / 9, block=1)
-        found = problem.squared_error(refit(problem, kept, 1))[0]
+        found = problem.mean_squared_error(refit(problem, kept, 1))[0]
         better.append(int((np.array(errors) < found * (1 - 1e-6)).sum()))
     assert np.median(better) <= 5, f"choices of 126 that are better than the greedy one: {better}"
     assert min(better) == 0
@@ -100,7 +100,7 @@ def test_groups_of_removals_lose_nothing_to_single_ones():
     errors = []
     for candidates in (6, 12, 48):
         kept = select(problem, np.ones(6), sparsity=0.7, block=2, candidates=candidates)
-        errors.append(problem.squared_error(refit(problem, kept, 2)).sum())
+        errors.append(problem.mean_squared_error(refit(problem, kept, 2)).sum())
     assert errors[0] == pytest.approx(errors[2], rel=0.05)
     assert errors[1] == pytest.approx(errors[2], rel=0.02)
 
@@ -127,7 +127,7 @@ def test_twins_are_not_removed_together():
     assert kept[:2].sum() == 1, "one of two equal inputs can speak for both"
     corrected = refit(problem, kept, 1)
     assert corrected[:2].sum() == pytest.approx(2.0, rel=1e-3)
-    assert problem.squared_error(corrected)[0] < 1e-6
+    assert problem.mean_squared_error(corrected)[0] < 1e-6
 
 
 def test_outputs_count_by_their_importance():

@@ -128,7 +128,7 @@ def test_the_global_budget_keeps_what_is_settled(layers):
         0.8, abs=1e-4
     )
     assert targets[-1].sparsity == 0.5
-    with pytest.raises(InputError, match="settled layers leave"):
+    with pytest.raises(InputError, match="fixed layers leave"):
         layer_targets(Pruning(sparsity=0.1, budget="global", overrides=("*=0.9",)), layers)
 
 

@@ -46,7 +46,7 @@ def edge_train(*args, **options):
         ),
         (("simplenet_cifar_310k", "--data", "digits", "--epochs", "0"), 2, "--epochs", ""),
         (("gone.keras", "--data", "digits"), 3, "there is no model gone.keras", "edge models"),
-        (("model.h5", "--data", "digits"), 3, "only names of `edge models` and .keras", "save it as .keras"),
+        (("model.h5", "--data", "digits"), 3, "give a name of `edge models` or a .keras", "save it as .keras"),
     ],
 )
 def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, class_folders, save_image, args, code, told, hint):

@@ -1,7 +1,7 @@
-"""What is kept of a layer's inputs: sums of products over all pixels, in float64, and the error they make a quadratic.
+"""Sums the second moments of a layer's inputs over all pixels; its output error is a quadratic with these coefficients.
 
-A 1x1 convolution is Y = X W, one row of X per pixel. Given what Y should be, the mean squared error of any weights W is
-a quadratic in W whose coefficients are second moments: the pictures themselves are no longer needed.
+A 1x1 convolution is Y = X W, one row of X per pixel. Given the wanted Y, the mean squared error of any weights W is a
+quadratic in W whose coefficients are second moments: the images themselves are no longer needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROUNDING = 1e-12  # of what centring leaves of a mean square
 
 
 class Moments:
-    """Sums over pixels, added batch by batch; memory does not grow with the pictures.
+    """Sums over pixels, added batch by batch; memory does not grow with the images.
 
     Args:
         weights: of the dense layer, (inputs, outputs).
@@ -32,16 +32,16 @@ class Moments:
         self._xx, self._xy = np.zeros((inputs, inputs)), np.zeros((inputs, outputs))
 
     def add(self, pruned: NDArray[Any], dense: NDArray[Any], more: NDArray[Any] | None = None) -> None:
-        """Add one batch, pixel by pixel the same pictures.
+        """Add one batch of the same images, pixel by pixel.
 
         Args:
             pruned: the layer's inputs in the pruned network, (..., inputs).
-            dense: its inputs in the dense network; what it makes of them is what is wanted.
-            more: what is wanted besides, (..., outputs).
+            dense: its inputs in the dense network; its outputs for them are the target.
+            more: added to the target, (..., outputs).
         """
         rows, others = (each.reshape(-1, len(self._x)) for each in (pruned, dense))
         extra = None if more is None else more.reshape(-1, len(self._y))
-        with np.errstate(invalid="ignore", over="ignore"):  # `finite` tells
+        with np.errstate(invalid="ignore", over="ignore"):  # see `finite`
             for start in range(0, len(rows), _ROWS):
                 part = slice(start, start + _ROWS)
                 self._add(rows[part], others[part], None if extra is None else extra[part])
@@ -66,7 +66,7 @@ class Moments:
         """Return the error as a function of the weights.
 
         Args:
-            centred: means do not count, because a bias or a batch normalization behind the layer restores them.
+            centred: means do not count, because a bias or a batch normalization after the layer restores them.
             damping: weight of staying near the dense weights, in mean squares (variances) of an input channel.
         """
         n = max(self._count, 1)
@@ -76,12 +76,12 @@ class Moments:
             x, y = self._x / n, self._y / n
             xx, xy, yy = xx - np.outer(x, x), xy - np.outer(x, y), np.maximum(yy - np.square(y), 0.0)
         ridge = max(damping * float(np.trace(xx)) / len(xx), rounding)
-        if ridge < np.finfo(np.float64).tiny:  # nothing ever comes in: the weights stay what they are
+        if ridge < np.finfo(np.float64).tiny:  # all inputs are zero: the weights stay unchanged
             ridge = 1.0
         return Quadratic(xx + ridge * np.eye(len(xx)), xy + ridge * self._dense, self._dense, yy, ridge)
 
     def mean_error(self, weights: Array) -> Array:
-        """Return by how much each output is too small with these weights, on average."""
+        """Return the average amount by which each output is too small with these weights."""
         return np.asarray((self._y - self._x @ weights) / max(self._count, 1))
 
 
@@ -90,7 +90,7 @@ class Quadratic:
     """The mean squared error of a layer's output, plus `ridge` times the squared change of its weights.
 
     For weights W (inputs, outputs) it is, summed over outputs, W' hessian W - 2 W' target + what does not depend on W.
-    `dense` are the weights to stay near to, `energy` is the mean square of each output that is wanted.
+    `dense` are the weights to stay near to, `energy` is the mean square of each target output.
     """
 
     hessian: Array
@@ -99,7 +99,7 @@ class Quadratic:
     energy: Array
     ridge: float
 
-    def squared_error(self, weights: Array) -> Array:
+    def mean_squared_error(self, weights: Array) -> Array:
         """Return the mean squared error of each output, the part for changed weights left out."""
         own = np.einsum("io,io->o", weights, self.hessian @ weights - self.ridge * weights)
         both = np.einsum("io,io->o", weights, self.target - self.ridge * self.dense)
@@ -108,4 +108,4 @@ class Quadratic:
     def relative_error(self, weights: Array, importance: Array) -> float:
         """Return the root of the squared error over the energy, outputs weighted by their importance; 0 for nothing."""
         energy = float(self.energy @ importance)
-        return float(np.sqrt(self.squared_error(weights) @ importance / energy)) if energy > 0 else 0.0
+        return float(np.sqrt(self.mean_squared_error(weights) @ importance / energy)) if energy > 0 else 0.0

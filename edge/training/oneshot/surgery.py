@@ -1,9 +1,9 @@
-"""Which weights of a 1x1 convolution go, and what the others become: Optimal Brain Surgeon in blocks; pure NumPy.
+"""Removes weights of a 1x1 convolution and corrects the others: Optimal Brain Surgeon in blocks; pure NumPy.
 
 Removing input i from a block of neighbouring outputs g costs sum over g of w_ig^2 / [H^-1]_ii if all other weights of
 these outputs are corrected for it at once (Hassibi and Stork 1993; for layers of networks: Optimal Brain Compression,
 arXiv 2208.11580). Outputs share H, so that each block of outputs has a path of its own, from all inputs to none, with
-the cost of each step; cheapest steps first until the layer is as sparse as wanted. The inverse is brought down in
+the cost of each step; the cheapest steps are taken until the layer has the wanted sparsity. The inverse is updated in
 groups of removals, as matrix products (as SparseGPT, arXiv 2301.00774, does it with columns in a fixed order; here the
 order is free).
 """
@@ -22,28 +22,28 @@ from edge.training.oneshot.moments import Array, Quadratic
 
 CANDIDATES = 64
 _TINY = float(np.finfo(np.float64).tiny)
-Kept = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 
 def select(
     quadratic: Quadratic, importance: Array, *, sparsity: float, block: int, candidates: int = CANDIDATES
-) -> Kept:
-    """Return which weights stay, (inputs, outputs), exact to one block.
+) -> Mask:
+    """Return the mask of the weights to keep, (inputs, outputs), exact to one block.
 
     Args:
         quadratic: the layer's error.
         importance: of the squared error of each output.
         sparsity: share of weights to drop, 0 to 1.
         block: neighbouring outputs that lose or keep an input together; a last block may be smaller. Each keeps at
-            least half as many inputs as the average, so that no output is severed.
-        candidates: removals are looked for among so many blocks of least cost before all costs are worked out anew;
+            least half as many inputs as the average, so that no output is disconnected.
+        candidates: removals are chosen among this many blocks of least cost before all costs are computed anew;
             as many as the layer has inputs, or more, makes the path exact.
     """
     with _one_thread():
-        return _selected(quadratic, importance, sparsity, block, candidates)
+        return _select(quadratic, importance, sparsity, block, candidates)
 
 
-def _selected(quadratic: Quadratic, importance: Array, sparsity: float, block: int, candidates: int) -> Kept:
+def _select(quadratic: Quadratic, importance: Array, sparsity: float, block: int, candidates: int) -> Mask:
     inputs, outputs = quadratic.dense.shape
     inverse = _inverse(quadratic.hessian)
     start: Array = np.asarray(np.linalg.solve(quadratic.hessian, quadratic.target), np.float64)
@@ -56,25 +56,25 @@ def _selected(quadratic: Quadratic, importance: Array, sparsity: float, block: i
     dropped = np.concatenate([[0], np.cumsum(sizes[cheapest])])
     count = int(np.argmin(np.abs(dropped - sparsity * inputs * outputs)))
     lengths = np.bincount(cheapest[:count] // longest, minlength=len(places))
-    kept = np.ones((inputs, outputs), np.bool_)
+    mask = np.ones((inputs, outputs), np.bool_)
     for (order, _), length, place in zip(paths, lengths, places, strict=True):
-        kept[order[:length], place] = False
-    return kept
+        mask[order[:length], place] = False
+    return mask
 
 
-def refit(quadratic: Quadratic, kept: Kept, block: int) -> Array:
-    """Return the weights of least error among those that are zero where `kept`, of whole blocks, is false."""
+def refit(quadratic: Quadratic, mask: Mask, block: int) -> Array:
+    """Return the weights of least error among those that are zero where `mask`, of whole blocks, is false."""
     weights = np.zeros_like(quadratic.dense)
     with _one_thread():
-        for place in _places(kept.shape[1], block):
-            rows = np.flatnonzero(kept[:, place.start])
+        for place in _places(mask.shape[1], block):
+            rows = np.flatnonzero(mask[:, place.start])
             hessian = quadratic.hessian[np.ix_(rows, rows)]
             weights[rows, place] = np.linalg.solve(hessian, quadratic.target[rows, place])
     return weights
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Keep linear algebra in one thread: of many small products, most of the time goes into waiting for the others."""
+    """Keep linear algebra in one thread: with many small products, threads mostly wait for each other."""
     limits: AbstractContextManager[Any] = import_optional(
         "threadpoolctl", "threadpoolctl", "pruning"
     ).threadpool_limits(1, "blas")
@@ -88,9 +88,9 @@ def _places(outputs: int, block: int) -> list[slice]:
 def _path(
     inverse: Array, weights: Array, importance: Array, candidates: int, longest: int
 ) -> tuple[NDArray[np.intp], Array]:
-    """Remove so many inputs of one block of outputs, the cheapest first: their order and what each removal costs.
+    """Remove `longest` inputs of one block of outputs, the cheapest first; return their order and costs.
 
-    The inverse of what is left is never formed: it is the first one less lows @ lows.T, of which the diagonal is kept.
+    The inverse of the rest is never formed: it is the first one less lows @ lows.T, of which the diagonal is mask.
     """
     left, orders, costs = np.arange(len(weights)), [], []
     diagonal, lows = inverse.diagonal().copy(), np.empty((len(weights), 0))
