@@ -152,9 +152,9 @@ def test_a_dense_model_teaches_its_own_pruning_and_a_stop_does_no_harm(settings,
 
 @pytest.mark.parametrize(
     ("side", "classes", "told"),
-    [(12, 10, r"takes \(12, 12, 3\) and knows 10 classes"), (8, 7, r"takes \(8, 8, 3\) and knows 7 classes")],
+    [(12, 10, r"takes \(12, 12, 3\) and has 10 classes"), (8, 7, r"takes \(8, 8, 3\) and has 7 classes")],
 )
-def test_a_teacher_of_other_pictures_or_classes_is_refused(settings, tmp_path, side, classes, told):
+def test_a_teacher_of_other_images_or_classes_is_refused(settings, tmp_path, side, classes, told):
     dense_network(4, side=side, classes=classes).save(tmp_path / "other.keras")
     with pytest.raises(InputError, match=told):
         train(dataclasses.replace(settings, distillation=Distillation(teacher=tmp_path / "other.keras")))
