@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "devices"))
 
 from sshd import OpenSSH
 
-from devices.releases.package import Content
 from devices.ssh.address import Address
 from devices.ssh.device import SSHDevice
 from devices.ssh.keys import HostKey
@@ -73,7 +72,7 @@ def _changed(model: bytearray, run: int) -> bytearray:
     place = data.index(bytes(max(constants, key=len)))
     changed = bytearray(model)
     changed[place] ^= run + 1
-    assert Content.of("", bytes(changed)).sha256 != Content.of("", data).sha256
+    assert bytes(changed) != data
     return changed
 
 
