@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from edge.cli.output import progress
 from edge.doctor import host as machine
 from edge.doctor.diagnosis import JOBS, diagnose
 from edge.doctor.packages import normalize, read_requirements, release, within
@@ -166,11 +167,23 @@ def test_a_serial_line_without_pyserial_is_a_missing_part(environment, arguments
     assert done.stderr == "error: serial lines need pyserial\nhint: pip install 'edge-convert[host]'\n"
 
 
-def test_without_rich_there_is_no_bar_and_no_fault(monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with progress("waiting", 3) as advance:
-        advance(1, "one")
+def test_without_rich_a_terminal_shows_no_bar_and_no_error(environment):
+    code = (
+        f"import sys; sys.path[:0] = [{str(environment)!r}, {str(ROOT)!r}]\n"
+        "from edge.cli.output import progress\n"
+        "assert sys.stderr.isatty()\n"
+        "with progress('waiting', 3) as advance:\n"
+        "    advance(1, 'one')\n"
+    )
+    terminal, stderr = pty.openpty()
+    try:
+        done = subprocess.run([sys.executable, "-S", "-c", code], stderr=stderr, timeout=60, check=False)
+        os.write(stderr, b"end")
+        assert os.read(terminal, 4096) == b"end"
+    finally:
+        os.close(terminal)
+        os.close(stderr)
+    assert done.returncode == 0
 
 
 def test_a_board_is_judged_by_its_jobs(environment):

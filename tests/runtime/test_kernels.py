@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -146,19 +148,31 @@ def test_an_operator_the_runtime_does_not_know_has_a_reason(shared_data):
 
 
 @pytest.mark.parametrize("version", ["2.1.5", "1.4.0", "2.4.0", "3.0.0.dev1"])
-def test_versions_that_were_not_checked_are_refused(monkeypatch, shared_data, version):
-    # Other versions cannot be installed beside this one.
-    monkeypatch.setattr(litert_c.metadata, "version", lambda name: version)
+def test_versions_that_were_not_checked_are_refused(monkeypatch, tmp_path, shared_data, version):
+    # The records of another version are found first; the version itself cannot be installed next to this one.
+    records = tmp_path / f"ai_edge_litert-{version}.dist-info"
+    records.mkdir()
+    (records / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ai-edge-litert\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     found = profile_kernels(shared_data / "edgetpu_pairs" / "split_concat.tflite")
     assert isinstance(found, Unavailable)
     assert f"ai-edge-litert {version} is installed; checked are 2.1.6 up to, not including, 2.4.0" in found.reason
 
 
-def test_a_library_without_a_symbol_is_refused(monkeypatch, shared_data):
-    monkeypatch.setattr(litert_c, "SYMBOLS", (*litert_c.SYMBOLS, "LiteRtNoSuchCall"))
-    found = profile_kernels(shared_data / "edgetpu_pairs" / "split_concat.tflite")
-    assert isinstance(found, Unavailable)
-    assert found.reason.endswith("libLiteRt.so lacks LiteRtNoSuchCall")
+def test_a_library_without_a_symbol_is_refused(tmp_path, shared_data):
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    other = next(Path(sysconfig.get_path("platstdlib"), "lib-dynload").glob("_json*.so"))
+    shutil.copy(other, package / "libLiteRt.so")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from edge.runtime.kernels import profile_kernels\n"
+        "print(profile_kernels(sys.argv[1]).reason)"
+    )
+    model = str(shared_data / "edgetpu_pairs" / "split_concat.tflite")
+    done = subprocess.run([sys.executable, "-c", code, model], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.endswith(f"libLiteRt.so lacks {', '.join(litert_c.SYMBOLS)}\n")
 
 
 INVOKE = Event("Invoke", 1, 100, 0)

@@ -88,7 +88,14 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
         assert code == 0, err
         kernels.append(np.asarray(keras.models.load_model(tmp_path / name).get_layer("wide").kernel))
     assert (kernels[0] == kernels[1]).all()
-    for part in ("wide", "192/384", "50.00%", "same class as the dense model on", "none used to correct the weights", "b.keras"):
+    for part in (
+        "wide",
+        "192/384",
+        "50.00%",
+        "same class as the dense model on",
+        "none used to correct the weights",
+        "b.keras",
+    ):
         assert part in said
 
 

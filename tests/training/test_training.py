@@ -139,7 +139,7 @@ def test_a_trained_model_is_trained_further_as_its_sidecar_says(settings, tmp_pa
     further = dataclasses.replace(settings, model=str(settings.out), mode=None, out=tmp_path / "n.keras", epochs=1)
     train(further)
     assert json.loads(further.sidecar_file.read_text())["preprocessing"]["mode"] == "unit"
-    with pytest.raises(InputError, match="mode tf was requested, but .* states"):
+    with pytest.raises(InputError, match=r"mode tf was requested, but .* states"):
         train(dataclasses.replace(further, mode="tf"))
     with pytest.raises(DataError, match=r"has 10 classes, .* has 2"):
         train(dataclasses.replace(further, data=str(class_folders), limit=None))
