@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converters.recipes import RECIPES, Recipe, Tolerance, recipes_named
 from converters.targets.boards import DEFAULT_TARGET
 from edge.cli.options import MODES, SHAPE, collect, model_options, take
 from edge.cli.output import json_option, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from converters.convert import Variant
-    from converters.recipes import Recipe
 
 
 def _recipes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Recipe, ...]:
     """Return the recipes of names separated by commas; an unknown name is answered with the nearest."""
     from converters.errors import ConversionError
-    from converters.recipes import recipes_named
 
     names = [part.strip() for part in value.split(",") if part.strip()]
     if not names:
@@ -41,8 +40,6 @@ def _file_name(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float]:
     """Return the tolerance's fields from NAME=VALUE pairs separated by commas."""
-    from converters.recipes import Tolerance
-
     known = [field.name for field in fields(Tolerance)]
     result = {}
     for pair in [] if value is None else value.split(","):
@@ -66,8 +63,7 @@ def _tolerance(ctx: click.Context, param: click.Parameter, value: str | None) ->
     metavar="RECIPES",
     callback=_recipes,
     required=True,
-    help="fp32, fp16, dynamic, int8, int8-float, int16x8, sparse, sparse-fp16, sparse-int8, edgetpu, "
-    "edgetpu-compiled; separated by commas.",
+    help=f"{', '.join(RECIPES)}; separated by commas.",
 )
 @click.option(
     "--out",

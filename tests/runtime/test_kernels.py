@@ -163,7 +163,7 @@ def test_a_library_without_a_symbol_is_refused(tmp_path, shared_data):
     package = tmp_path / "ai_edge_litert"
     package.mkdir()
     (package / "__init__.py").touch()
-    other = next(Path(sysconfig.get_path("platstdlib"), "lib-dynload").glob("_json*.so"))
+    other = next(Path(sysconfig.get_config_var("DESTSHARED")).glob("_json*.so"))
     shutil.copy(other, package / "libLiteRt.so")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"

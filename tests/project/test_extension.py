@@ -1,0 +1,167 @@
+"""A new recipe, model, meter or board is one more record in one table: made-up ones work in a copy of the product."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("edge", "converters", "devices", "firmware_tools")
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A made-up record: its table, the line after which it is inserted, and the command that lists it.
+
+    Attributes:
+        files: new files that go with it, by their paths.
+    """
+
+    table: str
+    after: str
+    record: str
+    command: tuple[str, ...]
+    listed: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+RECIPE = Extension(
+    table="converters/recipes.py",
+    after="_TABLE = (\n",
+    record="""
+    Recipe(
+        name="made-up", lowering="float16",
+        weights="float16", activations="float32", interface="float32", calibrated=False,
+        tolerance=Tolerance(relative_rms_error=0.03, top1_agreement=0.98, accuracy_drop=0.01),
+        about="half the size, as a made-up recipe",
+    ),
+""",
+    command=("convert", "--help"),
+    listed="made-up,",
+)
+MODEL = Extension(
+    table="edge/models/catalog.py",
+    after="MODELS = (\n",
+    record="""
+    ModelSpec(
+        name="made_up_net",
+        target="edge.models.made_up_net:build_made_up_net",
+        defaults={"image_size": 8, "classes": 3},
+        parameters=579,
+        trainable=579,
+        fused=579,
+        macs=576,
+        mode="tf",
+        dataset="none",
+        source="made up",
+    ),
+""",
+    command=("models",),
+    listed="made_up_net",
+    files={
+        "edge/models/made_up_net.py": """
+import keras
+
+def build_made_up_net(*, image_size, classes):
+    return keras.Sequential([keras.Input((image_size, image_size, 3)), keras.layers.Flatten(),
+                             keras.layers.Dense(classes, activation="softmax")])
+"""
+    },
+)
+METER = Extension(
+    table="devices/meters/kinds.py",
+    after="_KINDS = (\n",
+    record="""
+    MeterKind("made-up", "a made-up meter", "made-up:/dev/null", "made_up_meter:MadeUpMeter"),
+""",
+    command=("meter", "kinds"),
+    listed="made-up:/dev/null",
+    files={
+        "devices/meters/made_up_meter.py": """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class MadeUpSettings:
+    pass
+
+class MadeUpMeter:
+    Settings = MadeUpSettings
+
+    def __init__(self, name, address, settings):
+        self.name = name
+"""
+    },
+)
+BOARD = Extension(
+    table="converters/targets/boards.py",
+    after="_TABLE: tuple[Target, ...] = (\n",
+    record="""
+    EmulatedBoard("madeup", "Made-up Board 1", "Cortex-A72", "aarch64", _ARMV8,
+                  model="Made-up Board 1 Rev 1", soc="none", qemu_cpu="cortex-a72"),
+""",
+    command=("devices",),
+    listed="emulated-madeup",
+)
+
+
+@pytest.fixture
+def product(tmp_path):
+    """A copy of the product's packages, without what Python has cached."""
+    folder = tmp_path / "product"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def extend(product: Path, extension: Extension) -> None:
+    """Insert the record at the begin of its table and add the files."""
+    table = product / extension.table
+    text = table.read_text()
+    assert text.count(extension.after) == 1, f"{extension.table} has no single table that begins {extension.after!r}"
+    table.write_text(text.replace(extension.after, extension.after + extension.record))
+    for path, content in extension.files.items():
+        (product / path).write_text(content)
+
+
+def edge(product: Path, *arguments: str) -> str:
+    """Run a command of the copy and return what it prints."""
+    # The command's folder is the copy, not the checkout: Python looks for modules there first.
+    environment = {**os.environ, "PYTHONPATH": str(product), "COLUMNS": "120"}
+    command = [sys.executable, "-m", "edge", *arguments]
+    done = subprocess.run(
+        command, env=environment, cwd=product, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("extension", [RECIPE, MODEL, METER, BOARD], ids=["recipe", "model", "meter", "board"])
+def test_one_record_in_one_table_is_listed(product, extension):
+    assert extension.listed not in edge(product, *extension.command)
+    extend(product, extension)
+    assert extension.listed in edge(product, *extension.command)
+
+
+def test_a_made_up_recipe_converts_a_made_up_model(product, tmp_path):
+    extend(product, RECIPE)
+    extend(product, MODEL)
+    edge(product, "convert", "made_up_net", "--to", "made-up", "--out", str(tmp_path))
+    record = json.loads((tmp_path / "made_up_net-made-up.json").read_text())
+    assert record["recipe"]["name"] == "made-up"
+    assert (tmp_path / "made_up_net-made-up.tflite").is_file()
+    assert "made-up" in edge(product, "inspect", str(tmp_path / "made_up_net-made-up.tflite"))
+
+
+def test_files_are_analysed_for_a_made_up_board(product, tmp_path):
+    extend(product, BOARD)
+    model = product / "devices" / "solver" / "data" / "check-int8.tflite"
+    inspected = json.loads(edge(product, "inspect", str(model), "--target", "madeup", "--json"))
+    assert inspected["target"]["name"] == "madeup"
