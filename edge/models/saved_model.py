@@ -17,6 +17,7 @@ from converters.files import replacing, sha256_of, write_whole
 from converters.optional_packages import import_optional
 from edge.data.splits import HeldOut
 from edge.errors import InputError
+from edge.models.catalog import Argument
 
 SCHEMA = "edge-model/1"
 
@@ -63,7 +64,7 @@ class ModelDescription:
     """
 
     name: str | None = None
-    arguments: Mapping[str, object] = field(default_factory=dict)
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
     data: TrainingData | None = None

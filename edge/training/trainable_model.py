@@ -12,6 +12,7 @@ from converters.errors import PreprocessingError
 from edge.data.data_source import DataSource
 from edge.errors import DataError, InputError
 from edge.models import arguments_of, build, spec_of
+from edge.models.catalog import Argument
 from edge.models.saved_model import load_keras, read_description
 from edge.training.training_settings import SUFFIX, TrainingSettings
 
@@ -33,7 +34,7 @@ class TrainableModel:
     classes: int | None
     labels: tuple[str, ...] | None
     build: Callable[[int], Any]
-    arguments: Callable[[int], Mapping[str, object]]
+    arguments: Callable[[int], Mapping[str, Argument]]
     pruned: bool = False
     notes: tuple[str, ...] = ()
 
@@ -91,15 +92,16 @@ def freeze_bias_normalizations(model: Any, name: str) -> tuple[str, ...]:  # noq
 
 def _find_registered(settings: TrainingSettings) -> TrainableModel:
     spec = spec_of(settings.model)
+    classes = settings.arguments.get("classes")
     side = int(arguments_of(spec.name, **settings.arguments)["image_size"])
 
-    def arguments(classes: int) -> Mapping[str, object]:
+    def arguments(classes: int) -> Mapping[str, Argument]:
         return arguments_of(spec.name, **{**settings.arguments, "classes": classes})
 
     return TrainableModel(
         name=spec.name,
         preprocessing=_preprocessing(settings.mode or spec.mode, side, side, 3),
-        classes=settings.arguments.get("classes"),
+        classes=None if classes is None else int(classes),
         labels=None,
         build=lambda classes: build(spec.name, **arguments(classes)),
         arguments=arguments,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edge.data.splits import SplitOptions, batch_count
 from edge.errors import DataError, InputError
+from edge.models.catalog import Argument
 from edge.training.pruning_plan import CubicSchedule, Pruning
 
 AUGMENTATIONS = ("flip", "shift")
@@ -84,7 +85,7 @@ class TrainingSettings:
     model: str
     data: str
     out: Path
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
     mode: str | None = None
     epochs: int = 12
     batch: int = 32

@@ -49,7 +49,7 @@ RECIPE = Extension(
 )
 MODEL = Extension(
     table="edge/models/catalog.py",
-    after="MODELS = (\n",
+    after="BUILT_IN: tuple[ModelSpec, ...] = (\n",
     record="""
     ModelSpec(
         name="made_up_net",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edge.errors import DataError, InputError
+from edge.models.catalog import Argument
 from edge.models.loading import names_a_file
 from edge.training.pruning_plan import Pruning
 from edge.training.training_settings import SUFFIX
@@ -65,7 +65,7 @@ class PruneRequest:
     held_out: float = 0.25
     seed: int = 0
     batch: int = 16
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
     weights: str | None = None
     preprocess: str | None = None
 
