@@ -63,7 +63,7 @@ class InputReader:
 
     @property
     def way_out(self) -> str:
-        """What the user can do about a refusal besides giving arrays; "" where nothing."""
+        """What the user can do about a refusal other than giving arrays; "" where nothing."""
         return "" if _image_size(self.inputs) is None else f"name the preprocessing (--preprocess {_CHOICES}), or "
 
     def read(self, source: Path) -> list[Array]:

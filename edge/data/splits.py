@@ -43,13 +43,13 @@ class DatasetSplits:
     """Splits without a common sample.
 
     Attributes:
-        whole: the source of `train` and `validation`, with all its labels.
+        source: `train` and `validation` together, with all labels.
         measured_on: describes `test`.
         digest: identifies all samples.
         held_out: returns `test` again; None where the data has a test part of its own.
     """
 
-    whole: DataSource
+    source: DataSource
     train: DataSource
     validation: DataSource
     test: DataSource

@@ -1,1 +1,1 @@
-"""Data sources, the training loop and its checkpoints."""
+"""Trains, prunes and distils Keras models."""

@@ -140,8 +140,8 @@ def write_result(
     Raises:
         WriteError: the disk is full or the folder not writable.
     """
-    labels = splits.whole.names or source.labels
-    data = TrainingData(settings.data, splits.digest, len(splits.whole), splits.held_out)
+    labels = splits.source.names or source.labels
+    data = TrainingData(settings.data, splits.digest, len(splits.source), splits.held_out)
     description = {
         "name": source.name,
         "arguments": source.arguments(result.classes),

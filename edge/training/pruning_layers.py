@@ -65,7 +65,7 @@ def layer_targets(pruning: Pruning, layers: tuple[PointwiseLayer, ...]) -> tuple
         InputError: an override or a range of blocks fits no layer, or the budget cannot be met.
     """
     _require_fitting(pruning, layers)
-    fixed = [_fixed_target(pruning, layer) for layer in layers]
+    fixed = [_find_fixed_target(pruning, layer) for layer in layers]
     if pruning.budget == "instructions":
         return solve(
             [_candidate(layer, *target) for layer, target in zip(layers, fixed, strict=True)], pruning.sparsity
@@ -110,7 +110,7 @@ def _candidate(layer: PointwiseLayer, share: float | None, block: int | None) ->
     return LayerCandidate(layer.name, layer.kernel, layer.macs, BLOCKS if block is None else (block,), share)
 
 
-def _fixed_target(pruning: Pruning, layer: PointwiseLayer) -> tuple[float | None, int | None]:
+def _find_fixed_target(pruning: Pruning, layer: PointwiseLayer) -> tuple[float | None, int | None]:
     """Return the sparsity and the block that the options fix for a layer, a block for all layers included."""
     rule = parse_block(pruning.block)
     share, block = None, rule.size if rule and rule.first is None else None

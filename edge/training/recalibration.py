@@ -75,7 +75,7 @@ def freeze_identities(model: Any) -> int:  # noqa: ANN401  (a keras.Model)
 
 def _is_identity(layer: Any) -> bool:  # noqa: ANN401
     """Whether it only adds a bias, and is not a new one of Keras."""
-    mean, variance = (np.asarray(each, np.float32) for each in (layer.moving_mean, layer.moving_variance))
+    mean, variance = (np.asarray(values, np.float32) for values in (layer.moving_mean, layer.moving_variance))
     if mean.any() or (layer.gamma is not None and (np.asarray(layer.gamma) != 1).any()):
         return False
     if (variance == 1).all():
@@ -91,23 +91,23 @@ def _normalizations(layers: dict[int, Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def _keep_momenta(layers: list[Any]) -> Iterator[None]:
-    before = [each.momentum for each in layers]
+    before = [layer.momentum for layer in layers]
     try:
         yield
     finally:
-        for each, momentum in zip(layers, before, strict=True):
-            each.momentum = momentum
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
 
 
 @contextlib.contextmanager
 def _switch_off_noise(layers: list[Any]) -> Iterator[None]:
     """Switch dropout and noise off."""
-    noisy = [(each, _NOISE[type(each).__name__]) for each in layers if type(each).__name__ in _NOISE]
-    before = [getattr(each, name) for each, name in noisy]
+    noisy = [(layer, _NOISE[type(layer).__name__]) for layer in layers if type(layer).__name__ in _NOISE]
+    before = [getattr(layer, name) for layer, name in noisy]
     try:
-        for each, name in noisy:
-            setattr(each, name, 0.0)
+        for layer, name in noisy:
+            setattr(layer, name, 0.0)
         yield
     finally:
-        for (each, name), value in zip(noisy, before, strict=True):
-            setattr(each, name, value)
+        for (layer, name), value in zip(noisy, before, strict=True):
+            setattr(layer, name, value)

@@ -63,7 +63,7 @@ def train(settings: TrainingSettings, callbacks: TrainingCallbacks | None = None
         callbacks.on_note(note)
     splits = split_dataset(settings.split_options, source.preprocessing)
     training = _Training(settings, source, splits, Checkpoints(settings.checkpoint_folder), callbacks)
-    classes = source.classes_for(splits.whole)
+    classes = source.classes_for(splits.source)
     state = training.first_state()
     model = training.first_model(state, classes)
     state = training.run(model, state)
@@ -185,7 +185,7 @@ class _Training:
 
         if self.settings.distillation is None:
             return None
-        labels = self.splits.whole.names or self.source.labels
+        labels = self.splits.source.names or self.source.labels
         model = load_teacher(self.settings.distillation.teacher, self.source.preprocessing, classes, labels)
         return Teacher(model, from_logits=not ends_in_softmax(model))
 

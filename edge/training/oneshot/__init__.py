@@ -1,1 +1,1 @@
-"""One-shot pruning: a trained model and some pictures in, no labels and no training."""
+"""Prunes a trained model in one step, with images but without labels and without training."""

@@ -37,7 +37,7 @@ KerasModel = Any  # keras.Model, which is imported on use
 
 @dataclass(frozen=True)
 class PruneResult:
-    """A pruned model; `pruning` is reported as by `edge train`, with the errors of each layer besides."""
+    """A pruned model; `pruning` is reported as by `edge train`, and the errors of each layer are added."""
 
     file: Path
     sidecar: Path

@@ -39,7 +39,7 @@ class Moments:
             dense: its inputs in the dense network; its outputs for them are the target.
             more: added to the target, (..., outputs).
         """
-        rows, others = (each.reshape(-1, len(self._x)) for each in (pruned, dense))
+        rows, others = (inputs.reshape(-1, len(self._x)) for inputs in (pruned, dense))
         extra = None if more is None else more.reshape(-1, len(self._y))
         with np.errstate(invalid="ignore", over="ignore"):  # see `finite`
             for start in range(0, len(rows), _ROWS):

@@ -68,7 +68,7 @@ def channel_scale(normalization: Any | None, outputs: int) -> Array:  # noqa: AN
 def match(layer: Any, dense: ChannelSums, pruned: ChannelSums, *, variances: bool) -> None:  # noqa: ANN401
     """Set a normalization's mean, and variance, so that its output has the mean (and variance) it has when dense."""
     ratio = _ratio(dense.variance, pruned.variance) if variances else np.ones_like(dense.mean)
-    mean, variance = (np.asarray(each, np.float64) for each in (layer.moving_mean, layer.moving_variance))
+    mean, variance = (np.asarray(values, np.float64) for values in (layer.moving_mean, layer.moving_variance))
     layer.moving_mean.assign(pruned.mean - (dense.mean - mean) * ratio)
     layer.moving_variance.assign(np.maximum((variance + layer.epsilon) * np.square(ratio) - layer.epsilon, 0.0))
 
