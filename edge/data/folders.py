@@ -186,12 +186,8 @@ def _class_index(path: Path, line: int, text: str) -> int:
 
 def _csv_names(rows: Sequence[dict[str, str]], labels: Sequence[int]) -> tuple[str, ...] | None:
     """Names by label, if every class from 0 on has one."""
-    by_label = {label: row["name"] for label, row in zip(labels, rows, strict=True) if row.get("name")}
-    return (
-        tuple(by_label[label] for label in range(len(by_label)))
-        if set(by_label) == set(range(max(labels) + 1))
-        else None
-    )
+    names = {label: row["name"] for label, row in zip(labels, rows, strict=True) if row.get("name")}
+    return tuple(names[label] for label in range(len(names))) if set(names) == set(range(max(labels) + 1)) else None
 
 
 def _shorten(names: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def test_the_parts_do_not_overlap(settings, class_folders):
     for change in ({}, {"data": str(class_folders), "limit": None}):
         parts = split_dataset(dataclasses.replace(settings, **change).split_options, preprocessing)
         taken = [set(part.indices.tolist()) for part in (parts.train, parts.validation, parts.test)]
-        assert sum(map(len, taken)) == len(set.union(*taken)) == len(parts.whole)
+        assert sum(map(len, taken)) == len(set.union(*taken)) == len(parts.source)
         assert min(map(len, taken)) > 0
 
 
