@@ -8,6 +8,7 @@ EdgeError                     exit 1   anything a user should read as a message,
     ├── PreprocessingError    exit 5   a preprocessing contradicts itself, or a picture does not fit it
     ├── CalibrationError      exit 5   the calibration set is empty or does not fit the model's input
     ├── ConversionError       exit 6   TensorFlow Lite could not convert the model
+    ├── NotCuttable           exit 5   a model cannot be cut, or not into so many pieces; the message says why
     ├── ParityError           exit 7   a variant differs from the Keras model by more than its stated tolerance
     └── WriteError            exit 13  a file could not be written (disk full, no permission)
 
@@ -68,6 +69,12 @@ class ConversionError(ConverterError):
     """TensorFlow Lite could not convert the model."""
 
     exit_code = 6
+
+
+class NotCuttable(ConverterError):  # noqa: N818  (what the model is, not a fault)
+    """A model cannot be cut, or not into so many pieces."""
+
+    exit_code = 5
 
 
 class ParityError(ConverterError):

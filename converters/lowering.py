@@ -26,8 +26,8 @@ from converters.freezing import FrozenModel
 from converters.recipes import Recipe
 from converters.samples import SampleSet
 from converters.sparse.passes import encode_blocks, make_padding_explicit, store_int8
+from converters.tflite.editor import add_signature
 from converters.tflite.reader import parse_model
-from converters.tflite.signature import add_signature
 from converters.tflite.values import ModelInfo
 
 Calibrator = Any  # tensorflow.lite.python.optimize.calibrator.Calibrator

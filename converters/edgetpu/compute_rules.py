@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from converters.edgetpu.operator_status import LIMIT, Doubt, Refusal, Verdict
-from converters.edgetpu.operator_view import by, constant_axes, main_input
+from converters.edgetpu.operator_view import LIMIT, Doubt, Refusal, Verdict, by, constant_axes, main_input
 from converters.tflite.operator_context import OperatorContext
 
 _LARGEST_SOFTMAX = 16_000

@@ -7,8 +7,18 @@ import math
 import numpy as np
 
 from converters.edgetpu.compute_rules import fused
-from converters.edgetpu.operator_status import CONSTANT, LIMIT, Doubt, Refusal, Verdict
-from converters.edgetpu.operator_view import by, constant_axes, data_inputs, main_input, spatial
+from converters.edgetpu.operator_view import (
+    CONSTANT,
+    LIMIT,
+    Doubt,
+    Refusal,
+    Verdict,
+    by,
+    constant_axes,
+    data_inputs,
+    main_input,
+    spatial,
+)
 from converters.tflite.operator_context import OperatorContext
 
 # Activations lie in 16 tiles' narrow memories; no compiled file uses more than 192 KiB of one.

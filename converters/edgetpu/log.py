@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.operator_status import MAPPED
+from converters.edgetpu.operator_view import MAPPED
 
 _VERSION = re.compile(r"Edge TPU Compiler version (\d+(?:\.\d+)+)")
 _ROW = re.compile(r"^(\S+) {2,}(\d+) {2,}(\S.*?)\s*$")

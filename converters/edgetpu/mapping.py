@@ -1,22 +1,29 @@
-"""What compiler 16.0 will make of a .tflite file, told from the file alone: operators, parameters, advice."""
+"""Predicts from a .tflite file alone what compiler 16.0 will make of it: operators, parameters, advice.
+
+The compiler is a TensorFlow Lite delegate: operators are put into sets, each of one kind, a set taking every operator
+of its kind whose inputs are there (TensorFlow's tensorflow/lite/graph_info.cc). Only the first set of supported
+operators is mapped ("More than one subgraph is not supported"); unsupported ones before it do no harm. Seen:
+- QUANTIZE of a float input stays on the CPU, all behind it is mapped (f0cal/google-coral#20; google-coral/edgetpu#659);
+- the first set is taken even where a later one is larger: 1 of 191 and 2 of 155 operators (google-coral/edgetpu#433,
+  #342, #317);
+- a branch that does not depend on what is refused stays mapped (deeplabv3_mnv2_dm05_pascal_quant: two outputs).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.mapping_advice import Advice, advise
-from converters.edgetpu.operator_status import LIMIT, MAPPED, SUBGRAPH, Refusal, Verdict
+from converters.edgetpu.operator_view import LIMIT, MAPPED, SUBGRAPH, Refusal, Verdict
 from converters.edgetpu.parameters import ParameterForecast, parameter_forecast
-from converters.edgetpu.partition import mapped_set
 from converters.edgetpu.rules import judge
 from converters.edgetpu.versions import COMPILER
 from converters.edgetpu.whole_file_limits import Failure, failures
 from converters.targets import boards
 from converters.tflite.operator_context import OperatorContext
-from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo
+from converters.tflite.values import ABSENT, EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, SubgraphInfo
 
 EDGE_TPU, CPU = "edgetpu", "cpu"
 TARGET = boards.EDGE_TPU
@@ -35,6 +42,19 @@ class Placement:
     reason: str | None
     status: str
     certain: bool = True
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One obstacle: the operators that share it, what is in the way, what to change.
+
+    `strands` counts operators that could be mapped but for being behind these; None where the whole file is refused.
+    """
+
+    operators: tuple[int, ...]
+    text: str
+    change: str
+    strands: int | None
 
 
 @dataclass(frozen=True)
@@ -138,3 +158,64 @@ def _compiled(operator: OperatorInfo) -> Placement:
     if operator.name == EDGE_TPU_OPERATOR:
         return Placement(operator.index, operator.name, EDGE_TPU, "compiled for the Edge TPU", MAPPED)
     return Placement(operator.index, operator.name, CPU, "left on the CPU by the compiler", SUBGRAPH)
+
+
+def mapped_set(graph: SubgraphInfo, supported: Collection[int]) -> frozenset[int]:
+    """Return the indices of the operators that are mapped.
+
+    Args:
+        graph: the main graph, in execution order.
+        supported: indices of operators that the Edge TPU could run.
+    """
+    written = {tensor for operator in graph.operators for tensor in operator.outputs}
+    there = {tensor for tensor in range(len(graph.tensors)) if tensor not in written} | {ABSENT}
+    waiting = list(graph.operators)
+    while waiting:
+        ready = [operator for operator in waiting if set(operator.inputs) <= there]
+        if not ready:
+            return frozenset()
+        kind = ready[0].index in supported
+        taken = set()
+        for operator in waiting:  # execution order: one pass takes chains too
+            if (operator.index in supported) == kind and set(operator.inputs) <= there:
+                taken.add(operator.index)
+                there.update(operator.outputs)
+        if kind:
+            return frozenset(taken)
+        waiting = [operator for operator in waiting if operator.index not in taken]
+    return frozenset()
+
+
+def advise(
+    graph: SubgraphInfo, verdicts: Mapping[int, Verdict], mapped: Collection[int], stopped: Sequence[Failure]
+) -> tuple[Advice, ...]:
+    """Return the obstacles of a graph."""
+    whole = [
+        Advice(each.operators, f"the compiler refuses the file: {each.text}", each.change, None) for each in stopped
+    ]
+    grouped: dict[tuple[str, str], list[int]] = {}
+    for operator in graph.operators:
+        verdict = verdicts[operator.index]
+        if isinstance(verdict, Refusal) and verdict.change:
+            grouped.setdefault((operator.name, verdict.change), []).append(operator.index)
+    found = []
+    for (name, change), indices in grouped.items():
+        verdict = verdicts[indices[0]]
+        which = f"operator {indices[0]} ({name})" + (f" and {len(indices) - 1} more" if len(indices) > 1 else "")
+        strands = len({each for index in indices for each in _behind(graph, index)} - set(mapped) - _refused(verdicts))
+        found.append(Advice(tuple(indices), f"{which} {verdict}", change, strands))
+    return (*whole, *sorted(found, key=lambda each: (-(each.strands or 0), each.operators)))
+
+
+def _refused(verdicts: Mapping[int, Verdict]) -> set[int]:
+    return {index for index, verdict in verdicts.items() if isinstance(verdict, Refusal)}
+
+
+def _behind(graph: SubgraphInfo, index: int) -> set[int]:
+    """Return the operators that depend on one."""
+    reached, found = set(graph.operators[index].outputs), set()
+    for operator in graph.operators[index + 1 :]:
+        if reached & set(operator.inputs):
+            found.add(operator.index)
+            reached |= set(operator.outputs)
+    return found

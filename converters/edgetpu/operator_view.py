@@ -1,14 +1,24 @@
-"""Views an operator as the Edge TPU's compiler does: parameters, data, activations, shapes of three dimensions."""
+"""Views an operator as the Edge TPU's compiler does: its tensors, and the verdict with the compiler's status words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from converters.tflite.operator_context import OperatorContext
 from converters.tflite.values import SubgraphInfo, TensorInfo
+
+# Words of the compiler's log, as its users posted them.
+MAPPED = "Mapped to Edge TPU"
+SUBGRAPH = "More than one subgraph is not supported"
+UNSUPPORTED = "Operation not supported"
+TYPE = "Operation is working on an unsupported data type"
+RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
+CONSTANT = "Filter, bias, or other param is not constant at compile-time"
+LIMIT = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
 
 # Positions of inputs that are parameters: they must be constants, and their types are their own affair.
 PARAMETERS: Mapping[str, tuple[int, ...]] = {
@@ -18,6 +28,41 @@ PARAMETERS: Mapping[str, tuple[int, ...]] = {
     "EXPAND_DIMS": (1,), "TILE": (1,), "TRANSPOSE": (1,), "SPLIT": (0,),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": tuple(range(1, 18)) + tuple(range(20, 24)),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an operator stays on the CPU.
+
+    Attributes:
+        status: the compiler's word for it.
+        why: completes "the operator ...".
+        change: what to do, "" where nothing helps.
+        certain: False where the rule is drawn between few observations.
+    """
+
+    status: str
+    why: str
+    change: str = ""
+    certain: bool = True
+
+    def __str__(self) -> str:
+        """Return the reason as text."""
+        return self.why if self.certain else f"{self.why} (not certain: few observations)"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why an operator that is taken to be mapped might not be."""
+
+    why: str
+
+    def __str__(self) -> str:
+        """Return it as text."""
+        return f"not certain: {self.why}"
+
+
+Verdict = Refusal | Doubt | None
 
 
 def parameters(context: OperatorContext) -> tuple[TensorInfo, ...]:

@@ -11,8 +11,21 @@ from collections.abc import Callable, Mapping
 
 from converters.edgetpu import compute_rules as computing
 from converters.edgetpu import data_movement_rules as moving
-from converters.edgetpu.operator_status import CONSTANT, LIMIT, RANK, TYPE, UNSUPPORTED, Refusal, Verdict
-from converters.edgetpu.operator_view import activations, by, computed, data_inputs, main_input, parameters
+from converters.edgetpu.operator_view import (
+    CONSTANT,
+    LIMIT,
+    RANK,
+    TYPE,
+    UNSUPPORTED,
+    Refusal,
+    Verdict,
+    activations,
+    by,
+    computed,
+    data_inputs,
+    main_input,
+    parameters,
+)
 from converters.edgetpu.versions import KNOWN_CUSTOM
 from converters.tflite.operator_context import OperatorContext
 from converters.tflite.values import EDGE_TPU_OPERATOR, FLOATS

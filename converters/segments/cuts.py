@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from converters.segments.errors import NotCuttable
+from converters.errors import NotCuttable
 from converters.tflite.values import ABSENT, EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, TensorInfo
 
 # Handles to what lives inside one interpreter, and texts, are not passed from one to another.

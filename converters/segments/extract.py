@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.segments.errors import NotCuttable
+from converters.errors import NotCuttable
 from converters.tflite.values import ABSENT, ModelInfo
 from converters.tflite.writer import Table, pack_model, unpack_model
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from converters.errors import NotCuttable
 from converters.segments.cuts import Chain, balanced
-from converters.segments.errors import NotCuttable
 from converters.segments.extract import Extractor, Part
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, TensorInfo
 

@@ -1,4 +1,4 @@
-"""Edits the main graph of a .tflite file in place: constants, tensors, operators."""
+"""Edits the main graph of a .tflite file: constants, tensors, operators, the names of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.errors import ConversionError
 from converters.tflite import schema
 from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo
 from converters.tflite.writer import Table, pack_model, unpack_model
 
+SIGNATURE = "serving_default"
 _NO_BUFFER = 0  # by convention the first buffer is empty
 
 
@@ -126,3 +128,34 @@ class ModelEditor:
 def type_number(dtype: str) -> int:
     """Return the schema's number of an element type."""
     return schema.TENSOR_TYPES.index(dtype.upper())
+
+
+def add_signature(model: ModelInfo, *, inputs: Sequence[str], outputs: Sequence[str]) -> ModelInfo:
+    """Return the model with its inputs and outputs named, in this order, and one serving signature.
+
+    Raises:
+        ConversionError: the lowered model has other inputs or outputs than the model it was made from.
+    """
+    graph = model.main
+    if len(graph.inputs) != len(inputs) or len(graph.outputs) != len(outputs):
+        raise ConversionError(
+            f"the lowered model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, "
+            f"the source {len(inputs)} and {len(outputs)}",
+            hint="an input that no output depends on, or an output that is an input: remove it from the Keras model",
+        )
+    editor = ModelEditor(model)
+    sides = {
+        "inputs": [*zip(inputs, graph.inputs, strict=True)],
+        "outputs": [*zip(outputs, graph.outputs, strict=True)],
+    }
+    for entries in sides.values():
+        for name, index in entries:
+            editor.tensors[index]["name"] = name
+    editor.root["signature_defs"] = [
+        Table(
+            "SignatureDef", signature_key=SIGNATURE, subgraph_index=0,
+            **{side: [Table("TensorMap", name=name, tensor_index=index) for name, index in entries]
+               for side, entries in sides.items()},
+        )
+    ]  # fmt: skip
+    return editor.finish()

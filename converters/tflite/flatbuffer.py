@@ -7,7 +7,6 @@ number of tables.
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +15,11 @@ from typing import Any
 import numpy as np
 
 from converters.tflite import schema
+from converters.tflite.table_fields import SCALARS, Field, tables
 
 MAX_DEPTH = 64
 MAX_TABLES = 1_000_000
 
-SCALARS: dict[str, tuple[struct.Struct, Any]] = {
-    "bool": (struct.Struct("<?"), np.bool_),
-    "i8": (struct.Struct("<b"), np.int8),
-    "u8": (struct.Struct("<B"), np.uint8),
-    "i32": (struct.Struct("<i"), np.dtype("<i4")),
-    "u16": (struct.Struct("<H"), np.dtype("<u2")),
-    "u32": (struct.Struct("<I"), np.dtype("<u4")),
-    "i64": (struct.Struct("<q"), np.dtype("<i8")),
-    "u64": (struct.Struct("<Q"), np.dtype("<u8")),
-    "f32": (struct.Struct("<f"), np.dtype("<f4")),
-}
 UNKNOWN = "unknown"  # the table name of a union's member that this schema does not have
 _U16 = SCALARS["u16"][0]
 _U32 = SCALARS["u32"][0]
@@ -57,16 +46,6 @@ class Damage(Exception):  # noqa: N818  (a finding; `parse_model` and `verify_mo
         if self.at is not None:
             place = f"{place} (at byte {self.at})" if place else f"at byte {self.at}"
         return f"{place}: {self.what}" if place else self.what
-
-
-@dataclass(frozen=True)
-class Field:
-    """One slot of a table: `kind` is scalar, str, table, union, vector or tables."""
-
-    name: str
-    kind: str
-    of: str
-    default: int | float
 
 
 @dataclass(frozen=True)
@@ -102,36 +81,6 @@ class Record:
         """Return a vector of tables, () where it is absent."""
         value: tuple[Record, ...] | None = self.values[name]
         return value or ()
-
-
-@functools.lru_cache(maxsize=1)
-def tables() -> Mapping[str, tuple[Field | None, ...]]:
-    """Return the fields of every table by slot; None is a slot no longer used."""
-    parsed: dict[str, tuple[Field | None, ...]] = {}
-    name, fields = "", [""]
-    for line in schema.TABLES.strip().splitlines():
-        words = line.split()
-        if not line.startswith(" "):
-            name, fields = words[0], []
-            words = words[1:]
-        fields.extend(words)
-        parsed[name] = tuple(_field(word) for word in fields)
-    return parsed
-
-
-def _field(word: str) -> Field | None:
-    if word == "-":
-        return None
-    name, _, rest = word.partition(":")
-    kind, _, default = rest.partition("=")
-    inner = kind.strip("[]<>")
-    if kind.startswith("<"):
-        return Field(name, "union", inner, 0)
-    if kind.startswith("["):
-        return Field(name, "vector" if inner in SCALARS else "tables", inner, 0)
-    if kind == "str":
-        return Field(name, "str", "", 0)
-    return Field(name, "scalar" if kind in SCALARS else "table", kind, int(default or 0))
 
 
 def read_root(data: bytes, tolerated: list[Damage] | None = None) -> Record:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.tflite.flatbuffer import Damage
+from converters.tflite.options import OptionsInfo
 from converters.tflite.tensor_data import dense_values
-from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, OptionsInfo, SubgraphInfo, TensorInfo
+from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
 Dims = tuple[int, ...]
 _INTEGERS = frozenset({"int32", "int64", "int16", "int8", "uint8", "uint32"})

@@ -12,25 +12,18 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from converters.errors import ModelFileError, SourceError
 from converters.tflite import schema
-from converters.tflite.flatbuffer import UNKNOWN, Damage, Record, read_root
+from converters.tflite.flatbuffer import Damage, Record, read_root
+from converters.tflite.options import read_options
+from converters.tflite.tensor_storage import read_quantization, read_sparsity
 from converters.tflite.values import (
     CUSTOM,
-    NO_OPTIONS,
     MetadataInfo,
     ModelInfo,
     OperatorInfo,
-    OptionsInfo,
-    QuantizationInfo,
     SignatureInfo,
-    SparseDimension,
-    SparsityInfo,
     SubgraphInfo,
     TensorInfo,
 )
@@ -217,8 +210,8 @@ class _Reader:
             buffer=record["buffer"],
             stored_bytes=len(content),
             is_variable=record["is_variable"],
-            quantization=_quantization(record["quantization"]),
-            sparsity=_sparsity(record["sparsity"]),
+            quantization=read_quantization(record["quantization"]),
+            sparsity=read_sparsity(record["sparsity"]),
             external_buffer=record["external_buffer"] or None,
             record=record,
         )
@@ -256,7 +249,7 @@ class _Reader:
             inputs=record.ints("inputs"),
             outputs=record.ints("outputs"),
             intermediates=record.ints("intermediates"),
-            options=_options(record["builtin_options"] or record["builtin_options2"]),
+            options=read_options(record["builtin_options"] or record["builtin_options2"]),
             custom_options=self._custom_options(record),
             record=record,
         )
@@ -322,57 +315,3 @@ def _shapes(record: Record) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     signature = tuple(-1 if -1 in pair else pair[1] for pair in zip(shape, signature, strict=True))
     closed = tuple(1 if size == -1 else size for size in shape)
     return closed, signature if signature != closed else None
-
-
-def _quantization(record: Record | None) -> QuantizationInfo | None:
-    if record is None:
-        return None
-    details = schema.name_in(schema.UNIONS["QuantizationDetails"], record["details_type"], "QuantizationDetails")
-    scales = () if record["scale"] is None else tuple(record["scale"].tolist())
-    if not scales and details == "NONE":
-        return None
-    return QuantizationInfo(
-        scales=scales,
-        zero_points=record.ints("zero_point") or (0,) * len(scales),
-        axis=record["quantized_dimension"],
-        details=None if details == "NONE" else details,
-    )
-
-
-def _sparsity(record: Record | None) -> SparsityInfo | None:
-    if record is None:
-        return None
-    return SparsityInfo(
-        traversal_order=record.ints("traversal_order"),
-        block_map=record.ints("block_map"),
-        dimensions=tuple(map(_sparse_dimension, record.records("dim_metadata"))),
-    )
-
-
-def _sparse_dimension(record: Record) -> SparseDimension:
-    kind = schema.enum_name("DimensionType", record["format"])
-    if kind == "DENSE":
-        return SparseDimension(compressed=False, dense_size=record["dense_size"])
-    if kind != "SPARSE_CSR":
-        raise Damage(f"a level has the format {record['format']}", path=record.path, at=record.at)
-    segments, segment_bytes = _index_vector(record, "array_segments")
-    indices, index_bytes = _index_vector(record, "array_indices")
-    return SparseDimension(
-        compressed=True,
-        dense_size=record["dense_size"],
-        segments=segments,
-        indices=indices,
-        index_bytes=segment_bytes + index_bytes,
-    )
-
-
-def _index_vector(record: Record, name: str) -> tuple[NDArray[np.int64], int]:
-    vector: Record | None = record[name]
-    if vector is None or vector.table == UNKNOWN:
-        raise Damage("a compressed level has no segments or no indices", path=record.path, at=record.at)
-    values: NDArray[Any] = np.zeros(0, np.int32) if vector["values"] is None else vector["values"]
-    return values.astype(np.int64), values.nbytes
-
-
-def _options(record: Record | None) -> OptionsInfo:
-    return NO_OPTIONS if record is None or record.table == UNKNOWN else OptionsInfo(record.table, record.values)

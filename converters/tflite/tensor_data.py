@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from converters.errors import ModelFileError
 from converters.tflite.schema import ELEMENT_BITS
-from converters.tflite.values import ModelInfo, SparsityInfo, TensorInfo
+from converters.tflite.tensor_storage import SparsityInfo
+from converters.tflite.values import ModelInfo, TensorInfo
 
 Array = NDArray[Any]
 _PACKED = {"int4": (4, True), "uint4": (4, False), "int2": (2, True)}

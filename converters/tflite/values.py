@@ -9,76 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from converters.tflite import schema
 from converters.tflite.flatbuffer import Damage, Record
+from converters.tflite.options import NO_OPTIONS, OptionsInfo
+from converters.tflite.tensor_storage import QuantizationInfo, SparsityInfo
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2"})
 EDGE_TPU_OPERATOR = "edgetpu-custom-op"
 CUSTOM = "CUSTOM"
 ABSENT = -1
 _NO_RECORD = Record("", "", 0, {})
-_OPTION_ENUMS = {
-    "padding": "Padding",
-    "fused_activation_function": "ActivationFunctionType",
-    "weights_format": "FullyConnectedOptionsWeightsFormat",
-    "mode": "MirrorPadMode",
-}
-_OPTION_TYPES = frozenset({"in_data_type", "out_data_type", "quantized_bias_type", "output_type"})
-_SUBGRAPH_LISTS = ("branch_subgraph_indices", "called_computations")
-
-
-@dataclass(frozen=True)
-class QuantizationInfo:
-    """Affine quantization: real = scale * (stored - zero_point), one pair per tensor or per slice along `axis`."""
-
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int
-    details: str | None = None
-
-    @property
-    def per_channel(self) -> bool:
-        """Whether there is more than one scale."""
-        return len(self.scales) > 1
-
-
-@dataclass(frozen=True, eq=False)
-class SparseDimension:
-    """One dimension of a sparse tensor: all of `dense_size`, or compressed rows with segments and indices."""
-
-    compressed: bool
-    dense_size: int
-    segments: NDArray[np.int64] | None = None
-    indices: NDArray[np.int64] | None = None
-    index_bytes: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class SparsityInfo:
-    """How a sparse tensor is stored (schema's SparsityParameters); blocks come after the tensor's own dimensions."""
-
-    traversal_order: tuple[int, ...]
-    block_map: tuple[int, ...]
-    dimensions: tuple[SparseDimension, ...]
-
-    @property
-    def block_shape(self) -> tuple[int, ...]:
-        """Sizes of the blocked dimensions in the order of `block_map`; empty where elements are single."""
-        rank = len(self.dimensions) - len(self.block_map)
-        blocks = [self.traversal_order.index(rank + place) for place in range(len(self.block_map))]
-        return tuple(self.dimensions[place].dense_size for place in blocks)
-
-    @property
-    def index_bytes(self) -> int:
-        """Bytes of the stored segments and indices."""
-        return sum(dim.index_bytes for dim in self.dimensions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,83 +74,6 @@ class TensorInfo:
     def scales(self) -> tuple[float, ...]:
         """The scales of its quantization; empty where there are none."""
         return () if self.quantization is None else self.quantization.scales
-
-
-@dataclass(frozen=True, eq=False)
-class OptionsInfo:
-    """An operator's options: `stored` as in the file, `fields` with words for enumerations, both by the schema's names.
-
-    The properties are what many operators share.
-    """
-
-    kind: str
-    stored: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def fields(self) -> Mapping[str, Any]:
-        """All options that are there: numbers, texts, words of enumerations, tuples."""
-        return MappingProxyType({
-            name: _readable(name, value) for name, value in self.stored.items() if value is not None
-        })  # fmt: skip
-
-    @property
-    def padding(self) -> str | None:
-        """SAME or VALID."""
-        return self.fields.get("padding")
-
-    @property
-    def activation(self) -> str | None:
-        """The fused activation: NONE, RELU, RELU6, ..."""
-        return self.fields.get("fused_activation_function")
-
-    @property
-    def strides(self) -> tuple[int, int] | None:
-        """Height and width."""
-        return self._pair("stride_h", "stride_w")
-
-    @property
-    def dilations(self) -> tuple[int, int] | None:
-        """Height and width."""
-        return self._pair("dilation_h_factor", "dilation_w_factor")
-
-    @property
-    def window(self) -> tuple[int, int] | None:
-        """Height and width of a pooling window."""
-        return self._pair("filter_height", "filter_width")
-
-    @property
-    def depth_multiplier(self) -> int | None:
-        """Output channels per input channel of a depthwise convolution, as stored."""
-        return self.stored.get("depth_multiplier")
-
-    @property
-    def subgraphs(self) -> tuple[int, ...]:
-        """Subgraphs that the operator runs (IF, WHILE, CALL_ONCE, ...)."""
-        return tuple(index for _, index in self.subgraph_references())
-
-    def subgraph_references(self) -> Iterator[tuple[str, int]]:
-        """Yield each subgraph that the operator runs, with the option that names it."""
-        for name, value in self.stored.items():
-            if name.endswith(("subgraph_index", "subgraph")):
-                yield name, value
-            elif name in _SUBGRAPH_LISTS and value is not None:
-                yield from ((name, index) for index in value.tolist())
-
-    def _pair(self, height: str, width: str) -> tuple[int, int] | None:
-        return (self.stored[height], self.stored[width]) if height in self.stored and width in self.stored else None
-
-
-def _readable(name: str, value: Any) -> Any:  # noqa: ANN401  (its type depends on the option)
-    if isinstance(value, np.ndarray):
-        return tuple(value.tolist())
-    if name in _OPTION_ENUMS and isinstance(value, int):
-        return schema.enum_name(_OPTION_ENUMS[name], value)
-    if name in _OPTION_TYPES and isinstance(value, int):
-        return schema.name_in(schema.TENSOR_TYPES, value, "TensorType")
-    return value
-
-
-NO_OPTIONS = OptionsInfo("NONE")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ import numpy as np
 
 from converters.errors import ModelFileError
 from converters.tflite import schema
-from converters.tflite.flatbuffer import SCALARS, Field, Record, tables
+from converters.tflite.flatbuffer import Record
+from converters.tflite.table_fields import SCALARS, Field, tables
 from converters.tflite.values import ModelInfo
 
 __all__ = ["Table", "pack_model", "unpack_model"]

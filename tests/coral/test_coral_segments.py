@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from converters.errors import ModelFileError, ParityError, WriteError
+from converters.errors import ModelFileError, NotCuttable, ParityError, WriteError
 from converters.segments.cuts import Chain, balanced
-from converters.segments.errors import NotCuttable
 from converters.segments.extract import Extractor
 from converters.segments.split import cpu_part, segment, segment_at
 from converters.tflite.reader import parse_model

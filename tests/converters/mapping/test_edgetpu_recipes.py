@@ -16,7 +16,7 @@ from converters.convert import convert
 from converters.edgetpu import forecast
 from converters.edgetpu.compiler import Compiler
 from converters.edgetpu.gate import require_mapped
-from converters.edgetpu.operator_status import LIMIT, TYPE
+from converters.edgetpu.operator_view import LIMIT, TYPE
 from converters.edgetpu.passes import adapt_to_compiler
 from converters.errors import ConversionError
 from converters.freezing import freeze

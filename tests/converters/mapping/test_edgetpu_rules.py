@@ -11,7 +11,7 @@ from sketch import Sketch
 
 from converters.edgetpu import forecast
 from converters.edgetpu.gate import remarks
-from converters.edgetpu.operator_status import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
+from converters.edgetpu.operator_view import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
 from converters.edgetpu.parameters import parameter_forecast
 from converters.edgetpu.versions import NEWEST
 from converters.errors import ModelFileError

@@ -13,7 +13,7 @@ import pytest
 from sketch import Sketch
 
 from converters.edgetpu import forecast
-from converters.edgetpu.operator_status import LIMIT, RANK, SUBGRAPH, TYPE
+from converters.edgetpu.operator_view import LIMIT, RANK, SUBGRAPH, TYPE
 
 JOIN, POOL = "ConcatenationOptions", "Pool2DOptions"
 

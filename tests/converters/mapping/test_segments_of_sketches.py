@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sketch import Sketch
 
+from converters.errors import NotCuttable
 from converters.segments.cuts import Chain
-from converters.segments.errors import NotCuttable
 from converters.segments.split import segment, segment_at
 from converters.tflite.reader import parse_model
 from edge.runtime.model import load_model

@@ -12,7 +12,8 @@ from converters.errors import ModelFileError
 from converters.inspection import inspect_model
 from converters.tflite.reader import parse_model, read_model
 from converters.tflite.tensor_data import count_zeros, dense_values, real_values, stored_values
-from converters.tflite.values import ModelInfo, QuantizationInfo, SparseDimension, SparsityInfo, TensorInfo
+from converters.tflite.tensor_storage import QuantizationInfo, SparseDimension, SparsityInfo
+from converters.tflite.values import ModelInfo, TensorInfo
 
 QUANTIZED = "models/tf2_mobilenet_v2_1.0_224_ptq.tflite"
 RECIPES = ("fp32", "sparse", "sparse-fp16")

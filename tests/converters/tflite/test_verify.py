@@ -13,8 +13,9 @@ from ai_edge_litert import schema_py_generated as official
 
 from converters.errors import ModelFileError
 from converters.tflite import schema
-from converters.tflite.flatbuffer import Damage, read_root, tables
+from converters.tflite.flatbuffer import Damage, read_root
 from converters.tflite.operator_table import ARITIES, OPTION_RANGES
+from converters.tflite.table_fields import tables
 from edge.runtime import verify_file
 from edge.runtime.verified_model import verify_bytes
 
