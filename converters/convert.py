@@ -16,7 +16,7 @@ from converters.artifact.sidecar import Artifact, publish
 from converters.capture_output import capture_output
 from converters.edgetpu.compiler import Compiler
 from converters.edgetpu.gate import require_mapped
-from converters.edgetpu.mapping import Forecast
+from converters.edgetpu.mapping import MappingPrediction
 from converters.error_location import locate_error
 from converters.errors import CalibrationError, ConverterError, ParityError
 from converters.freezing import Port, freeze
@@ -90,7 +90,7 @@ class Conversion:
     name: str
     folder: Path
     require_sparse: Callable[[ModelInfo], None] = require_sparse_weights
-    require_mapped: Callable[[ModelInfo], Forecast] = field(default_factory=require_mapped)
+    require_mapped: Callable[[ModelInfo], MappingPrediction] = field(default_factory=require_mapped)
     compiler: Compiler = field(default_factory=Compiler)
 
     @property

@@ -1,6 +1,6 @@
 """Google's Edge TPU: what its compiler will map, the graphs it takes, running it, and what is in the files it makes."""
 
-from converters.edgetpu.compiled import CompiledReport, compiled_report
-from converters.edgetpu.mapping import TARGET, Forecast, forecast
+from converters.edgetpu.compiled import CompiledReport, describe_compiled
+from converters.edgetpu.mapping import TARGET, MappingPrediction, predict_mapping
 
-__all__ = ["TARGET", "CompiledReport", "Forecast", "compiled_report", "forecast"]
+__all__ = ["TARGET", "CompiledReport", "MappingPrediction", "describe_compiled", "predict_mapping"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.mapping import forecast
+from converters.edgetpu.mapping import predict_mapping
 from converters.edgetpu.parameters import ON_CHIP_BYTES, USABLE_BYTES
 from converters.errors import ModelFileError
 from converters.tflite.values import ModelInfo
@@ -45,7 +45,7 @@ class Cached:
 
 
 @dataclass(frozen=True)
-class CacheForecast:
+class CachePrediction:
     """Models in the order in which they are given to the compiler.
 
     `apart_bytes` are loaded at each change of model where they are compiled apart, by model.
@@ -76,7 +76,7 @@ class CacheForecast:
         }
 
 
-def cache_forecast(models: Sequence[tuple[str, ModelInfo]]) -> CacheForecast:
+def predict_caching(models: Sequence[tuple[str, ModelInfo]]) -> CachePrediction:
     """Foretell how uncompiled models share one Edge TPU when they are compiled together, in this order.
 
     Raises:
@@ -88,7 +88,7 @@ def cache_forecast(models: Sequence[tuple[str, ModelInfo]]) -> CacheForecast:
             raise ModelFileError(
                 f"{name} has been compiled: what it caches was settled then", hint="give the uncompiled models"
             )
-        found = forecast(model)
+        found = predict_mapping(model)
         if not found.mapped:
             said = f": {found.failures[0].text}" if found.failures else ""
             raise ModelFileError(
@@ -98,7 +98,7 @@ def cache_forecast(models: Sequence[tuple[str, ModelInfo]]) -> CacheForecast:
     return share_out(sizes)
 
 
-def share_out(sizes: Sequence[tuple[str, int]], usable_bytes: int = USABLE_BYTES) -> CacheForecast:
+def share_out(sizes: Sequence[tuple[str, int]], usable_bytes: int = USABLE_BYTES) -> CachePrediction:
     """Give each model in turn what it needs of the memory that is left."""
     cached = _shares([size for _, size in sizes], usable_bytes)
     low, high = (_shares([size for _, size in sizes], limit) for limit in (LEAST_BYTES, MOST_BYTES))
@@ -107,7 +107,7 @@ def share_out(sizes: Sequence[tuple[str, int]], usable_bytes: int = USABLE_BYTES
         for (name, size), own, least, most in zip(sizes, cached, low, high, strict=True)
     )
     apart = tuple(min(size, usable_bytes) for _, size in sizes)
-    return CacheForecast(models, usable_bytes, usable_bytes - sum(cached), apart)
+    return CachePrediction(models, usable_bytes, usable_bytes - sum(cached), apart)
 
 
 def _shares(sizes: Sequence[int], usable_bytes: int) -> list[int]:

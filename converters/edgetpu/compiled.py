@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.executable import Package, read_package
+from converters.edgetpu.executable import EdgeTpuPackage, read_package
 from converters.errors import ModelFileError
 from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo
 
@@ -29,7 +29,7 @@ class CompiledReport:
     `packages` are in the order of the edgetpu-custom-ops in the file: usually one.
     """
 
-    packages: tuple[Package, ...]
+    packages: tuple[EdgeTpuPackage, ...]
     on_cpu: tuple[CpuOperator, ...]
     problem: str | None = None
 
@@ -67,7 +67,7 @@ class CompiledReport:
         }
 
 
-def compiled_report(model: ModelInfo) -> CompiledReport | None:
+def describe_compiled(model: ModelInfo) -> CompiledReport | None:
     """Tell what a compiled file holds; None where the file was not compiled for the Edge TPU."""
     if not model.is_edgetpu_compiled:
         return None

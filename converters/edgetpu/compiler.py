@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.edgetpu.log import CompilerLog, parse_log
-from converters.edgetpu.mapping import Forecast
+from converters.edgetpu.mapping import MappingPrediction
 from converters.errors import ConversionError, MissingPartError
 from converters.printable import printable
 from converters.tflite.reader import parse_model
@@ -46,9 +46,9 @@ class Compiled:
     model: ModelInfo
     log: CompilerLog
 
-    def differences(self, forecast: Forecast) -> list[str]:
+    def differences(self, forecast: MappingPrediction) -> list[str]:
         """Return where the compiler did otherwise than the forecast, by kind of operator; empty if nowhere."""
-        told, found = _merged(Counter(each.op for each in forecast.on_cpu)), _merged(self.log.on_cpu)
+        told, found = _merge_counts(Counter(each.op for each in forecast.on_cpu)), _merge_counts(self.log.on_cpu)
         names = sorted(op for op in set(told) | set(found) if told[op] != found[op])
         return [f"{op}: {found[op]} stayed on the CPU, forecast {told[op]}" for op in names]
 
@@ -133,12 +133,12 @@ class Compiler:
         """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        if not self.where.startswith(CONTAINER) or _removed(name):
+        if not self.where.startswith(CONTAINER) or _remove_container(name):
             return None
         return f"its container may still be at work: docker rm --force {name}"
 
 
-def _removed(container: str) -> bool:
+def _remove_container(container: str) -> bool:
     """End a container: it is a child of Docker's service, and goes on when who asked for it is gone."""
     command = ["docker", "rm", "--force", container]
     try:
@@ -170,7 +170,7 @@ def _reason(said: str) -> str:
     return printable(told)[:400]
 
 
-def _merged(counts: Counter[str]) -> Counter[str]:
+def _merge_counts(counts: Counter[str]) -> Counter[str]:
     """Count custom operators as the compiler's table names them: CUSTOM."""
     merged: Counter[str] = Counter()
     for name, count in counts.items():

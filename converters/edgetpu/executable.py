@@ -30,7 +30,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Program:
+class EdgeTpuProgram:
     """One executable of a package.
 
     Attributes:
@@ -52,12 +52,12 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Package:
+class EdgeTpuPackage:
     """What one custom operator holds. `compiler` is the compiler's change number as stored, None where it is not."""
 
     min_runtime_version: int
     compiler: str | None
-    programs: tuple[Program, ...]
+    programs: tuple[EdgeTpuProgram, ...]
 
     @property
     def cached_bytes(self) -> int:
@@ -70,7 +70,7 @@ class Package:
         return sum(each.parameters_bytes for each in self.programs if each.kind != "parameter-caching")
 
 
-def read_package(options: bytes) -> Package:
+def read_package(options: bytes) -> EdgeTpuPackage:
     """Read the custom options of one edgetpu-custom-op.
 
     Raises:
@@ -88,20 +88,20 @@ def read_package(options: bytes) -> Package:
         ) from error
 
 
-def _package(table: _Table) -> Package:
+def _package(table: _Table) -> EdgeTpuPackage:
     if table.content[4:8] != _IDENTIFIER:
         raise ValueError(f"no {_IDENTIFIER.decode()} at byte 4")
     executables = _Table.root(table.bytes(1))
     compiler = table.text(4).removeprefix("cl/")
-    return Package(
+    return EdgeTpuPackage(
         min_runtime_version=table.int32(0),
         compiler=compiler or None,
         programs=tuple(_program(_Table.root(content)) for content in executables.strings(0)),
     )
 
 
-def _program(table: _Table) -> Program:
-    return Program(
+def _program(table: _Table) -> EdgeTpuProgram:
+    return EdgeTpuProgram(
         kind=_KINDS[table.int16(13)],
         chip=table.text(10),
         instructions_bytes=sum(len(stream.bytes(0)) for stream in table.tables(5)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from converters.edgetpu.mapping import Forecast, forecast
+from converters.edgetpu.mapping import MappingPrediction, predict_mapping
 from converters.errors import ConversionError
 from converters.tflite.values import ModelInfo
 
@@ -13,7 +13,7 @@ _SHOWN = 4
 
 def require_mapped(
     *, force: bool = False, say: Callable[[str], None] = lambda text: None
-) -> Callable[[ModelInfo], Forecast]:
+) -> Callable[[ModelInfo], MappingPrediction]:
     """Return the check of a file: it refuses what the compiler would, and tells what stays on the CPU.
 
     Args:
@@ -26,8 +26,8 @@ def require_mapped(
 
     said: set[str] = set()
 
-    def require(model: ModelInfo) -> Forecast:
-        found = forecast(model)
+    def require(model: ModelInfo) -> MappingPrediction:
+        found = predict_mapping(model)
         for line in remarks(found):
             if line not in said:  # recipes that share a model share its remarks
                 say(line)
@@ -42,7 +42,7 @@ def require_mapped(
     return require
 
 
-def remarks(found: Forecast) -> list[str]:
+def remarks(found: MappingPrediction) -> list[str]:
     """Return what a user should know of a file that is not mapped whole, or does not fit."""
     lines = []
     if found.mapped and found.on_cpu:
@@ -56,11 +56,11 @@ def remarks(found: Forecast) -> list[str]:
     return lines
 
 
-def _names(found: Forecast) -> str:
+def _names(found: MappingPrediction) -> str:
     names = [f"{each.index} {each.op}" for each in found.on_cpu]
     return ", ".join(names[: 2 * _SHOWN]) + (", ..." if len(names) > 2 * _SHOWN else "")
 
 
-def _first(found: Forecast) -> str:
+def _first(found: MappingPrediction) -> str:
     each = found.on_cpu[0]
     return f"operator {each.index} ({each.op}) {each.reason}"

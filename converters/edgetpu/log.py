@@ -28,7 +28,7 @@ _STREAMED = "Off-chip memory used for streaming uncached model parameters"
 
 
 @dataclass(frozen=True)
-class Row:
+class LogRow:
     """One line of the table: so many operators of a kind share a status."""
 
     op: str
@@ -47,7 +47,7 @@ class CompilerLog:
 
     version: str | None
     succeeded: bool
-    rows: tuple[Row, ...]
+    rows: tuple[LogRow, ...]
     cached_bytes: int | None
     remaining_bytes: int | None
     streamed_bytes: int | None
@@ -58,12 +58,12 @@ class CompilerLog:
     @property
     def on_cpu(self) -> Counter[str]:
         """Operators that stayed on the CPU, by kind."""
-        return _counted(row for row in self.rows if not row.mapped)
+        return _count_rows(row for row in self.rows if not row.mapped)
 
     @property
     def mapped(self) -> Counter[str]:
         """Operators that run on the Edge TPU, by kind."""
-        return _counted(row for row in self.rows if row.mapped)
+        return _count_rows(row for row in self.rows if row.mapped)
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for an artifact."""
@@ -95,12 +95,12 @@ def parse_log(text: str, *, table: str = "") -> CompilerLog:
     )
 
 
-def _rows(lines: list[str]) -> tuple[Row, ...]:
+def _rows(lines: list[str]) -> tuple[LogRow, ...]:
     found = (_ROW.match(line) for line in lines)
-    return tuple(Row(match[1], int(match[2]), match[3]) for match in found if match)
+    return tuple(LogRow(match[1], int(match[2]), match[3]) for match in found if match)
 
 
-def _counted(rows: Any) -> Counter[str]:  # noqa: ANN401
+def _count_rows(rows: Any) -> Counter[str]:  # noqa: ANN401
     total: Counter[str] = Counter()
     for row in rows:
         total[row.op] += row.count

@@ -16,11 +16,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converters.edgetpu.operator_view import LIMIT, MAPPED, SUBGRAPH, Refusal, Verdict
-from converters.edgetpu.parameters import ParameterForecast, parameter_forecast
+from converters.edgetpu.operator_view import LIMIT, MAPPED, SUBGRAPH, MappingRefusal, Verdict
+from converters.edgetpu.parameters import ParameterPrediction, predict_parameters
 from converters.edgetpu.rules import judge
 from converters.edgetpu.versions import COMPILER
-from converters.edgetpu.whole_file_limits import Failure, failures
+from converters.edgetpu.whole_file_limits import Failure, find_failures
 from converters.targets import boards
 from converters.tflite.operator_context import OperatorContext
 from converters.tflite.values import ABSENT, EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, SubgraphInfo
@@ -58,12 +58,12 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class MappingPrediction:
     """What the compiler will make of a file. `failures` say why it makes nothing at all: then nothing is mapped."""
 
     operators: tuple[Placement, ...]
     failures: tuple[Failure, ...]
-    parameters: ParameterForecast
+    parameters: ParameterPrediction
     advice: tuple[Advice, ...]
     compiled: bool
 
@@ -108,7 +108,7 @@ class Forecast:
         }
 
 
-def forecast(model: ModelInfo) -> Forecast:
+def predict_mapping(model: ModelInfo) -> MappingPrediction:
     """Tell which operators of a file's main graph the compiler maps to the Edge TPU.
 
     Args:
@@ -118,49 +118,49 @@ def forecast(model: ModelInfo) -> Forecast:
         ModelFileError: a constant of the file is damaged.
     """
     verdicts = {operator.index: judge(OperatorContext.of_main(model, operator)) for operator in model.main.operators}
-    stopped = () if model.is_edgetpu_compiled else failures(model)
-    supported = {index for index, verdict in verdicts.items() if not isinstance(verdict, Refusal)}
+    stopped = () if model.is_edgetpu_compiled else find_failures(model)
+    supported = {index for index, verdict in verdicts.items() if not isinstance(verdict, MappingRefusal)}
     if model.is_edgetpu_compiled:
         mapped = frozenset(op.index for op in model.main.operators if op.name == EDGE_TPU_OPERATOR)
     else:
-        mapped = frozenset() if stopped else mapped_set(model.main, supported)
+        mapped = frozenset() if stopped else find_mapped(model.main, supported)
     placements = tuple(
-        _compiled(op) if model.is_edgetpu_compiled else _placement(op, verdicts, mapped, stopped)
+        _place_compiled(op) if model.is_edgetpu_compiled else _place(op, verdicts, mapped, stopped)
         for op in model.main.operators
     )
-    return Forecast(
+    return MappingPrediction(
         operators=placements,
         failures=stopped,
-        parameters=parameter_forecast(model, mapped),
+        parameters=predict_parameters(model, mapped),
         advice=() if model.is_edgetpu_compiled else advise(model.main, verdicts, mapped, stopped),
         compiled=model.is_edgetpu_compiled,
     )
 
 
-def _placement(
+def _place(
     operator: OperatorInfo, verdicts: Mapping[int, Verdict], mapped: frozenset[int], stopped: tuple[Failure, ...]
 ) -> Placement:
     verdict = verdicts[operator.index]
     if stopped:
-        own = verdict if isinstance(verdict, Refusal) else None
+        own = verdict if isinstance(verdict, MappingRefusal) else None
         reason = f"the compiler refuses the whole file: {stopped[0].text}"
         return Placement(operator.index, operator.name, CPU, reason, own.status if own else LIMIT)
     if operator.index in mapped:
         doubt = None if verdict is None else str(verdict)
         return Placement(operator.index, operator.name, EDGE_TPU, doubt, MAPPED, certain=doubt is None)
-    if isinstance(verdict, Refusal):
+    if isinstance(verdict, MappingRefusal):
         return Placement(operator.index, operator.name, CPU, str(verdict), verdict.status, certain=verdict.certain)
     behind = "depends on an operator that stays on the CPU; only one piece of the model can be mapped"
     return Placement(operator.index, operator.name, CPU, behind, SUBGRAPH)
 
 
-def _compiled(operator: OperatorInfo) -> Placement:
+def _place_compiled(operator: OperatorInfo) -> Placement:
     if operator.name == EDGE_TPU_OPERATOR:
         return Placement(operator.index, operator.name, EDGE_TPU, "compiled for the Edge TPU", MAPPED)
     return Placement(operator.index, operator.name, CPU, "left on the CPU by the compiler", SUBGRAPH)
 
 
-def mapped_set(graph: SubgraphInfo, supported: Collection[int]) -> frozenset[int]:
+def find_mapped(graph: SubgraphInfo, supported: Collection[int]) -> frozenset[int]:
     """Return the indices of the operators that are mapped.
 
     Args:
@@ -196,22 +196,26 @@ def advise(
     grouped: dict[tuple[str, str], list[int]] = {}
     for operator in graph.operators:
         verdict = verdicts[operator.index]
-        if isinstance(verdict, Refusal) and verdict.change:
+        if isinstance(verdict, MappingRefusal) and verdict.change:
             grouped.setdefault((operator.name, verdict.change), []).append(operator.index)
     found = []
     for (name, change), indices in grouped.items():
         verdict = verdicts[indices[0]]
         which = f"operator {indices[0]} ({name})" + (f" and {len(indices) - 1} more" if len(indices) > 1 else "")
-        strands = len({each for index in indices for each in _behind(graph, index)} - set(mapped) - _refused(verdicts))
+        strands = len(
+            {each for index in indices for each in _find_dependents(graph, index)}
+            - set(mapped)
+            - _collect_refused(verdicts)
+        )
         found.append(Advice(tuple(indices), f"{which} {verdict}", change, strands))
     return (*whole, *sorted(found, key=lambda each: (-(each.strands or 0), each.operators)))
 
 
-def _refused(verdicts: Mapping[int, Verdict]) -> set[int]:
-    return {index for index, verdict in verdicts.items() if isinstance(verdict, Refusal)}
+def _collect_refused(verdicts: Mapping[int, Verdict]) -> set[int]:
+    return {index for index, verdict in verdicts.items() if isinstance(verdict, MappingRefusal)}
 
 
-def _behind(graph: SubgraphInfo, index: int) -> set[int]:
+def _find_dependents(graph: SubgraphInfo, index: int) -> set[int]:
     """Return the operators that depend on one."""
     reached, found = set(graph.operators[index].outputs), set()
     for operator in graph.operators[index + 1 :]:

@@ -31,7 +31,7 @@ PARAMETERS: Mapping[str, tuple[int, ...]] = {
 
 
 @dataclass(frozen=True)
-class Refusal:
+class MappingRefusal:
     """Why an operator stays on the CPU.
 
     Attributes:
@@ -62,7 +62,7 @@ class Doubt:
         return f"not certain: {self.why}"
 
 
-Verdict = Refusal | Doubt | None
+Verdict = MappingRefusal | Doubt | None
 
 
 def parameters(context: OperatorContext) -> tuple[TensorInfo, ...]:
@@ -95,17 +95,17 @@ def constant_axes(context: OperatorContext, place: int, rank: int) -> tuple[int,
 
 
 @lru_cache(maxsize=4)
-def computed(graph: SubgraphInfo) -> frozenset[int]:
+def find_computed(graph: SubgraphInfo) -> frozenset[int]:
     """Return the tensors that are not there before the graph runs; constants without elements are."""
     return frozenset(graph.inputs).union(*(operator.outputs for operator in graph.operators))
 
 
-def by(sizes: tuple[int, ...]) -> str:
+def format_shape(sizes: tuple[int, ...]) -> str:
     """Write a shape."""
     return "x".join(map(str, sizes)) or "scalar"
 
 
-def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def get_spatial_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return height, width and channels as the Edge TPU sees a shape: its three innermost dimensions."""
     padded = (1, 1, 1, *shape)[-3:]
     return padded[0], padded[1], padded[2]

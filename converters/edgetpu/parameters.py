@@ -22,7 +22,7 @@ USABLE_BYTES = 7 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class ParameterForecast:
+class ParameterPrediction:
     """Bytes of parameters of the mapped operators: as stored in the file, and on the Edge TPU (an estimate).
 
     `streamed_bytes` go over USB or PCIe for each inference; 0 where all fit. `fits` is None near the limit.
@@ -35,7 +35,7 @@ class ParameterForecast:
     fits: bool | None
 
 
-def parameter_forecast(model: ModelInfo, mapped: Collection[int]) -> ParameterForecast:
+def predict_parameters(model: ModelInfo, mapped: Collection[int]) -> ParameterPrediction:
     """Add up the parameters of the operators with these indices; a constant that several share counts once."""
     stored: dict[int, int] = {}
     padded: dict[int, int] = {}
@@ -43,11 +43,11 @@ def parameter_forecast(model: ModelInfo, mapped: Collection[int]) -> ParameterFo
         if operator.index in mapped:
             for tensor in _weights(model, operator):
                 stored[tensor.buffer] = tensor.stored_bytes
-                padded[tensor.buffer] = _padded(operator, tensor)
+                padded[tensor.buffer] = _pad_size(operator, tensor)
     estimate = sum(padded.values())
     over = max(0, estimate - USABLE_BYTES)
     near = USABLE_BYTES * 0.9 < estimate <= ON_CHIP_BYTES
-    return ParameterForecast(
+    return ParameterPrediction(
         stored_bytes=sum(stored.values()), estimated_bytes=estimate, on_chip_bytes=ON_CHIP_BYTES, streamed_bytes=over,
         fits=None if near else over == 0,
     )  # fmt: skip
@@ -60,7 +60,7 @@ def _weights(model: ModelInfo, operator: OperatorInfo) -> list[TensorInfo]:
     return [tensor for tensor in tensors if tensor.is_constant]
 
 
-def _padded(operator: OperatorInfo, tensor: TensorInfo) -> int:
+def _pad_size(operator: OperatorInfo, tensor: TensorInfo) -> int:
     shape = tensor.shape
     if operator.name == "DEPTHWISE_CONV_2D" and shape:
         channels, each = shape[-1], math.prod(shape[1:-1])

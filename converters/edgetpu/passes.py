@@ -27,7 +27,7 @@ def adapt_to_compiler(model: ModelInfo) -> ModelInfo:
     Args:
         model: in 8-bit integers; returned as it is where nothing has to change.
     """
-    fused = {operator.index: _fused_activation(operator) for operator in model.main.operators}
+    fused = {operator.index: _find_fused_activation(operator) for operator in model.main.operators}
     versions = {operator.index: _lower_version(model, operator) for operator in model.main.operators}
     if not any(fused.values()) and not any(versions.values()):
         return model
@@ -49,7 +49,7 @@ def _lower_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
     return None if find_used is None else find_used(model, operator)
 
 
-def _transposed_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
+def _find_transposed_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
     """Return 3 with a bias, 2 without (TensorFlow's tensorflow/lite/tools/versioning/op_version.cc)."""
     del model
     activation = operator.options.activation or "NONE"
@@ -58,13 +58,13 @@ def _transposed_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
     return 2 if operator.input(3) is None else 3
 
 
-def _convolution_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
+def _find_convolution_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
     """Return 3; None for groups, which only version 6 has."""
     source, kernel = (model.main.tensors[index] for index in operator.inputs[:2])
     return 3 if kernel.shape[-1] == source.shape[-1] else None
 
 
-def _dense_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
+def _find_dense_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
     """Return 5 where the number of dimensions is kept, else 4; None for a scale per output, which only 12 has."""
     if len(model.main.tensors[operator.inputs[1]].scales) > 1:
         return None
@@ -72,11 +72,13 @@ def _dense_version(model: ModelInfo, operator: OperatorInfo) -> int | None:
 
 
 _VERSION_USED: dict[str, Callable[[ModelInfo, OperatorInfo], int | None]] = {
-    "TRANSPOSE_CONV": _transposed_version, "CONV_2D": _convolution_version, "FULLY_CONNECTED": _dense_version,
-}  # fmt: skip
+    "TRANSPOSE_CONV": _find_transposed_version,
+    "CONV_2D": _find_convolution_version,
+    "FULLY_CONNECTED": _find_dense_version,
+}
 
 
-def _fused_activation(operator: OperatorInfo) -> str | None:
+def _find_fused_activation(operator: OperatorInfo) -> str | None:
     """Return the activation that is fused into an operator which must have none."""
     activation = operator.options.activation
     return activation if operator.name in _UNFUSED and activation in _ACTIVATIONS else None

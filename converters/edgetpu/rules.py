@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from converters.edgetpu import compute_rules as computing
-from converters.edgetpu import data_movement_rules as moving
+from converters.edgetpu import compute_rules, data_movement_rules
 from converters.edgetpu.operator_view import (
     CONSTANT,
     LIMIT,
     RANK,
     TYPE,
     UNSUPPORTED,
-    Refusal,
+    MappingRefusal,
     Verdict,
     activations,
-    by,
-    computed,
     data_inputs,
+    find_computed,
+    format_shape,
     main_input,
     parameters,
 )
@@ -36,7 +35,7 @@ _EIGHT_BITS = frozenset({"int8", "uint8"})
 _PARAMETER_TYPES = frozenset({"int8", "uint8", "int16", "int32", "int64"})
 
 
-def _free(context: OperatorContext) -> Verdict:
+def _accept(context: OperatorContext) -> Verdict:
     del context
     return None
 
@@ -44,34 +43,34 @@ def _free(context: OperatorContext) -> Verdict:
 # Every operator that the Edge TPU runs. TILE is in no table; deeplab_mobilenet_edgetpu_slim_cityscapes_quant maps one.
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "RSQRT", "SQUARED_DIFFERENCE", "SPACE_TO_DEPTH",
-                     "L2_NORMALIZATION", "MAXIMUM", "MINIMUM", "ADD", "SUB", "MUL", "TANH", "EXPAND_DIMS"), _free),
-    "AVERAGE_POOL_2D": computing.pool,
-    "CONCATENATION": moving.concatenation,
-    "CONV_2D": computing.convolution,
-    "DEPTHWISE_CONV_2D": computing.depthwise,
-    "FULLY_CONNECTED": computing.dense,
-    "LOGISTIC": moving.in_one_row,
-    "MAX_POOL_2D": computing.pool,
-    "MEAN": computing.mean,
-    "PACK": moving.pack,
-    "PAD": moving.pad,
-    "PRELU": computing.prelu,
-    "QUANTIZE": _free,
-    "REDUCE_MAX": computing.reduction,
-    "REDUCE_MIN": computing.reduction,
-    "RESHAPE": moving.in_one_row,
-    "RESIZE_BILINEAR": moving.resize,
-    "RESIZE_NEAREST_NEIGHBOR": moving.resize,
-    "SLICE": _free,
-    "SOFTMAX": computing.softmax,
-    "SPLIT": moving.split,
-    "SQUEEZE": moving.squeeze,
-    "STRIDED_SLICE": moving.strided_slice,
-    "SUM": computing.reduction,
-    "TILE": moving.tile,
-    "TRANSPOSE": moving.transpose,
-    "TRANSPOSE_CONV": computing.transposed,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": computing.lstm,
+                     "L2_NORMALIZATION", "MAXIMUM", "MINIMUM", "ADD", "SUB", "MUL", "TANH", "EXPAND_DIMS"), _accept),
+    "AVERAGE_POOL_2D": compute_rules.check_no_activation,
+    "CONCATENATION": data_movement_rules.check_concatenation,
+    "CONV_2D": compute_rules.check_convolution,
+    "DEPTHWISE_CONV_2D": compute_rules.check_depthwise,
+    "FULLY_CONNECTED": compute_rules.check_dense,
+    "LOGISTIC": data_movement_rules.check_row_length,
+    "MAX_POOL_2D": compute_rules.check_no_activation,
+    "MEAN": compute_rules.check_mean,
+    "PACK": data_movement_rules.check_pack,
+    "PAD": data_movement_rules.check_pad,
+    "PRELU": compute_rules.check_prelu,
+    "QUANTIZE": _accept,
+    "REDUCE_MAX": compute_rules.check_reduction,
+    "REDUCE_MIN": compute_rules.check_reduction,
+    "RESHAPE": data_movement_rules.check_row_length,
+    "RESIZE_BILINEAR": data_movement_rules.check_resize,
+    "RESIZE_NEAREST_NEIGHBOR": data_movement_rules.check_resize,
+    "SLICE": _accept,
+    "SOFTMAX": compute_rules.check_softmax,
+    "SPLIT": data_movement_rules.check_split,
+    "SQUEEZE": data_movement_rules.check_squeeze,
+    "STRIDED_SLICE": data_movement_rules.check_strided_slice,
+    "SUM": compute_rules.check_reduction,
+    "TILE": data_movement_rules.check_tile,
+    "TRANSPOSE": data_movement_rules.check_transpose,
+    "TRANSPOSE_CONV": compute_rules.check_transposed_convolution,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": compute_rules.check_lstm,
 }  # fmt: skip
 # What to use in place of operators that have no counterpart there.
 INSTEAD = {
@@ -99,60 +98,67 @@ def judge(context: OperatorContext) -> Verdict:
         return None
     rule = RULES.get(context.name)
     if rule is None:
-        return _unsupported(context)
+        return _refuse_unsupported(context)
     if not context.operator.outputs or not data_inputs(context):
-        return Refusal(LIMIT, "reads or writes nothing")
-    return _type(context) or _unranked(context) or _rank(context) or _parameters(context) or rule(context)
+        return MappingRefusal(LIMIT, "reads or writes nothing")
+    return (
+        _check_type(context)
+        or _check_known_rank(context)
+        or _check_rank(context)
+        or _check_parameters(context)
+        or rule(context)
+    )
 
 
-def _unsupported(context: OperatorContext) -> Refusal:
+def _refuse_unsupported(context: OperatorContext) -> MappingRefusal:
     if context.name in KNOWN_CUSTOM:
-        return Refusal(TYPE, "is a custom operator that the compiler leaves to the CPU")
+        return MappingRefusal(TYPE, "is a custom operator that the compiler leaves to the CPU")
     if context.name == "DEQUANTIZE":
-        return Refusal(TYPE, "gives floating point numbers", INSTEAD["DEQUANTIZE"])
-    return Refusal(UNSUPPORTED, "has no counterpart on the Edge TPU", INSTEAD.get(context.name, _REPLACE))
+        return MappingRefusal(TYPE, "gives floating point numbers", INSTEAD["DEQUANTIZE"])
+    return MappingRefusal(UNSUPPORTED, "has no counterpart on the Edge TPU", INSTEAD.get(context.name, _REPLACE))
 
 
-def _type(context: OperatorContext) -> Verdict:
+def _check_type(context: OperatorContext) -> Verdict:
     """Refuse what is not 8 bits wide. Of float in and out a log says TYPE, of QUANTIZE LIMIT (google-coral#20)."""
     allowed = _EIGHT_BITS | ({"int16"} if context.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" else set())
     wrong = [tensor for tensor in activations(context) if tensor.dtype not in allowed]
     if wrong and context.name == "QUANTIZE" and main_input(context).dtype in FLOATS:
-        return Refusal(LIMIT, "reads floating point numbers", "give the model an integer input (--to edgetpu)")
+        return MappingRefusal(LIMIT, "reads floating point numbers", "give the model an integer input (--to edgetpu)")
     if wrong:
         found = ", ".join(dict.fromkeys(tensor.dtype for tensor in wrong))
         change = "convert with integers only (--to edgetpu)" if set(found.split(", ")) & FLOATS else ""
-        return Refusal(TYPE, f"computes with {found}, the Edge TPU with 8-bit integers", change)
+        return MappingRefusal(TYPE, f"computes with {found}, the Edge TPU with 8-bit integers", change)
     kinds = {tensor.dtype for tensor in parameters(context) if tensor.index >= 0} - _PARAMETER_TYPES
     if kinds:
-        return Refusal(TYPE, f"has parameters of type {', '.join(sorted(kinds))}", "store the weights as int8")
+        return MappingRefusal(TYPE, f"has parameters of type {', '.join(sorted(kinds))}", "store the weights as int8")
     return None
 
 
-def _unranked(context: OperatorContext) -> Verdict:
+def _check_known_rank(context: OperatorContext) -> Verdict:
     """Refuse a tensor whose number of dimensions is known only when the model runs; the rules need its shape."""
     if all(tensor.has_rank for tensor in (*data_inputs(context), *parameters(context), *activations(context))):
         return None
-    return Refusal(RANK, "has a tensor of unknown rank", "convert with a fixed input size")
+    return MappingRefusal(RANK, "has a tensor of unknown rank", "convert with a fixed input size")
 
 
-def _rank(context: OperatorContext) -> Verdict:
+def _check_rank(context: OperatorContext) -> Verdict:
     """Refuse more than three dimensions larger than 1, or others than the innermost (google-coral/edgetpu#30, #75)."""
     for tensor in activations(context):
         if any(size > 1 for size in tensor.shape[:-_MOST_DIMENSIONS]):
-            return Refusal(RANK, f"has a tensor of shape {by(tensor.shape)}: only the 3 innermost dimensions may be "
-                           "larger than 1", "use a batch of 1, and fewer dimensions")  # fmt: skip
+            shape = format_shape(tensor.shape)
+            what = f"has a tensor of shape {shape}: only the 3 innermost dimensions may be larger than 1"
+            return MappingRefusal(RANK, what, "use a batch of 1, and fewer dimensions")
     return None
 
 
-def _parameters(context: OperatorContext) -> Verdict:
+def _check_parameters(context: OperatorContext) -> Verdict:
     """Refuse computed weights, shapes and axes (google-coral/edgetpu#25)."""
-    late = [tensor for tensor in parameters(context) if tensor.index in computed(context.model.main)]
+    late = [tensor for tensor in parameters(context) if tensor.index in find_computed(context.model.main)]
     if not late:
         return None
-    return Refusal(CONSTANT, f"reads '{_short(late[0].name)}', which is computed, as a parameter",
+    return MappingRefusal(CONSTANT, f"reads '{_shorten(late[0].name)}', which is computed, as a parameter",
                    "make weights, shapes and axes constants")  # fmt: skip
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name.partition(";")[0][:60]

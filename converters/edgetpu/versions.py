@@ -36,11 +36,11 @@ ZEROS_LIKE 1
 """
 
 
-def _parsed(text: str) -> Mapping[str, int]:
+def _parse(text: str) -> Mapping[str, int]:
     pairs = (entry.split() for entry in text.replace("\n", " ").split(","))
     return MappingProxyType({name: int(version) for name, version in pairs})
 
 
-NEWEST = _parsed(_TABLE)
+NEWEST = _parse(_TABLE)
 # Custom operators that the compiler knows and leaves to the CPU (google-coral/edgetpu#515; the PoseNet pairs).
 KNOWN_CUSTOM = frozenset({"TFLite_Detection_PostProcess", "PosenetDecoderOp", "AudioSpectrogram", "Mfcc"})

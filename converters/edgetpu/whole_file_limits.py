@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converters.edgetpu.operator_view import PARAMETERS, computed
+from converters.edgetpu.operator_view import PARAMETERS, find_computed
 from converters.edgetpu.versions import COMPILER, KNOWN_CUSTOM, NEWEST
 from converters.tflite.values import EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, SubgraphInfo
 
@@ -30,13 +30,13 @@ class Failure:
     operators: tuple[int, ...] = ()
 
 
-def failures(model: ModelInfo) -> tuple[Failure, ...]:
+def find_failures(model: ModelInfo) -> tuple[Failure, ...]:
     """Return why the compiler would refuse the file, what it finds first before the rest."""
     graph = model.main
-    return (*_unreadable(model), *_unloadable(graph), *_dynamic(graph), *_unquantized(graph))
+    return (*_find_unreadable(model), *_find_unloadable(graph), *_find_dynamic(graph), *_find_unquantized(graph))
 
 
-def _unreadable(model: ModelInfo) -> Iterator[Failure]:
+def _find_unreadable(model: ModelInfo) -> Iterator[Failure]:
     """Operators that its schema or its interpreter does not know: "Didn't find op for builtin opcode"."""
     found: dict[tuple[str, int], list[int]] = {}
     for graph in model.subgraphs:
@@ -55,7 +55,7 @@ def _unreadable(model: ModelInfo) -> Iterator[Failure]:
                           _WITHOUT.get(name, "convert again with --to edgetpu"), tuple(indices))  # fmt: skip
 
 
-def _unloadable(graph: SubgraphInfo) -> Iterator[Failure]:
+def _find_unloadable(graph: SubgraphInfo) -> Iterator[Failure]:
     """Operators that its interpreter has no kernel for (google-coral/edgetpu#718)."""
     strange = [op for op in graph.operators if op.is_custom and op.name not in KNOWN_CUSTOM | {EDGE_TPU_OPERATOR}]
     for name in dict.fromkeys(op.name for op in strange):
@@ -65,7 +65,7 @@ def _unloadable(graph: SubgraphInfo) -> Iterator[Failure]:
                       tuple(op.index for op in strange if op.name == name))  # fmt: skip
 
 
-def _dynamic(graph: SubgraphInfo) -> Iterator[Failure]:
+def _find_dynamic(graph: SubgraphInfo) -> Iterator[Failure]:
     """Sizes that are computed: "a graph that has dynamic-sized tensors" (google-coral/edgetpu#829, #654).
 
     Of Keras' transposed convolutions too, where the batch is left open (tensorflow/tensorflow#57905).
@@ -81,7 +81,7 @@ def _computes_its_size(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
     if operator.name in _SIZED_BY_VALUES:
         return True
     sizes = [operator.input(place) for place in _SIZES.get(operator.name, ())]
-    return any(index in computed(graph) for index in sizes)
+    return any(index in find_computed(graph) for index in sizes)
 
 
 # Where an operator reads how large its result is to be.
@@ -99,7 +99,7 @@ def _without_rank(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
     return any(not tensor.has_rank or -1 in tensor.full_shape[1:] for tensor in written) and not operator.is_custom
 
 
-def _unquantized(graph: SubgraphInfo) -> Iterator[Failure]:
+def _find_unquantized(graph: SubgraphInfo) -> Iterator[Failure]:
     """A file without quantized activations: "Model not quantized" (google-coral/edgetpu#222, #416)."""
     written = (graph.tensors[index] for operator in graph.operators for index in operator.outputs)
     compiled = any(operator.name == EDGE_TPU_OPERATOR for operator in graph.operators)

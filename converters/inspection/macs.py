@@ -46,35 +46,35 @@ def _output(graph: SubgraphInfo, operator: OperatorInfo) -> TensorInfo:
     return graph.tensors[operator.outputs[0]]
 
 
-def _convolution(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_convolution(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     # Filter: output channels, then window and input channels of one group.
     return _output(graph, operator).elements * math.prod(_tensor(graph, operator, 1).shape[1:])
 
 
-def _depthwise(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_depthwise(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     return _output(graph, operator).elements * math.prod(_tensor(graph, operator, 1).shape[1:3])
 
 
-def _convolution_3d(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_convolution_3d(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     # Filter: depth, height, width, input channels, output channels.
     return _output(graph, operator).elements * math.prod(_tensor(graph, operator, 1).shape[:4])
 
 
-def _transposed(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_transposed(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     # Every input element meets every window position and output channel; what padding cuts off counts too.
     return _tensor(graph, operator, 2).elements * math.prod(_tensor(graph, operator, 1).shape[:3])
 
 
-def _fully_connected(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_fully_connected(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     return _output(graph, operator).elements * _tensor(graph, operator, 1).shape[-1]
 
 
-def _batch_matmul(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_batch_matmul(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     transposed = bool(operator.options.fields.get("adj_x"))
     return _output(graph, operator).elements * _tensor(graph, operator, 0).shape[-2 if transposed else -1]
 
 
-def _recurrent(graph: SubgraphInfo, operator: OperatorInfo) -> int:
+def _count_recurrent(graph: SubgraphInfo, operator: OperatorInfo) -> int:
     # Each time step of each sequence multiplies by every weight matrix once.
     steps = math.prod(_tensor(graph, operator, 0).shape[:-1])
     present = [operator.input(position) for position in roles_of(operator).weights]
@@ -82,11 +82,11 @@ def _recurrent(graph: SubgraphInfo, operator: OperatorInfo) -> int:
 
 
 _RULES: dict[str, Callable[[SubgraphInfo, OperatorInfo], int]] = {
-    "CONV_2D": _convolution,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "CONV_3D": _convolution_3d,
-    "TRANSPOSE_CONV": _transposed,
-    "FULLY_CONNECTED": _fully_connected,
-    "BATCH_MATMUL": _batch_matmul,
-    **dict.fromkeys(RECURRENT, _recurrent),
+    "CONV_2D": _count_convolution,
+    "DEPTHWISE_CONV_2D": _count_depthwise,
+    "CONV_3D": _count_convolution_3d,
+    "TRANSPOSE_CONV": _count_transposed,
+    "FULLY_CONNECTED": _count_fully_connected,
+    "BATCH_MATMUL": _count_batch_matmul,
+    **dict.fromkeys(RECURRENT, _count_recurrent),
 }

@@ -27,7 +27,7 @@ class Cuts:
     crossing_bytes: int
 
 
-class Chain:
+class OperatorSequence:
     """The operators of a graph in execution order, without those that compute from constants alone.
 
     Such operators (unpacking fp16 or sparse weights) go with whoever reads what they write, into each piece that does.
@@ -43,12 +43,12 @@ class Chain:
         """
         _check(model)
         self.model, self.graph = model, model.main
-        self.fixed = self._fixed()
+        self.fixed = self._find_fixed()
         self.operators = tuple(each for each in self.graph.operators if each.index not in self.fixed)
         self._makers = {tensor: each for each in self.fixed.values() for tensor in each.outputs}
         self._place = {tensor: place for place, each in enumerate(self.operators) for tensor in each.outputs}
 
-    def _fixed(self) -> dict[int, OperatorInfo]:
+    def _find_fixed(self) -> dict[int, OperatorInfo]:
         known = {tensor.index for tensor in self.graph.tensors if tensor.is_constant}
         found: dict[int, OperatorInfo] = {}
         for operator in self.graph.operators:
@@ -123,12 +123,14 @@ class Chain:
         for operator in self.operators:
             new = {each for each in self._constants(operator) if each not in seen}
             seen |= new
-            sizes.append(sum(self._stored(each) for each in new))
+            sizes.append(sum(self._count_stored_bytes(each) for each in new))
         return tuple(sizes)
 
     def bytes_of(self, begin: int, end: int) -> int:
         """Return the bytes of all constants of a stretch of operators, each counted once."""
-        return sum(map(self._stored, {each for o in self.operators[begin:end] for each in self._constants(o)}))
+        return sum(
+            map(self._count_stored_bytes, {each for o in self.operators[begin:end] for each in self._constants(o)})
+        )
 
     def _constants(self, operator: OperatorInfo) -> set[int]:
         """Return the buffers an operator reads, also through operators that compute from constants alone."""
@@ -140,11 +142,11 @@ class Chain:
                 found |= self._constants(maker)
         return found
 
-    def _stored(self, buffer: int) -> int:
+    def _count_stored_bytes(self, buffer: int) -> int:
         return len(self.model.buffers[buffer])
 
 
-def balanced(chain: Chain, count: int) -> Cuts:
+def balance_cuts(chain: OperatorSequence, count: int) -> Cuts:
     """Return the cuts into `count` parts whose largest part has the fewest parameter bytes, or 2 % more.
 
     Among such cuts, the most even ones (least sum of squares); among those, the fewest bytes crossing.
@@ -168,7 +170,7 @@ def balanced(chain: Chain, count: int) -> Cuts:
     return Cuts(tuple(places[each] for each in chosen), largest, sum(crossing[each] for each in chosen))
 
 
-def _first_obstacle(chain: Chain) -> str | None:
+def _first_obstacle(chain: OperatorSequence) -> str | None:
     reasons = (chain.obstacle(cut) for cut in range(1, len(chain.operators)))
     return next((reason for reason in reasons if reason is not None), None)
 

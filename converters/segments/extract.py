@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.errors import NotCuttable
 from converters.tflite.values import ABSENT, ModelInfo
-from converters.tflite.writer import Table, pack_model, unpack_model
+from converters.tflite.writer import SchemaTable, pack_model, unpack_model
 
 # Describes the inputs and outputs of the whole model: it would be wrong of a part.
 _OF_THE_WHOLE = "TFLITE_METADATA"
@@ -51,19 +51,21 @@ class Extractor:
         buffers.of(0)  # by convention the first buffer is empty
         for index in part.inputs:
             tensors.of(index)
-        graph = Table("SubGraph", name=self._graph["name"])
+        graph = SchemaTable("SubGraph", name=self._graph["name"])
         graph["operators"] = [self._operator(index, codes, tensors) for index in part.operators]
         graph["inputs"] = np.array([tensors.of(index) for index in part.inputs], np.int32)
         graph["outputs"] = np.array([tensors.of(index) for index in part.outputs], np.int32)
         graph["tensors"] = [self._tensor(index, buffers, part.names) for index in tensors.order]
-        model = Table("Model", version=self._file["version"], description=self._file["description"], subgraphs=[graph])
+        model = SchemaTable(
+            "Model", version=self._file["version"], description=self._file["description"], subgraphs=[graph]
+        )
         model["operator_codes"] = [self._file["operator_codes"][index] for index in codes.order]
-        model["metadata"] = [self._metadata(item, buffers) for item in self._kept_metadata()]
-        model["buffers"] = [self._file["buffers"][index] if index else Table("Buffer") for index in buffers.order]
+        model["metadata"] = [self._metadata(item, buffers) for item in self._select_metadata()]
+        model["buffers"] = [self._file["buffers"][index] if index else SchemaTable("Buffer") for index in buffers.order]
         return pack_model(model)
 
-    def _operator(self, index: int, codes: _Numbers, tensors: _Numbers) -> Table:
-        old: Table = self._graph["operators"][index]
+    def _operator(self, index: int, codes: _Numbers, tensors: _Numbers) -> SchemaTable:
+        old: SchemaTable = self._graph["operators"][index]
         new = old.copy()
         new["opcode_index"] = codes.of(old["opcode_index"])
         for side in ("inputs", "outputs", "intermediates"):
@@ -72,18 +74,18 @@ class Extractor:
                 new[side] = np.array(renumbered, np.int32)
         return new
 
-    def _tensor(self, index: int, buffers: _Numbers, names: Mapping[int, str]) -> Table:
-        new: Table = self._graph["tensors"][index].copy()
+    def _tensor(self, index: int, buffers: _Numbers, names: Mapping[int, str]) -> SchemaTable:
+        new: SchemaTable = self._graph["tensors"][index].copy()
         new["buffer"] = buffers.of(new["buffer"]) if index in self._constants else 0
         if index in names:
             new["name"] = names[index]
         return new
 
-    def _kept_metadata(self) -> Iterable[Table]:
+    def _select_metadata(self) -> Iterable[SchemaTable]:
         return (item for item in self._file["metadata"] or () if item["name"] != _OF_THE_WHOLE)
 
     @staticmethod
-    def _metadata(item: Table, buffers: _Numbers) -> Table:
+    def _metadata(item: SchemaTable, buffers: _Numbers) -> SchemaTable:
         new = item.copy()
         new["buffer"] = buffers.of(item["buffer"])
         return new

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from converters.errors import NotCuttable
-from converters.segments.cuts import Chain, balanced
+from converters.segments.cuts import OperatorSequence, balance_cuts
 from converters.segments.extract import Extractor, Part
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, TensorInfo
 
@@ -26,7 +26,7 @@ class Boundary:
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class ModelSegment:
     """One piece: the operators of the whole model from `first` to `last`, what goes in and out, and its file."""
 
     first: int
@@ -58,7 +58,7 @@ class Segmentation:
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    segments: tuple[Segment, ...]
+    segments: tuple[ModelSegment, ...]
 
 
 def segment(model: ModelInfo, count: int) -> Segmentation:
@@ -67,17 +67,17 @@ def segment(model: ModelInfo, count: int) -> Segmentation:
     Raises:
         NotCuttable: It cannot be cut so often, or at all.
     """
-    chain = Chain(model)
-    return _segment(chain, balanced(chain, count).places)
+    chain = OperatorSequence(model)
+    return _segment(chain, balance_cuts(chain, count).places)
 
 
 def segment_at(model: ModelInfo, places: Sequence[int]) -> Segmentation:
-    """Cut a model before given places of its sequence of operators (see `Chain.places`).
+    """Cut a model before given places of its sequence of operators (see `OperatorSequence.places`).
 
     Raises:
         NotCuttable: A place is none, or cannot be cut at.
     """
-    chain = Chain(model)
+    chain = OperatorSequence(model)
     for place in places:
         reason = chain.obstacle(place) if 0 < place < len(chain.operators) else "it lies outside the sequence"
         if reason is not None:
@@ -113,7 +113,7 @@ def _is_given(tensor: TensorInfo) -> bool:
     return not (tensor.is_constant or tensor.is_variable)
 
 
-def _segment(chain: Chain, places: Sequence[int]) -> Segmentation:
+def _segment(chain: OperatorSequence, places: Sequence[int]) -> Segmentation:
     graph = chain.graph
     bounds = (0, *places, len(chain.operators))
     passed = {each.index for cut in places for each in chain.crossing(cut)}
@@ -132,7 +132,7 @@ def _segment(chain: Chain, places: Sequence[int]) -> Segmentation:
         stretch = chain.operators[begin:end]
         part = Part(_with_fixed(chain, stretch), tuple(inputs), tuple(outputs), names)
         pieces.append(
-            Segment(
+            ModelSegment(
                 first=stretch[0].index,
                 last=stretch[-1].index,
                 operators=len(part.operators),
@@ -149,7 +149,7 @@ def _segment(chain: Chain, places: Sequence[int]) -> Segmentation:
     )
 
 
-def _ends(chain: Chain, begin: int, end: int, passed: set[int]) -> tuple[list[int], list[int]]:
+def _ends(chain: OperatorSequence, begin: int, end: int, passed: set[int]) -> tuple[list[int], list[int]]:
     """Return the tensors that a stretch of operators reads from outside, and those that others want of it."""
     stretch = chain.operators[begin:end]
     written = {tensor for each in stretch for tensor in each.outputs}
@@ -159,7 +159,7 @@ def _ends(chain: Chain, begin: int, end: int, passed: set[int]) -> tuple[list[in
     return [each for each in reads if each not in written], [*outputs, *(t for t in behind if t not in outputs)]
 
 
-def _with_fixed(chain: Chain, stretch: Sequence[OperatorInfo]) -> tuple[int, ...]:
+def _with_fixed(chain: OperatorSequence, stretch: Sequence[OperatorInfo]) -> tuple[int, ...]:
     """Return the operators' indices in execution order, with those that unpack constants for them."""
     found: set[int] = set()
 

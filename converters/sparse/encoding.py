@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.tflite import schema
-from converters.tflite.writer import Table
+from converters.tflite.writer import SchemaTable
 
 BLOCKS = (4, 2, 1)
 _LARGEST_INT8 = 127
@@ -83,7 +83,7 @@ def _narrow(numbers: NDArray[Any]) -> NDArray[np.integer[Any]]:
     return numbers.astype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.int32)
 
 
-def describe_sparsity(rows: SparseRows, shape: tuple[int, ...]) -> Table:
+def describe_sparsity(rows: SparseRows, shape: tuple[int, ...]) -> SchemaTable:
     """Return compressed rows as the schema's table: all dimensions in order, the last one compressed, blocks innermost.
 
     Args:
@@ -91,25 +91,25 @@ def describe_sparsity(rows: SparseRows, shape: tuple[int, ...]) -> Table:
         shape: the tensor's, (rows, 1, ..., 1, columns).
     """
     blocked = rows.block > 1
-    levels = [*map(_dense, (shape[0] // rows.block, *shape[1:-1])), _compressed(rows)]
-    return Table(
+    levels = [*map(_describe_dense, (shape[0] // rows.block, *shape[1:-1])), _describe_compressed(rows)]
+    return SchemaTable(
         "SparsityParameters",
         traversal_order=np.arange(len(shape) + blocked, dtype=np.int32),
         block_map=np.zeros(1, np.int32) if blocked else None,
-        dim_metadata=[*levels, _dense(rows.block)] if blocked else levels,
+        dim_metadata=[*levels, _describe_dense(rows.block)] if blocked else levels,
     )
 
 
-def _dense(size: int) -> Table:
-    return Table("DimensionMetadata", format=schema.ENUMS["DimensionType"].index("DENSE"), dense_size=size)
+def _describe_dense(size: int) -> SchemaTable:
+    return SchemaTable("DimensionMetadata", format=schema.ENUMS["DimensionType"].index("DENSE"), dense_size=size)
 
 
-def _compressed(rows: SparseRows) -> Table:
-    return Table(
+def _describe_compressed(rows: SparseRows) -> SchemaTable:
+    return SchemaTable(
         "DimensionMetadata",
         format=schema.ENUMS["DimensionType"].index("SPARSE_CSR"),
-        array_segments=Table(_VECTORS[rows.segments.dtype.name], values=rows.segments),
-        array_indices=Table(_VECTORS[rows.indices.dtype.name], values=rows.indices),
+        array_segments=SchemaTable(_VECTORS[rows.segments.dtype.name], values=rows.segments),
+        array_indices=SchemaTable(_VECTORS[rows.indices.dtype.name], values=rows.indices),
     )
 
 
@@ -131,12 +131,12 @@ def quantize_rows(matrix: NDArray[Any]) -> Int8Rows:
     return Int8Rows(values=np.clip(steps, -_LARGEST_INT8, _LARGEST_INT8).astype(np.int8), scales=scales)
 
 
-def describe_scales(rows: Int8Rows) -> Table:
+def describe_scales(rows: Int8Rows) -> SchemaTable:
     """Return one symmetric scale per row as the schema's table; equal zero points are one array, written once.
 
     With 17,000 channels the zero points alone would be 136 kB, twice for sparse tensors.
     """
-    return Table("QuantizationParameters", scale=rows.scales, zero_point=_zero_points(len(rows.scales)))
+    return SchemaTable("QuantizationParameters", scale=rows.scales, zero_point=_zero_points(len(rows.scales)))
 
 
 @lru_cache(maxsize=64)

@@ -30,9 +30,9 @@ from converters.sparse.encoding import (
 from converters.sparse.pointwise import is_pointwise
 from converters.tflite import schema
 from converters.tflite.editor import ModelEditor, type_number
-from converters.tflite.tensor_data import dense_values
+from converters.tflite.tensor_data import read_dense_values
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
-from converters.tflite.writer import Table
+from converters.tflite.writer import SchemaTable
 
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 _COMPUTING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
@@ -81,7 +81,7 @@ def _pad_before(editor: ModelEditor, operator: int, source: int, paddings: NDArr
     editor.set_values(constant, paddings)
     shape = np.asarray(editor.tensors[source]["shape"]) + paddings.sum(axis=1)
     padded = editor.add_like(source, suffix="_padded", shape=shape.astype(np.int32), shape_signature=None)
-    editor.insert("PAD", [source, constant], padded, version=1, options=Table("PadOptions"), before=operator)
+    editor.insert("PAD", [source, constant], padded, version=1, options=SchemaTable("PadOptions"), before=operator)
     editor.operators[operator]["builtin_options"]["padding"] = schema.ENUMS["Padding"].index("VALID")
     editor.set_input(operator, 0, padded)
 
@@ -181,7 +181,7 @@ def _is_matrix(tensor: TensorInfo) -> bool:
 
 
 def _matrix(model: ModelInfo, tensor: TensorInfo) -> Matrix:
-    values = dense_values(model, tensor)
+    values = read_dense_values(model, tensor)
     return values.reshape(values.shape[0], -1)
 
 
@@ -239,6 +239,6 @@ def _halves(model: ModelInfo, tensor: int) -> Halves | None:
     found = model.main.tensors[tensor]
     if tensor == ABSENT or not found.is_constant or found.dtype != "float32":
         return None
-    values = dense_values(model, found)
+    values = read_dense_values(model, found)
     halves = np.clip(values, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
     return halves if np.abs(values).max(initial=0.0) <= _LARGEST_HALF else None

@@ -31,7 +31,7 @@ class PointwiseWeights:
         return self.zeros / self.parameters
 
 
-def constant_behind(graph: SubgraphInfo, producers: Producers, tensor: int) -> TensorInfo | None:
+def find_packed_constant(graph: SubgraphInfo, producers: Producers, tensor: int) -> TensorInfo | None:
     """Return the constant that a tensor is unpacked from through DENSIFY and DEQUANTIZE; None where it is computed."""
     seen = 0
     while (maker := producers.get(tensor)) is not None:
@@ -42,7 +42,7 @@ def constant_behind(graph: SubgraphInfo, producers: Producers, tensor: int) -> T
     return found if found.is_constant or found.sparsity is not None else None
 
 
-def pointwise_weights(model: ModelInfo) -> tuple[PointwiseWeights, ...]:
+def find_pointwise_weights(model: ModelInfo) -> tuple[PointwiseWeights, ...]:
     """Return the kernels of the main graph's 1x1 convolutions of stride 1 over a map, in execution order.
 
     Convolutions right behind a pooling operator that leaves one pixel (classifiers) are not among them.
@@ -52,9 +52,9 @@ def pointwise_weights(model: ModelInfo) -> tuple[PointwiseWeights, ...]:
     found = []
     for operator in graph.operators:
         if is_pointwise(graph, operator) and not _behind_pooling(graph, producers, operator):
-            constant = constant_behind(graph, producers, operator.inputs[1])
+            constant = find_packed_constant(graph, producers, operator.inputs[1])
             if constant is not None:
-                found.append(_described(model, graph, operator, constant))
+                found.append(_describe(model, graph, operator, constant))
     return tuple(found)
 
 
@@ -74,7 +74,7 @@ def require_sparse_weights(model: ModelInfo) -> None:
     Raises:
         ConversionError: too few zeros, or none of them left out; the shares are told.
     """
-    kernels = pointwise_weights(model)
+    kernels = find_pointwise_weights(model)
     if not kernels:
         raise ConversionError(
             "the model has no 1x1 convolution: sparse kernels are for these alone",
@@ -97,7 +97,7 @@ def require_sparse_weights(model: ModelInfo) -> None:
         )
 
 
-def _described(model: ModelInfo, graph: SubgraphInfo, operator: OperatorInfo, constant: TensorInfo) -> PointwiseWeights:
+def _describe(model: ModelInfo, graph: SubgraphInfo, operator: OperatorInfo, constant: TensorInfo) -> PointwiseWeights:
     return PointwiseWeights(
         operator=operator.index,
         name=graph.tensors[operator.outputs[0]].name.split(";")[0],

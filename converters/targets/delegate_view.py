@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from converters.inspection.weights import UNPACKING, Origin, origins
-from converters.tflite.tensor_data import dense_values
+from converters.tflite.tensor_data import read_dense_values
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
@@ -160,7 +160,7 @@ class GraphView:
         """Return the content of a constant tensor; None where it is none."""
         if index is None or not self.tensor(index).is_constant:
             return None
-        return dense_values(self.model, self.tensor(index))
+        return read_dense_values(self.model, self.tensor(index))
 
     def _same_padding(self, node: Node, axis: int) -> tuple[int, int]:
         size = self.tensor(node.reads[0]).shape[1 + axis]

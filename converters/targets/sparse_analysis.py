@@ -17,7 +17,7 @@ from converters.targets.runtimes import RECOMMENDED, SPARSE_RULES, SparseRules, 
 from converters.targets.sparse_layout import Layout, Weights, find_layout
 from converters.targets.sparse_prediction import Cluster, ClusterRole, Reason, SparsePrediction, sort_reasons
 from converters.targets.sparse_regions import Region, find_regions
-from converters.tflite.tensor_data import real_values
+from converters.tflite.tensor_data import read_real_values
 from converters.tflite.values import ModelInfo, OperatorInfo
 
 # What decides alone, whatever the graph looks like.
@@ -141,7 +141,7 @@ class SparseAnalyser:
         origin = self.view.weights(node)
         if origin is None:
             return Weights()
-        values = real_values(self.model, origin.constant)
+        values = read_real_values(self.model, origin.constant)
         return Weights(values.size, values.size - int(np.count_nonzero(values)))
 
     def _of_runtime(self) -> Iterator[Reason]:

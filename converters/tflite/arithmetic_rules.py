@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from converters.tflite.operator_context import Dims, OperatorContext, fixed_shape, product
+from converters.tflite.operator_context import Dims, OperatorContext, get_fixed_shape, product
 from converters.tflite.values import TensorInfo
 
 VALID = 1  # the other padding is SAME
@@ -121,14 +121,14 @@ def check_conv_3d(context: OperatorContext) -> None:
 def check_fully_connected(context: OperatorContext) -> None:
     """Check FULLY_CONNECTED."""
     need_all_scales(context)
-    data, weights = fixed_shape(context.require(0)), filter_dims(context, 1, 2)
+    data, weights = get_fixed_shape(context.require(0)), filter_dims(context, 1, 2)
     if data is None or weights is None:
         return
     rows, rest = divmod(product(data), weights[1])
     if rest:
         raise context.refuse(f"{product(data)} values do not divide into rows of {weights[1]}", "inputs[0]")
     need_bias(context, 2, weights[0])
-    out = fixed_shape(context.output())
+    out = get_fixed_shape(context.output())
     if out is not None and (product(out) != rows * weights[0] or not out or out[-1] != weights[0]):
         raise context.refuse(f"the output's shape is {list(out)} for {rows} rows of {weights[0]}", "outputs[0]")
 
@@ -159,9 +159,9 @@ def check_lstm(context: OperatorContext) -> None:
         return
     need_scales(context, context.outputs)
     data, weights, recurrent = (
-        fixed_shape(context.require(0)),
-        fixed_shape(context.require(2)),
-        fixed_shape(context.require(6)),
+        get_fixed_shape(context.require(0)),
+        get_fixed_shape(context.require(2)),
+        get_fixed_shape(context.require(6)),
     )
     if data is None or weights is None or recurrent is None:
         return
@@ -183,7 +183,7 @@ def check_lstm(context: OperatorContext) -> None:
 def check_batch_matmul(context: OperatorContext) -> None:
     """Check BATCH_MATMUL."""
     need_all_scales(context)
-    left, right = fixed_shape(context.require(0)), fixed_shape(context.require(1))
+    left, right = get_fixed_shape(context.require(0)), get_fixed_shape(context.require(1))
     if left is None or right is None:
         return
     if len(left) < 2 or len(right) < 2:
@@ -195,7 +195,7 @@ def check_batch_matmul(context: OperatorContext) -> None:
 
 def check_same_shape(context: OperatorContext) -> None:
     """Check ABS, NEG and their like."""
-    dims = fixed_shape(context.require(0))
+    dims = get_fixed_shape(context.require(0))
     if dims is not None:
         context.require_output(dims)
 
@@ -208,7 +208,7 @@ def check_same_scaled(context: OperatorContext) -> None:
 
 def check_broadcast(context: OperatorContext) -> None:
     """Check DIV, MAXIMUM and their like."""
-    shapes = [fixed_shape(tensor) for tensor in context.inputs]
+    shapes = [get_fixed_shape(tensor) for tensor in context.inputs]
     fixed = [shape for shape in shapes if shape is not None]
     if len(fixed) != len(shapes):
         return

@@ -12,7 +12,7 @@ from converters.errors import ConversionError
 from converters.tflite import schema
 from converters.tflite.reader import parse_model
 from converters.tflite.values import ModelInfo
-from converters.tflite.writer import Table, pack_model, unpack_model
+from converters.tflite.writer import SchemaTable, pack_model, unpack_model
 
 SIGNATURE = "serving_default"
 _NO_BUFFER = 0  # by convention the first buffer is empty
@@ -33,15 +33,15 @@ class ModelEditor:
         self._name = model.name
         self.root = unpack_model(model)
         self.graph = self.root["subgraphs"][0]
-        self.tensors: list[Table] = self.graph["tensors"]
-        self.operators: list[Table] = list(self.graph["operators"] or ())
-        self._before: dict[int | None, list[Table]] = {}  # None: before all operators
-        self._after: dict[int, list[Table]] = {}
+        self.tensors: list[SchemaTable] = self.graph["tensors"]
+        self.operators: list[SchemaTable] = list(self.graph["operators"] or ())
+        self._before: dict[int | None, list[SchemaTable]] = {}  # None: before all operators
+        self._after: dict[int, list[SchemaTable]] = {}
 
     def set_values(self, tensor: int, values: NDArray[Any]) -> None:
         """Make a tensor a constant of these values and their type; its buffer is new, the old one may be shared."""
         data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self.root["buffers"].append(Table("Buffer", data=data))
+        self.root["buffers"].append(SchemaTable("Buffer", data=data))
         self.tensors[tensor]["buffer"] = len(self.root["buffers"]) - 1
         self.tensors[tensor]["type"] = type_number(values.dtype.name)
 
@@ -51,7 +51,7 @@ class ModelEditor:
         kept = {name: model[name] for name in ("shape", "shape_signature", "type")}
         name = f"{model['name'] or ''}{suffix}"
         self.tensors.append(
-            Table("Tensor", **{**kept, "name": name, "has_rank": True, "buffer": _NO_BUFFER, **changes})
+            SchemaTable("Tensor", **{**kept, "name": name, "has_rank": True, "buffer": _NO_BUFFER, **changes})
         )
         return len(self.tensors) - 1
 
@@ -70,11 +70,11 @@ class ModelEditor:
         self.operators[operator]["outputs"] = np.array([tensor], np.int32)
 
     def insert(
-        self, name: str, inputs: Sequence[int], output: int, *, version: int, options: Table | None = None,
+        self, name: str, inputs: Sequence[int], output: int, *, version: int, options: SchemaTable | None = None,
         before: int | None = None, after: int | None = None,
     ) -> None:  # fmt: skip
         """Add an operator of one output before or after an operator of the file; before all where neither is given."""
-        operator = Table(
+        operator = SchemaTable(
             "Operator", opcode_index=self.find_code(name, version), inputs=np.array(inputs, np.int32),
             outputs=np.array([output], np.int32), builtin_options=options,
         )  # fmt: skip
@@ -90,7 +90,7 @@ class ModelEditor:
             if max(code["builtin_code"], code["deprecated_builtin_code"]) == wanted and code["version"] == version:
                 return place
         codes.append(
-            Table("OperatorCode", builtin_code=wanted, deprecated_builtin_code=min(wanted, 127), version=version)
+            SchemaTable("OperatorCode", builtin_code=wanted, deprecated_builtin_code=min(wanted, 127), version=version)
         )
         return len(codes) - 1
 
@@ -115,7 +115,7 @@ class ModelEditor:
             used |= set(self.root["metadata_buffer"].tolist())
         for place, buffer in enumerate(self.root["buffers"]):
             if place not in used and buffer["data"] is not None:
-                self.root["buffers"][place] = Table("Buffer")
+                self.root["buffers"][place] = SchemaTable("Buffer")
 
     def _drop_unused_codes(self) -> None:
         operators = [operator for graph in self.root["subgraphs"] for operator in graph["operators"] or ()]
@@ -152,9 +152,9 @@ def add_signature(model: ModelInfo, *, inputs: Sequence[str], outputs: Sequence[
         for name, index in entries:
             editor.tensors[index]["name"] = name
     editor.root["signature_defs"] = [
-        Table(
+        SchemaTable(
             "SignatureDef", signature_key=SIGNATURE, subgraph_index=0,
-            **{side: [Table("TensorMap", name=name, tensor_index=index) for name, index in entries]
+            **{side: [SchemaTable("TensorMap", name=name, tensor_index=index) for name, index in entries]
                for side, entries in sides.items()},
         )
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.errors import ModelFileError
 from converters.tflite import schema
 from converters.tflite.table_fields import SCALARS, Field, tables
 
@@ -46,6 +47,13 @@ class Damage(Exception):  # noqa: N818  (a finding; `parse_model` and `verify_mo
         if self.at is not None:
             place = f"{place} (at byte {self.at})" if place else f"at byte {self.at}"
         return f"{place}: {self.what}" if place else self.what
+
+    def to_error(self, name: str) -> ModelFileError:
+        """Return the error that a user sees; `name` is the file's."""
+        return ModelFileError(
+            f"{name} is not a sound TFLite model: {self}",
+            hint="the file is damaged, cut short or no TFLite model: get it again, or convert the model again",
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.tflite.flatbuffer import Damage
 from converters.tflite.options import OptionsInfo
-from converters.tflite.tensor_data import dense_values
+from converters.tflite.tensor_data import read_dense_values
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 
 Dims = tuple[int, ...]
@@ -60,14 +60,14 @@ class OperatorContext:
     def values(self, place: int) -> NDArray[Any] | None:
         """Return the content of a constant input as stored; None where it is none."""
         tensor = self.input(place)
-        return None if tensor is None or not tensor.is_constant else dense_values(self.model, tensor)
+        return None if tensor is None or not tensor.is_constant else read_dense_values(self.model, tensor)
 
     def integers(self, place: int) -> tuple[int, ...] | None:
         """Return the values of an input that is a plainly stored constant of integers, else None."""
         tensor = self.input(place)
         if tensor is None or not tensor.is_constant or tensor.sparsity is not None or tensor.dtype not in _INTEGERS:
             return None
-        return tuple(np.frombuffer(self.model.stored(tensor), tensor.dtype).tolist())
+        return tuple(np.frombuffer(self.model.content_of(tensor), tensor.dtype).tolist())
 
     def option(self, name: str) -> int:
         """Return a number of the options, 0 where it is absent."""
@@ -96,7 +96,7 @@ class OperatorContext:
     def require_rank(self, place: int, *ranks: int) -> Dims | None:
         """Return an input's dimensions if they are known, refusing another number of them."""
         tensor = self.require(place)
-        dims = fixed_shape(tensor)
+        dims = get_fixed_shape(tensor)
         if (dims is not None or tensor.shape) and len(tensor.shape) not in ranks:
             allowed = " or ".join(map(str, ranks))
             raise self.refuse(
@@ -106,7 +106,7 @@ class OperatorContext:
 
     def require_output(self, dims: Sequence[int | None], place: int = 0) -> None:
         """Refuse an output whose known shape is another; None fits anything."""
-        shape = fixed_shape(self.output(place))
+        shape = get_fixed_shape(self.output(place))
         if shape is None:
             return
         fits = [want in (None, got) for want, got in zip(dims, shape, strict=False)]
@@ -115,7 +115,7 @@ class OperatorContext:
             raise self.refuse(f"the output's shape is {list(shape)}; it must be {wanted}", f"outputs[{place}]")
 
 
-def fixed_shape(tensor: TensorInfo) -> Dims | None:
+def get_fixed_shape(tensor: TensorInfo) -> Dims | None:
     """Return a shape that cannot change; None where a dimension may or the rank is not stored."""
     if -1 in tensor.full_shape or (not tensor.shape and not tensor.is_constant):
         return None

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from converters.errors import ModelFileError, SourceError
+from converters.errors import SourceError
 from converters.tflite import schema
 from converters.tflite.flatbuffer import Damage, Record, read_root
 from converters.tflite.options import read_options
-from converters.tflite.tensor_storage import read_quantization, read_sparsity
+from converters.tflite.tensor_storage import read_quantization, read_shapes, read_sparsity
 from converters.tflite.values import (
     CUSTOM,
     MetadataInfo,
@@ -28,7 +28,7 @@ from converters.tflite.values import (
     TensorInfo,
 )
 
-__all__ = ["parse_model", "read_model", "refuse_damaged"]
+__all__ = ["parse_model", "read_model"]
 
 _NEVER_STORED = ("DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES")
 _EMPTY = memoryview(b"")
@@ -68,15 +68,7 @@ def parse_model(content: bytes, *, name: str = "the model", folder: Path | None 
         root = read_root(content, unsupported)
         return _Reader(root, content, folder, unsupported).read(name)
     except Damage as damage:
-        raise refuse_damaged(name, damage) from damage
-
-
-def refuse_damaged(name: str, damage: Damage) -> ModelFileError:
-    """Return the error that a user sees of damage."""
-    return ModelFileError(
-        f"{name} is not a sound TFLite model: {damage}",
-        hint="the file is damaged, cut short or no TFLite model: get it again, or convert the model again",
-    )
+        raise damage.to_error(name) from damage
 
 
 class _Reader:
@@ -183,11 +175,11 @@ class _Reader:
             index=index,
             name=record["name"] or "",
             tensors=tuple(
-                self._tensor(place, _placed(item, record, "tensors", place), sets_rank)
+                self._tensor(place, _set_path(item, record, "tensors", place), sets_rank)
                 for place, item in enumerate(tensors)
             ),
             operators=tuple(
-                self._operator(place, _placed(item, record, "operators", place), count)
+                self._operator(place, _set_path(item, record, "operators", place), count)
                 for place, item in enumerate(record.records("operators"))
             ),
             inputs=record.ints("inputs"),
@@ -198,8 +190,8 @@ class _Reader:
     def _tensor(self, index: int, record: Record, sets_rank: bool) -> TensorInfo:
         if record["type"] not in range(len(schema.TENSOR_TYPES)):
             self._tolerate(f"the type is {record['type']}; the last known is {len(schema.TENSOR_TYPES) - 1}", record)
-        content = self._stored(record)
-        shape, signature = _shapes(record)
+        content = self._find_content(record)
+        shape, signature = read_shapes(record)
         return TensorInfo(
             index=index,
             name=record["name"] or "",
@@ -216,7 +208,7 @@ class _Reader:
             record=record,
         )
 
-    def _stored(self, record: Record) -> memoryview:
+    def _find_content(self, record: Record) -> memoryview:
         """Return the constant bytes of a tensor, after checks of what it refers to; buffer 0 stands for none."""
         outside, index = record["external_buffer"], record["buffer"]
         if outside:
@@ -291,7 +283,7 @@ class _Reader:
         return MetadataInfo(record["name"] or "", index, len(self._buffers[index]))
 
 
-def _placed(record: Record, parent: Record, part: str, place: int) -> Record:
+def _set_path(record: Record, parent: Record, part: str, place: int) -> Record:
     """Return the record with its own path: of a table that is referred to twice, reading keeps only the first."""
     path = f"{parent.path}.{part}[{place}]"
     return record if record.path == path else dataclasses.replace(record, path=path)
@@ -303,15 +295,3 @@ def _check_tensors(record: Record, part: str, count: int, *, lowest: int) -> Non
         if not lowest <= index < count:
             what = f"names tensor {index}; the subgraph has {count}"
             raise Damage(what, path=f"{record.path}.{part}[{place}]", at=record.at)
-
-
-def _shapes(record: Record) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    shape, signature = record.ints("shape"), record.ints("shape_signature")
-    if any(size < -1 for size in shape + signature):
-        what = f"the dimensions are {list(shape)}, {list(signature)}"
-        raise Damage(what, path=f"{record.path}.shape", at=record.at)
-    if len(signature) != len(shape):
-        signature = shape
-    signature = tuple(-1 if -1 in pair else pair[1] for pair in zip(shape, signature, strict=True))
-    closed = tuple(1 if size == -1 else size for size in shape)
-    return closed, signature if signature != closed else None

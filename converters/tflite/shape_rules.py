@@ -7,12 +7,12 @@ is not judged; the runtime computes it.
 from __future__ import annotations
 
 from converters.tflite.arithmetic_rules import MAX_STEP, need_all_scales, need_bounded
-from converters.tflite.operator_context import Dims, OperatorContext, fixed_shape, product
+from converters.tflite.operator_context import Dims, OperatorContext, get_fixed_shape, product
 
 
 def check_concatenation(context: OperatorContext) -> None:
     """Check CONCATENATION."""
-    shapes = [fixed_shape(tensor) for tensor in context.inputs]
+    shapes = [get_fixed_shape(tensor) for tensor in context.inputs]
     fixed = [shape for shape in shapes if shape is not None]
     if len(fixed) != len(shapes) or not fixed:
         return
@@ -26,11 +26,11 @@ def check_concatenation(context: OperatorContext) -> None:
 
 def check_reshape(context: OperatorContext) -> None:
     """Check RESHAPE."""
-    data = fixed_shape(context.require(0))
+    data = get_fixed_shape(context.require(0))
     wanted = context.integers(1) if len(context.operator.inputs) > 1 else option_vector(context, "new_shape")
     if wanted is not None and (min(wanted, default=0) < -1 or wanted.count(-1) > 1 or len(wanted) > 8):
         raise context.refuse(f"cannot give the shape {list(wanted)}", "inputs[1]")
-    out = fixed_shape(context.output())
+    out = get_fixed_shape(context.output())
     if data is None:
         return
     if wanted and -1 not in wanted and product(wanted) != product(data):
@@ -47,7 +47,7 @@ def option_vector(context: OperatorContext, name: str) -> Dims | None:
 
 def check_axes(context: OperatorContext) -> None:
     """Check SUM, REDUCE_PROD and their like."""
-    dims, axes = fixed_shape(context.require(0)), context.integers(1)
+    dims, axes = get_fixed_shape(context.require(0)), context.integers(1)
     if dims is not None and axes is not None:
         for axis in axes:
             context.require_axis(axis, len(dims), "inputs[1]")
@@ -61,7 +61,7 @@ def check_mean(context: OperatorContext) -> None:
 
 def check_transpose(context: OperatorContext) -> None:
     """Check TRANSPOSE."""
-    dims, order = fixed_shape(context.require(0)), context.integers(1)
+    dims, order = get_fixed_shape(context.require(0)), context.integers(1)
     if dims is None or order is None:
         return
     places = [context.require_axis(axis, len(dims), "inputs[1]") for axis in order]
@@ -82,7 +82,7 @@ def padding_pairs(context: OperatorContext, place: int, count: int) -> list[tupl
 
 def check_pad(context: OperatorContext) -> None:
     """Check PAD, PADV2 and MIRROR_PAD."""
-    dims = fixed_shape(context.require(0))
+    dims = get_fixed_shape(context.require(0))
     pairs = None if dims is None else padding_pairs(context, 1, len(dims))
     if dims is None or pairs is None:
         return
@@ -96,7 +96,7 @@ def check_pad(context: OperatorContext) -> None:
 
 def check_gather(context: OperatorContext) -> None:
     """Check GATHER."""
-    dims, indices = fixed_shape(context.require(0)), context.integers(1)
+    dims, indices = get_fixed_shape(context.require(0)), context.integers(1)
     if dims is None:
         return
     axis = context.require_axis(context.option("axis"), len(dims), "builtin_options.axis")
@@ -116,7 +116,7 @@ def check_embedding_lookup(context: OperatorContext) -> None:
 
 def check_split(context: OperatorContext) -> None:
     """Check SPLIT."""
-    dims, axes, count = fixed_shape(context.require(1)), context.integers(0), context.option("num_splits")
+    dims, axes, count = get_fixed_shape(context.require(1)), context.integers(0), context.option("num_splits")
     if count != len(context.operator.outputs):
         raise context.refuse(f"has num_splits = {count} and {len(context.operator.outputs)} outputs", "outputs")
     if dims is None or axes is None:
@@ -130,7 +130,7 @@ def check_split(context: OperatorContext) -> None:
 
 def check_split_v(context: OperatorContext) -> None:
     """Check SPLIT_V."""
-    dims, sizes, axes = fixed_shape(context.require(0)), context.integers(1), context.integers(2)
+    dims, sizes, axes = get_fixed_shape(context.require(0)), context.integers(1), context.integers(2)
     count = len(context.operator.outputs)
     if context.option("num_splits") != count:
         raise context.refuse(f"has num_splits = {context.option('num_splits')} and {count} outputs", "outputs")
@@ -147,11 +147,11 @@ def check_split_v(context: OperatorContext) -> None:
 
 def check_squeeze(context: OperatorContext) -> None:
     """Check SQUEEZE."""
-    dims = fixed_shape(context.require(0))
+    dims = get_fixed_shape(context.require(0))
     for axis in option_vector(context, "squeeze_dims") or ():
         if dims is not None and dims[context.require_axis(axis, len(dims), "builtin_options.squeeze_dims")] != 1:
             raise context.refuse(f"dimension {axis} of {list(dims)} is not 1", "builtin_options.squeeze_dims")
-    out = fixed_shape(context.output())
+    out = get_fixed_shape(context.output())
     if dims is not None and out is not None and product(out) != product(dims):
         raise context.refuse(f"{list(dims)} has not as many elements as {list(out)}", "outputs[0]")
 
@@ -169,7 +169,7 @@ def check_strided_slice(context: OperatorContext) -> None:
 
 def check_slice(context: OperatorContext) -> None:
     """Check SLICE."""
-    dims, begin, size = fixed_shape(context.require(0)), context.integers(1), context.integers(2)
+    dims, begin, size = get_fixed_shape(context.require(0)), context.integers(1), context.integers(2)
     if dims is None or begin is None or size is None:
         return
     if len(begin) != len(dims) or len(size) != len(dims):
@@ -181,14 +181,14 @@ def check_slice(context: OperatorContext) -> None:
 
 def check_axis_option(context: OperatorContext) -> None:
     """Check the axis of PACK (which adds one) and UNPACK (which takes one away)."""
-    dims = fixed_shape(context.require(0))
+    dims = get_fixed_shape(context.require(0))
     if dims is None:
         return
     axis = context.require_axis(context.option("axis"), len(dims) + (context.name == "PACK"), "builtin_options.axis")
     if context.name == "PACK":
         if context.option("values_count") != len(context.operator.inputs):
             raise context.refuse(f"has values_count = {context.option('values_count')}", "inputs")
-        if any(fixed_shape(tensor) not in (None, dims) for tensor in context.inputs):
+        if any(get_fixed_shape(tensor) not in (None, dims) for tensor in context.inputs):
             raise context.refuse("the inputs' shapes differ")
         context.require_output((*dims[:axis], len(context.operator.inputs), *dims[axis:]))
     elif not context.option("num") == len(context.operator.outputs) == dims[axis]:
@@ -199,7 +199,7 @@ def check_axis_option(context: OperatorContext) -> None:
 
 def check_axis_input(context: OperatorContext) -> None:
     """Check the axis of EXPAND_DIMS (which adds one), ARG_MAX, ARG_MIN and CUMSUM."""
-    dims, axes = fixed_shape(context.require(0)), context.integers(1)
+    dims, axes = get_fixed_shape(context.require(0)), context.integers(1)
     if dims is not None and axes is not None:
         more = context.name == "EXPAND_DIMS"
         context.require_axis(axes[0] if len(axes) == 1 else len(dims) + 1, len(dims) + more, "inputs[1]")
@@ -214,7 +214,7 @@ def check_counts(context: OperatorContext) -> None:
     if min(values, default=0) < 0:
         raise context.refuse(f"is told {list(values[:16])}", f"inputs[{place}]")
     if context.name == "TOPK_V2":
-        dims = fixed_shape(context.require(0))
+        dims = get_fixed_shape(context.require(0))
         if len(values) != 1 or (dims is not None and (not dims or values[0] > dims[-1])):
             raise context.refuse(f"cannot take {list(values[:16])} of {dims}", f"inputs[{place}]")
         return
@@ -224,7 +224,7 @@ def check_counts(context: OperatorContext) -> None:
 
 def check_blocks(context: OperatorContext) -> None:
     """Check the blocks of SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND and their paddings or crops."""
-    dims, blocks = fixed_shape(context.require(0)), context.integers(1)
+    dims, blocks = get_fixed_shape(context.require(0)), context.integers(1)
     if blocks is None or dims is None:
         return
     pairs = padding_pairs(context, 2, len(blocks))

@@ -30,7 +30,7 @@ def check_tensor(model: ModelInfo, tensor: TensorInfo) -> None:
     """
     _check_shape(tensor)
     quantization, sparsity = tensor.record["quantization"], tensor.record["sparsity"]
-    data = np.frombuffer(model.stored(tensor), np.uint8)
+    data = np.frombuffer(model.content_of(tensor), np.uint8)
     if quantization is not None:
         _check_quantization(tensor, quantization)
     if sparsity is not None:

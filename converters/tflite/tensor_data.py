@@ -20,7 +20,7 @@ _PACKED = {"int4": (4, True), "uint4": (4, False), "int2": (2, True)}
 _WITHOUT_NUMPY = frozenset({"float8_e4m3fn", "float8_e5m2"})
 
 
-def stored_values(model: ModelInfo, tensor: TensorInfo) -> Array:
+def read_stored_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     """Return the elements as the file stores them, in stored order: 1-D, of a sparse tensor only what is stored.
 
     4-bit and 2-bit elements come as int8 or uint8, bfloat16 as float32; other types as themselves, without a copy.
@@ -28,7 +28,7 @@ def stored_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     Raises:
         ModelFileError: the type has no fixed size, or the bytes are not whole elements, or too few or too many.
     """
-    data = model.stored(tensor)
+    data = model.content_of(tensor)
     if tensor.dtype in _PACKED:
         values = _unpack(data, *_PACKED[tensor.dtype])
         values = values[: tensor.elements] if tensor.sparsity is None else values
@@ -42,13 +42,13 @@ def stored_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     return values
 
 
-def dense_values(model: ModelInfo, tensor: TensorInfo) -> Array:
+def read_dense_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     """Return a constant's elements in its shape, still quantized; elements that a sparse tensor leaves out are 0.
 
     Raises:
-        ModelFileError: as `stored_values`, and where sparse indices lead outside the shape.
+        ModelFileError: as `read_stored_values`, and where sparse indices lead outside the shape.
     """
-    values = stored_values(model, tensor)
+    values = read_stored_values(model, tensor)
     if tensor.sparsity is None:
         return values.reshape(tensor.shape)
     dense = np.zeros(tensor.elements, values.dtype)
@@ -56,9 +56,9 @@ def dense_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     return dense.reshape(tensor.shape)
 
 
-def real_values(model: ModelInfo, tensor: TensorInfo) -> Array:
+def read_real_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     """Return a constant's elements in its shape, dequantized to float32 where the tensor is quantized."""
-    values = dense_values(model, tensor)
+    values = read_dense_values(model, tensor)
     quantization = tensor.quantization
     if quantization is None or not quantization.scales:
         return values
@@ -71,12 +71,12 @@ def real_values(model: ModelInfo, tensor: TensorInfo) -> Array:
 
 def count_zeros(model: ModelInfo, tensor: TensorInfo) -> int:
     """Count the elements whose real value is 0: stored at the zero point, or left out of a sparse tensor."""
-    values = stored_values(model, tensor)
+    values = read_stored_values(model, tensor)
     points = () if tensor.quantization is None else tensor.quantization.zero_points
     if len(set(points)) > 1:
         assert tensor.quantization is not None
         grid = _along(np.asarray(points), tensor, tensor.quantization.axis)
-        return int(np.count_nonzero(dense_values(model, tensor) == grid))
+        return int(np.count_nonzero(read_dense_values(model, tensor) == grid))
     nonzero = np.count_nonzero(values != points[0]) if points and points[0] else np.count_nonzero(values)
     return tensor.elements - int(nonzero)
 

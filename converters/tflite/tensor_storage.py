@@ -113,3 +113,16 @@ def _index_vector(record: Record, name: str) -> tuple[NDArray[np.int64], int]:
         raise Damage("a compressed level has no segments or no indices", path=record.path, at=record.at)
     values: NDArray[Any] = np.zeros(0, np.int32) if vector["values"] is None else vector["values"]
     return values.astype(np.int64), values.nbytes
+
+
+def read_shapes(record: Record) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return a tensor's shape with 1 for open sizes, and with -1 for them where there are any, else None."""
+    shape, signature = record.ints("shape"), record.ints("shape_signature")
+    if any(size < -1 for size in shape + signature):
+        what = f"the dimensions are {list(shape)}, {list(signature)}"
+        raise Damage(what, path=f"{record.path}.shape", at=record.at)
+    if len(signature) != len(shape):
+        signature = shape
+    signature = tuple(-1 if -1 in pair else pair[1] for pair in zip(shape, signature, strict=True))
+    closed = tuple(1 if size == -1 else size for size in shape)
+    return closed, signature if signature != closed else None

@@ -199,7 +199,7 @@ class ModelInfo:
         """Yield the operators of all graphs."""
         return (operator for graph in self.subgraphs for operator in graph.operators)
 
-    def stored(self, tensor: TensorInfo) -> memoryview:
+    def content_of(self, tensor: TensorInfo) -> memoryview:
         """Return a constant tensor's bytes as stored, without copying; empty where it is no constant."""
         if tensor.external_buffer is not None:
             return self.outside[tensor.external_buffer]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from converters.tflite.flatbuffer import Damage
 from converters.tflite.operator_checks import check_operator
 from converters.tflite.operator_table import ARITIES
-from converters.tflite.reader import refuse_damaged
 from converters.tflite.tensor_checks import check_tensor
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo
 
@@ -26,7 +25,7 @@ def verify_model(model: ModelInfo) -> ModelInfo:
     try:
         _check(model)
     except Damage as damage:
-        raise refuse_damaged(model.name, damage) from damage
+        raise damage.to_error(model.name) from damage
     return model
 
 

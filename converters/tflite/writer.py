@@ -20,7 +20,7 @@ from converters.tflite.flatbuffer import Record
 from converters.tflite.table_fields import SCALARS, Field, tables
 from converters.tflite.values import ModelInfo
 
-__all__ = ["Table", "pack_model", "unpack_model"]
+__all__ = ["SchemaTable", "pack_model", "unpack_model"]
 
 _ALIGNMENT = 16  # the schema's force_align of Buffer.data; the whole file is a multiple of it
 # What may stand behind the flatbuffer (files beyond 2 GB): the content, the place of its offset and of its size.
@@ -31,7 +31,7 @@ _OUTSIDE = {
 _IS_OUTSIDE = 2  # offsets of 0 and 1 mean: inside
 
 
-class Table:
+class SchemaTable:
     """One table of the schema with its fields by name: numbers, str, arrays, tables and lists of tables.
 
     A field that is not given has the schema's default, or None. Of a union only the member is set; its type follows.
@@ -49,9 +49,9 @@ class Table:
     def __setitem__(self, name: str, value: Any) -> None:  # noqa: ANN401
         self._values[_field(self.kind, name).name] = value
 
-    def copy(self) -> Table:
+    def copy(self) -> SchemaTable:
         """Return a table with the same values; what it refers to is shared."""
-        return Table(self.kind, **self._values)
+        return SchemaTable(self.kind, **self._values)
 
 
 @cache
@@ -70,7 +70,7 @@ def _default(field: Field) -> Any:  # noqa: ANN401
     return field.default if field.kind == "scalar" else None
 
 
-def unpack_model(model: ModelInfo) -> Table:
+def unpack_model(model: ModelInfo) -> SchemaTable:
     """Return a file as a tree that can be edited; tables that the file shares become separate ones.
 
     Raises:
@@ -88,7 +88,7 @@ def unpack_model(model: ModelInfo) -> Table:
     return root
 
 
-def _unpack(record: Record, name: str) -> Table:
+def _unpack(record: Record, name: str) -> SchemaTable:
     if not record.complete:
         raise ModelFileError(
             f"{name} was written with a newer schema than this version knows: {record.path or record.table} "
@@ -103,10 +103,10 @@ def _unpack(record: Record, name: str) -> Table:
             values[field] = [_unpack(item, name) for item in value]
         else:
             values[field] = value
-    return Table(record.table, **values)
+    return SchemaTable(record.table, **values)
 
 
-def pack_model(root: Table) -> bytes:
+def pack_model(root: SchemaTable) -> bytes:
     """Return the .tflite file of a tree.
 
     Buffers are aligned to 16 bytes; those whose `offset` is above 1 go behind the flatbuffer.
@@ -124,7 +124,7 @@ class _Packer:
         self._vtables: dict[bytes, int] = {}
         self._outside: list[tuple[int, bytes]] = []
 
-    def pack(self, root: Table) -> bytes:
+    def pack(self, root: SchemaTable) -> bytes:
         place = self._table(root)
         self._pad(-(self._size + 8) % _ALIGNMENT)
         self._push(struct.pack("<I4s", self._size + 8 - place, schema.IDENTIFIER))
@@ -163,19 +163,19 @@ class _Packer:
         array = np.ascontiguousarray(values, SCALARS[kind][1])
         return self._bytes(array.tobytes(), array.size, max(align, array.itemsize))
 
-    def _table_vector(self, items: list[Table]) -> int:
+    def _table_vector(self, items: list[SchemaTable]) -> int:
         places = [self._table(item) for item in reversed(items)][::-1]
         place = self._make_room(4 * len(items), 4)
         offsets = (place - 4 - 4 * index - target for index, target in enumerate(places))
         return self._bytes(struct.pack(f"<{len(places)}I", *offsets), len(places), 4)
 
-    def _table(self, table: Table) -> int:
+    def _table(self, table: SchemaTable) -> int:
         key = id(table), 0
         if key not in self._shared:
             self._shared[key] = self._new_table(table)
         return self._shared[key]
 
-    def _new_table(self, table: Table) -> int:
+    def _new_table(self, table: SchemaTable) -> int:
         scalars, targets, content = self._place_fields(table)
         body, offsets = _lay_out(scalars, targets)
         align = max([4, *(SCALARS[field.of][0].size for field in scalars)])
@@ -196,7 +196,7 @@ class _Packer:
             self._push(vtable)
         return place
 
-    def _place_fields(self, table: Table) -> tuple[dict[Field, Any], dict[Field, int], bytes | None]:
+    def _place_fields(self, table: SchemaTable) -> tuple[dict[Field, Any], dict[Field, int], bytes | None]:
         """Place what a table refers to; return its numbers, the places, and what goes behind the flatbuffer."""
         values = {name: table[name] for name in _fields(table.kind)}
         content = _take_outside(table.kind, values)

@@ -13,7 +13,7 @@ from edge.report.formatting import mebibytes
 from edge.report.terminal.text_layout import paragraph
 
 if TYPE_CHECKING:
-    from converters.edgetpu.caching import CacheForecast
+    from converters.edgetpu.caching import CachePrediction
     from edge.workflows.splitting import Segmented
 
 _ESTIMATE = "an estimate: the memory left by program and activations differs between models (6.1 to 7.9 MiB observed)"
@@ -34,10 +34,10 @@ def cache(files: tuple[Path, ...], as_json: bool) -> None:
     needs of the chip's 8 MB, the next what remains; all other parameters are streamed for each inference. The order is
     the priority.
     """
-    from converters.edgetpu.caching import cache_forecast
+    from converters.edgetpu.caching import predict_caching
     from converters.tflite.reader import read_model
 
-    found = cache_forecast([(str(file), read_model(file)) for file in files])
+    found = predict_caching([(str(file), read_model(file)) for file in files])
     if as_json:
         print_json(found.to_json())
         return
@@ -66,7 +66,7 @@ def segment(file: Path, count: int, out: Path, check: bool, as_json: bool) -> No
     _show_segments(found)
 
 
-def _show_cache(found: CacheForecast) -> None:
+def _show_cache(found: CachePrediction) -> None:
     rows = []
     for number, each in enumerate(found.models, 1):
         sizes = map(mebibytes, (each.parameter_bytes, each.cached_bytes, each.streamed_bytes))

@@ -11,7 +11,7 @@ import click
 from converters.artifact.sidecar import Sidecar, read_sidecar
 from converters.decode import encode
 from converters.edgetpu import TARGET as CORAL
-from converters.edgetpu import Forecast, compiled_report, forecast
+from converters.edgetpu import MappingPrediction, describe_compiled, predict_mapping
 from converters.inspection import inspect_model
 from converters.printable import printable
 from converters.targets.analysis import Analysis, analyse
@@ -55,7 +55,7 @@ def command(
     _check_runtime(target, runtime)
     _require(file)
     model = verify_file(file).model
-    inspection, compiled = inspect_model(model, file), compiled_report(model)
+    inspection, compiled = inspect_model(model, file), describe_compiled(model)
     analysis = _analyse(model, target, runtime)
     sidecar = read_sidecar(file, sha256=inspection.file.sha256)
     if sidecar is not None and sidecar.problem:
@@ -80,10 +80,10 @@ def _check_runtime(target: Target | str | None, runtime: str | None) -> None:
         raise InputError(f"--runtime {problem}", hint=f"add --target with one of {', '.join(TARGETS)}")
 
 
-def _analyse(model: ModelInfo, target: Target | str | None, runtime: str | None) -> Analysis | Forecast | None:
+def _analyse(model: ModelInfo, target: Target | str | None, runtime: str | None) -> Analysis | MappingPrediction | None:
     if target is None:
         return None
-    return analyse(model, target, runtime) if isinstance(target, Target) else forecast(model)
+    return analyse(model, target, runtime) if isinstance(target, Target) else predict_mapping(model)
 
 
 def _sidecar_json(sidecar: Sidecar | None) -> dict[str, object] | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from converters.errors import ModelFileError
 from converters.tflite import schema
 from converters.tflite.reader import parse_model
-from converters.tflite.tensor_data import dense_values
+from converters.tflite.tensor_data import read_dense_values
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, TensorInfo
 from converters.tflite.verify import verify_model
 from edge.errors import InputError
@@ -102,7 +102,7 @@ class _Graph:
         weighted, scalings = [], []
         for operator in self.graph.operators:
             if operator.name in _WEIGHTED:
-                weighted.append(self._weighted(operator))
+                weighted.append(self._read_weighted(operator))
             elif operator.name in _SCALING and any(self._is_constant(tensor) for tensor in operator.inputs):
                 scalings.append(f"{operator.name} (operator {operator.index})")
         return TFLiteWeights(tuple(weighted), tuple(scalings))
@@ -117,7 +117,7 @@ class _Graph:
             )
         if not tensor.is_constant:
             raise ModelFileError(f"the tensor {_name(tensor)} was expected to be constant but is computed by the graph")
-        return dense_values(self.model, tensor)
+        return read_dense_values(self.model, tensor)
 
     def _is_constant(self, index: int) -> bool:
         if index == ABSENT:
@@ -144,7 +144,7 @@ class _Graph:
         scaled, how = _dequantize(stored, tensor)
         return scaled, f"{stored.dtype} {how}"
 
-    def _weighted(self, operator: OperatorInfo) -> WeightedOperator:
+    def _read_weighted(self, operator: OperatorInfo) -> WeightedOperator:
         kernel, storage = self.floats(operator.inputs[1])
         bias = operator.input(2)
         activation = operator.options.activation or "NONE"

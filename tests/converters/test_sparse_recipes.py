@@ -17,9 +17,9 @@ from converters.errors import ConversionError
 from converters.recipes import recipe_named, recipes_named
 from converters.samples import gather
 from converters.source import from_keras
-from converters.sparse.pointwise import constant_behind, pointwise_weights, require_sparse_weights
+from converters.sparse.pointwise import find_packed_constant, find_pointwise_weights, require_sparse_weights
 from converters.tflite.reader import parse_model
-from converters.tflite.tensor_data import dense_values, real_values
+from converters.tflite.tensor_data import read_dense_values, read_real_values
 from edge.models import build
 from edge.runtime.kernels import XNNPACK, profile_kernels
 from edge.runtime.verified_model import verify_bytes
@@ -102,12 +102,12 @@ def test_the_scores_of_the_model_differ_from_picture_to_picture(pruned):
 @pytest.mark.parametrize("recipe", SPARSE)
 def test_the_34_kernels_are_stored_sparse_in_blocks_of_two(pruned, recipe):
     model = parse_model(pruned.artifacts[recipe].data)
-    kernels = pointwise_weights(model)
+    kernels = find_pointwise_weights(model)
     assert len(kernels) == 34
     assert all(kernel.stored_sparse and kernel.share >= 0.79 for kernel in kernels)
     graph = model.main
     for kernel in kernels:
-        constant = constant_behind(graph, graph.producers(), graph.operators[kernel.operator].inputs[1])
+        constant = find_packed_constant(graph, graph.producers(), graph.operators[kernel.operator].inputs[1])
         assert constant.sparsity.block_shape == (2,)
 
 
@@ -115,10 +115,10 @@ def test_the_34_kernels_are_stored_sparse_in_blocks_of_two(pruned, recipe):
 def test_zeros_of_the_mask_are_zeros_of_the_file_and_no_others(pruned, recipe):
     model = parse_model(pruned.artifacts[recipe].data)
     graph, producers = model.main, model.main.producers()
-    for kernel, layer in zip(pointwise_weights(model), prunable_layers(pruned.model), strict=True):
-        constant = constant_behind(graph, producers, graph.operators[kernel.operator].inputs[1])
+    for kernel, layer in zip(find_pointwise_weights(model), prunable_layers(pruned.model), strict=True):
+        constant = find_packed_constant(graph, producers, graph.operators[kernel.operator].inputs[1])
         mask = np.asarray(layer.kernel)[0, 0].T != 0
-        stored = dense_values(model, constant)[:, 0, 0, :]
+        stored = read_dense_values(model, constant)[:, 0, 0, :]
         assert (stored[~mask] == 0).all()
         lost = np.count_nonzero(stored[mask] == 0)
         assert lost <= (0.02 * mask.sum() if recipe == "sparse-int8" else 0), "only the smallest round to zero"
@@ -127,7 +127,7 @@ def test_zeros_of_the_mask_are_zeros_of_the_file_and_no_others(pruned, recipe):
 def test_int8_weights_stand_behind_densify_and_dequantize(pruned):
     model = parse_model(pruned.artifacts["sparse-int8"].data)
     graph, producers = model.main, model.main.producers()
-    for kernel in pointwise_weights(model):
+    for kernel in find_pointwise_weights(model):
         dequantize = producers[graph.operators[kernel.operator].inputs[1]]
         densify = producers[dequantize.inputs[0]]
         assert (dequantize.name, dequantize.version, densify.name) == ("DEQUANTIZE", 2, "DENSIFY")
@@ -144,10 +144,10 @@ def test_what_each_kernel_is_stored_as_and_how_close_it_is(pruned):
     producers = ours.main.producers()
     stored = []
     for operator, other in zip(*computing, strict=True):
-        kernel, bias = (constant_behind(ours.main, producers, operator.inputs[place]) for place in (1, 2))
+        kernel, bias = (find_packed_constant(ours.main, producers, operator.inputs[place]) for place in (1, 2))
         stored.append((operator.name, kernel.dtype, bias.dtype))
-        reference = real_values(wanted, wanted.main.tensors[other.inputs[1]])
-        found = real_values(ours, kernel).reshape(reference.shape)
+        reference = read_real_values(wanted, wanted.main.tensors[other.inputs[1]])
+        found = read_real_values(ours, kernel).reshape(reference.shape)
         allowed = 2**-11 * np.abs(reference) + 1e-7
         if kernel.dtype == "int8":
             steps = np.asarray(kernel.quantization.scales)
@@ -191,7 +191,9 @@ def test_a_shared_bias_and_numbers_beyond_float16(tmp_path):
     stem, one = (op for op in file.main.operators if op.name == "CONV_2D")
     (huge,) = (op for op in file.main.operators if op.name == "DEPTHWISE_CONV_2D")
     found = [
-        constant_behind(file.main, producers, op.inputs[place]).dtype for op in (stem, huge, one) for place in (1, 2)
+        find_packed_constant(file.main, producers, op.inputs[place]).dtype
+        for op in (stem, huge, one)
+        for place in (1, 2)
     ]
     assert found == ["float16", "float16", "float32", "float32", "int8", "float32"]
 
@@ -260,7 +262,7 @@ def test_blocks_of_four_and_layers_without_a_single_weight(tmp_path):
     model.get_layer("conv_pw_3").kernel.assign(np.zeros(model.get_layer("conv_pw_3").kernel.shape))
     for artifact in convert(asked(model, tmp_path, *SPARSE, count=3)):
         file = parse_model(artifact.data)
-        shares = {kernel.name: kernel.share for kernel in pointwise_weights(file)}
+        shares = {kernel.name: kernel.share for kernel in find_pointwise_weights(file)}
         assert max(shares.values()) == 1.0
         blocks = {t.sparsity.block_shape for t in file.main.tensors if t.sparsity is not None}
         assert (4,) in blocks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from converters.edgetpu.caching import LEAST_BYTES, MOST_BYTES, cache_forecast, share_out
+from converters.edgetpu.caching import LEAST_BYTES, MOST_BYTES, predict_caching, share_out
 from converters.edgetpu.parameters import USABLE_BYTES
 from converters.errors import ModelFileError
 from converters.tflite.reader import read_model
@@ -75,21 +75,21 @@ def test_nothing_to_share():
 def test_real_models_share_the_chip(shared_data):
     names = ("tf2_mobilenet_v2_1.0_224_ptq", "mobilenet_v2_1.0_224_quant")
     models = [(name, read_model(shared_data / "models" / f"{name}.tflite")) for name in names]
-    found = cache_forecast(models)
+    found = predict_caching(models)
     for each in found.models:
         assert each.parameter_bytes == pytest.approx(3.6e6, rel=0.3)
         assert each.cached_bytes + each.streamed_bytes == each.parameter_bytes
-    assert cache_forecast(models * 3).models[-1].cached_bytes == 0
+    assert predict_caching(models * 3).models[-1].cached_bytes == 0
 
 
 def test_a_compiled_file_and_one_that_maps_nothing_are_refused(pairs):
     floating = next((Path(__file__).parents[2] / "devices" / "solver" / "data").glob("*fp32.tflite"))
     with pytest.raises(ModelFileError, match="nothing of float would run on the Edge TPU") as caught:
-        cache_forecast([("float", read_model(floating))])
+        predict_caching([("float", read_model(floating))])
     assert "inspect float --target coral" in caught.value.hint
     name = "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     with pytest.raises(ModelFileError, match="has been compiled"):
-        cache_forecast([(name, read_model(pairs / name))])
+        predict_caching([(name, read_model(pairs / name))])
 
 
 def test_the_command(shared_data):

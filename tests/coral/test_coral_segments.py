@@ -13,7 +13,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ModelFileError, NotCuttable, ParityError, WriteError
-from converters.segments.cuts import Chain, balanced
+from converters.segments.cuts import OperatorSequence, balance_cuts
 from converters.segments.extract import Extractor
 from converters.segments.split import cpu_part, segment, segment_at
 from converters.tflite.reader import parse_model
@@ -90,13 +90,13 @@ def test_the_chain_computes_what_the_whole_model_does(whole, tmp_path, name, cou
 @pytest.mark.parametrize("name", SMALL)
 def test_every_single_cut(whole, tmp_path, name):
     data, arrays, right = whole[name]
-    for place in Chain(parse_model(data)).places:
+    for place in OperatorSequence(parse_model(data)).places:
         assert same(chained(segment_at(parse_model(data), [place]), arrays, tmp_path), right), place
 
 
 def test_one_operator_per_piece(whole, tmp_path):
     data, arrays, right = whole[WHOLE[2]]
-    places = Chain(parse_model(data)).places
+    places = OperatorSequence(parse_model(data)).places
     assert same(chained(segment_at(parse_model(data), places), arrays, tmp_path), right)
 
 
@@ -105,7 +105,7 @@ def test_one_operator_per_piece(whole, tmp_path):
 def test_cuts_of_larger_models(whole, tmp_path, name):
     """Every third cut, where skip connections make several tensors cross."""
     data, arrays, right = whole[name]
-    chain = Chain(parse_model(data))
+    chain = OperatorSequence(parse_model(data))
     assert max(len(chain.crossing(place)) for place in chain.places) >= 2
     for place in chain.places[::3]:
         assert same(chained(segment_at(parse_model(data), [place]), arrays, tmp_path), right), place
@@ -124,7 +124,7 @@ def test_pieces_keep_what_belongs_to_them(whole, name):
         for tensor in part.main.tensors:
             old = by_name[tensor.name]
             assert (tensor.dtype, tensor.shape, tensor.is_variable) == (old.dtype, old.shape, old.is_variable)
-            assert bytes(part.stored(tensor)) == bytes(model.stored(old))
+            assert bytes(part.content_of(tensor)) == bytes(model.content_of(old))
             assert vars(tensor.quantization) == vars(old.quantization) if tensor.quantization else True
     kept = {item.name for item in model.metadata} - {"TFLITE_METADATA"}
     assert all({item.name for item in part.metadata} == kept for part in parts)
@@ -139,7 +139,7 @@ def test_constants_begin_on_16_bytes(whole):
 @pytest.mark.parametrize(("name", "count"), [(WHOLE[0], 2), (WHOLE[0], 3), (WHOLE[1], 4), (WHOLE[2], 3)])
 def test_the_largest_piece_is_as_small_as_it_can_be(whole, name, count):
     """Against all possible cuts, within the 2 % that evenness may cost."""
-    chain = Chain(parse_model(whole[name][0]))
+    chain = OperatorSequence(parse_model(whole[name][0]))
     sizes = [0, *itertools.accumulate(chain.parameter_bytes)]
     bounds = [0, len(chain.operators)]
 
@@ -148,14 +148,14 @@ def test_the_largest_piece_is_as_small_as_it_can_be(whole, name, count):
         return max(sizes[b] - sizes[a] for a, b in itertools.pairwise(ends))
 
     least = min(map(largest, itertools.combinations(chain.places, count - 1)))
-    found = balanced(chain, count)
+    found = balance_cuts(chain, count)
     assert least <= found.largest_bytes == largest(found.places) <= 1.02 * least
 
 
 def test_the_other_pieces_are_even_beside_one_that_cannot_be_smaller(whole):
     """The last layer alone is the largest piece; what is left is not one large piece and a few bytes."""
-    chain = Chain(parse_model(whole[WHOLE[0]][0]))
-    places = (0, *balanced(chain, 4).places, len(chain.operators))
+    chain = OperatorSequence(parse_model(whole[WHOLE[0]][0]))
+    places = (0, *balance_cuts(chain, 4).places, len(chain.operators))
     sizes = [chain.bytes_of(begin, end) for begin, end in itertools.pairwise(places)]
     assert max(sizes) == sizes[-1]
     assert max(sizes[:-1]) < 1.25 * min(sizes[:-1])
@@ -198,7 +198,7 @@ def test_weights_that_are_unpacked_at_run_time_go_with_their_reader(tmp_path):
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Sequential([keras.Input((16, 16, 3)), *layers]))
     converter.optimizations, converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
     data = converter.convert()
-    assert Chain(parse_model(data)).fixed
+    assert OperatorSequence(parse_model(data)).fixed
     found = segment(parse_model(data), 3)
     assert [len(piece.inputs) for piece in found.segments] == [1, 1, 1]
     arrays = arrays_of(data)
@@ -231,7 +231,7 @@ def test_state_is_not_torn_apart(whole):
         last = model.subgraphs[0].operators[-1]
         last.inputs = np.array([*last.inputs, states[0]], np.int32)
 
-    chain = Chain(parse_model(rebuilt(data, shared)))
+    chain = OperatorSequence(parse_model(rebuilt(data, shared)))
     first = next(p for p, each in enumerate(chain.operators) if states[0] in each.inputs)
     assert all(place <= first for place in chain.places)
     assert "used on both sides" in chain.obstacle(first + 1)

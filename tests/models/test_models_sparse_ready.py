@@ -12,7 +12,7 @@ from converters.freezing import freeze
 from converters.lowering import Lowering
 from converters.recipes import recipe_named
 from converters.source import from_keras
-from converters.sparse.pointwise import pointwise_weights, require_sparse_weights
+from converters.sparse.pointwise import find_pointwise_weights, require_sparse_weights
 from converters.tflite.values import ModelInfo, OperatorInfo
 from edge.models import build
 from edge.training.pruning import prunable_layers, prune_magnitude
@@ -65,7 +65,7 @@ def zeros_in_front(model: ModelInfo, operator: OperatorInfo) -> list[list[int]] 
     maker = model.main.producers().get(operator.inputs[0])
     if maker is None or maker.name != "PAD":
         return None
-    return np.frombuffer(model.stored(model.main.tensors[maker.inputs[1]]), np.int32).reshape(4, 2).tolist()
+    return np.frombuffer(model.content_of(model.main.tensors[maker.inputs[1]]), np.int32).reshape(4, 2).tolist()
 
 
 def around(pixels: int) -> list[list[int]]:
@@ -90,7 +90,7 @@ def test_inside_there_is_nothing_but_what_sparse_kernels_know(network):
 
 
 def test_1x1_convolutions(network):
-    found = pointwise_weights(network.model)
+    found = find_pointwise_weights(network.model)
     assert len(found) == network.pointwise == len(prunable_layers(network.keras_model))
     assert all(kernel.stored_sparse for kernel in found)
     require_sparse_weights(network.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from converters.edgetpu import CompiledReport, Forecast
+from converters.edgetpu import CompiledReport, MappingPrediction
 from converters.edgetpu.compiled import CpuOperator
 from converters.edgetpu.mapping import Placement
 from converters.printable import printable
@@ -32,7 +32,7 @@ def board_lines(analysis: Analysis, *, by_default: bool) -> Iterator[str]:
         yield from wrap_item(number, reason.text, *tensor, change=reason.change)
 
 
-def coral_lines(prediction: Forecast) -> Iterator[str]:
+def coral_lines(prediction: MappingPrediction) -> Iterator[str]:
     """Yield what will run on the Edge TPU, what will not and why, and what to change."""
     source = "" if prediction.compiled else " (a prediction of what edgetpu_compiler 16.0 will do)"
     yield from ("", "Target coral")
@@ -74,7 +74,7 @@ def _cluster(cluster: Cluster) -> str:
     return f"{span}: {cluster.pointwise} 1x1 convolutions, {share}, {cluster.encoded} stored sparse: {verdict}"
 
 
-def _coral_verdict(prediction: Forecast) -> str:
+def _coral_verdict(prediction: MappingPrediction) -> str:
     total = len(prediction.operators)
     if prediction.compiled:
         return f"already compiled: {prediction.mapped} of {total} operators are edgetpu-custom-op"
@@ -84,7 +84,7 @@ def _coral_verdict(prediction: Forecast) -> str:
     return f"{count} operators run on the Edge TPU"
 
 
-def _parameters(prediction: Forecast) -> str:
+def _parameters(prediction: MappingPrediction) -> str:
     sizes = prediction.parameters
     total = f"about {sizes.estimated_bytes:,} bytes of {sizes.on_chip_bytes:,} on the chip"
     if sizes.fits is None:

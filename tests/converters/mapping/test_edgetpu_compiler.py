@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from sketch import Sketch
 
-from converters.edgetpu import forecast
+from converters.edgetpu import predict_mapping
 from converters.edgetpu.compiler import Compiled, Compiler
-from converters.edgetpu.log import Row, parse_log
+from converters.edgetpu.log import LogRow, parse_log
 from converters.errors import ConversionError, MissingPartError, ModelFileError
 from converters.tflite.reader import parse_model
 
@@ -55,7 +55,7 @@ def test_a_log_becomes_values():
     log = parse_log(FIGURES + TABLE + END)
     assert (log.version, log.succeeded, log.subgraphs, log.operators) == ("16.0.384591198", True, 1, 3)
     assert (log.cached_bytes, log.remaining_bytes, log.streamed_bytes) == (3 << 19, 1 << 19, 64)
-    assert log.rows[1] == Row("CONV_2D", 4, "More than one subgraph is not supported")
+    assert log.rows[1] == LogRow("CONV_2D", 4, "More than one subgraph is not supported")
     assert log.mapped == {"CONV_2D": 2}
     assert log.on_cpu == {"CONV_2D": 4, "HARD_SWISH": 1, "CUSTOM": 1}
     assert log.errors == ()
@@ -144,19 +144,19 @@ def test_the_compiled_file_comes_back_with_what_was_said(stand_in):
     result = Compiler(str(program)).compile(model())
     assert result.data == compiled()
     assert result.log.mapped == {"CONV_2D": 1}
-    assert result.differences(forecast(parse_model(model()))) == []
+    assert result.differences(predict_mapping(parse_model(model()))) == []
 
 
 def test_what_the_compiler_did_other_than_forecast_is_told(stand_in):
     program = stand_in(FIGURES + table(("CONV_2D", 1, "Operation not supported"), SWISH), made=model())
     result = Compiler(str(program)).compile(model())
-    assert result.differences(forecast(parse_model(model()))) == ["CONV_2D: 1 stayed on the CPU, forecast 0"]
+    assert result.differences(predict_mapping(parse_model(model()))) == ["CONV_2D: 1 stayed on the CPU, forecast 0"]
 
 
 def test_custom_operators_are_compared_under_the_compilers_word():
     sketch = Sketch()
     x = sketch.convolution(sketch.input((1, 8, 8, 4)), (1, 8, 8, 8))
-    found = forecast(sketch.model(sketch.add("TFLite_Detection_PostProcess", [x], (4,), "float32")))
+    found = predict_mapping(sketch.model(sketch.add("TFLite_Detection_PostProcess", [x], (4,), "float32")))
     log = parse_log(table(CONV, ("CUSTOM", 1, "Operation is working on an unsupported data type")))
     assert Compiled(b"", None, log).differences(found) == []
 
@@ -179,7 +179,7 @@ def test_silence_is_told(stand_in):
 
 
 def test_a_file_that_is_none_is_refused(stand_in):
-    with pytest.raises(ModelFileError, match="what edgetpu_compiler made is no TFLite model"):
+    with pytest.raises(ModelFileError, match="what edgetpu_compiler made is not a sound TFLite model"):
         Compiler(str(stand_in(FIGURES, made=b"garbage"))).compile(model())
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from converters.edgetpu import compiled_report, forecast
+from converters.edgetpu import describe_compiled, predict_mapping
 from converters.tflite.reader import read_model
 
 CONVOLUTIONAL = (
@@ -33,7 +33,7 @@ def pair(shared_data):
 @pytest.mark.parametrize("name", PAIRS)
 def test_exactly_the_operators_that_stayed_on_the_cpu_are_named(pair, name):
     model, compiled = pair(name)
-    found = forecast(model)
+    found = predict_mapping(model)
     left = [(op.name, written(compiled, op)) for op in compiled.main.operators if op.name != "edgetpu-custom-op"]
     told = [(each.op, written(model, model.main.operators[each.index])) for each in found.on_cpu]
     assert told == left
@@ -49,15 +49,15 @@ def written(model, operator):
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_parameters_are_estimated_within_a_tenth_of_what_the_compiler_stored(pair, name):
     model, compiled = pair(name)
-    report = compiled_report(compiled)
-    estimate = forecast(model).parameters
+    report = describe_compiled(compiled)
+    estimate = predict_mapping(model).parameters
     assert estimate.estimated_bytes == pytest.approx(report.cached_bytes + report.streamed_bytes, rel=0.11)
     assert (estimate.fits, estimate.streamed_bytes) == (True, report.streamed_bytes)
 
 
 def test_the_piece_that_is_mapped_has_the_outputs_that_the_compiled_file_has(pair):
     model, compiled = pair("deeplabv3_mnv2_dm05_pascal_quant")
-    mapped = {each.index for each in forecast(model).operators if each.runs_on == "edgetpu"}
+    mapped = {each.index for each in predict_mapping(model).operators if each.runs_on == "edgetpu"}
     inside = {tensor for index in mapped for tensor in model.main.operators[index].outputs}
     outside = [op for op in model.main.operators if op.index not in mapped]
     crossing = {model.main.tensors[tensor].shape for op in outside for tensor in op.inputs if tensor in inside}
@@ -67,7 +67,7 @@ def test_the_piece_that_is_mapped_has_the_outputs_that_the_compiled_file_has(pai
 
 @pytest.mark.parametrize("name", ["mobilenet_v2_1.0_224_quant", "tf2_mobilenet_v2_1.0_224_ptq"])
 def test_published_mobilenets_are_mapped_whole(shared_data, name):
-    found = forecast(read_model(shared_data / "models" / f"{name}.tflite"))
+    found = predict_mapping(read_model(shared_data / "models" / f"{name}.tflite"))
     assert found.fully_mapped
     assert found.parameters.fits
 
@@ -75,8 +75,8 @@ def test_published_mobilenets_are_mapped_whole(shared_data, name):
 @pytest.mark.parametrize(("name", "version"), [("keras_lstm_mnist_ptq", 12), ("split_concat", 13)])
 def test_a_compiled_file_tells_what_it_needs(pair, name, version):
     model, compiled = pair(name)
-    assert compiled_report(model) is None
-    report = compiled_report(compiled)
+    assert describe_compiled(model) is None
+    report = describe_compiled(compiled)
     assert report.min_runtime_version == version
     assert report.problem is None
     assert report.on_cpu == ()
@@ -91,7 +91,7 @@ def test_a_compiled_file_tells_what_it_needs(pair, name, version):
 
 def test_the_forecast_of_a_compiled_file_is_the_file(pair):
     _, compiled = pair("deeplabv3_mnv2_dm05_pascal_quant")
-    found = forecast(compiled)
+    found = predict_mapping(compiled)
     assert found.compiled
     assert [each.runs_on for each in found.operators] == ["edgetpu"] + ["cpu"] * 8
     assert not found.advice
@@ -118,7 +118,7 @@ def test_a_damaged_package_is_told_not_raised(pair, damage):
         options = bytearray(random.Random(3).randbytes(4096))
     operator = dataclasses.replace(compiled.main.operators[0], custom_options=memoryview(bytes(options)))
     graph = dataclasses.replace(compiled.main, operators=(operator,))
-    report = compiled_report(dataclasses.replace(compiled, subgraphs=(graph,)))
+    report = describe_compiled(dataclasses.replace(compiled, subgraphs=(graph,)))
     assert "no package that can be read" in report.problem
     assert report.min_runtime_version is None
 

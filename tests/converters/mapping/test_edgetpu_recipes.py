@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from sketch import Sketch
 
 from converters.convert import convert
-from converters.edgetpu import forecast
+from converters.edgetpu import predict_mapping
 from converters.edgetpu.compiler import Compiler
 from converters.edgetpu.gate import require_mapped
 from converters.edgetpu.operator_view import LIMIT, TYPE
@@ -52,7 +52,7 @@ def test_the_models_of_the_toolkit_are_mapped_whole(name, arguments):
     lowered = lowering(build(name, classes=10, **arguments), name)
     for interface in ("uint8", "int8"):
         model = lowered.lower(replace(recipe_named("edgetpu"), interface=interface))
-        found = forecast(model)
+        found = predict_mapping(model)
         assert found.fully_mapped, [(each.op, each.reason) for each in found.on_cpu]
         assert not any(each.reason for each in found.operators), "none with a doubt either"
         ends = {model.main.tensors[index].dtype for index in (*model.main.inputs, *model.main.outputs)}
@@ -65,7 +65,7 @@ def test_keras_own_mobilenet_is_mapped_as_a_public_log_says():
     import keras
 
     lowered = lowering(keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3)))
-    found = forecast(lowered.lower(replace(recipe_named("edgetpu"), interface="float32")))
+    found = predict_mapping(lowered.lower(replace(recipe_named("edgetpu"), interface="float32")))
     mapped = Counter(each.op for each in found.operators if each.runs_on == "edgetpu")
     logged = {"ADD": 10, "CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "MEAN": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
     assert mapped == logged
@@ -93,8 +93,8 @@ def fused():
 
 def test_fused_activations_come_out_and_all_is_mapped(fused):
     before, after = (parse_model(data) for data in fused)
-    assert forecast(before).mapped < len(before.main.operators)
-    assert forecast(after).fully_mapped
+    assert predict_mapping(before).mapped < len(before.main.operators)
+    assert predict_mapping(after).fully_mapped
     wanted = {"AVERAGE_POOL_2D", "MAX_POOL_2D", "TRANSPOSE_CONV"}
     assert {op.options.activation for op in after.main.operators if op.name in wanted} <= {None, "NONE"}
     assert "MAX_POOL_2D" in {op.name for op in before.main.operators if op.options.activation == "RELU"}
@@ -135,11 +135,11 @@ def test_an_activation_in_a_transposed_convolution_comes_out(activation, biased)
         bias.quantization.scale, bias.quantization.zeroPoint = np.array([0.005], np.float32), np.zeros(1, np.int64)
     before = sketch.data(out)
     after = adapt_to_compiler(parse_model(before)).content
-    assert forecast(parse_model(before)).failures
+    assert predict_mapping(parse_model(before)).failures
     assert [(op.name, op.version) for op in parse_model(after).main.operators] == [
         ("TRANSPOSE_CONV", 3 if biased else 2), ("RELU" if activation == 1 else "RELU6", 2),
     ]  # fmt: skip
-    assert forecast(parse_model(after)).fully_mapped
+    assert predict_mapping(parse_model(after)).fully_mapped
     runs = [HostModel(data, preserve=True) for data in (before, after)]
     for seed in range(5):
         picture = [np.random.default_rng(seed).uniform(-60, 60, (1, 8, 8, 8)).astype(np.float32)]
@@ -157,7 +157,7 @@ def test_a_convolution_gets_back_the_version_it_uses(groups, version):
     out = sketch.add("CONV_2D", inputs, (1, 8, 8, 8), version=6, options=("Conv2DOptions", options))
     model = adapt_to_compiler(sketch.model(out))
     assert model.main.operators[0].version == version
-    assert forecast(model).fully_mapped == (groups == 1)
+    assert predict_mapping(model).fully_mapped == (groups == 1)
 
 
 @pytest.mark.parametrize(("keep", "scales", "version"), [(False, 1, 4), (True, 1, 5), (False, 4, 12)])

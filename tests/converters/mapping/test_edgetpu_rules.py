@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sketch import Sketch
 
-from converters.edgetpu import forecast
+from converters.edgetpu import predict_mapping
 from converters.edgetpu.gate import remarks
 from converters.edgetpu.operator_view import CONSTANT, LIMIT, RANK, SUBGRAPH, TYPE, UNSUPPORTED
-from converters.edgetpu.parameters import parameter_forecast
+from converters.edgetpu.parameters import predict_parameters
 from converters.edgetpu.versions import NEWEST
 from converters.errors import ModelFileError
 from converters.tflite.reader import parse_model
@@ -21,7 +21,7 @@ MAP = (1, 8, 8, 16)
 
 
 def placed(sketch, *outputs):
-    return [(each.op, each.runs_on) for each in forecast(sketch.model(*outputs)).operators]
+    return [(each.op, each.runs_on) for each in predict_mapping(sketch.model(*outputs)).operators]
 
 
 def single(name, shapes, result, *, options=None, constants=(), dtype="int8", **more):
@@ -29,7 +29,7 @@ def single(name, shapes, result, *, options=None, constants=(), dtype="int8", **
     sketch = Sketch()
     inputs = [sketch.input(shape) for shape in shapes] + [sketch.constant(values) for values in constants]
     out = sketch.add(name, inputs, result, dtype, options=options, **more)
-    return forecast(sketch.model(out))
+    return predict_mapping(sketch.model(out))
 
 
 JOIN, CUT, POOL, SQUEEZE = "ConcatenationOptions", "StridedSliceOptions", "Pool2DOptions", "SqueezeOptions"
@@ -131,7 +131,7 @@ def test_a_dense_layer_with_a_scale_per_output_is_newer_than_the_compiler():
     x = sketch.input((1, 32))
     kernel = sketch.weights((10, 32), scales=[0.1] * 10)
     out = sketch.add("FULLY_CONNECTED", [x, kernel, sketch.constant([0] * 10)], (1, 10), version=4)
-    (found,) = forecast(sketch.model(out)).operators
+    (found,) = predict_mapping(sketch.model(out)).operators
     assert (found.runs_on, found.certain) == ("cpu", False)
 
 
@@ -145,7 +145,7 @@ def test_dilation_is_the_same_in_both_directions(rows, columns, runs_on):
 def test_computed_weights_are_refused():
     sketch = Sketch()
     out = sketch.add("FULLY_CONNECTED", [sketch.input((1, 32)), sketch.input((10, 32))], (1, 10), version=4)
-    (found,) = forecast(sketch.model(out)).operators
+    (found,) = predict_mapping(sketch.model(out)).operators
     assert (found.runs_on, found.status) == ("cpu", CONSTANT)
 
 
@@ -170,7 +170,7 @@ def test_only_eight_bits_are_mapped(dtype):
     x = sketch.input(MAP)
     first = sketch.add("RELU", [x], MAP)
     out = sketch.add("ADD", [sketch.input(MAP, dtype), sketch.input(MAP, dtype)], MAP, dtype)
-    found = forecast(sketch.model(first, out)).operators
+    found = predict_mapping(sketch.model(first, out)).operators
     assert [(each.runs_on, each.status) for each in found][1] == ("cpu", TYPE)
     assert found[0].runs_on == "edgetpu"
 
@@ -180,7 +180,7 @@ def test_a_float_input_costs_its_quantize_and_no_more():
     x = sketch.add("QUANTIZE", [sketch.input(MAP, "float32")], MAP)
     y = sketch.convolution(x, (1, 8, 8, 4))
     out = sketch.add("DEQUANTIZE", [y], (1, 8, 8, 4), "float32", version=2)
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert [(each.op, each.runs_on) for each in found.operators] == [
         ("QUANTIZE", "cpu"), ("CONV_2D", "edgetpu"), ("DEQUANTIZE", "cpu"),
     ]  # fmt: skip
@@ -196,7 +196,7 @@ def test_all_that_depends_on_a_refused_operator_stays_and_the_rest_does_not():
     later = sketch.convolution(side, MAP)
     joined = sketch.add("ADD", [behind, later], MAP)
     out = sketch.add("ELU", [joined], MAP)
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert [each.runs_on for each in found.operators] == ["edgetpu", "cpu", "edgetpu", "cpu", "edgetpu", "cpu", "cpu"]
     assert [each.status for each in found.on_cpu] == [UNSUPPORTED, SUBGRAPH, SUBGRAPH, UNSUPPORTED]
     assert [(each.operators, each.strands) for each in found.advice] == [((1,), 2), ((6,), 0)]
@@ -208,7 +208,7 @@ def test_the_first_piece_is_mapped_even_if_a_later_one_is_larger():
     x = sketch.add("HARD_SWISH", [x], MAP)
     for _ in range(5):
         x = sketch.convolution(x, MAP)
-    found = forecast(sketch.model(x))
+    found = predict_mapping(sketch.model(x))
     assert (found.mapped, len(found.on_cpu)) == (1, 6)
 
 
@@ -219,7 +219,7 @@ def test_one_operator_newer_than_the_compiler_and_nothing_is_mapped(name, versio
     sketch = Sketch()
     x = sketch.convolution(sketch.input(MAP), MAP)
     out = sketch.add(name, [x], MAP, version=version)
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert [each.runs_on for each in found.operators] == ["cpu", "cpu"]
     assert name in found.failures[0].text
     assert found.advice[0].strands is None
@@ -233,7 +233,7 @@ def test_an_operator_of_another_graph_is_not_called_one_of_the_main_graph():
     out = sketch.convolution(sketch.convolution(sketch.input(MAP), MAP), MAP)
     branch = other.model(other.add("GELU", [other.input(MAP)], MAP)).main
     model = sketch.model(out)
-    found = forecast(dataclasses.replace(model, subgraphs=(model.main, dataclasses.replace(branch, index=1))))
+    found = predict_mapping(dataclasses.replace(model, subgraphs=(model.main, dataclasses.replace(branch, index=1))))
     assert [each.operators for each in found.failures] == [()]
     assert "GELU" in found.failures[0].text
     assert found.advice[0].operators == ()
@@ -246,7 +246,7 @@ def test_custom_operators_the_compiler_knows_stay_on_the_cpu_others_stop_it(cust
     sketch = Sketch()
     x = sketch.convolution(sketch.input(MAP), MAP)
     out = sketch.add(custom, [x], MAP, "float32")
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert bool(found.failures) == refused
     assert [each.runs_on for each in found.operators] == ["cpu" if refused else "edgetpu", "cpu"]
 
@@ -254,7 +254,7 @@ def test_custom_operators_the_compiler_knows_stay_on_the_cpu_others_stop_it(cust
 def test_a_model_in_floating_point_is_not_quantized():
     sketch = Sketch()
     out = sketch.add("ADD", [sketch.input(MAP, "float32"), sketch.input(MAP, "float32")], MAP, "float32")
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert "not quantized" in found.failures[0].text
     assert found.mapped == 0
 
@@ -263,7 +263,7 @@ def test_a_shape_without_dimensions_is_no_computed_one():
     sketch = Sketch()
     x = sketch.convolution(sketch.input((1, 1, 1, 4)), (1, 1, 1, 1))
     out = sketch.add("RESHAPE", [x, sketch.constant(np.zeros(0))], ())
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert not found.failures
     assert found.fully_mapped
 
@@ -273,7 +273,7 @@ def test_a_computed_shape_stops_the_compiler():
     x = sketch.convolution(sketch.input(MAP), MAP)
     shape = sketch.add("SHAPE", [x], (4,), "int32")
     out = sketch.add("RESHAPE", [x, shape], (1, 1024))
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert "known only when it runs" in found.failures[0].text
 
 
@@ -286,7 +286,7 @@ def test_a_transposed_convolution_with_an_open_batch_stops_the_compiler():
     size = sketch.add("PACK", [batch, *(sketch.constant(n) for n in (16, 16, 8))], (4,), "int32")
     inputs = [size, sketch.weights((8, 3, 3, 16)), x]
     out = sketch.add("TRANSPOSE_CONV", inputs, (1, 16, 16, 8), options=("TransposeConvOptions", {}))
-    found = forecast(sketch.model(out))
+    found = predict_mapping(sketch.model(out))
     assert found.mapped == 0
     assert "known only when it runs" in found.failures[0].text
     assert "batch of 1" in found.advice[0].change
@@ -297,7 +297,7 @@ def test_parameters_beyond_the_chip_are_streamed():
     x = sketch.input((1, 1, 1, 4096))
     for _ in range(2):
         x = sketch.convolution(x, (1, 1, 1, 4096))
-    sizes = forecast(sketch.model(x)).parameters
+    sizes = predict_mapping(sketch.model(x)).parameters
     assert sizes.fits is False
     assert 24e6 < sizes.streamed_bytes < 2 * 4096 * 4096 < sizes.estimated_bytes
 
@@ -306,7 +306,7 @@ def test_parameters_beyond_the_chip_are_streamed():
 def test_near_the_limit_nothing_is_promised_or_denied(channels, words):
     sketch = Sketch()
     out = sketch.convolution(sketch.input((1, 1, 1, channels)), (1, 1, 1, channels))
-    assert [words in line for line in remarks(forecast(sketch.model(out)))] == [True]
+    assert [words in line for line in remarks(predict_mapping(sketch.model(out)))] == [True]
 
 
 def test_a_tensor_without_rank_keeps_its_operator_off():
@@ -315,7 +315,7 @@ def test_a_tensor_without_rank_keeps_its_operator_off():
     out = sketch.convolution(sketch.convolution(source, MAP), MAP)
     unknown = sketch._graph.tensors[source]
     unknown.shape, unknown.hasRank = None, False
-    first, _ = forecast(sketch.model(out)).operators
+    first, _ = predict_mapping(sketch.model(out)).operators
     assert (first.runs_on, first.reason) == ("cpu", "has a tensor of unknown rank")
 
 
@@ -324,15 +324,15 @@ def test_weights_and_data_without_dimensions_are_no_fault(name):
     sketch = Sketch()
     inputs = [sketch.input(()), *(sketch.constant(3) for _ in range(5))]
     model = sketch.model(sketch.add(name, inputs, MAP))
-    forecast(model).to_json()
-    sizes = parameter_forecast(model, [0])
+    predict_mapping(model).to_json()
+    sizes = predict_parameters(model, [0])
     assert 4 * sizes.estimated_bytes == sizes.stored_bytes > 0
 
 
 def test_a_convolution_of_a_scalar_is_not_called_a_grouped_one():
     sketch = Sketch()
     out = sketch.add("CONV_2D", [sketch.input(()), sketch.weights((16, 1, 1, 16))], MAP)
-    assert forecast(sketch.model(out)).operators[0].reason == "reads a tensor without dimensions"
+    assert predict_mapping(sketch.model(out)).operators[0].reason == "reads a tensor without dimensions"
 
 
 def test_a_damaged_file_is_forecast_or_refused_never_a_fault():
@@ -348,7 +348,7 @@ def test_a_damaged_file_is_forecast_or_refused_never_a_fault():
             data[generator.randrange(8, len(data))] = generator.choice([0, 1, 127, 128, 255])
         try:
             model = parse_model(bytes(data))
-            forecast(model).to_json()
+            predict_mapping(model).to_json()
             judged += 1
         except ModelFileError:
             continue

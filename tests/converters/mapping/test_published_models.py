@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sketch import Sketch
 
-from converters.edgetpu import forecast
+from converters.edgetpu import predict_mapping
 from converters.edgetpu.operator_view import LIMIT, RANK, SUBGRAPH, TYPE
 
 JOIN, POOL = "ConcatenationOptions", "Pool2DOptions"
@@ -45,7 +45,7 @@ def test_posenet(height, width):
     heat, short, forward, backward = (sketch.convolution(x, (1, rows, columns, each)) for each in (17, 34, 32, 32))
     middle = sketch.add("CONCATENATION", [forward, backward], (1, rows, columns, 64), options=(JOIN, {"axis": 3}))
     out = sketch.add("PosenetDecoderOp", [heat, short, middle], (), "float32", outputs=4)
-    found = forecast(sketch.model(*range(out, out + 4)))
+    found = predict_mapping(sketch.model(*range(out, out + 4)))
     assert left(found) == [("PosenetDecoderOp", TYPE)]
     assert all(each.certain for each in found.operators)
 
@@ -63,7 +63,7 @@ def test_deeplab_v3():
     x = sketch.convolution(sketch.convolution(joined, (*grid, 256)), (*grid, 21))
     x = sketch.add("RESIZE_BILINEAR", [x, sketch.constant([33, 33])], (*grid, 21))
     x = sketch.add("RESIZE_BILINEAR", [x, sketch.constant([513, 513])], (1, 513, 513, 21))
-    found = forecast(sketch.model(sketch.add("ARG_MAX", [x, sketch.constant(3)], (1, 513, 513), "int64")))
+    found = predict_mapping(sketch.model(sketch.add("ARG_MAX", [x, sketch.constant(3)], (1, 513, 513), "int64")))
     assert found.mapped == 6
     assert [each.op for each in found.on_cpu] == [
         "RESIZE_BILINEAR", "CONCATENATION", "CONV_2D", "CONV_2D", "RESIZE_BILINEAR", "RESIZE_BILINEAR", "ARG_MAX",
@@ -89,7 +89,7 @@ def detector(levels, classes, *, floats):
         shapes = ((1, total, 4), (1, total, classes))
         ends = [sketch.add("DEQUANTIZE", [end], shape, "float32") for end, shape in zip(ends, shapes, strict=True)]
     out = sketch.add("TFLite_Detection_PostProcess", ends, (1, 10, 4), "float32", outputs=4)
-    return forecast(sketch.model(*range(out, out + 4)))
+    return predict_mapping(sketch.model(*range(out, out + 4)))
 
 
 SSD_300 = ((19, 3), (10, 6), (5, 6), (3, 6), (2, 6), (1, 6))
@@ -137,7 +137,9 @@ def test_a_feature_pyramid_that_enlarges_by_stacking():
     x = sketch.convolution(depthwise(sketch, x, (1, 20, 20, 128)), (1, 20, 20, 24))
     low = reshape(sketch, sketch.convolution(depthwise(sketch, coarse, (1, 10, 10, 128)), (1, 10, 10, 24)), (1, 600, 4))
     top = reshape(sketch, x, (1, 2400, 4))
-    found = forecast(sketch.model(sketch.add("CONCATENATION", [top, low], (1, 3000, 4), options=(JOIN, {"axis": 1}))))
+    found = predict_mapping(
+        sketch.model(sketch.add("CONCATENATION", [top, low], (1, 3000, 4), options=(JOIN, {"axis": 1})))
+    )
     assert left(found) == [
         ("PACK", RANK), ("PACK", RANK), ("RESHAPE", RANK), ("ADD", SUBGRAPH), ("DEPTHWISE_CONV_2D", SUBGRAPH),
         ("CONV_2D", SUBGRAPH), ("RESHAPE", SUBGRAPH), ("CONCATENATION", SUBGRAPH),
@@ -151,7 +153,7 @@ def test_floats_in_and_out_cost_their_two_operators():
     x = sketch.add("QUANTIZE", [sketch.input((1, 224, 224, 3), "float32")], (1, 224, 224, 3))
     x = sketch.convolution(depthwise(sketch, x, (1, 112, 112, 3)), (1, 1, 1, 1000))
     x = sketch.add("SOFTMAX", [reshape(sketch, x, (1, 1000))], (1, 1000), options=("SoftmaxOptions", {"beta": 1.0}))
-    found = forecast(sketch.model(sketch.add("DEQUANTIZE", [x], (1, 1000), "float32")))
+    found = predict_mapping(sketch.model(sketch.add("DEQUANTIZE", [x], (1, 1000), "float32")))
     assert left(found) == [("QUANTIZE", LIMIT), ("DEQUANTIZE", TYPE)]
 
 
@@ -161,5 +163,5 @@ def test_a_classifier_behind_normalized_features():
     x = sketch.add("L2_NORMALIZATION", [sketch.input((1, 1, 1, 1024), "uint8")], (1, 1, 1, 1024), "uint8")
     x = sketch.convolution(x, (1, 1, 1, 1001))
     x = sketch.add("MUL", [x, sketch.constant(np.array(3), "int8")], (1, 1, 1, 1001), options=("MulOptions", {}))
-    found = forecast(sketch.model(sketch.add("SOFTMAX", [reshape(sketch, x, (1, 1001))], (1, 1001))))
+    found = predict_mapping(sketch.model(sketch.add("SOFTMAX", [reshape(sketch, x, (1, 1001))], (1, 1001))))
     assert found.fully_mapped

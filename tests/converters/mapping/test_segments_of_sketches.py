@@ -11,7 +11,7 @@ import pytest
 from sketch import Sketch
 
 from converters.errors import NotCuttable
-from converters.segments.cuts import Chain
+from converters.segments.cuts import OperatorSequence
 from converters.segments.split import segment, segment_at
 from converters.tflite.reader import parse_model
 from edge.runtime.model import load_model
@@ -70,7 +70,7 @@ def chained(found, arrays, folder):
 
 def compare_every_cut(data, folder):
     """Cut at every place alone and at all of them, and compare with the whole model."""
-    arrays, places = arrays_of(data), Chain(parse_model(data)).places
+    arrays, places = arrays_of(data), OperatorSequence(parse_model(data)).places
     _, right = run(data, arrays, folder)
     for cut in [*([place] for place in places), list(places)]:
         got = chained(segment_at(parse_model(data), cut), arrays, folder)

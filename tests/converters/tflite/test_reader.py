@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from converters.errors import ModelFileError
 from converters.inspection import inspect_model
 from converters.tflite.reader import parse_model, read_model
-from converters.tflite.tensor_data import count_zeros, dense_values, real_values, stored_values
+from converters.tflite.tensor_data import count_zeros, read_dense_values, read_real_values, read_stored_values
 from converters.tflite.tensor_storage import QuantizationInfo, SparseDimension, SparsityInfo
 from converters.tflite.values import ModelInfo, TensorInfo
 
@@ -57,7 +57,7 @@ def test_real_values_agree_with_the_runtimes_reading(shared_data, quantized):
         experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     for tensor in constants(quantized)[:40]:
-        assert np.array_equal(dense_values(quantized, tensor), runtime.get_tensor(tensor.index))
+        assert np.array_equal(read_dense_values(quantized, tensor), runtime.get_tensor(tensor.index))
         scales = runtime.get_tensor_details()[tensor.index]["quantization_parameters"]["scales"]
         assert np.allclose(tensor.quantization.scales if tensor.quantization else [], scales)
 
@@ -90,7 +90,7 @@ def test_sparse_and_half_precision_weights_unpack_to_the_models_own(small_files,
     (stored,) = [tensor for tensor in constants(model) if tensor.shape == (256, 4)]
     assert (stored.sparsity is not None) == recipe.startswith("sparse")
     own = small_files.weights["hidden"][0].T
-    assert np.array_equal(dense_values(model, stored), own.astype(stored.dtype))
+    assert np.array_equal(read_dense_values(model, stored), own.astype(stored.dtype))
     assert count_zeros(model, stored) == np.count_nonzero(own == 0)
 
 
@@ -122,7 +122,7 @@ def test_blocks_of_output_channels_unpack_where_they_belong():
     sparsity = blocks_of_two_rows()
     model, tensor = hand_made(bytes([1, 2, 3, 4, 5, 6]), shape=(4, 3), sparsity=sparsity)
     assert sparsity.block_shape == (2,)
-    assert dense_values(model, tensor).tolist() == [[1, 3, 0], [2, 4, 0], [0, 5, 0], [0, 6, 0]]
+    assert read_dense_values(model, tensor).tolist() == [[1, 3, 0], [2, 4, 0], [0, 5, 0], [0, 6, 0]]
     assert count_zeros(model, tensor) == 6
 
 
@@ -130,7 +130,7 @@ def test_blocks_of_output_channels_unpack_where_they_belong():
 def test_sparse_indices_outside_the_shape_are_refused(indices):
     model, tensor = hand_made(bytes(6), shape=(4, 3), sparsity=blocks_of_two_rows(indices))
     with pytest.raises(ModelFileError, match="damaged"):
-        dense_values(model, tensor)
+        read_dense_values(model, tensor)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_sparse_indices_outside_the_shape_are_refused(indices):
 def test_packed_elements(dtype, stored, values):
     model, tensor = hand_made(stored, dtype=dtype)
     assert tensor.dense_bytes == len(stored)
-    assert stored_values(model, tensor).tolist() == values
+    assert read_stored_values(model, tensor).tolist() == values
 
 
 def test_zeros_lie_at_the_zero_point_of_each_channel():
     two = QuantizationInfo(scales=(0.5, 2.0), zero_points=(3, -1), axis=0)
     model, tensor = hand_made(np.array([3, 4, -1, 0], np.int8).tobytes(), shape=(2, 2), quantization=two)
     assert count_zeros(model, tensor) == 2
-    assert real_values(model, tensor).tolist() == [[0.0, 0.5], [0.0, 2.0]]
+    assert read_real_values(model, tensor).tolist() == [[0.0, 0.5], [0.0, 2.0]]
     one = QuantizationInfo(scales=(0.5,), zero_points=(3,), axis=0)
     model, tensor = hand_made(np.array([3, 3, 3, 0], np.int8).tobytes(), quantization=one)
     assert count_zeros(model, tensor) == 3
@@ -161,7 +161,7 @@ def test_zeros_lie_at_the_zero_point_of_each_channel():
 def test_too_few_elements_are_refused():
     model, tensor = hand_made(bytes(3))
     with pytest.raises(ModelFileError, match="needs 4 elements of int8, the file stores 3"):
-        stored_values(model, tensor)
+        read_stored_values(model, tensor)
 
 
 def test_buffers_behind_the_flatbuffer_read_like_those_inside(small_files, repack):
@@ -182,7 +182,7 @@ def test_buffers_behind_the_flatbuffer_read_like_those_inside(small_files, repac
     assert len(packed) == start
     outside = parse_model(packed + b"".join(taken))
     for old, new in zip(inside.main.tensors, outside.main.tensors, strict=True):
-        assert bytes(outside.stored(new)) == bytes(inside.stored(old))
+        assert bytes(outside.content_of(new)) == bytes(inside.content_of(old))
     with pytest.raises(ModelFileError, match="the file has"):
         parse_model((packed + b"".join(taken))[:-1])
 
@@ -207,7 +207,7 @@ def test_weights_in_a_file_beside_the_model(small_files, repack, tmp_path):
         read_model(file)
     (tmp_path / "weights.bin").write_bytes(b"head" + moved[0])
     model = read_model(file)
-    assert bytes(model.stored(model.main.tensors[place])) == moved[0]
+    assert bytes(model.content_of(model.main.tensors[place])) == moved[0]
     file.write_bytes(repack(lambda model: move(model, "../weights.bin")))
     with pytest.raises(ModelFileError, match="no plain file name"):
         read_model(file)

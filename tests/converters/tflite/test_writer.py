@@ -12,7 +12,7 @@ from converters.errors import ModelFileError
 from converters.host_interpreter import HostModel
 from converters.tflite.editor import ModelEditor
 from converters.tflite.reader import parse_model, read_model
-from converters.tflite.writer import Table, pack_model, unpack_model
+from converters.tflite.writer import SchemaTable, pack_model, unpack_model
 
 RECIPES = ("fp32", "free-batch", "fp16", "dynamic", "int8", "int16x8", "sparse", "sparse-fp16", "loop")
 
@@ -82,9 +82,9 @@ def test_buffers_behind_the_flatbuffer_stay_there(small_files):
 
 
 def test_shared_parts_are_written_once():
-    scales = Table("QuantizationParameters", scale=np.ones(1000, np.float32), zero_point=np.zeros(1000, np.int64))
-    tensors = [Table("Tensor", name="t", quantization=scales) for _ in range(3)]
-    model = Table("Model", version=3, subgraphs=[Table("SubGraph", tensors=tensors)])
+    scales = SchemaTable("QuantizationParameters", scale=np.ones(1000, np.float32), zero_point=np.zeros(1000, np.int64))
+    tensors = [SchemaTable("Tensor", name="t", quantization=scales) for _ in range(3)]
+    model = SchemaTable("Model", version=3, subgraphs=[SchemaTable("SubGraph", tensors=tensors)])
     data = pack_model(model)
     assert len(data) < 13_000
     assert [len(tensor.scales) for tensor in parse_model(data).main.tensors] == [1000] * 3
@@ -108,7 +108,7 @@ def test_fields_of_a_newer_schema_are_not_lost_silently(small_files):
 
 def test_unknown_fields_of_a_table_are_refused():
     with pytest.raises(KeyError, match="Buffer has no field size_bytes; it has data, offset, size"):
-        Table("Buffer", size_bytes=3)
+        SchemaTable("Buffer", size_bytes=3)
 
 
 def test_what_nothing_refers_to_is_left_out(small_files):
