@@ -62,7 +62,7 @@ def test_one_hot_labels_and_names(tmp_path, tiny, noise):
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         (np.array([0.5, 1, 2]), "labels must be class indices"),
         (np.array(["a", "b", "c"]), "labels must be class indices"),
@@ -71,8 +71,8 @@ def test_one_hot_labels_and_names(tmp_path, tiny, noise):
         (np.array([0, -1, 1]), "start at 0, got -1"),
     ],
 )
-def test_labels_that_are_none(tmp_path, tiny, noise, labels, told):
-    with pytest.raises(DataError, match=told):
+def test_labels_that_are_none(tmp_path, tiny, noise, labels, message):
+    with pytest.raises(DataError, match=message):
         open_data(saved(tmp_path / "d.npz", x=noise(3, 8, 8, 3), y=labels), preprocessing=tiny)
 
 
@@ -88,7 +88,7 @@ def test_unknown_keys_are_listed(tmp_path, tiny, noise):
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "message"),
     [
         ((4, 16, 16, 3), "first axis counts"),
         ((8, 8, 3), "first axis counts"),
@@ -96,11 +96,11 @@ def test_unknown_keys_are_listed(tmp_path, tiny, noise):
         ((4, 8, 8, 4), "first axis counts"),
     ],
 )
-def test_a_wrong_shape_is_told_with_both(tmp_path, tiny, noise, shape, told):
+def test_a_wrong_shape_is_refused_with_both_shapes(tmp_path, tiny, noise, shape, message):
     np.save(tmp_path / "x.npy", noise(*shape))
     with pytest.raises(DataError, match=r"takes rows of shape \(8, 8, 3\), got an array of shape") as caught:
         open_data(tmp_path / "x.npy", preprocessing=tiny)
-    assert told in caught.value.hint
+    assert message in caught.value.hint
 
 
 def test_gray_pixels_fit_colour_models_but_gray_floats_do_not(tmp_path, tiny, noise):

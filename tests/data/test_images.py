@@ -144,11 +144,11 @@ def test_a_missing_image_is_an_input_error(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("name", "expected"), [("a.PNG", True), ("a.jpeg", True), (".a.png", False), ("Thumbs.db", False), ("png", False)]
 )
-def test_images_are_told_by_name(tmp_path, name, expected):
+def test_images_are_recognized_by_name(tmp_path, name, expected):
     assert is_image(tmp_path / name) is expected
 
 
-def test_a_missing_package_says_how_to_get_it():
+def test_a_missing_package_is_reported_with_how_to_install_it():
     with pytest.raises(MissingPartError, match="cooking needs no-such-package") as caught:
         import_optional("no_such_package", "no-such-package", "cooking")
     assert "pip install no-such-package" in caught.value.hint

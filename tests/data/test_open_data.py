@@ -1,4 +1,4 @@
-"""Every kind of source opens, streams, picks and splits alike; what does not fit is told."""
+"""Every kind of source opens, streams, picks and splits alike; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_labels_file_with_names_of_all_classes(class_folders, tiny):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("filename,label\na.png,0\n", "has the columns filename, label; needed are file, class_index"),
         ("", "has the columns \\(none\\)"),
@@ -78,9 +78,9 @@ def test_labels_file_with_names_of_all_classes(class_folders, tiny):
         ("file,class_index\ngone.png,0\nbright/00.png,0\n", "lists 1 of 2 images that are not there: gone.png"),
     ],
 )
-def test_a_bad_labels_file(class_folders, tiny, text, told):
+def test_a_bad_labels_file(class_folders, tiny, text, message):
     (class_folders / "labels.csv").write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         open_data(class_folders, preprocessing=tiny)
 
 
@@ -124,11 +124,11 @@ def test_nothing_there_is_answered_with_the_nearest(tmp_path, class_folders, tin
 
 
 def test_archives_and_other_files(tmp_path, tiny):
-    for name, told in (("a.tar.gz", "unpack the archive"), ("a.txt", "images end in")):
+    for name, message in (("a.tar.gz", "unpack the archive"), ("a.txt", "images end in")):
         (tmp_path / name).write_bytes(b"x")
         with pytest.raises(InputError, match="is not a data source") as caught:
             open_data(tmp_path / name, preprocessing=tiny)
-        assert told in caught.value.hint
+        assert message in caught.value.hint
 
 
 def test_a_broken_image_is_named_when_it_is_read(class_folders, tiny):

@@ -52,7 +52,7 @@ def prune(capsys):
     return call
 
 
-def test_a_model_and_pictures_give_a_sparse_model_and_its_description(tmp_path, dense, prune, capsys):
+def test_a_model_and_images_give_a_sparse_model_and_its_description(tmp_path, dense, prune, capsys):
     out = tmp_path / "sparse.keras"
     code, said, err = prune(
         dense, "--sparsity", 0.75, "--block", 2, "--layer", "narrow=:4", "--calibrate", "digits", "--limit", 60,
@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "told", "hint"),
+    ("change", "code", "message", "hint"),
     [
         (("--sparsity", "1.5"), 2, "1.5 is not in the range", ""),
         (("--block", "3"), 3, "the block is '3'", "11-16b2"),
@@ -113,7 +113,9 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
         (("--out", "x.tflite"), 3, "written as .keras", "--out x.keras"),
     ],
 )
-def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, dense, prune, save_image, change, code, told, hint):
+def test_bad_input_is_a_message_a_hint_and_an_exit_code(
+    tmp_path, dense, prune, save_image, change, code, message, hint
+):
     (tmp_path / "empty").mkdir()
     save_image(tmp_path / "one" / "a.png")
     places = {"empty": tmp_path / "empty", "one": tmp_path / "one", "dense": dense}
@@ -121,7 +123,7 @@ def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, dense, prune, 
     options |= {change[0]: change[1].format(**places)}
     got, out, err = prune(dense, *(part for pair in options.items() for part in pair))
     assert got == code, err
-    assert told in err
+    assert message in err
     assert hint in err
     assert out == ""
     assert not (tmp_path / "o.keras").exists()
@@ -148,7 +150,7 @@ def test_models_that_cannot_be_pruned(tmp_path, model, dense, prune):
     assert not (tmp_path / "o.keras").exists()
 
 
-def test_an_uneven_block_and_an_assumed_preprocessing_are_told(tmp_path, prune):
+def test_an_uneven_block_and_an_assumed_preprocessing_are_reported(tmp_path, prune):
     inputs = layers.Input((8, 8, 1))
     x = layers.Conv2D(6, 1, name="uneven")(layers.Conv2D(4, 3)(inputs))
     keras.Model(inputs, x).save(tmp_path / "uneven.keras")
@@ -169,14 +171,14 @@ def test_an_uneven_block_and_an_assumed_preprocessing_are_told(tmp_path, prune):
     ("model", "said"),
     [("gone.keras", "error: there is no model at gone.keras\n"), ("nobody", "error: no model is called 'nobody'")],
 )
-def test_a_model_that_is_not_there_is_told_before_tensorflow_talks(tmp_path, model, said):
+def test_a_missing_model_is_reported_before_tensorflow_prints_anything(tmp_path, model, said):
     argv = [EDGE, "prune", model, "--sparsity", "0.5", "--calibrate", "digits", "--out", str(tmp_path / "o.keras")]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert done.returncode == 3
     assert done.stderr.startswith(said)
 
 
-def test_a_path_is_looked_at_before_tensorflow_is_loaded(tmp_path):
+def test_a_path_is_checked_before_tensorflow_is_loaded(tmp_path):
     code = (
         "import sys\nfrom edge.cli.main import run\n"
         "status = run(['prune', 'gone.keras', '--sparsity', '0.5', '--calibrate', 'digits'])\n"

@@ -90,7 +90,7 @@ def test_accuracy_counts_labels_with_and_without_the_teacher():
     assert float(metric.result()) == pytest.approx(4 / 6)
 
 
-def test_the_teacher_sees_the_pictures_as_the_student_does(settings, teacher):
+def test_the_teacher_sees_the_images_as_the_student_does(settings, teacher):
     import keras
 
     from edge.data.batches import Batches
@@ -119,9 +119,9 @@ def test_a_distilled_training_learns_and_leaves_the_teacher_alone(settings, teac
     assert losses[0] > losses[1] > losses[2]
     assert result.test.accuracy > 0.5
     assert hashlib.sha256(teacher.read_bytes()).hexdigest() == before
-    told = result.to_json()["distillation"]
-    assert told == {"teacher": str(teacher), "temperature": 3.0, "weight": 0.7, "teacher_sha256": before}
-    assert json.loads(result.sidecar.read_text())["distillation"] == told
+    report = result.to_json()["distillation"]
+    assert report == {"teacher": str(teacher), "temperature": 3.0, "weight": 0.7, "teacher_sha256": before}
+    assert json.loads(result.sidecar.read_text())["distillation"] == report
     # Accuracy and validation loss are those of the labels, as in any training.
     assert 0 <= epochs[-1].val_accuracy <= 1
     assert epochs[-1].val_loss < epochs[0].val_loss
@@ -151,12 +151,12 @@ def test_a_dense_model_teaches_its_own_pruning_and_a_stop_does_no_harm(settings,
 
 
 @pytest.mark.parametrize(
-    ("side", "classes", "told"),
+    ("side", "classes", "message"),
     [(12, 10, r"takes \(12, 12, 3\) and has 10 classes"), (8, 7, r"takes \(8, 8, 3\) and has 7 classes")],
 )
-def test_a_teacher_of_other_images_or_classes_is_refused(settings, tmp_path, side, classes, told):
+def test_a_teacher_of_other_images_or_classes_is_refused(settings, tmp_path, side, classes, message):
     dense_network(4, side=side, classes=classes).save(tmp_path / "other.keras")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         train(dataclasses.replace(settings, distillation=Distillation(teacher=tmp_path / "other.keras")))
 
 

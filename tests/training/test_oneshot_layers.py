@@ -171,7 +171,7 @@ def test_layers_of_one_name_in_two_nested_models_are_all_pruned():
     assert [int((np.asarray(each.get_layer("same").kernel) == 0).sum()) for each in towers] == [32, 32]
 
 
-def test_dead_channels_and_one_picture(trained):
+def test_dead_channels_and_one_image(trained):
     model = network(trained)
     kernel = np.asarray(model.get_layer("stem").kernel).copy()
     kernel[..., :6] = 0
@@ -182,7 +182,7 @@ def test_dead_channels_and_one_picture(trained):
     assert np.isfinite(model(pictures(0, 50)).numpy()).all()
 
 
-def test_what_overflows_inside_is_told_with_its_layer(trained):
+def test_an_overflow_is_reported_with_its_layer(trained):
     model = network(trained)
     model.get_layer("stem").kernel.assign(np.full((3, 3, 1, 16), 3e38, np.float32))
     with pytest.raises(EdgeError, match=r"the inputs of the layer 'first_expand' are not finite"):

@@ -1,4 +1,4 @@
-"""What pruning is asked to do: schedule, blocks, overrides, and budgets on plain arrays."""
+"""The options of pruning: schedule, blocks, overrides, and budgets on plain arrays."""
 
 from __future__ import annotations
 

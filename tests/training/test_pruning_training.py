@@ -94,22 +94,22 @@ def test_the_zeros_are_exact_whole_and_where_they_belong(pruned):
         assert (found[name] != 0).all(), name
 
 
-def test_pruning_is_told_layer_by_layer(pruned):
+def test_pruning_is_reported_layer_by_layer(pruned):
     result, epochs = pruned
-    told = result.to_json()["pruning"]
-    assert [row["name"] for row in told["layers"]] == list(POINTWISE)
+    report = result.to_json()["pruning"]
+    assert [row["name"] for row in report["layers"]] == list(POINTWISE)
     found = kernels(result.file)
-    for row in told["layers"]:
+    for row in report["layers"]:
         assert row["zeros"] == int((found[row["name"]] == 0).sum())
         assert (row["block"], row["target"]) == (2, 0.75)
-    assert len({row["mask_sha256"] for row in told["layers"]}) == 3
-    assert told["sparsity"] == pytest.approx(0.75, abs=0.01)
-    assert told["above_two_thirds"] is True
-    assert told["schedule"] == {"kind": "cubic", "final": 0.75, "begin_step": 0, "end_step": 33, "every": 4}
-    assert told["macs"]["left"] == pytest.approx(0.25 * told["macs"]["dense"], rel=0.02)
-    assert told["predicted_instructions"]["sparse"] < told["predicted_instructions"]["dense"]
-    assert json.loads(result.sidecar.read_text())["pruning"] == told
-    assert json.loads(json.dumps(told)) == told
+    assert len({row["mask_sha256"] for row in report["layers"]}) == 3
+    assert report["sparsity"] == pytest.approx(0.75, abs=0.01)
+    assert report["above_two_thirds"] is True
+    assert report["schedule"] == {"kind": "cubic", "final": 0.75, "begin_step": 0, "end_step": 33, "every": 4}
+    assert report["macs"]["left"] == pytest.approx(0.25 * report["macs"]["dense"], rel=0.02)
+    assert report["predicted_instructions"]["sparse"] < report["predicted_instructions"]["dense"]
+    assert json.loads(result.sidecar.read_text())["pruning"] == report
+    assert json.loads(json.dumps(report)) == report
 
     shares = [epoch.sparsity for epoch in epochs]
     assert shares == sorted(shares)
@@ -118,9 +118,9 @@ def test_pruning_is_told_layer_by_layer(pruned):
 
 
 def test_recalibration_keeps_the_better_of_two(pruned):
-    told = pruned[0].pruning["recalibration"]
-    assert told["normalizations"] == 5
-    assert told["kept"] == (told["val_loss_after"] <= told["val_loss_before"])
+    report = pruned[0].pruning["recalibration"]
+    assert report["normalizations"] == 5
+    assert report["kept"] == (report["val_loss_after"] <= report["val_loss_before"])
 
 
 def test_recalibration_repairs_stale_averages(settings, pruned):
@@ -151,13 +151,13 @@ def test_recalibration_repairs_stale_averages(settings, pruned):
 
 def test_a_pruned_model_that_is_trained_further_keeps_its_zeros(pruned, tmp_path):
     before = kernels(pruned[0].file)
-    told = []
+    notes = []
     settings = TrainingSettings(
         model=str(pruned[0].file), data="digits", out=tmp_path / "n.keras", epochs=1, limit=500, learning_rate=0.01
     )
-    result = train(settings, TrainingCallbacks(on_note=told.append))
+    result = train(settings, TrainingCallbacks(on_note=notes.append))
     after = kernels(settings.out)
-    assert told == [f"{pruned[0].file} was pruned: its zeros are kept"]
+    assert notes == [f"{pruned[0].file} was pruned: its zeros are kept"]
     for name in POINTWISE:
         assert ((before[name] == 0) == (after[name] == 0)).all()
         assert (before[name] != after[name]).any()
@@ -169,10 +169,10 @@ def test_a_pruned_model_that_is_trained_further_keeps_its_zeros(pruned, tmp_path
 
 def test_the_global_budget_is_met_by_the_trained_model(settings):
     pruning = Pruning(sparsity=0.8, budget="global", every=2, end=0.5, begin=0.1)
-    told = train(dataclasses.replace(settings, epochs=2, limit=200, pruning=pruning)).pruning
-    assert told["sparsity"] == pytest.approx(0.8, abs=0.01)
-    assert len({row["sparsity"] for row in told["layers"]}) == 3
-    for row in told["layers"]:
+    report = train(dataclasses.replace(settings, epochs=2, limit=200, pruning=pruning)).pruning
+    assert report["sparsity"] == pytest.approx(0.8, abs=0.01)
+    assert len({row["sparsity"] for row in report["layers"]}) == 3
+    for row in report["layers"]:
         assert abs(row["zeros"] - row["target"] * row["parameters"]) <= row["block"]
 
 
@@ -199,7 +199,7 @@ def test_the_callback_serves_a_training_of_ones_own(network):
     assert pruning.sparsity == pytest.approx(0.9, abs=0.02)
 
 
-def test_what_does_not_fit_the_model_is_told_before_training(settings, tiny_model):
+def test_options_that_do_not_fit_the_model_are_refused_before_training(settings, tiny_model):
     with pytest.raises(InputError, match="no 1x1 convolution to prune"):
         train(dataclasses.replace(settings, model=str(tiny_model)))
     with pytest.raises(InputError, match="fits nothing: the network has blocks 0 to 0"):
@@ -257,11 +257,11 @@ def test_options_of_pruning_go_together(tmp_path):
 
     from edge.cli.train import command
 
-    for options, told in (
+    for options, report in (
         (["--block", "2"], "--block goes with --sparsity"),
         (["--temperature", "2"], "--temperature goes with --distill"),
         (["--sparsity", "1.5"], "1.5 is not in the range"),
     ):
         done = CliRunner().invoke(command, ["mobilenet_v2", "--data", "digits", *options])
         assert done.exit_code == 2
-        assert told in done.output
+        assert report in done.output

@@ -58,7 +58,7 @@ def right_share(path, tiny):
     return float((keras.models.load_model(path).predict(x, verbose=0).argmax(axis=1) == digits.labels).mean())
 
 
-def test_an_epoch_leaves_the_accuracy_and_says_what_is_frozen(read_back, tmp_path, tiny):
+def test_an_epoch_keeps_the_accuracy_and_reports_frozen_layers(read_back, tmp_path, tiny):
     notes = []
     train(settings(read_back, tmp_path / "more.keras"), TrainingCallbacks(on_note=notes.append))
     before, after = right_share(read_back, tiny), right_share(tmp_path / "more.keras", tiny)

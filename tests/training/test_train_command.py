@@ -25,7 +25,7 @@ def edge_train(*args, **options):
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "told", "hint"),
+    ("args", "code", "message", "hint"),
     [
         (("simplenet_cifar_310", "--data", "digits"), 3, "no model is called 'simplenet_cifar_310'", "edge models"),
         (("simplenet_cifar_310k", "--data", "digts"), 3, "there is no data at digts", "digits"),
@@ -49,14 +49,14 @@ def edge_train(*args, **options):
         (("model.h5", "--data", "digits"), 3, "give a name of `edge models` or a .keras", "save it as .keras"),
     ],
 )
-def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, class_folders, save_image, args, code, told, hint):
+def test_bad_input_is_a_message_a_hint_and_an_exit_code(tmp_path, class_folders, save_image, args, code, message, hint):
     save_image(tmp_path / "one" / "bright" / "1.png")
     for index in range(9):
         save_image(tmp_path / "one" / "bright" / f"{index}.png")
     places = {"one": tmp_path / "one", "plain": class_folders / "dark"}
     done = edge_train(*(arg.format(**places) for arg in args), "--out", tmp_path / "m.keras")
     assert done.returncode == code, done.stderr
-    assert any(part in done.stderr for part in told.split("|")), done.stderr
+    assert any(part in done.stderr for part in message.split("|")), done.stderr
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

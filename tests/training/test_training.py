@@ -35,9 +35,9 @@ def losses(history_file):
 def test_what_a_training_leaves(settings):
     import keras
 
-    told = []
-    result = train(settings, TrainingCallbacks(on_epoch=lambda epoch: told.append(epoch.epoch)))
-    assert told == [1, 2, 3]
+    epochs = []
+    result = train(settings, TrainingCallbacks(on_epoch=lambda epoch: epochs.append(epoch.epoch)))
+    assert epochs == [1, 2, 3]
     assert result.test.of == 80
     assert result.measured_on == "80 of the 400 samples of digits (20%), held out from training"
     sidecar = json.loads(settings.sidecar_file.read_text())
@@ -134,7 +134,7 @@ def test_plain_scores_are_trained_as_such(settings, tmp_path):
         train(dataclasses.replace(settings, model=str(path), mode="unit", out=tmp_path / "n.keras"))
 
 
-def test_a_trained_model_is_trained_further_as_its_sidecar_says(settings, tmp_path, class_folders):
+def test_a_trained_model_is_trained_further_by_its_description(settings, tmp_path, class_folders):
     train(dataclasses.replace(settings, epochs=1, mode="unit"))
     further = dataclasses.replace(settings, model=str(settings.out), mode=None, out=tmp_path / "n.keras", epochs=1)
     train(further)
@@ -166,7 +166,7 @@ def test_what_a_kill_between_the_files_leaves_is_harmless(settings):
     assert not [name for name in left if name.startswith(".")]
 
 
-def test_a_damaged_checkpoint_is_told(settings):
+def test_a_damaged_checkpoint_is_refused(settings):
     stopped_after(1, settings)
     checkpoints = Checkpoints(settings.checkpoint_folder)
     checkpoints.model_file(1).unlink()
@@ -216,7 +216,7 @@ def test_augmentation_mirrors_and_moves_within_bounds(noise):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"learning_rate": 0.0}, "learning rate must be above 0"),
@@ -225,8 +225,8 @@ def test_augmentation_mirrors_and_moves_within_bounds(noise):
         ({"out": None}, r"written as \.keras"),
     ],
 )
-def test_settings_are_checked_before_anything_is_loaded(settings, change, told):
+def test_settings_are_checked_before_anything_is_loaded(settings, change, message):
     if "out" in change:
         change = {"out": settings.out.with_suffix(".h5")}
-    with pytest.raises(EdgeError, match=told):
+    with pytest.raises(EdgeError, match=message):
         dataclasses.replace(settings, **change)
