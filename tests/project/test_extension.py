@@ -23,6 +23,7 @@ class Extension:
 
     Attributes:
         files: new files that go with it, by their paths.
+        most_files: of the product that such an extension may touch.
     """
 
     table: str
@@ -30,6 +31,7 @@ class Extension:
     record: str
     command: tuple[str, ...]
     listed: str
+    most_files: int
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -46,6 +48,7 @@ RECIPE = Extension(
 """,
     command=("convert", "--help"),
     listed="made-up,",
+    most_files=2,
 )
 MODEL = Extension(
     table="edge/models/catalog.py",
@@ -66,6 +69,7 @@ MODEL = Extension(
 """,
     command=("models",),
     listed="made_up_net",
+    most_files=2,
     files={
         "edge/models/made_up_net.py": """
 import keras
@@ -84,6 +88,7 @@ METER = Extension(
 """,
     command=("meter", "kinds"),
     listed="made-up:/dev/null",
+    most_files=2,
     files={
         "devices/meters/made_up_meter.py": """
 from dataclasses import dataclass
@@ -109,6 +114,7 @@ BOARD = Extension(
 """,
     command=("devices",),
     listed="emulated-madeup",
+    most_files=1,
 )
 
 
@@ -145,6 +151,7 @@ def edge(product: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("extension", [RECIPE, MODEL, METER, BOARD], ids=["recipe", "model", "meter", "board"])
 def test_one_record_in_one_table_is_listed(product, extension):
+    assert 1 + len(extension.files) <= extension.most_files
     assert extension.listed not in edge(product, *extension.command)
     extend(product, extension)
     assert extension.listed in edge(product, *extension.command)
