@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
+import threading
+import tty
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,7 +87,7 @@ METER = Extension(
     table="devices/meters/kinds.py",
     after="_KINDS = (\n",
     record="""
-    MeterKind("made-up", "a made-up meter", "made-up:/dev/null", "made_up_meter:MadeUpMeter"),
+    MeterKind("made-up", "a made-up meter", "made-up:/dev/null", "made_up_meter:MadeUpMeter", (0.1, 0.01)),
 """,
     command=("meter", "kinds"),
     listed="made-up:/dev/null",
@@ -93,15 +96,37 @@ METER = Extension(
         "devices/meters/made_up_meter.py": """
 from dataclasses import dataclass
 
+import numpy as np
+
+from devices.meters.accuracy import assume_accuracy
+from devices.meters.meter_settings import parse_settings, setting
+from devices.meters.streamed import StreamedMeter
+from firmware_tools.codecs.framing import Decoder
+from firmware_tools.trace import Trace
+
+
 @dataclass(frozen=True)
 class MadeUpSettings:
-    pass
+    scale: float = setting("watts per unit", 1.0, low=0.001, high=1000)
 
-class MadeUpMeter:
+
+class MadeUpMeter(StreamedMeter):
+    kind = "made-up"
     Settings = MadeUpSettings
 
     def __init__(self, name, address, settings):
-        self.name = name
+        super().__init__(name, address, parse_settings(name, settings, MadeUpSettings))
+
+    def _greet(self):
+        self._decoder = Decoder(self._lines, b"")
+        return self.describe("made up", assume_accuracy("made-up"), rate_hz=None, clock="host")
+
+    def _lines(self, pending, data, host_s):
+        *lines, rest = (pending + data).split(b"\\n")
+        power = self._settings.scale * np.array(lines, np.float64)
+        times = host_s - 1e-6 * np.arange(len(lines) - 1, -1, -1.0)
+        nothing = np.full(len(lines), np.nan)
+        return Trace(times, power, nothing, nothing, np.zeros(len(lines), np.uint8)), rest
 """
     },
 )
@@ -172,3 +197,28 @@ def test_files_are_analysed_for_a_made_up_board(product, tmp_path):
     model = product / "devices" / "solver" / "data" / "check-int8.tflite"
     inspected = json.loads(edge(product, "inspect", str(model), "--target", "madeup", "--json"))
     assert inspected["target"]["name"] == "madeup"
+
+
+def test_a_made_up_meter_is_read(product):
+    extend(product, METER)
+    near, far = pty.openpty()
+    tty.setraw(far)
+    done = threading.Event()
+
+    def send():
+        while not done.wait(0.005):
+            os.write(near, b"5\n")
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        arguments = ("meter", "read", f"made-up:{os.ttyname(far)}", "--set", "scale=0.5", "--seconds", "0.2", "--json")
+        read = json.loads(edge(product, *arguments))
+    finally:
+        done.set()
+        sender.join()
+        os.close(near)
+        os.close(far)
+    assert read["power"]["mean_w"] == pytest.approx(2.5)
+    assert read["meter"]["settings"] == {"scale": 0.5}
+    assert "assumed limits 10% and 10 mW" in read["meter"]["accuracy_source"]
