@@ -1,1 +1,1 @@
-"""What a board is (facts), what it can do (contract), how it is reached (local)."""
+"""Devices: their facts, the contract they keep, and the ways to reach them."""

@@ -1,4 +1,4 @@
-"""Where the toolkit keeps its things on a board: one folder in the user's home, no root rights needed.
+"""Names the toolkit's folders and files on a board: all in the user's home, without root rights.
 
 Paths are text, as every path on a device. All but the venv are content-addressed: a file whose name is its content's
 sha256 is whole, because it is moved to that name only after the board itself has computed the sum.

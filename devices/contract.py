@@ -1,4 +1,4 @@
-"""What a device can do, whatever it is reached by. Every wait has a deadline and ends in a DeadlineError.
+"""Defines what every device can do, however it is reached. Every wait has a deadline and ends in a DeadlineError.
 
 Paths on a device are text, relative to where its programs start. Argument lists reach the program as they are: no
 shell reads them on the way.
@@ -22,7 +22,7 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127  # the statuses of a program that may not b
 
 @dataclass(frozen=True)
 class Exit:
-    """How a program ended: its status, or the name of the signal that ended it ("SIGSEGV")."""
+    """The end of a program: its status, or the name of the signal that ended it ("SIGSEGV")."""
 
     status: int | None
     signal: str | None = None
@@ -40,7 +40,7 @@ class Completed:
     stdout: bytes
     stderr: bytes
 
-    def checked(self) -> Completed:
+    def require_success(self) -> Completed:
         """Return this if the status is 0.
 
         Raises:
@@ -62,7 +62,7 @@ class Stream(Protocol):
     ) -> None: ...
 
     def write(self, data: bytes, *, deadline_s: float) -> None:
-        """Send all of the data; a BrokenPipeError says that the program takes no more."""
+        """Send all of the data; raises a BrokenPipeError if the program takes no more."""
 
     def end_input(self) -> None:
         """Close the program's standard input."""
@@ -89,7 +89,7 @@ class Device(Protocol):
 
     @property
     def kind(self) -> str:
-        """What reaches it: local, ssh or emulated."""
+        """The way it is reached: local, ssh or emulated."""
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
         """Read what the device is."""
@@ -103,7 +103,7 @@ class Device(Protocol):
     def run(
         self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
-        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        """Run a program to its end. A status other than 0 is no error; `Completed.require_success` makes it one."""
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
         """Copy a file to the device, whole or not at all; an existing one is replaced."""

@@ -1,19 +1,32 @@
-"""What is there: boards on the network, serial ports, Coral accelerators; and whether this user may open them."""
+"""Scans for boards on the network, serial ports and Coral accelerators, and whether this user may open them.
+
+Boards announce themselves by mDNS and DNS-SD (RFC 6762 and 6763).
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devices.accelerator_problems import EdgeTpuProblem
-from devices.discovery_mdns import boards_by_mdns
-from devices.discovery_pci import coral_on_pci
-from devices.discovery_usb import coral_on_usb, serial_ports
+from devices.attached import coral_on_pci, coral_on_usb, serial_ports
 from devices.errors import DeviceError
 from devices.findings import ScanFinding
 from devices.local import LocalDevice
 
+if TYPE_CHECKING:
+    from zeroconf import ServiceInfo, Zeroconf
+
 ROOT = Path("/")
+SERVICES = ("_ssh._tcp.local.", "_sftp-ssh._tcp.local.", "_workstation._tcp.local.")
+DEFAULT_NAME = "raspberrypi.local."  # a new Raspberry Pi answers to it even where it announces no service
+RESOLVE_S = 1.0
+SSH_PORT = 22
 
 
 @dataclass(frozen=True)
@@ -42,10 +55,10 @@ def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = 
         "Coral USB accelerators (USB ids 1a6e:089a, 18d1:9302)",
         "Coral PCIe and M.2 accelerators (PCI id 1ac1:089a, /dev/apex_*)",
     )
-    return Scan((*boards, *attached), looked_for, problems, _cures(attached) if root == ROOT else ())
+    return Scan((*boards, *attached), looked_for, problems, _find_problems(attached) if root == ROOT else ())
 
 
-def _cures(attached: tuple[ScanFinding, ...]) -> tuple[EdgeTpuProblem, ...]:
+def _find_problems(attached: tuple[ScanFinding, ...]) -> tuple[EdgeTpuProblem, ...]:
     """Ask this machine's agent what it knows of the Edge TPUs' driver and library, where there are any."""
     if not any(each.kind.startswith("coral") for each in attached):
         return ()
@@ -53,3 +66,77 @@ def _cures(attached: tuple[ScanFinding, ...]) -> tuple[EdgeTpuProblem, ...]:
         return LocalDevice().facts().tpu_problems
     except DeviceError as error:
         return (EdgeTpuProblem("what keeps the Edge TPUs from use is not known", str(error)),)
+
+
+def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[ScanFinding, ...], tuple[str, ...]]:
+    """Listen for boards; return them by host name, and what kept this from working.
+
+    Args:
+        duration_s: How long to listen; to resolve what was heard takes a second more.
+        interface: An IP address of this machine: listen there only. None listens everywhere.
+    """
+    try:
+        from zeroconf import InterfaceChoice, Zeroconf
+    except ModuleNotFoundError as error:
+        if error.name != "zeroconf":
+            raise
+        return (), ("the network was not searched: the package zeroconf is missing (edge-convert[host] has it)",)
+    try:
+        if interface:
+            with socket.socket(socket.AF_INET6 if ":" in interface else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((interface, 0))  # an address of another machine fails here, with nothing begun
+        with Zeroconf([interface] if interface else InterfaceChoice.All) as network:
+            return _boards(_resolve(network, _listen(network, duration_s))), ()
+    except OSError as error:
+        return (), (f"the network was not searched: {error.strerror or error}",)
+
+
+def _listen(network: Zeroconf, duration_s: float) -> list[tuple[str, str]]:
+    from zeroconf import DNSQuestionType, ServiceBrowser, ServiceStateChange
+
+    # Answers by multicast: one to this machine alone would reach Avahi instead of us where it runs, too.
+    names: dict[tuple[str, str], None] = {}
+
+    def note(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if state_change is not ServiceStateChange.Removed:
+            names[service_type, name] = None
+
+    browser = ServiceBrowser(network, list(SERVICES), handlers=[note], question_type=DNSQuestionType.QM)
+    time.sleep(duration_s)
+    browser.cancel()
+    return list(names)
+
+
+def _resolve(network: Zeroconf, announced: Iterable[tuple[str, str]]) -> list[ServiceInfo]:
+    """Ask each for its host name and addresses; a second for all together."""
+    from zeroconf import AddressResolver, DNSQuestionType, ServiceInfo  # type: ignore[attr-defined]  # public, though not in its __all__
+
+    until = time.monotonic() + RESOLVE_S
+    found: list[ServiceInfo] = []
+    for info in (*(ServiceInfo(*each) for each in announced), AddressResolver(DEFAULT_NAME)):
+        left_ms = max(1, int((until - time.monotonic()) * 1000))
+        if info.request(network, left_ms, DNSQuestionType.QM) and info.parsed_scoped_addresses():
+            found.append(info)
+    return found
+
+
+def _boards(infos: Sequence[ServiceInfo]) -> tuple[ScanFinding, ...]:
+    """Return one finding per host: a board announces several services."""
+    hosts: dict[str, list[ServiceInfo]] = {}
+    for info in infos:
+        hosts.setdefault((info.server or info.name).rstrip("."), []).append(info)
+    return tuple(_describe_board(host, hosts[host]) for host in sorted(hosts))
+
+
+def _describe_board(host: str, infos: Sequence[ServiceInfo]) -> ScanFinding:
+    addresses = {address for info in infos for address in info.parsed_scoped_addresses()}
+    ordered = sorted(addresses, key=lambda each: (ipaddress.ip_address(each.split("%")[0]).version, each))
+    services = sorted({info.type.removesuffix(".local.") for info in infos if info.type in SERVICES})
+    ports = {info.port for info in infos if info.type in SERVICES[:2] and info.port}
+    return ScanFinding(
+        "board",
+        host,
+        f"announces {', '.join(services)}" if services else "answers to the name of a new Raspberry Pi",
+        tuple(ordered),
+        min(ports, default=SSH_PORT),
+    )

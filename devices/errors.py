@@ -4,8 +4,8 @@ DeviceError               exit 10  base
 ├── UnknownDeviceError    exit 3   no device of that name
 ├── InventoryError        exit 3   a name, address or devices.toml that cannot be used
 ├── UnreachableError      exit 10  the device did not answer, or the connection broke
-│   ├── HostKeyError      exit 10  the machine that answered did not prove to be the one that was pinned
-│   └── LoginError        exit 10  it answered, and let nobody in
+│   ├── HostKeyError      exit 10  the machine that answered is not the one that was pinned
+│   └── LoginError        exit 10  it answered, and accepted no key
 ├── DeadlineError         exit 10  it did not answer in time (also a TimeoutError)
 ├── TransferError         exit 10  a file could not be copied to or from the device
 └── CommandFailedError    exit 10  a command on the device ended with a status other than 0
@@ -51,7 +51,7 @@ class DeadlineError(DeviceError, TimeoutError):
 
 
 class TransferError(DeviceError):
-    """A file could not be copied to or from the device; what was at its goal is untouched."""
+    """A file could not be copied to or from the device; what was at its destination is untouched."""
 
 
 class CommandFailedError(DeviceError):

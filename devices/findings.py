@@ -1,4 +1,4 @@
-"""One thing a scan found, and whether this user may open it."""
+"""Describes what a scan finds, and whether this user may open it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Access:
-    """Whether this user may open a file of the kernel; `problem` says why not, `hint` what would change it."""
+    """Whether this user may open a file of the kernel; `problem` is the reason why not, `hint` the remedy."""
 
     path: str
     allowed: bool

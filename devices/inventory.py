@@ -1,4 +1,4 @@
-"""The user's boards: devices.toml in the configuration folder, written by `edge devices add` or by hand.
+"""Reads and writes the user's boards: devices.toml in the configuration folder, which may be edited by hand.
 
 [devices.pi4]
 host = "raspberrypi.local"   # or an alias of ~/.ssh/config
@@ -58,7 +58,9 @@ class Board:
                     hint="names begin with a letter or digit and have letters, digits, '.', '-' and '_', 63 at most",
                 )
             if name in ("local", "all") or name.startswith(EMULATED_PREFIX):
-                raise InventoryError(f"{name!r} is a name of the toolkit's own", hint=f"choose another {what} name")
+                raise InventoryError(
+                    f"{name!r} is a name that the toolkit uses itself", hint=f"choose another {what} name"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return what devices.toml has of it, and its name."""
@@ -80,7 +82,7 @@ def entries() -> Mapping[str, Board]:
         return {}
     table = _read().unwrap().get(_TABLE, {})
     if not isinstance(table, dict):
-        raise _wrong(f"{_TABLE} is no table")
+        raise _wrong(f"{_TABLE} is not a table")
     boards = {name: _board(name, raw) for name, raw in table.items()}
     for group in {group for board in boards.values() for group in board.groups} & set(boards):
         raise _wrong(f"{group!r} names both a device and a group")
@@ -197,12 +199,12 @@ def _board(name: str, raw: object) -> Board:
             near = get_close_matches(key, _KEYS, n=1)
             raise _wrong(f"{where} has {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if key in _TEXTS and not isinstance(value, str):
-            raise _wrong(f"{where}: {key} is no text")
+            raise _wrong(f"{where}: {key} is not a text")
         if key in _NUMBERS and (type(value) is not int or not 0 < value <= _NUMBERS[key]):
-            raise _wrong(f"{where}: {key} is no number from 1 to {_NUMBERS[key]}")
+            raise _wrong(f"{where}: {key} is not a number from 1 to {_NUMBERS[key]}")
     groups = raw.get("groups", [])
     if not isinstance(groups, list) or not all(isinstance(each, str) for each in groups):
-        raise _wrong(f"{where}: groups is no list of texts")
+        raise _wrong(f"{where}: groups is not a list of texts")
     address = Address(**{key: value for key, value in raw.items() if key != "groups"})
     parse_destination(address.host)
     parse_jumps(address.jump or "")

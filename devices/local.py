@@ -1,4 +1,4 @@
-"""This machine as a device."""
+"""Makes this machine a device."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LocalDevice:
     def run(
         self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
-        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        """Run a program to its end. A status other than 0 is no error; `Completed.require_success` makes it one."""
         argv, until = tuple(argv), time.monotonic() + deadline_s
         try:
             stream = LocalStream(argv, env, folder=self.folder)
@@ -107,5 +107,5 @@ def _copy(source: Path, goal: Path, deadline_s: float, on_transfer: OnTransfer |
         if isinstance(error, DeadlineError):
             raise
         raise TransferError(
-            f"{source} could not be copied to {goal}: {error.strerror}", hint="what was at the goal is untouched"
+            f"{source} could not be copied to {goal}: {error.strerror}", hint="what was at the destination is untouched"
         ) from error

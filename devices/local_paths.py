@@ -1,4 +1,4 @@
-"""Where the toolkit keeps what it can make again (cache) and what the user told it (configuration)."""
+"""Names the folders for what can be made again (cache) and for the user's settings (configuration)."""
 
 from __future__ import annotations
 

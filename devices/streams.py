@@ -1,4 +1,4 @@
-"""The connection to a process of this machine: non-blocking pipes, one poll, a deadline on every wait."""
+"""Connects to a process of this machine: non-blocking pipes, one poll, a deadline on every wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TERMINATE_DEADLINE_S = 2.0
 class LocalStream:
     """A process of this machine and its three pipes.
 
-    Standard error is drained during every wait, so that a talkative program never blocks on it. The process has a
+    Standard error is drained during every wait, so that a program never blocks on it. The process has a
     session of its own: an interrupt from the terminal reaches the caller, who then decides.
     """
 
@@ -67,7 +67,7 @@ class LocalStream:
         self.close()
 
     def write(self, data: bytes, *, deadline_s: float) -> None:
-        """Send all of the data; a BrokenPipeError says that the program takes no more."""
+        """Send all of the data; raises a BrokenPipeError if the program takes no more."""
         if self._stdin.closed or self._broken:
             raise BrokenPipeError(f"{self._argv[0]} takes no more input")
         self._pending = memoryview(data)

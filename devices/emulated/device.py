@@ -119,7 +119,7 @@ class EmulatedDevice:
     def run(
         self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
-        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        """Run a program to its end. A status other than 0 is no error; `Completed.require_success` makes it one."""
         words, added = self._command(argv, env)
         done = self._local().run(words, deadline_s=deadline_s, stdin=stdin, env=added)
         return replace(done, argv=tuple(argv))

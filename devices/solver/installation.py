@@ -218,7 +218,7 @@ class Installation:
         request = json.dumps({"job": job, **fields})
         done = self.device.run(
             (command, "-", request), deadline_s=self._remaining_s(), stdin=_INSTALLER.read_bytes()
-        ).checked()
+        ).require_success()
         envelope = json.loads(done.stdout)
         if not envelope["ok"]:
             raise SetupError(f"{self.device.name}: {envelope['error']}", hint=envelope["hint"] or None)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import os
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import asyncssh
 
 from devices.errors import DeviceError, LoginError, UnreachableError
 from devices.ssh.address import Address, Jump, parse_jumps
 from devices.ssh.keys import HostKey, Pins, UntrustedKey, algorithms, read_ssh_keys
-from devices.ssh.serial_line import open_tunnel
-
-if TYPE_CHECKING:
-    from firmware_tools.serial_link.tunnel import Tunnel
+from devices.ssh.links import Links
 
 KEEPALIVE_S, KEEPALIVES = 10, 3
 SERIAL_KEEPALIVES = 12  # on a slow line an answer waits behind what is being sent
@@ -52,53 +47,6 @@ class Hop:
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host}" + (f" port {self.port}" if self.port != 22 else "")
-
-
-class Links:
-    """The open connections on the way to a board; the last is the board's."""
-
-    def __init__(self) -> None:
-        self._open: list[asyncssh.SSHClientConnection] = []
-        self._tunnel: Tunnel | None = None
-
-    async def over(self, address: Address) -> socket.socket | None:
-        """Open the serial line that an address names and return the end of it to log in through; None without one."""
-        if address.serial is None:
-            return None
-        given_up = threading.Event()
-        opening = asyncio.ensure_future(asyncio.to_thread(open_tunnel, address.serial, address.baud, given_up.is_set))
-        try:
-            self._tunnel = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            given_up.set()  # the thread cannot be ended: it gives the port back itself
-            with contextlib.suppress(DeviceError):
-                self._tunnel = await opening
-            raise
-        return self._tunnel.socket
-
-    def add(self, link: asyncssh.SSHClientConnection) -> None:
-        """Keep a connection, to be closed before those it goes through."""
-        self._open.append(link)
-
-    @property
-    def board(self) -> asyncssh.SSHClientConnection:
-        """Return the connection to the board."""
-        return self._open[-1]
-
-    @property
-    def alive(self) -> bool:
-        """Return whether all of them stand, as far as is known here."""
-        return bool(self._open) and not any(each.is_closed() for each in self._open)
-
-    async def close(self) -> None:
-        """Close all of them, the board's first."""
-        while self._open:
-            link = self._open.pop()
-            link.close()
-            await link.wait_closed()
-        tunnel, self._tunnel = self._tunnel, None
-        if tunnel is not None:
-            await asyncio.to_thread(tunnel.close)
 
 
 async def reach(name: str, address: Address, pins: Pins) -> Links:

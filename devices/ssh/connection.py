@@ -17,8 +17,9 @@ from devices.contract import Completed, OnTransfer
 from devices.errors import DeviceError, TransferError, UnreachableError
 from devices.ssh.address import Address
 from devices.ssh.channel import RemoteProgram, command_line
-from devices.ssh.connect import Links, reach
+from devices.ssh.connect import reach
 from devices.ssh.keys import Pins, read_pins
+from devices.ssh.links import Links
 from devices.ssh.loop import LoopThread
 from devices.ssh.sftp import download, send, transferring, upload
 from devices.ssh.stream import SSHStream

@@ -62,7 +62,7 @@ class SSHDevice:
     def run(
         self, argv: Sequence[str], *, deadline_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
-        """Run a program to its end. A status other than 0 is no error; `Completed.checked` makes it one."""
+        """Run a program to its end. A status other than 0 is no error; `Completed.require_success` makes it one."""
         return self.connection.run(argv, deadline_s=deadline_s, stdin=stdin, env=env)
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:

@@ -126,11 +126,11 @@ class Uploader:
 
     def _send(self, content: LocalFile, home: str) -> None:
         """Send, have the board check the sum, then give the file its name."""
-        self._run(_FOLDER, posixpath.join(home, posixpath.dirname(content.below))).checked()
+        self._run(_FOLDER, posixpath.join(home, posixpath.dirname(content.below))).require_success()
         temporary = posixpath.join(home, content.temporary)
         begin, got = self._fill(content, temporary)
         if got.sha256 != content.sha256 and begin:  # what was there was not a beginning of this: all of it, once
-            self._run(_REMOVE, temporary).checked()
+            self._run(_REMOVE, temporary).require_success()
             _, got = self._fill(content, temporary)
         if got.sha256 != content.sha256:
             self._run(_REMOVE, temporary)

@@ -13,7 +13,7 @@ import click
 from converters.errors import EdgeError
 from devices.contract import Device
 from devices.releases.board import OnStep
-from devices.releases.parallel import Outcome, check, on_each
+from devices.releases.parallel import BoardOutcome, check, on_each
 from devices.releases.release_paths import ROOT
 from devices.releases.release_status import Released
 from edge.cli.options import F
@@ -43,7 +43,7 @@ def on_devices(
     devices = {name: find_device(name) for name in members(names)}
     several = len(devices) > 1
 
-    def done(outcome: Outcome[T]) -> None:
+    def done(outcome: BoardOutcome[T]) -> None:
         if several and outcome.error is not None:
             show_error(outcome.error, of=outcome.device)
 
@@ -60,7 +60,7 @@ def show_released(released: Released) -> None:
         say(note)
 
 
-def _print(outcomes: Sequence[Outcome[T]], show: Callable[[T], None], *, as_json: bool, as_list: bool) -> None:
+def _print(outcomes: Sequence[BoardOutcome[T]], show: Callable[[T], None], *, as_json: bool, as_list: bool) -> None:
     if not as_json:
         for each in outcomes:
             if each.value is not None:
@@ -72,7 +72,7 @@ def _print(outcomes: Sequence[Outcome[T]], show: Callable[[T], None], *, as_json
         print_json(outcomes[0].value.to_json())
 
 
-def _json(outcome: Outcome[T]) -> Mapping[str, object]:
+def _json(outcome: BoardOutcome[T]) -> Mapping[str, object]:
     if outcome.value is not None:
         return outcome.value.to_json()
     hint = outcome.error.hint if isinstance(outcome.error, EdgeError) else None

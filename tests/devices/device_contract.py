@@ -30,9 +30,9 @@ class DeviceContract:
     @pytest.fixture
     def folder(self, device):
         """An empty folder on the device."""
-        made = device.run(["mktemp", "-d"], deadline_s=DEADLINE_S).checked().stdout.decode().strip()
+        made = device.run(["mktemp", "-d"], deadline_s=DEADLINE_S).require_success().stdout.decode().strip()
         yield made
-        device.run(["rm", "-r", made], deadline_s=DEADLINE_S).checked()
+        device.run(["rm", "-r", made], deadline_s=DEADLINE_S).require_success()
 
     def test_facts_are_of_this_device_and_json(self, device):
         facts = device.facts(deadline_s=DEADLINE_S)
@@ -46,7 +46,7 @@ class DeviceContract:
         assert json.loads(json.dumps(facts.to_json()))["cpu"]["cores"] == facts.cpu.cores
 
     def test_arguments_arrive_as_they_are(self, device):
-        done = device.run(["printf", "%s\\0", *AWKWARD], deadline_s=DEADLINE_S).checked()
+        done = device.run(["printf", "%s\\0", *AWKWARD], deadline_s=DEADLINE_S).require_success()
         assert done.stdout.decode().split("\0")[:-1] == AWKWARD
 
     def test_environment_arrives_as_it_is(self, device):
@@ -57,11 +57,11 @@ class DeviceContract:
         done = device.run(["sh", "-c", "cat; echo no >&2; exit 7"], deadline_s=DEADLINE_S, stdin=b"\0\xff in")
         assert (done.stdout, done.stderr, done.exit) == (b"\0\xff in", b"no\n", Exit(7))
         with pytest.raises(CommandFailedError, match=r"status 7: no"):
-            done.checked()
+            done.require_success()
 
     def test_much_in_both_directions(self, device):
         data = bytes(range(256)) * 8192
-        assert device.run(["cat"], deadline_s=DEADLINE_S, stdin=data).checked().stdout == data
+        assert device.run(["cat"], deadline_s=DEADLINE_S, stdin=data).require_success().stdout == data
 
     def test_input_that_is_not_wanted(self, device):
         assert device.run(["true"], deadline_s=DEADLINE_S, stdin=bytes(1 << 20)).exit == Exit(0)

@@ -162,7 +162,7 @@ def test_a_board_that_was_set_up_anew_is_refused_until_it_is_added_again(own_pla
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["local", "h"], "toolkit's own"),
+        (["local", "h"], "that the toolkit uses"),
         (["-x", "h"], "No such option"),
         (["a b", "h"], "cannot name a device"),
         (["pi4", "h:22"], "not an address of a board"),

@@ -14,10 +14,8 @@ from pathlib import Path
 import pytest
 from zeroconf import ServiceInfo, Zeroconf
 
-from devices.discovery import scan
-from devices.discovery_mdns import boards_by_mdns
-from devices.discovery_pci import coral_on_pci
-from devices.discovery_usb import coral_on_usb, serial_ports
+from devices.attached import coral_on_pci, coral_on_usb, serial_ports
+from devices.discovery import boards_by_mdns, scan
 from devices.findings import access_to
 
 EDGE = str(Path(sys.executable).with_name("edge"))

@@ -65,7 +65,7 @@ def test_all_boards_are_found_by_name():
 @pytest.mark.parametrize("name", EMULATED_BOARDS)
 def test_python_runs_on_the_boards_processor(name):
     code = "import ctypes, platform; print(platform.machine(), ctypes.CDLL(None).getauxval(16))"
-    done = create_emulated_device(name).run(["python3", "-c", code], deadline_s=DEADLINE_S).checked()
+    done = create_emulated_device(name).run(["python3", "-c", code], deadline_s=DEADLINE_S).require_success()
     machine, word = done.stdout.decode().split()
     assert machine == "aarch64"
     has = {feature for feature, bit in HWCAP.items() if int(word) >> bit & 1}
@@ -85,37 +85,37 @@ def test_facts_say_that_the_board_is_emulated_and_state_no_clock_or_heat(pi4):
 def test_arguments_environment_and_input_reach_the_boards_python(pi4):
     code = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A'], sys.stdin.read()]))"
     done = pi4.run(["python", "-c", code, *AWKWARD], deadline_s=DEADLINE_S, stdin=b"in", env={"A": "a,b 'c'"})
-    assert json.loads(done.checked().stdout) == [AWKWARD, "a,b 'c'", "in"]
+    assert json.loads(done.require_success().stdout) == [AWKWARD, "a,b 'c'", "in"]
 
 
 def test_this_machines_libraries_and_packages_are_not_the_boards(pi4, monkeypatch, tmp_path):
     for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONUSERBASE"):
         monkeypatch.setenv(name, str(tmp_path))
     code = "import json, os, sys, numpy; print(json.dumps([sys.path, os.environ.get('LD_LIBRARY_PATH')]))"
-    found, libraries = json.loads(pi4.run(["python3", "-c", code], deadline_s=DEADLINE_S).checked().stdout)
+    found, libraries = json.loads(pi4.run(["python3", "-c", code], deadline_s=DEADLINE_S).require_success().stdout)
     assert libraries is None
     assert all(each == "" or "/emulated/" in each for each in found)
 
 
 def test_a_program_by_its_path_in_the_root_file_system_is_the_boards(pi4):
     path = root_path() / "usr" / "bin" / "python3.11"
-    done = pi4.run([str(path), "-c", "import sys; print(sys.executable)"], deadline_s=DEADLINE_S).checked()
+    done = pi4.run([str(path), "-c", "import sys; print(sys.executable)"], deadline_s=DEADLINE_S).require_success()
     assert done.stdout.decode().strip() == str(path)
 
 
 def test_relative_paths_begin_in_the_boards_own_folder(pi4, tmp_path):
     (tmp_path / "here").write_text("text")
     pi4.put(tmp_path / "here", "test-relative", deadline_s=DEADLINE_S)
-    assert pi4.run(["cat", "test-relative"], deadline_s=DEADLINE_S).checked().stdout == b"text"
+    assert pi4.run(["cat", "test-relative"], deadline_s=DEADLINE_S).require_success().stdout == b"text"
     assert create_emulated_device("emulated-pi5").run(["cat", "test-relative"], deadline_s=DEADLINE_S).exit == Exit(1)
-    pi4.run(["rm", "test-relative"], deadline_s=DEADLINE_S).checked()
+    pi4.run(["rm", "test-relative"], deadline_s=DEADLINE_S).require_success()
 
 
 def test_home_is_the_boards_own_folder(pi4):
     asked = ["python3", "-c", "import pathlib; print(pathlib.Path.home(), pathlib.Path.cwd())"]
-    home, current = pi4.run(asked, deadline_s=DEADLINE_S).checked().stdout.decode().split()
+    home, current = pi4.run(asked, deadline_s=DEADLINE_S).require_success().stdout.decode().split()
     assert home == current
-    assert home == pi4.run(["sh", "-c", "echo $HOME"], deadline_s=DEADLINE_S).checked().stdout.decode().strip()
+    assert home == pi4.run(["sh", "-c", "echo $HOME"], deadline_s=DEADLINE_S).require_success().stdout.decode().strip()
     assert home.endswith("/boards/emulated-pi4")
 
 

@@ -55,7 +55,7 @@ def pi4(require_part):
 def count(device, rounds):
     """Count the loop, and return its windows, the addresses of the loop and of PyLong_FromLong, and the memory map."""
     done, windows = device.count(["python3", "-c", MARKED, str(rounds)], deadline_s=60)
-    addresses, *maps = done.checked().stdout.decode().splitlines()
+    addresses, *maps = done.require_success().stdout.decode().splitlines()
     assert [(window.number, window.threads) for window in windows] == [(number, 1) for number in (1, 2, 3, 4)]
     return windows, *map(int, addresses.split()), maps
 

@@ -115,13 +115,13 @@ def test_an_inventory_remembers_the_line(openssh, tmp_path):
         try:
             assert find_board("wired").address.serial == line.near
             with inventory_device("wired") as device:
-                assert device.run(["echo", "here"], deadline_s=20).checked().stdout == b"here\n"
+                assert device.run(["echo", "here"], deadline_s=20).require_success().stdout == b"here\n"
         finally:
             remove_board("wired")
 
 
 def test_a_line_without_a_bridge_has_a_hint(openssh, monkeypatch):
-    monkeypatch.setattr("devices.ssh.serial_line.BRIDGE_S", 0.3)
+    monkeypatch.setattr("devices.ssh.links.BRIDGE_S", 0.3)
     with NoisyLine() as line, board_over(line, openssh) as device, pytest.raises(UnreachableError) as caught:
         device.run(["true"], deadline_s=20)
     assert "edge devices console" in caught.value.hint

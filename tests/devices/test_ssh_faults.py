@@ -303,7 +303,7 @@ def test_hostile_file_names(device, tmp_path, name):
 def test_end_is_seen_though_a_child_holds_the_pipes(device):
     with device.open(["sh", "-c", "sleep 20 & echo $!"]) as stream:
         assert stream.wait(deadline_s=10) == Exit(0)
-        device.run(["kill", stream.output().decode().strip()], deadline_s=DEADLINE_S).checked()
+        device.run(["kill", stream.output().decode().strip()], deadline_s=DEADLINE_S).require_success()
 
 
 def test_a_folder_is_no_file(device, tmp_path):

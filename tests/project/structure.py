@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "edge.report.markdown": "one of the renderings of the report, as html/page.py is",
     "converters.targets.sparse_gate": "refuses files; the analysis, which edge profile loads too, does not",
     "devices.solver.setup": "the entrance of the room",
+    "devices.releases.parallel": "threads and failures on several boards; knows no command line",
     "firmware_tools.codecs.fnirsi_reports": "a codec: one file per protocol",
     "firmware_tools.codecs.um25c": "a codec: one file per protocol",
 }

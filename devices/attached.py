@@ -1,4 +1,4 @@
-"""Serial ports and Coral accelerators on USB, read from Linux' /sys: nothing is opened."""
+"""Finds serial ports on USB and Coral accelerators on USB, PCIe and M.2 in Linux' /sys: nothing is opened."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ CORAL = {
 }
 CORAL_RULES = "install libedgetpu1-std, or a udev rule for 1a6e:089a and 18d1:9302 with GROUP=plugdev"
 USB3_MBIT_PER_S = 5000
+APEX = ("0x1ac1", "0x089a")  # vendor and device. Source: google/gasket-driver, src/apex_driver.c
+DRIVER = "install the driver, gasket-dkms, and libedgetpu1-std; `edge devices info local` says what it lacks here"
 
 
 def serial_ports(root: Path) -> Iterator[ScanFinding]:
@@ -72,3 +74,36 @@ def _usb_parent(device: Path) -> Path | None:
         if (folder / "idVendor").is_file():
             return folder
     return None
+
+
+def coral_on_pci(root: Path) -> Iterator[ScanFinding]:
+    """Find Coral chips on PCIe, with and without their driver."""
+    for device in sorted((root / "sys/bus/pci/devices").glob("*")):
+        if (read_text(device / "vendor"), read_text(device / "device")) == APEX:
+            yield _describe_chip(root, device)
+
+
+def _describe_chip(root: Path, device: Path) -> ScanFinding:
+    about = "Coral PCIe or M.2 accelerator (1ac1:089a)"
+    nodes = sorted((device / "apex").glob("apex_*"))
+    if not nodes:
+        access = Access(device.name, allowed=False, problem="no driver serves it: there is no /dev/apex_*", hint=DRIVER)
+        return ScanFinding("coral-pci", f"pci:{device.name}", about, access=access)
+    name = nodes[0].name
+    celsius = _celsius(read_text(nodes[0] / "temp"))
+    return ScanFinding(
+        "coral-pci",
+        f"/dev/{name}",
+        f"{about}, --tpu pci:{name.removeprefix('apex_')}",
+        access=access_to(root / "dev" / name, shown=f"/dev/{name}"),
+        note=None if celsius is None else f"{celsius:.1f} °C",
+    )
+
+
+def _celsius(millidegrees: str | None) -> float | None:
+    """Return the chip's temperature; a chip that hangs reports less than 0."""
+    try:
+        value = int(millidegrees or "") / 1000
+    except ValueError:
+        return None
+    return value if value > 0 else None
