@@ -1,4 +1,4 @@
-"""Google's Edge TPU: what its compiler will map, the graphs it takes, running it, and what is in the files it makes."""
+"""Predicts what Google's Edge TPU compiler maps, adapts graphs to it, runs it, and reads the files it writes."""
 
 from converters.edgetpu.compiled import CompiledReport, describe_compiled
 from converters.edgetpu.mapping import TARGET, MappingPrediction, predict_mapping

@@ -1,8 +1,8 @@
-"""Several models on one Edge TPU: whose parameters stay on the chip, and what is streamed for each inference.
+"""Predicts how several models share one Edge TPU: cached parameters, and those streamed for each inference.
 
 Models compiled in one call of the compiler share the chip's memory: the first named takes what it needs, the next what
-is left; whatever finds no place is streamed from the host for every inference. Models compiled apart throw each other's
-parameters out, so that each change of model loads all of them again. Source: the vendor's page on its compiler
+is left; the rest is streamed from the host for every inference. Models compiled separately evict each
+other's parameters, so that each change of model loads all of them again. Source: the vendor's page on its compiler
 (parameter data caching, co-compiling), and the logs in google-coral/edgetpu issues 458 and 518.
 """
 
@@ -18,7 +18,7 @@ from converters.edgetpu.parameters import ON_CHIP_BYTES, USABLE_BYTES
 from converters.errors import ModelFileError
 from converters.tflite.values import ModelInfo
 
-# What is left for parameters beside the program and the activations, seen in logs: the least and the most.
+# Memory left for parameters besides the program and the activations, as seen in logs: the least and the most.
 LEAST_BYTES = int(6.1 * (1 << 20))
 MOST_BYTES = int(7.9 * (1 << 20))
 
@@ -40,7 +40,7 @@ class Cached:
 
     @property
     def pieces(self) -> int:
-        """On how many Edge TPUs of its own the model would stay, cut into as many pieces."""
+        """The number of Edge TPUs that would hold the model, cut into as many pieces."""
         return max(1, -(-self.parameter_bytes // USABLE_BYTES))
 
 
@@ -62,7 +62,7 @@ class CachePrediction:
         return all(each.fits for each in self.models)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the forecast as JSON, schema edge-coral-cache/1."""
+        """Return the prediction as JSON, schema edge-coral-cache/1."""
         return {
             "schema": "edge-coral-cache/1",
             "is_estimate": True,
@@ -77,29 +77,29 @@ class CachePrediction:
 
 
 def predict_caching(models: Sequence[tuple[str, ModelInfo]]) -> CachePrediction:
-    """Foretell how uncompiled models share one Edge TPU when they are compiled together, in this order.
+    """Predict how uncompiled models share one Edge TPU when they are compiled together, in this order.
 
     Raises:
-        ModelFileError: A model has been compiled already, or the compiler would make nothing of it.
+        ModelFileError: A model has been compiled already, or none of it can be mapped.
     """
     sizes = []
     for name, model in models:
         if model.is_edgetpu_compiled:
             raise ModelFileError(
-                f"{name} has been compiled: what it caches was settled then", hint="give the uncompiled models"
+                f"{name} has been compiled: its caching can no longer be changed", hint="give the uncompiled models"
             )
         found = predict_mapping(model)
         if not found.mapped:
-            said = f": {found.failures[0].text}" if found.failures else ""
+            reason = f": {found.failures[0].text}" if found.failures else ""
             raise ModelFileError(
-                f"nothing of {name} would run on the Edge TPU{said}", hint=f"see edge inspect {name} --target coral"
+                f"nothing of {name} would run on the Edge TPU{reason}", hint=f"see edge inspect {name} --target coral"
             )
         sizes.append((name, found.parameters.estimated_bytes))
     return share_out(sizes)
 
 
 def share_out(sizes: Sequence[tuple[str, int]], usable_bytes: int = USABLE_BYTES) -> CachePrediction:
-    """Give each model in turn what it needs of the memory that is left."""
+    """Give each model in turn the memory it needs, as far as it lasts."""
     cached = _shares([size for _, size in sizes], usable_bytes)
     low, high = (_shares([size for _, size in sizes], limit) for limit in (LEAST_BYTES, MOST_BYTES))
     models = tuple(

@@ -1,4 +1,4 @@
-"""A file that the Edge TPU compiler made: what it needs, what it holds, what was left to the CPU."""
+"""Describes a file that the Edge TPU compiler wrote: the runtime it needs, its parameters, the operators on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPILERS = {"384591198": "16.0", "340273435": "15.0", "317412892": "14.1", "302
 
 @dataclass(frozen=True)
 class CpuOperator:
-    """An operator beside the compiled ones."""
+    """An operator that was left to the CPU."""
 
     index: int
     op: str
@@ -24,7 +24,7 @@ class CpuOperator:
 
 @dataclass(frozen=True)
 class CompiledReport:
-    """What a compiled file tells of itself. `problem` says why `packages` lacks one that cannot be read.
+    """The contents of a compiled file. `problem` is the reason why a package is missing from `packages`.
 
     `packages` are in the order of the edgetpu-custom-ops in the file: usually one.
     """
@@ -68,7 +68,7 @@ class CompiledReport:
 
 
 def describe_compiled(model: ModelInfo) -> CompiledReport | None:
-    """Tell what a compiled file holds; None where the file was not compiled for the Edge TPU."""
+    """Return the contents of a compiled file; None where the file was not compiled for the Edge TPU."""
     if not model.is_edgetpu_compiled:
         return None
     packages, problem = [], None

@@ -1,6 +1,7 @@
-"""Run Google's edgetpu_compiler, from PATH, from a path, or in a container the user names.
+"""Runs Google's edgetpu_compiler: from PATH, from a path, or in a container that the user names.
 
-The compiler is closed, for x86-64 Debian and its like alone, and no part of this project: nothing is downloaded here.
+The compiler is closed, runs on x86-64 Debian and its derivatives only, and is not part of this project: nothing is
+downloaded here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _MODEL = "model.tflite"
 _RESULT = "model_edgetpu.tflite"
 _TABLE = "model_edgetpu.log"
 HOW_TO_GET = (
-    "install Google's Debian package edgetpu-compiler (x86-64; the vendor's page 'Edge TPU Compiler' tells the apt "
+    "install Google's Debian package edgetpu-compiler (x86-64; the vendor's page 'Edge TPU Compiler' has the apt "
     "source), or name it: --compiler PATH, or --compiler docker:IMAGE for an image that has it; without it, "
     "--to edgetpu gives the file to compile elsewhere"
 )
@@ -47,7 +48,7 @@ class Compiled:
     log: CompilerLog
 
     def differences(self, forecast: MappingPrediction) -> list[str]:
-        """Return where the compiler did otherwise than the forecast, by kind of operator; empty if nowhere."""
+        """Return where the compiler differs from the prediction, by kind of operator; empty where they agree."""
         told, found = _merge_counts(Counter(each.op for each in forecast.on_cpu)), _merge_counts(self.log.on_cpu)
         names = sorted(op for op in set(told) | set(found) if told[op] != found[op])
         return [f"{op}: {found[op]} stayed on the CPU, forecast {told[op]}" for op in names]
@@ -61,21 +62,21 @@ class Compiler:
     deadline_s: float = DEADLINE_S
 
     def require(self) -> None:
-        """Check that the compiler, or what runs containers, is there.
+        """Check that the compiler, or Docker for a container, is installed.
 
         Raises:
-            MissingPartError: it is not.
+            MissingPartError: it is missing.
         """
         program = self._command(Path(), "")[0]
         if shutil.which(program) is None:
-            what = f"{program}, which is to run it," if self.where.startswith(CONTAINER) else program
+            what = f"{program}, which runs it," if self.where.startswith(CONTAINER) else program
             raise MissingPartError(f"the Edge TPU compiler is missing: {what} was not found", hint=HOW_TO_GET)
 
     def compile(self, data: bytes) -> Compiled:
         """Compile a file.
 
         Raises:
-            MissingPartError: the compiler is not there, or cannot be started.
+            MissingPartError: the compiler is missing, or cannot be started.
             ConversionError: it fails, takes longer than the deadline, or leaves no file that can be read.
         """
         self.require()
@@ -98,7 +99,7 @@ class Compiler:
         return [*run, *mount, "--entrypoint", PROGRAM, image, *words]
 
     def _run(self, folder: Path) -> str:
-        """Return all that was said; an exit status tells less than the file that is or is not there."""
+        """Return the output; the presence of the file says more than the exit status."""
         name = f"edge-edgetpu-{uuid.uuid4().hex[:12]}"
         try:
             process = subprocess.Popen(
@@ -127,7 +128,7 @@ class Compiler:
         return said
 
     def _stop(self, process: subprocess.Popen[bytes], name: str) -> str | None:
-        """End what still runs, with the children that it started: the compiler works in one.
+        """End the process group: the compiler works in a child process.
 
         Returns what to do about a container that could not be ended.
         """
@@ -139,7 +140,7 @@ class Compiler:
 
 
 def _remove_container(container: str) -> bool:
-    """End a container: it is a child of Docker's service, and goes on when who asked for it is gone."""
+    """End a container: as a child of Docker's service it outlives the process that asked for it."""
     command = ["docker", "rm", "--force", container]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
@@ -150,12 +151,12 @@ def _remove_container(container: str) -> bool:
 
 
 def _result(path: Path, log: CompilerLog, said: str) -> tuple[bytes, ModelInfo]:
-    """Return the compiled file, once it is one."""
+    """Return the compiled file and its contents, refusing one that is not compiled."""
     if not path.is_file():
         raise ConversionError(f"edgetpu_compiler made no file: {_reason(said)}",
                               hint="edge inspect FILE --target coral says what it is expected to refuse")  # fmt: skip
     data = path.read_bytes()
-    model = parse_model(data, name="what edgetpu_compiler made")
+    model = parse_model(data, name="edgetpu_compiler's result")
     mapped = sum(log.mapped.values())
     if mapped and not model.is_edgetpu_compiled:
         raise ConversionError(f"edgetpu_compiler says that it mapped {mapped} operators, but its file has none",

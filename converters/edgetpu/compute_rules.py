@@ -1,4 +1,4 @@
-"""Rules of operators that compute: convolutions, pools, products, means, softmax, recurrent cells."""
+"""Checks operators that compute: convolutions, pools, products, means, softmax, recurrent cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDEST_LSTM = 900
 
 def check_convolution(context: OperatorContext) -> Verdict:
     """Dilation must be the same in both directions (vendor's table); groups came with CONV_2D version 6."""
-    if not main_input(context).shape:  # older files do not tell a scalar from an unknown rank
+    if not main_input(context).shape:  # older files do not distinguish a scalar from an unknown rank
         return MappingRefusal(LIMIT, "reads a tensor without dimensions", "convert with a fixed input size")
     rows, columns = context.options.dilations or (1, 1)
     if rows != columns:
@@ -46,7 +46,7 @@ def check_depthwise(context: OperatorContext) -> Verdict:
 
 
 def check_transposed_convolution(context: OperatorContext) -> Verdict:
-    """Some sizes are refused, by no rule that users found (google-coral/edgetpu#684, #686, #509)."""
+    """Some sizes are refused, by no known rule (google-coral/edgetpu#684, #686, #509)."""
     del context
     return Doubt("transposed convolutions of some sizes stay on the CPU")
 

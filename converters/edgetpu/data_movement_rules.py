@@ -1,4 +1,4 @@
-"""Rules of operators that move or resize values: concatenation, padding, slices, changes of shape."""
+"""Checks operators that move or resize values: concatenation, padding, slices, changes of shape."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENLARGEMENT_SEEN = 4
 
 
 def count_stored_bytes(shape: tuple[int, ...]) -> int:
-    """Return what an 8-bit tensor takes in the Edge TPU's memory."""
+    """Return the bytes of an 8-bit tensor in the Edge TPU's memory."""
     height, width, channels = get_spatial_shape(shape)
     return height * width * -(-channels // _LANES) * _LANES
 

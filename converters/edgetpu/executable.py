@@ -1,7 +1,7 @@
-"""What is inside an edgetpu-custom-op: a FlexBuffer map that holds a "DWN1" FlatBuffer package with its programs.
+"""Reads the content of an edgetpu-custom-op: a FlexBuffer map that holds a "DWN1" FlatBuffer package with its programs.
 
-Source: google-coral/libedgetpu's executable/executable.fbs and tflite/custom_op_data.cc. Only the fields that are told
-here are read; every offset is checked against the bytes.
+Source: google-coral/libedgetpu's executable/executable.fbs and tflite/custom_op_data.cc. Only the fields below are
+read; every offset is checked against the bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeE
 
 @dataclass(frozen=True)
 class Layer:
-    """An input or output of a program: what crosses the bus for each inference."""
+    """An input or output of a program: the data that crosses the bus for each inference."""
 
     name: str
     bytes: int
@@ -53,7 +53,7 @@ class EdgeTpuProgram:
 
 @dataclass(frozen=True)
 class EdgeTpuPackage:
-    """What one custom operator holds. `compiler` is the compiler's change number as stored, None where it is not."""
+    """The content of one custom operator. `compiler` is the compiler's change number, None where it is not stored."""
 
     min_runtime_version: int
     compiler: str | None
@@ -127,7 +127,7 @@ class _Table:
 
     @classmethod
     def root(cls, content: bytes | memoryview) -> _Table:
-        """Return the table that a buffer begins with."""
+        """Return the root table of a buffer."""
         view = memoryview(content)
         return cls(view, struct.unpack_from("<I", view, 0)[0])
 
@@ -170,7 +170,7 @@ class _Table:
     def _vector(self, start: int) -> memoryview:
         size = self._read("<I", start)
         if start + 4 + size > len(self.content):
-            raise ValueError(f"{size} bytes at {start} end behind the package's {len(self.content)}")
+            raise ValueError(f"{size} bytes at {start} end after the package's {len(self.content)}")
         return self.content[start + 4 : start + 4 + size]
 
     def _at(self, field: int) -> int:

@@ -14,11 +14,11 @@ _SHOWN = 4
 def require_mapped(
     *, force: bool = False, say: Callable[[str], None] = lambda text: None
 ) -> Callable[[ModelInfo], MappingPrediction]:
-    """Return the check of a file: it refuses what the compiler would, and tells what stays on the CPU.
+    """Return a check of files: it refuses what the compiler would, and reports the operators that stay on the CPU.
 
     Args:
-        force: let through what the compiler is expected to refuse.
-        say: called with what a user should know: operators that will not be mapped, parameters that will be streamed.
+        force: accept what the compiler is expected to refuse.
+        say: called with remarks for the user: operators that will not be mapped, parameters that will be streamed.
 
     Raises:
         ConversionError: (the check) nothing of the file would run on the Edge TPU.
@@ -34,16 +34,16 @@ def require_mapped(
                 said.add(line)
         if found.mapped or force:
             return found
-        told = "; ".join(each.text for each in found.failures[:_SHOWN]) or _first(found)
+        reasons = "; ".join(each.text for each in found.failures[:_SHOWN]) or _first(found)
         change = found.advice[0].change if found.advice else ""
         hint = f"{change}; or write it with --force" if change else "write it with --force"
-        raise ConversionError(f"nothing of it would run on the Edge TPU: {told}", hint=hint)
+        raise ConversionError(f"nothing of it would run on the Edge TPU: {reasons}", hint=hint)
 
     return require
 
 
 def remarks(found: MappingPrediction) -> list[str]:
-    """Return what a user should know of a file that is not mapped whole, or does not fit."""
+    """Return the remarks on a file that is not mapped entirely, or does not fit."""
     lines = []
     if found.mapped and found.on_cpu:
         lines.append(f"{len(found.on_cpu)} of {len(found.operators)} operators will stay on the CPU: {_names(found)}")

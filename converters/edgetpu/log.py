@@ -1,6 +1,6 @@
-"""What edgetpu_compiler says: the figures on its console, and its table of operators, there or in its .log file.
+"""Parses the output of edgetpu_compiler: the figures on its console, and its table of operators, there or in its .log.
 
-The structure is that of logs which users posted of compilers 14 to 16 (google-coral/edgetpu#210, #356, #512): lines of
+The structure is that of logs that users posted from compilers 14 to 16 (google-coral/edgetpu#210, #356, #512): lines of
 "name: value" with sizes as 3.21MiB, then a table of operator, count and status, one line per operator and status.
 """
 
@@ -29,7 +29,7 @@ _STREAMED = "Off-chip memory used for streaming uncached model parameters"
 
 @dataclass(frozen=True)
 class LogRow:
-    """One line of the table: so many operators of a kind share a status."""
+    """One line of the table: the number of operators of a kind that share a status."""
 
     op: str
     count: int
@@ -43,7 +43,7 @@ class LogRow:
 
 @dataclass(frozen=True)
 class CompilerLog:
-    """What was said, as values; None for a figure that was not there. Sizes are as exact as they are printed."""
+    """The output as values; None for a figure that was not printed. Sizes are as exact as they are printed."""
 
     version: str | None
     succeeded: bool
@@ -76,7 +76,7 @@ class CompilerLog:
 def parse_log(text: str, *, table: str = "") -> CompilerLog:
     """Read the compiler's console output; `table` is its .log file, read where the console has no operators.
 
-    Garbage is no error: what cannot be read is not there.
+    Lines that cannot be read are skipped.
     """
     lines = text.splitlines()
     figures = {match[1]: match[2] for line in lines if (match := _FIGURE.match(line))}

@@ -31,9 +31,9 @@ TARGET = boards.EDGE_TPU
 
 @dataclass(frozen=True)
 class Placement:
-    """One operator of the main graph: where it runs, why, and the compiler's word for it.
+    """One operator of the main graph: where it runs, why, and the compiler's status word.
 
-    `certain` is False where the rule behind it is drawn between few observations.
+    `certain` is False where the rule rests on few observations.
     """
 
     index: int
@@ -46,9 +46,9 @@ class Placement:
 
 @dataclass(frozen=True)
 class Advice:
-    """One obstacle: the operators that share it, what is in the way, what to change.
+    """One obstacle: the operators that share it, the reason, and what to change.
 
-    `strands` counts operators that could be mapped but for being behind these; None where the whole file is refused.
+    `strands` counts operators that could be mapped but depend on these; None where the whole file is refused.
     """
 
     operators: tuple[int, ...]
@@ -59,7 +59,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class MappingPrediction:
-    """What the compiler will make of a file. `failures` say why it makes nothing at all: then nothing is mapped."""
+    """The compiler's expected result. `failures` are the reasons why it refuses the file: then nothing is mapped."""
 
     operators: tuple[Placement, ...]
     failures: tuple[Failure, ...]
@@ -109,7 +109,7 @@ class MappingPrediction:
 
 
 def predict_mapping(model: ModelInfo) -> MappingPrediction:
-    """Tell which operators of a file's main graph the compiler maps to the Edge TPU.
+    """Predict which operators of a file's main graph the compiler maps to the Edge TPU.
 
     Args:
         model: the file, as `read_model` gives it, compiled or not.

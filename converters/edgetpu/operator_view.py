@@ -20,7 +20,7 @@ RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
 CONSTANT = "Filter, bias, or other param is not constant at compile-time"
 LIMIT = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
 
-# Positions of inputs that are parameters: they must be constants, and their types are their own affair.
+# Positions of inputs that are parameters: they must be constants, and may have types of their own.
 PARAMETERS: Mapping[str, tuple[int, ...]] = {
     "CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2), "FULLY_CONNECTED": (1, 2), "TRANSPOSE_CONV": (0, 1, 3),
     "PRELU": (1,), "RESHAPE": (1,), "RESIZE_BILINEAR": (1,), "RESIZE_NEAREST_NEIGHBOR": (1,), "PAD": (1,),
@@ -32,13 +32,13 @@ PARAMETERS: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class MappingRefusal:
-    """Why an operator stays on the CPU.
+    """The reason why an operator stays on the CPU.
 
     Attributes:
         status: the compiler's word for it.
         why: completes "the operator ...".
         change: what to do, "" where nothing helps.
-        certain: False where the rule is drawn between few observations.
+        certain: False where the rule rests on few observations.
     """
 
     status: str
@@ -53,7 +53,7 @@ class MappingRefusal:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why an operator that is taken to be mapped might not be."""
+    """The reason why an operator that counts as mapped might not be."""
 
     why: str
 
@@ -96,7 +96,7 @@ def constant_axes(context: OperatorContext, place: int, rank: int) -> tuple[int,
 
 @lru_cache(maxsize=4)
 def find_computed(graph: SubgraphInfo) -> frozenset[int]:
-    """Return the tensors that are not there before the graph runs; constants without elements are."""
+    """Return the tensors that the graph computes or is given; constants without elements are not among them."""
     return frozenset(graph.inputs).union(*(operator.outputs for operator in graph.operators))
 
 

@@ -1,8 +1,8 @@
-"""What parameters take on the Edge TPU, and what has to be streamed to it for each inference.
+"""Estimates the memory that parameters take on the Edge TPU, and the bytes streamed to it for each inference.
 
-Source: the sizes in compiled files against the models they were made of. Output channels
+Source: the sizes in compiled files, compared with the models they were made from. Output channels
 are stored in groups of 64 (the multiplying unit's width), each with 8 bytes besides its weights. Within 11 % of what
-the five convolutional pairs hold; 20 % too much for the LSTM.
+the five convolutional pairs hold; 20 % too high for the LSTM.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Graph passes that bring a full-integer file to what compiler 16.0 takes; every value stays what it was, bit for bit.
+"""Adapts full-integer files to what compiler 16.0 accepts; all values stay the same, bit for bit.
 
-What newer converters fuse, the compiler does not know: an activation in a pool or a concatenation is refused (vendor's
+The compiler does not know what newer converters fuse: an activation in a pool or a concatenation is refused (vendor's
 table), one in TRANSPOSE_CONV makes it version 4, with which the compiler reads nothing (google-coral/edgetpu#845). They
 also give all operators of a kind the version that one of them needs (seen with TensorFlow 2.21): operators get back the
 version that they use themselves.
@@ -22,7 +22,7 @@ _NO_ACTIVATION = schema.ENUMS["ActivationFunctionType"].index("NONE")
 
 
 def adapt_to_compiler(model: ModelInfo) -> ModelInfo:
-    """Return the model with operators, and in versions, that compiler 16.0 takes; its results are the same.
+    """Return the model with operators and versions that compiler 16.0 accepts; its results are the same.
 
     Args:
         model: in 8-bit integers; returned as it is where nothing has to change.

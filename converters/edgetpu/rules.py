@@ -1,4 +1,4 @@
-"""Whether the Edge TPU could run one operator: rules that hold for all, then the operator's own.
+"""Judges whether the Edge TPU can run an operator: by rules for all operators, then by the operator's own.
 
 Sources: the vendor's table of supported operations (coral.ai/docs/edgetpu/models-intro), compiler logs that users
 posted (repository#number beside each rule), and the pairs of a model and its compiled file. Where a log contradicts the
@@ -93,7 +93,7 @@ _REPLACE = "replace it, or move it to the end of the model, so that less is left
 
 
 def judge(context: OperatorContext) -> Verdict:
-    """Return what speaks against an operator, looked at alone; None where nothing does."""
+    """Return the objection to an operator by itself; None where there is none."""
     if context.name == EDGE_TPU_OPERATOR:
         return None
     rule = RULES.get(context.name)

@@ -1,4 +1,4 @@
-"""The operators and versions that Edge TPU compiler 16.0.384591198 can read; with one beyond them it reads nothing.
+"""Lists the operators and versions that Edge TPU compiler 16.0.384591198 reads; it refuses files with any other.
 
 The compiler is closed and was built in July 2021 around TensorFlow Lite's own interpreter, so it knows what TensorFlow
 2.6 knew. Source of the table: TensorFlow's tensorflow/lite/tools/versioning/runtime_version.cc, every entry up to

@@ -1,4 +1,4 @@
-"""What makes the compiler give up on a whole file: then nothing is mapped, whatever the operators are."""
+"""Finds the reasons for which the compiler refuses a whole file: then nothing is mapped, whatever the operators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUANTIZED = frozenset({"int8", "uint8"})
 _SIZED_BY_VALUES = frozenset({"WHERE", "UNIQUE", "RANGE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"})
 
 
-# What brings the newer version along, where that is the model's own doing.
+# How to avoid the newer version, where the model itself causes it.
 _WITHOUT = {
     "CONV_2D": "use groups=1 in every convolution; else convert again with --to edgetpu",
     "EXP": "replace the exponential, or leave it to the CPU behind the model",
@@ -23,7 +23,7 @@ _WITHOUT = {
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason for which the compiler makes no file; `operators` are those of the main graph that it is about."""
+    """One reason for which the compiler writes no file; `operators` are those of the main graph that it concerns."""
 
     text: str
     change: str
@@ -31,7 +31,7 @@ class Failure:
 
 
 def find_failures(model: ModelInfo) -> tuple[Failure, ...]:
-    """Return why the compiler would refuse the file, what it finds first before the rest."""
+    """Return why the compiler would refuse the file, in the order in which it finds the reasons."""
     graph = model.main
     return (*_find_unreadable(model), *_find_unloadable(graph), *_find_dynamic(graph), *_find_unquantized(graph))
 

@@ -1,4 +1,4 @@
-"""What is inside a .tflite file: operators, parameters, work, size, sparsity, quantization, memory."""
+"""Inspects .tflite files: operators, parameters, work, size, sparsity, quantization, memory."""
 
 from converters.inspection.inspect import inspect, inspect_model
 from converters.inspection.inspection_values import Inspection

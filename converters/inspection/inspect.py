@@ -1,4 +1,4 @@
-"""Inspect a .tflite file: every figure from its bytes, nothing run."""
+"""Inspects a .tflite file: all figures come from its bytes, nothing is run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FP32_BYTES = 4
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a .tflite file and tell all that can be told without running it.
+    """Read a .tflite file and return everything that can be known without running it.
 
     Files from any converter are read; operators newer than the schema appear as BUILTINOPERATOR_NUMBER.
 
@@ -42,7 +42,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def inspect_model(model: ModelInfo, path: Path) -> Inspection:
-    """Inspect a model already read; `path` is what the inspection calls it."""
+    """Inspect a model that has been read; `path` is the file's name in the inspection."""
     operators = tuple(_operators(model))
     found = tuple(item for graph in model.subgraphs for item in activations(graph))
     main = [layer for layer in operators if layer.subgraph == 0]
@@ -163,7 +163,7 @@ def _end(position: int, tensor: TensorInfo, named: dict[int, str]) -> EndReport:
 
 
 def _distinct(operators: tuple[OperatorReport, ...]) -> tuple[WeightInfo, ...]:
-    """Return each stored constant once: converters store equal constants once, whoever reads them."""
+    """Return each stored constant once: converters store equal constants once, however many operators read them."""
     return tuple({item.stored_in: item for layer in operators for item in layer.weights}.values())
 
 

@@ -1,4 +1,4 @@
-"""The values an inspection is made of."""
+"""Defines the values of an inspection and their JSON form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "edge-inspection/1"
 
 @dataclass(frozen=True)
 class FileReport:
-    """The file as such. `min_runtime_version` is the TFLite version its converter says it needs."""
+    """The file itself. `min_runtime_version` is the TFLite version that its converter states as needed."""
 
     path: str
     bytes: int
@@ -143,7 +143,7 @@ class MacsReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that can be told about a .tflite file without running it."""
+    """Everything that can be known about a .tflite file without running it."""
 
     file: FileReport
     operators: tuple[OperatorReport, ...]

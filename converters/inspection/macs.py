@@ -1,7 +1,7 @@
-"""Multiply-accumulates of one operator, from its shapes. One multiply and its addition count as one.
+"""Counts the multiply-accumulates of an operator from its shapes; a multiplication and its addition count as one.
 
 As is usual in the field, convolutions, matrix products and recurrent cells count; activations, pooling, additions and
-biases count 0. What a custom operator or a loop does is unknown: None.
+biases count 0. The work of custom operators and loops is unknown: None.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Activations: what each takes, and an estimate of how much of them lives at once."""
+"""Computes the size of each activation and estimates how many bytes of them are alive at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from converters.tflite.values import OperatorInfo, SubgraphInfo, TensorInfo
 
 @dataclass(frozen=True)
 class ActivationInfo:
-    """A tensor that is computed while the model runs, or handed in; `producer` is the operator's index."""
+    """A tensor that is computed while the model runs, or passed in; `producer` is the operator's index."""
 
     subgraph: int
     tensor: int
@@ -26,7 +26,7 @@ class PeakEstimate:
     """The most bytes of activations alive at once, in the file's order of execution.
 
     An estimate: runtimes share and align buffers, fuse operators, and kernels take scratch memory of their own.
-    `operator` is the index at which the most lives. Both are None where a size is known only at run time.
+    `operator` is the index at which the most bytes are alive. Both are None where a size is known only at run time.
     """
 
     bytes: int | None
@@ -42,7 +42,7 @@ def activations(graph: SubgraphInfo) -> tuple[ActivationInfo, ...]:
 
 
 def peak(graph: SubgraphInfo) -> PeakEstimate:
-    """Estimate the most bytes of a subgraph's activations that live at once."""
+    """Estimate the most bytes of a subgraph's activations that are alive at once."""
     tensors = _activation_tensors(graph)
     if not graph.operators or any(_size(tensor) is None for tensor in tensors):
         return PeakEstimate(None, None)

@@ -1,4 +1,4 @@
-"""How a model is quantized: one word of the field for the whole file, and why."""
+"""Classifies the quantization of a model in one of the field's terms, with the reason."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which constants are parameters, of which operator, and how they are stored.
+"""Finds the constants that are parameters, the operators they belong to, and how they are stored.
 
 A parameter is an element of a constant that an operator reads as weights or bias: convolutions, matrix products,
 recurrent cells, PRELU slopes, embedding tables, and constants of more than one element that ADD, SUB, MUL and DIV
-read (unfolded batch normalisation). Shapes, axes, paddings and scalars are none. A constant that reaches its operator
-through DENSIFY, DEQUANTIZE or a mere change of shape belongs to the operator that computes with it.
+read (unfolded batch normalisation). Shapes, axes, paddings and scalars do not count. A constant that reaches its
+operator through DENSIFY, DEQUANTIZE or a change of shape alone belongs to the operator that computes with it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Cutting a .tflite file into pieces that run one after another, and taking single operators out of it."""
+"""Cuts .tflite files into pieces that run one after another, and extracts operators from them."""

@@ -1,4 +1,4 @@
-"""Where a graph may be cut, which tensors cross a cut, and the cuts that share the parameters out most evenly."""
+"""Finds the places where a graph can be cut, the tensors that cross a cut, and the cuts that balance the parameters."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from itertools import pairwise
 from converters.errors import NotCuttable
 from converters.tflite.values import ABSENT, EDGE_TPU_OPERATOR, ModelInfo, OperatorInfo, TensorInfo
 
-# Handles to what lives inside one interpreter, and texts, are not passed from one to another.
+# Handles into one interpreter, and strings, cannot be passed to another.
 _STAY = frozenset({"resource", "variant", "string"})
-# Without it, a few bytes more or less in the largest part would decide over all the others.
+# Without it, a few bytes in the largest part would decide all the other cuts.
 _SLACK = 1.02
 _RANDOM = frozenset({"RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL"})
 _SHARED_MEMORY = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE", "CALL_ONCE"})
@@ -30,13 +30,13 @@ class Cuts:
 class OperatorSequence:
     """The operators of a graph in execution order, without those that compute from constants alone.
 
-    Such operators (unpacking fp16 or sparse weights) go with whoever reads what they write, into each piece that does.
-    Random ones, and custom ones of whom nothing is known, are in the sequence: one piece has them, the others get what
-    they wrote.
+    Such operators (unpacking fp16 or sparse weights) are repeated in each piece that reads what they write. Random
+    ones, and custom ones, whose behaviour is unknown, belong to the sequence: one piece runs them and passes on what
+    they write.
     """
 
     def __init__(self, model: ModelInfo) -> None:
-        """Look at the main graph.
+        """Prepare the main graph.
 
         Raises:
             NotCuttable: The model has been compiled, calls other graphs, or keeps memory in resources.
@@ -58,7 +58,7 @@ class OperatorSequence:
                 found[operator.index] = operator
                 known.update(operator.outputs)
         if set(self.graph.outputs) & {tensor for each in found.values() for tensor in each.outputs}:
-            return {}  # nobody reads an output: it needs a place of its own
+            return {}  # no operator reads an output: it needs a place of its own
         return found
 
     @cached_property
@@ -75,12 +75,12 @@ class OperatorSequence:
         return last
 
     def crosses(self, tensor: int) -> bool:
-        """Tell whether a tensor's value comes from outside or from the sequence, so that it must be passed on."""
+        """Return whether a tensor's value comes from outside or from the sequence, so that it must be passed on."""
         info = self.graph.tensors[tensor]
         return tensor in self._place or not (info.is_constant or info.is_variable or self.maker(tensor) is not None)
 
     def computes(self, tensor: int) -> bool:
-        """Tell whether an operator of the sequence writes a tensor."""
+        """Return whether an operator of the sequence writes a tensor."""
         return tensor in self._place
 
     def maker(self, tensor: int) -> OperatorInfo | None:
@@ -88,7 +88,7 @@ class OperatorSequence:
         return self._makers.get(tensor)
 
     def crossing(self, cut: int) -> tuple[TensorInfo, ...]:
-        """Return the tensors that are computed before a cut and read behind it."""
+        """Return the tensors that are computed before a cut and read after it."""
         found = [tensor for tensor, place in self._place.items() if place < cut <= self.last_reads.get(tensor, -1)]
         return tuple(self.graph.tensors[tensor] for tensor in found if not self._only_an_output(tensor, cut))
 
@@ -232,7 +232,7 @@ def _check(model: ModelInfo) -> None:
     operators = model.main.operators
     if model.is_edgetpu_compiled:
         raise NotCuttable(
-            f"the model has been compiled for the Edge TPU: {EDGE_TPU_OPERATOR} holds what would have to be cut",
+            f"the model has been compiled for the Edge TPU: {EDGE_TPU_OPERATOR} holds the operators to be cut",
             hint="cut the model first, then compile each part",
         )
     calling = [each for each in operators if each.options.subgraphs]
@@ -244,8 +244,8 @@ def _check(model: ModelInfo) -> None:
     drawing = [each for each in operators if each.name in _RANDOM and not _is_seeded(each)]
     if drawing:
         raise NotCuttable(
-            f"operator {drawing[0].index} ({drawing[0].name}) draws other numbers in each run, so that no chain can be "
-            "compared with the model",
+            f"operator {drawing[0].index} ({drawing[0].name}) draws different numbers in each run, so that a chain "
+            "cannot be compared with the model",
             hint="give it a seed",
         )
     if len(operators) < 2:

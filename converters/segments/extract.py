@@ -17,9 +17,9 @@ _OF_THE_WHOLE = "TFLITE_METADATA"
 
 @dataclass(frozen=True)
 class Part:
-    """Which operators, in the order of execution, and which tensors go in and out; by their indices in the file.
+    """The operators in the order of execution, and the tensors that go in and out; by their indices in the file.
 
-    `names` gives tensors that need another name (boundaries are told apart by name) the one they get.
+    `names` has the new names of tensors that need one: boundaries are identified by name.
     """
 
     operators: tuple[int, ...]
@@ -29,7 +29,7 @@ class Part:
 
 
 class Extractor:
-    """Takes parts out of the main graph of one file; unpacks it once."""
+    """Extracts parts of the main graph of one file, which is unpacked once."""
 
     def __init__(self, model: ModelInfo) -> None:
         """Unpack.
@@ -46,7 +46,7 @@ class Extractor:
             raise NotCuttable("its constants lie in another file")
 
     def extract(self, part: Part) -> bytes:
-        """Return the part as a file: quantization and sparsity kept, only what it uses, nothing twice."""
+        """Return the part as a file, with its quantization and sparsity, and only the constants that it uses."""
         codes, tensors, buffers = _Numbers(), _Numbers(), _Numbers()
         buffers.of(0)  # by convention the first buffer is empty
         for index in part.inputs:

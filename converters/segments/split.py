@@ -1,4 +1,4 @@
-"""A .tflite file as N files that run one after another and together compute the same, bit for bit."""
+"""Splits a .tflite file into N files that run one after another and together compute the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "edge-segments/1"
 
 @dataclass(frozen=True)
 class Boundary:
-    """A tensor that goes into or out of a segment, by the name that all segments know it by."""
+    """A tensor that goes into or out of a segment, by the name that all segments use."""
 
     name: str
     dtype: str
@@ -38,7 +38,7 @@ class ModelSegment:
     data: bytes
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is known of the piece, without its bytes."""
+        """Return the description of the piece, without its bytes."""
         return {
             "operators": [self.first, self.last],
             "count": self.operators,
@@ -88,7 +88,7 @@ def segment_at(model: ModelInfo, places: Sequence[int]) -> Segmentation:
 
 
 def cpu_part(model: ModelInfo, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, ...]] | None:
-    """Return the operators of a model that are not of a custom kind, as one file, and which they are.
+    """Return the operators of a model that are not of a custom kind: as one file, and their description.
 
     What the custom operators write becomes inputs; what they read, outputs. None where there are no others.
 
@@ -150,7 +150,7 @@ def _segment(chain: OperatorSequence, places: Sequence[int]) -> Segmentation:
 
 
 def _ends(chain: OperatorSequence, begin: int, end: int, passed: set[int]) -> tuple[list[int], list[int]]:
-    """Return the tensors that a stretch of operators reads from outside, and those that others want of it."""
+    """Return the tensors that a stretch of operators reads from outside, and those that others need from it."""
     stretch = chain.operators[begin:end]
     written = {tensor for each in stretch for tensor in each.outputs}
     reads = dict.fromkeys(each for o in stretch for each in o.inputs if each != ABSENT and chain.crosses(each))
@@ -176,7 +176,7 @@ def _with_fixed(chain: OperatorSequence, stretch: Sequence[OperatorInfo]) -> tup
 
 
 def _names(tensors: Sequence[TensorInfo], boundary: Iterable[int]) -> Mapping[int, str]:
-    """Return new names for boundary tensors whose own is empty or not theirs alone."""
+    """Return new names for boundary tensors whose own is empty or not unique."""
     wanted, taken = dict.fromkeys(boundary), set()
     names: dict[int, str] = {}
     for index in wanted:

@@ -1,1 +1,1 @@
-"""Sparse weights in .tflite files: how they are encoded, how they are quantized, and whether there are any."""
+"""Encodes and quantizes the sparse weights of .tflite files, and counts their zeros."""

@@ -30,7 +30,7 @@ class SparseRows:
     Attributes:
         block: rows that share an index.
         values: the elements of all stored blocks, row group after row group, columns ascending.
-        segments: where each row group's indices begin, and behind the last one their number.
+        segments: where each row group's indices begin, and after the last one their number.
         indices: the columns of the stored blocks.
     """
 
@@ -41,14 +41,14 @@ class SparseRows:
 
     @property
     def size_bytes(self) -> int:
-        """What the file holds for it."""
+        """Bytes in the file."""
         return self.values.nbytes + self.segments.nbytes + self.indices.nbytes
 
 
 def encode(matrix: Matrix, block: int) -> SparseRows:
     """Encode a matrix in blocks of rows; `block` divides the number of rows.
 
-    Of a matrix of zeros the first block is stored: a tensor without any content would be no constant.
+    Of a matrix of zeros the first block is stored: a tensor without content would not be a constant.
     """
     rows, columns = matrix.shape
     blocks = matrix.reshape(rows // block, block, columns).transpose(0, 2, 1)

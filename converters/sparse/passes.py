@@ -1,14 +1,14 @@
-"""Graph passes on a lowered sparse model: explicit padding, smaller indices, weights as int8 with DEQUANTIZE.
+"""Changes a lowered sparse model: explicit padding, smaller indices, weights as int8 with DEQUANTIZE.
 
-TensorFlow Lite's converter folds a symmetric ZeroPadding2D into SAME where both pad alike, which at stride 2 is so on
-maps of odd height and width. XNNPACK's sparse path takes stride 2 only with the padding as an operator of its own,
+TensorFlow Lite's converter folds a symmetric ZeroPadding2D into SAME where both pad equally: at stride 2, on maps of
+odd height and width. XNNPACK's sparse path takes stride 2 only with the padding as an operator of its own,
 which it folds in again: nothing is computed twice.
 
-What computes stays in floating point: XNNPACK unpacks constants through DENSIFY and DEQUANTIZE when it takes the graph
-over and keeps its sparse kernels, which exist for floating point alone. Seen with LiteRT 2.1.6 and 2.3.0: it leaves a
+Computation stays in floating point: XNNPACK unpacks constants through DENSIFY and DEQUANTIZE when it takes the graph
+over and keeps its sparse kernels, which exist in floating point only. Seen with LiteRT 2.1.6 and 2.3.0: it leaves a
 convolution to TensorFlow Lite's own, slow kernels when its weights are unpacked from int8 and its bias from float16;
-2.1.6 also when its weights come from float16 and its bias is float32. Therefore a bias is float16 only beside a kernel
-that is.
+2.1.6 also when its weights come from float16 and its bias is float32. Therefore a bias is float16 only with a float16
+kernel.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Sides = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Kernel:
-    """A constant that is nothing but weights of one or more operators, directly or through one DENSIFY."""
+    """A constant that serves only as weights of one or more operators, directly or through one DENSIFY."""
 
     constant: TensorInfo
     densify: OperatorInfo | None
@@ -87,7 +87,7 @@ def _pad_before(editor: ModelEditor, operator: int, source: int, paddings: NDArr
 
 
 def _equal_sides(graph: SubgraphInfo, operator: OperatorInfo) -> Sides | None:
-    """Return how much an operator pads rows and columns on each side; None where it is none of those to change."""
+    """Return how much an operator pads rows and columns on each side; None where it is not one to change."""
     options = operator.options
     if operator.name not in _CONVOLUTIONS or options.padding != "SAME" or options.strides in (None, (1, 1)):
         return None
@@ -111,7 +111,7 @@ def encode_blocks(model: ModelInfo) -> ModelInfo:
     """Return the model with its sparse 1x1 kernels encoded in the blocks that take the fewest bytes; values unchanged.
 
     Args:
-        model: lowered with TensorFlow Lite's sparse encoding, which knows single elements only.
+        model: lowered with TensorFlow Lite's sparse encoding, which has single elements only.
     """
     editor = ModelEditor(model)
     readers = model.main.consumers()
@@ -126,7 +126,7 @@ def store_int8(model: ModelInfo) -> ModelInfo:
     """Return a float32 model with its 1x1 and dense kernels as int8, other kernels and their biases as float16.
 
     Each int8 kernel has one symmetric scale per output channel, so that zeros stay zeros; sparse ones are encoded in
-    the blocks that take the fewest bytes. Depthwise kernels are few and lose much by int8, nothing by float16.
+    the blocks that take the fewest bytes. Depthwise kernels are small and lose much accuracy in int8, none in float16.
 
     Args:
         model: a float32 model lowered with TensorFlow Lite's sparse encoding.
@@ -186,7 +186,7 @@ def _matrix(model: ModelInfo, tensor: TensorInfo) -> Matrix:
 
 
 def _store_sparse_int8(editor: ModelEditor, kernel: _Kernel, densify: OperatorInfo) -> None:
-    """Make it: sparse int8 constant, DENSIFY, int8 tensor, DEQUANTIZE, the float tensor that the readers read."""
+    """Build this: sparse int8 constant, DENSIFY, int8 tensor, DEQUANTIZE, the float tensor that the readers read."""
     rows = quantize_rows(kernel.matrix)
     _set_rows(editor, kernel.constant.index, encode_smallest(rows.values))
     unpacked, scales = densify.outputs[0], describe_scales(rows)
@@ -235,7 +235,7 @@ def _dequantize(editor: ModelEditor, tensor: int, halves: Halves, *, shared: boo
 
 
 def _halves(model: ModelInfo, tensor: int) -> Halves | None:
-    """Return a float32 constant as float16; None where it is none, or has numbers that float16 has not."""
+    """Return a float32 constant as float16; None where it is none, or has numbers that float16 cannot hold."""
     found = model.main.tensors[tensor]
     if tensor == ABSENT or not found.is_constant or found.dtype != "float32":
         return None

@@ -1,4 +1,4 @@
-"""The weights of 1x1 convolutions in a .tflite file: where they are kept, and how many are zero."""
+"""Finds the weights of 1x1 convolutions in a .tflite file and counts their zeros."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def find_packed_constant(graph: SubgraphInfo, producers: Producers, tensor: int)
 def find_pointwise_weights(model: ModelInfo) -> tuple[PointwiseWeights, ...]:
     """Return the kernels of the main graph's 1x1 convolutions of stride 1 over a map, in execution order.
 
-    Convolutions right behind a pooling operator that leaves one pixel (classifiers) are not among them.
+    Convolutions right after a pooling operator that leaves one pixel (classifiers) are not among them.
     """
     graph = model.main
     producers = graph.producers()
     found = []
     for operator in graph.operators:
-        if is_pointwise(graph, operator) and not _behind_pooling(graph, producers, operator):
+        if is_pointwise(graph, operator) and not _is_after_pooling(graph, producers, operator):
             constant = find_packed_constant(graph, producers, operator.inputs[1])
             if constant is not None:
                 found.append(_describe(model, graph, operator, constant))
@@ -66,13 +66,13 @@ def is_pointwise(graph: SubgraphInfo, operator: OperatorInfo) -> bool:
 
 
 def require_sparse_weights(model: ModelInfo) -> None:
-    """Refuse a file whose 1x1 convolutions have too few zeros for sparse kernels, or keep them stored.
+    """Refuse a file whose 1x1 convolutions have too few zeros for sparse kernels, or store them all.
 
     XNNPACK takes its sparse kernels when more than two thirds of a cluster's 1x1 weights are zero and at least one of
-    them comes out of a sparse tensor. Whether a given board and runtime do is the target rules' matter.
+    them comes out of a sparse tensor. The target rules decide whether a given board and runtime do.
 
     Raises:
-        ConversionError: too few zeros, or none of them left out; the shares are told.
+        ConversionError: too few zeros, or none of them left out; the message has the shares.
     """
     kernels = find_pointwise_weights(model)
     if not kernels:
@@ -89,10 +89,10 @@ def require_sparse_weights(model: ModelInfo) -> None:
         )
     if 3 * zeros <= 2 * parameters:
         densest = sorted(kernels, key=lambda kernel: kernel.share)[:_SHOWN]
-        told = ", ".join(f"{kernel.name} {kernel.share:.0%}" for kernel in densest)
+        shown = ", ".join(f"{kernel.name} {kernel.share:.0%}" for kernel in densest)
         raise ConversionError(
             f"{zeros:,} of the {parameters:,} weights in {len(kernels)} 1x1 convolutions are zero "
-            f"({zeros / parameters:.1%}), more than two thirds must be: the file would run dense (fewest: {told})",
+            f"({zeros / parameters:.1%}), more than two thirds must be: the file would run dense (fewest: {shown})",
             hint="prune the model first, to 80 or 90 % zeros in blocks of 2 output channels; or use fp32, fp16 or int8",
         )
 
@@ -107,7 +107,7 @@ def _describe(model: ModelInfo, graph: SubgraphInfo, operator: OperatorInfo, con
     )
 
 
-def _behind_pooling(graph: SubgraphInfo, producers: Producers, operator: OperatorInfo) -> bool:
+def _is_after_pooling(graph: SubgraphInfo, producers: Producers, operator: OperatorInfo) -> bool:
     """Whether the operator reads one pixel that a pooling operator left, reshaped or not."""
     source = graph.tensors[operator.inputs[0]]
     if source.shape[1:3] != (1, 1):

@@ -1,1 +1,1 @@
-"""The .tflite format: schema, reader, values, graph views, writer, verification."""
+"""Reads, verifies, edits and writes .tflite files; needs NumPy alone."""

@@ -1,7 +1,7 @@
-"""Rules of arithmetic: convolutions, pools, dense and recurrent layers, and what works element by element.
+"""Checks arithmetic operators: convolutions, pools, dense and recurrent layers, element-wise operators.
 
-What is refused is what native kernels divide by, index with or allocate from. A shape with a dimension that may change
-is not judged; the runtime computes it.
+Values are refused that native kernels would divide by, index with or allocate from. Shapes with a dimension that may
+change are not checked; the runtime computes them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def need_bounded(context: OperatorContext, elements: int) -> None:
 
 
 def need_bias(context: OperatorContext, place: int, count: int) -> None:
-    """Refuse a bias that has not one element per channel."""
+    """Refuse a bias without one element per channel."""
     bias = context.input(place)
     if bias is not None and bias.elements != count:
         raise context.refuse(f"the bias has {bias.elements} elements for {count} channels", f"inputs[{place}]")
@@ -154,7 +154,7 @@ def check_resize(context: OperatorContext) -> None:
 
 
 def check_lstm(context: OperatorContext) -> None:
-    """Check that the weights of an LSTM belong to one number of inputs, cells and outputs."""
+    """Check that the weights of an LSTM agree in the number of inputs, cells and outputs."""
     if len(context.operator.inputs) < 20:
         return
     need_scales(context, context.outputs)
@@ -187,27 +187,27 @@ def check_batch_matmul(context: OperatorContext) -> None:
     if left is None or right is None:
         return
     if len(left) < 2 or len(right) < 2:
-        raise context.refuse(f"{list(left)} and {list(right)} are no matrices")
+        raise context.refuse(f"{list(left)} and {list(right)} are not matrices")
     inner = left[-2] if context.option("adj_x") else left[-1]
     if inner != (right[-1] if context.option("adj_y") else right[-2]):
-        raise context.refuse(f"{list(left)} and {list(right)} do not go together")
+        raise context.refuse(f"{list(left)} and {list(right)} do not match")
 
 
 def check_same_shape(context: OperatorContext) -> None:
-    """Check ABS, NEG and their like."""
+    """Check ABS, NEG and similar operators."""
     dims = get_fixed_shape(context.require(0))
     if dims is not None:
         context.require_output(dims)
 
 
 def check_same_scaled(context: OperatorContext) -> None:
-    """Check RELU, RELU6 and their like."""
+    """Check RELU, RELU6 and similar operators."""
     need_all_scales(context)
     check_same_shape(context)
 
 
 def check_broadcast(context: OperatorContext) -> None:
-    """Check DIV, MAXIMUM and their like."""
+    """Check DIV, MAXIMUM and similar operators."""
     shapes = [get_fixed_shape(tensor) for tensor in context.inputs]
     fixed = [shape for shape in shapes if shape is not None]
     if len(fixed) != len(shapes):
@@ -216,12 +216,12 @@ def check_broadcast(context: OperatorContext) -> None:
     wide = [(1,) * (rank - len(shape)) + shape for shape in fixed]
     columns = [set(column) - {1} or {1} for column in zip(*wide, strict=True)]
     if any(len(column) > 1 for column in columns):
-        raise context.refuse(f"the shapes {[list(shape) for shape in fixed]} do not go together")
+        raise context.refuse(f"the shapes {[list(shape) for shape in fixed]} do not match")
     context.require_output([column.pop() for column in columns])
 
 
 def check_broadcast_scaled(context: OperatorContext) -> None:
-    """Check ADD, SUB, MUL and their like; 16-bit integers may be plain numbers there."""
+    """Check ADD, SUB, MUL and similar operators; 16-bit integers may be plain numbers there."""
     need_scales(context, [*context.inputs, *context.outputs], ("int8", "uint8"))
     check_broadcast(context)
 

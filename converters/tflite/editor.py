@@ -25,7 +25,7 @@ class ModelEditor:
     """
 
     def __init__(self, model: ModelInfo) -> None:
-        """Unpack.
+        """Unpack the file.
 
         Raises:
             ModelFileError: the file has fields that are newer than the schema known here.
@@ -56,7 +56,7 @@ class ModelEditor:
         return len(self.tensors) - 1
 
     def set_computed(self, tensor: int) -> None:
-        """Take a constant's content away: an operator writes it now."""
+        """Remove a constant's content: an operator writes it now."""
         self.tensors[tensor]["buffer"] = _NO_BUFFER
 
     def set_input(self, operator: int, place: int, tensor: int) -> None:

@@ -52,7 +52,7 @@ class Damage(Exception):  # noqa: N818  (a finding; `parse_model` and `verify_mo
         """Return the error that a user sees; `name` is the file's."""
         return ModelFileError(
             f"{name} is not a sound TFLite model: {self}",
-            hint="the file is damaged, cut short or no TFLite model: get it again, or convert the model again",
+            hint="the file is damaged, cut short or not a TFLite model: get it again, or convert the model again",
         )
 
 
@@ -96,7 +96,7 @@ def read_root(data: bytes, tolerated: list[Damage] | None = None) -> Record:
 
     Args:
         data: The file.
-        tolerated: Receives what can be read past: members of unions newer than this schema, and strings that are not
+        tolerated: Collects what can be skipped: members of unions newer than this schema, and strings that are not
             UTF-8. Where it is None, these are refused like everything else.
 
     Raises:

@@ -10,8 +10,8 @@ from converters.tflite import arithmetic_rules as arithmetic
 from converters.tflite import shape_rules as shapes
 from converters.tflite.flatbuffer import Damage
 from converters.tflite.operator_context import OperatorContext
+from converters.tflite.operator_options import NO_OPTIONS, OptionsInfo
 from converters.tflite.operator_table import ARITIES, OPTION_RANGES, Arity
-from converters.tflite.options import NO_OPTIONS, OptionsInfo
 from converters.tflite.table_fields import tables
 from converters.tflite.values import ModelInfo, OperatorInfo, SubgraphInfo
 

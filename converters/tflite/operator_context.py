@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.tflite.flatbuffer import Damage
-from converters.tflite.options import OptionsInfo
+from converters.tflite.operator_options import OptionsInfo
 from converters.tflite.tensor_data import read_dense_values
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, SubgraphInfo, TensorInfo
 

@@ -1,7 +1,7 @@
-"""How many inputs and outputs each builtin operator takes, which may be absent, and which options it has; as data.
+"""Lists the inputs and outputs of each builtin operator, those that may be absent, and its options; as data.
 
-Source: the checks at the head of each kernel's Prepare function (tensorflow/lite/kernels). An operator that is not
-listed takes what it likes.
+Source: the checks at the head of each kernel's Prepare function (tensorflow/lite/kernels). Operators that are not
+listed are not checked.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ _ANY = 1 << 31
 
 @dataclass(frozen=True)
 class Arity:
-    """What an operator takes and gives; `options` names the table of its options, None where they do not matter."""
+    """The inputs and outputs of an operator; `options` names the table of its options, None where they play no part."""
 
     inputs: range
     outputs: range

@@ -1,8 +1,8 @@
 """Reads .tflite files into values: the base of inspection, graph passes, target rules and verification.
 
 Everything that a later step follows is checked here: the flatbuffer's offsets, and the numbers that refer to tensors,
-buffers and operator codes. What a runtime must not be given, but can be looked at (a newer operator, weights in another
-file), goes into `ModelInfo.unsupported`. Buffers that stand behind the flatbuffer (`offset` and `size`, used by files
+buffers and operator codes. What can be inspected but must not be run (a newer operator, weights in another file)
+goes into `ModelInfo.unsupported`. Buffers that stand after the flatbuffer (`offset` and `size`, used by files
 beyond 2 GB) and in other files (`external_buffer`) are read like those inside.
 """
 
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from converters.errors import SourceError
 from converters.tflite import schema
 from converters.tflite.flatbuffer import Damage, Record, read_root
-from converters.tflite.options import read_options
+from converters.tflite.operator_options import read_options
 from converters.tflite.tensor_storage import read_quantization, read_shapes, read_sparsity
 from converters.tflite.values import (
     CUSTOM,
@@ -40,7 +40,7 @@ def read_model(path: Path) -> ModelInfo:
 
     Raises:
         SourceError: the file is missing or unreadable.
-        ModelFileError: it is no .tflite file, or a damaged one.
+        ModelFileError: it is not a .tflite file, or damaged.
     """
     try:
         content = path.read_bytes()
@@ -56,11 +56,11 @@ def parse_model(content: bytes, *, name: str = "the model", folder: Path | None 
 
     Args:
         content: the whole file.
-        name: what messages call it.
+        name: the file's name in messages.
         folder: where buffers kept in files of their own are looked for; None refuses them.
 
     Raises:
-        ModelFileError: the bytes are no .tflite file, or a damaged one; the message names the place in the model
+        ModelFileError: the bytes are not a .tflite file, or damaged; the message names the place in the model
             (subgraphs[0].operators[3].inputs[1]) and the byte in the file.
     """
     try:
@@ -144,7 +144,7 @@ class _Reader:
     def _read_sibling(self, name: str, item: Record) -> memoryview:
         what = f"its values lie in another file, {name!r}"
         if self._folder is None or name != Path(name).name or name in {"", ".", ".."}:
-            raise Damage(f"{what}, which is no plain file name in the model's folder", path=item.path, at=item.at)
+            raise Damage(f"{what}, which is not a plain file name in the model's folder", path=item.path, at=item.at)
         try:
             return memoryview((self._folder / name).read_bytes())
         except OSError as error:
@@ -157,7 +157,7 @@ class _Reader:
         if code not in range(len(schema.OPERATORS)):
             self._tolerate(f"the operator code is {code}; the last known is {len(schema.OPERATORS) - 1}", record)
         elif name in _NEVER_STORED or version < 1:
-            self._tolerate(f"{name} version {version} is no operator that a file may hold", record)
+            self._tolerate(f"{name} version {version} is not an operator that a file may hold", record)
         if name == CUSTOM:
             custom = record["custom_code"] or ""
             if not custom:

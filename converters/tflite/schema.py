@@ -1,7 +1,7 @@
-"""The schema of the TFLite file format, version 3, as data.
+"""Describes the TFLite file format, version 3, as data.
 
-Facts of the format (tensorflow/compiler/mlir/lite/schema/schema.fbs): which slot of which table holds what. A test
-compares them with the schema that ai-edge-litert installs. Enumerations are words in the order of their codes.
+The slots of all tables and the enumerations (tensorflow/compiler/mlir/lite/schema/schema.fbs). A test compares
+them with the schema that ai-edge-litert installs. Enumerations are words in the order of their codes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Rules of what moves values about: axes, paddings, slices, indices and blocks, given by options or constants.
+"""Checks operators that move values: axes, paddings, slices, indices and blocks, given by options or constants.
 
-What is refused is what native kernels divide by, index with or allocate from. A shape with a dimension that may change
-is not judged; the runtime computes it.
+Values are refused that native kernels would divide by, index with or allocate from. Shapes with a dimension that may
+change are not checked; the runtime computes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def check_concatenation(context: OperatorContext) -> None:
     axis = context.require_axis(context.option("axis"), len(fixed[0]), "builtin_options.axis")
     rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in fixed}
     if len(rests) != 1 or len({len(shape) for shape in fixed}) != 1:
-        raise context.refuse(f"the shapes {[list(shape) for shape in fixed]} do not go together along {axis}")
+        raise context.refuse(f"the shapes {[list(shape) for shape in fixed]} do not match along {axis}")
     total = sum(shape[axis] for shape in fixed)
     context.require_output((*fixed[0][:axis], total, *fixed[0][axis + 1 :]))
 
@@ -34,9 +34,9 @@ def check_reshape(context: OperatorContext) -> None:
     if data is None:
         return
     if wanted and -1 not in wanted and product(wanted) != product(data):
-        raise context.refuse(f"{list(data)} has not as many elements as {list(wanted)}", "inputs[1]")
+        raise context.refuse(f"{list(data)} does not have as many elements as {list(wanted)}", "inputs[1]")
     if out is not None and product(out) != product(data):
-        raise context.refuse(f"{list(data)} has not as many elements as {list(out)}", "outputs[0]")
+        raise context.refuse(f"{list(data)} does not have as many elements as {list(out)}", "outputs[0]")
 
 
 def option_vector(context: OperatorContext, name: str) -> Dims | None:
@@ -46,7 +46,7 @@ def option_vector(context: OperatorContext, name: str) -> Dims | None:
 
 
 def check_axes(context: OperatorContext) -> None:
-    """Check SUM, REDUCE_PROD and their like."""
+    """Check SUM, REDUCE_PROD and similar operators."""
     dims, axes = get_fixed_shape(context.require(0)), context.integers(1)
     if dims is not None and axes is not None:
         for axis in axes:
@@ -66,7 +66,7 @@ def check_transpose(context: OperatorContext) -> None:
         return
     places = [context.require_axis(axis, len(dims), "inputs[1]") for axis in order]
     if sorted(places) != list(range(len(dims))):
-        raise context.refuse(f"{list(order)} is no order of {len(dims)} dimensions", "inputs[1]")
+        raise context.refuse(f"{list(order)} is not an order of {len(dims)} dimensions", "inputs[1]")
     context.require_output([dims[place] for place in places])
 
 
@@ -76,7 +76,7 @@ def padding_pairs(context: OperatorContext, place: int, count: int) -> list[tupl
     if values is None:
         return None
     if len(values) != 2 * count or min(values, default=0) < 0 or max(values, default=0) > MAX_STEP:
-        raise context.refuse(f"{list(values[:16])} are no paddings of {count} dimensions", f"inputs[{place}]")
+        raise context.refuse(f"{list(values[:16])} are not paddings of {count} dimensions", f"inputs[{place}]")
     return list(zip(values[::2], values[1::2], strict=True))
 
 
@@ -153,7 +153,7 @@ def check_squeeze(context: OperatorContext) -> None:
             raise context.refuse(f"dimension {axis} of {list(dims)} is not 1", "builtin_options.squeeze_dims")
     out = get_fixed_shape(context.output())
     if dims is not None and out is not None and product(out) != product(dims):
-        raise context.refuse(f"{list(dims)} has not as many elements as {list(out)}", "outputs[0]")
+        raise context.refuse(f"{list(dims)} does not have as many elements as {list(out)}", "outputs[0]")
 
 
 def check_strided_slice(context: OperatorContext) -> None:
@@ -206,13 +206,13 @@ def check_axis_input(context: OperatorContext) -> None:
 
 
 def check_counts(context: OperatorContext) -> None:
-    """Check the sizes that TILE, FILL, BROADCAST_TO and TOPK_V2 are told."""
+    """Check the sizes that TILE, FILL, BROADCAST_TO and TOPK_V2 are given."""
     place = 0 if context.name == "FILL" else 1
     values = context.integers(place)
     if values is None:
         return
     if min(values, default=0) < 0:
-        raise context.refuse(f"is told {list(values[:16])}", f"inputs[{place}]")
+        raise context.refuse(f"is given {list(values[:16])}", f"inputs[{place}]")
     if context.name == "TOPK_V2":
         dims = get_fixed_shape(context.require(0))
         if len(values) != 1 or (dims is not None and (not dims or values[0] > dims[-1])):

@@ -1,4 +1,4 @@
-"""Checks of single tensors: shape, size, constant bytes, quantization, sparsity."""
+"""Checks single tensors: shape, size, constant bytes, quantization, sparsity."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_tensor(model: ModelInfo, tensor: TensorInfo) -> None:
     """Check everything about a tensor that does not depend on other tensors.
 
     Raises:
-        Damage: Something is not as native code trusts it to be.
+        Damage: Something is not as native code expects it.
     """
     _check_shape(tensor)
     quantization, sparsity = tensor.record["quantization"], tensor.record["sparsity"]

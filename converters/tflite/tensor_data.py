@@ -1,4 +1,4 @@
-"""The content of constant tensors as NumPy arrays: packed, sparse and quantized ones alike.
+"""Reads the content of constant tensors as NumPy arrays: packed, sparse and quantized ones alike.
 
 Source of the sparse format: TFLite's schema (SparsityParameters), after Kjolstad et al., "The Tensor Algebra Compiler".
 """
@@ -26,7 +26,7 @@ def read_stored_values(model: ModelInfo, tensor: TensorInfo) -> Array:
     4-bit and 2-bit elements come as int8 or uint8, bfloat16 as float32; other types as themselves, without a copy.
 
     Raises:
-        ModelFileError: the type has no fixed size, or the bytes are not whole elements, or too few or too many.
+        ModelFileError: the type has no fixed size, or the bytes are too few, too many or not whole elements.
     """
     data = model.content_of(tensor)
     if tensor.dtype in _PACKED:

@@ -60,7 +60,7 @@ class SparsityInfo:
 
 
 def read_quantization(record: Record | None) -> QuantizationInfo | None:
-    """Return a tensor's quantization; None where the table is absent or says nothing."""
+    """Return a tensor's quantization; None where the table is absent or empty."""
     if record is None:
         return None
     details = schema.name_in(schema.UNIONS["QuantizationDetails"], record["details_type"], "QuantizationDetails")
@@ -116,7 +116,7 @@ def _index_vector(record: Record, name: str) -> tuple[NDArray[np.int64], int]:
 
 
 def read_shapes(record: Record) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Return a tensor's shape with 1 for open sizes, and with -1 for them where there are any, else None."""
+    """Return a tensor's shape with 1 for open sizes, and the shape with -1 for them, None where there are none."""
     shape, signature = record.ints("shape"), record.ints("shape_signature")
     if any(size < -1 for size in shape + signature):
         what = f"the dimensions are {list(shape)}, {list(signature)}"

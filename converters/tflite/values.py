@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from converters.tflite import schema
 from converters.tflite.flatbuffer import Damage, Record
-from converters.tflite.options import NO_OPTIONS, OptionsInfo
+from converters.tflite.operator_options import NO_OPTIONS, OptionsInfo
 from converters.tflite.tensor_storage import QuantizationInfo, SparsityInfo
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2"})
@@ -96,7 +96,7 @@ class OperatorInfo:
 
     @property
     def is_custom(self) -> bool:
-        """Whether the operator is none of the schema's builtin ones."""
+        """Whether the operator is not one of the schema's builtin ones."""
         return self.custom_code is not None
 
     @property
@@ -112,7 +112,7 @@ class OperatorInfo:
 
 @dataclass(frozen=True, eq=False)
 class SubgraphInfo:
-    """One graph of the file; 0 is the main one. Operators stand in execution order."""
+    """One graph of the file; 0 is the main one. Operators are in execution order."""
 
     index: int
     name: str
@@ -160,17 +160,17 @@ class ModelInfo:
     """A whole .tflite file. The buffers view the file's bytes, nothing is copied.
 
     Attributes:
-        name: What messages call the file.
+        name: The file's name in messages.
         description: As in the file.
-        schema_version: As in the file; 3 is the one that exists.
+        schema_version: As in the file; the only known one is 3.
         subgraphs: The graphs; the first one is run.
         signatures: The named entries.
         metadata: The named blocks of bytes.
         content: The file.
         buffers: The bytes of each buffer; empty where the file holds none.
-        outside: What is stored in other files, by the number of the external buffer.
+        outside: Content stored in other files, by the number of the external buffer.
         record: The root table.
-        unsupported: What can be looked at and must not be run; `verify_model` refuses the file for it.
+        unsupported: Findings that reading tolerates and `verify_model` refuses the file for.
     """
 
     name: str

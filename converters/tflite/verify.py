@@ -1,8 +1,8 @@
 """Verifies .tflite files in pure Python, before native code sees them.
 
-Native runtimes follow the offsets and numbers of a file without looking. Reading has checked the flatbuffer and what
-refers to tensors, buffers and operator codes (`flatbuffer`, `reader`). What is left is checked here: tensors
-(`tensor_checks`), the order of the graph, and what each operator demands of its inputs and options
+Native runtimes follow the offsets and numbers of a file without checks. Reading has checked the flatbuffer and what
+refers to tensors, buffers and operator codes (`flatbuffer`, `reader`). The rest is checked here: tensors
+(`tensor_checks`), the order of the graph, and each operator's inputs and options
 (`operator_checks`).
 """
 
@@ -110,7 +110,7 @@ def _check_calls(model: ModelInfo) -> None:
 
 
 def _check_acyclic(model: ModelInfo, calls: list[set[int]]) -> None:
-    """Take away subgraphs that call nothing (any more) until none is left; what stays calls itself."""
+    """Remove subgraphs without calls to the remaining ones until none is left; those that stay call themselves."""
     left = set(range(len(calls)))
     while leaves := {index for index in left if not calls[index] & left}:
         left -= leaves
@@ -121,7 +121,7 @@ def _check_acyclic(model: ModelInfo, calls: list[set[int]]) -> None:
 
 
 def _check_passing(operator: OperatorInfo, model: ModelInfo) -> None:
-    """Check that IF and WHILE pass as many tensors as their subgraphs take and give."""
+    """Check that IF and WHILE pass as many tensors as their subgraphs take and return."""
     if operator.builtin not in ("IF", "WHILE"):
         return
     passed = len(operator.inputs) - (operator.builtin == "IF")

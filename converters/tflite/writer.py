@@ -23,7 +23,7 @@ from converters.tflite.values import ModelInfo
 __all__ = ["SchemaTable", "pack_model", "unpack_model"]
 
 _ALIGNMENT = 16  # the schema's force_align of Buffer.data; the whole file is a multiple of it
-# What may stand behind the flatbuffer (files beyond 2 GB): the content, the place of its offset and of its size.
+# Content that may follow the flatbuffer (files beyond 2 GB): the content, the place of its offset and of its size.
 _OUTSIDE = {
     "Buffer": ("data", "offset", "size"),
     "Operator": ("custom_options", "large_custom_options_offset", "large_custom_options_size"),
@@ -109,7 +109,7 @@ def _unpack(record: Record, name: str) -> SchemaTable:
 def pack_model(root: SchemaTable) -> bytes:
     """Return the .tflite file of a tree.
 
-    Buffers are aligned to 16 bytes; those whose `offset` is above 1 go behind the flatbuffer.
+    Buffers are aligned to 16 bytes; those whose `offset` is above 1 follow the flatbuffer.
     """
     return _Packer().pack(root)
 
@@ -197,7 +197,7 @@ class _Packer:
         return place
 
     def _place_fields(self, table: SchemaTable) -> tuple[dict[Field, Any], dict[Field, int], bytes | None]:
-        """Place what a table refers to; return its numbers, the places, and what goes behind the flatbuffer."""
+        """Place what a table refers to; return its numbers, the places, and what follows the flatbuffer."""
         values = {name: table[name] for name in _fields(table.kind)}
         content = _take_outside(table.kind, values)
         for name, field in _fields(table.kind).items():
@@ -230,7 +230,7 @@ class _Packer:
 
 
 def _take_outside(kind: str, values: dict[str, Any]) -> bytes | None:
-    """Take away the content that goes behind the flatbuffer, leave its size, and return it."""
+    """Remove the content that is to follow the flatbuffer, leave its size, and return it."""
     if kind not in _OUTSIDE:
         return None
     data, offset, size = _OUTSIDE[kind]

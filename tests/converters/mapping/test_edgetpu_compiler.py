@@ -179,7 +179,7 @@ def test_silence_is_told(stand_in):
 
 
 def test_a_file_that_is_none_is_refused(stand_in):
-    with pytest.raises(ModelFileError, match="what edgetpu_compiler made is not a sound TFLite model"):
+    with pytest.raises(ModelFileError, match="edgetpu_compiler's result is not a sound TFLite model"):
         Compiler(str(stand_in(FIGURES, made=b"garbage"))).compile(model())
 
 

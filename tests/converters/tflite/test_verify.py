@@ -378,9 +378,9 @@ def wild_segment(sparsity):
 
 
 WRONG_CONVERTED = {
-    "transpose twice the same": ("shapes", set_constant(OP.TRANSPOSE, 1, [0, 2, 2, 3]), "no order of 4 dimensions"),
+    "transpose twice the same": ("shapes", set_constant(OP.TRANSPOSE, 1, [0, 2, 2, 3]), "not an order of 4 dimensions"),
     "transpose out of range": ("shapes", set_constant(OP.TRANSPOSE, 1, [0, 2, 1, 9]), "axis 9"),
-    "negative padding": ("shapes", set_constant(OP.PAD, 1, [[0, 0], [-1, 1], [2, 0], [0, 0]]), "no paddings"),
+    "negative padding": ("shapes", set_constant(OP.PAD, 1, [[0, 0], [-1, 1], [2, 0], [0, 0]]), "not paddings"),
     "huge padding": ("shapes", set_constant(OP.PAD, 1, [[9999, 0], [9999, 1], [9999, 0], [0, 0]]), "would give"),
     "mirrored too far": ("shapes", set_constant(OP.MIRROR_PAD, 1, [[0, 0], [90, 1], [0, 2], [0, 0]]), "mirrored"),
     "stride of zero": ("shapes", set_constant(OP.STRIDED_SLICE, 3, [1, 0, 1, 1]), "stride of 0"),
