@@ -19,6 +19,7 @@ from keras import ops
 
 from converters.artifact.preprocessing import Floats, Preprocessing
 from edge.data.batches import Batches
+from edge.data.data_source import DataSource
 from edge.errors import InputError
 from edge.models.saved_model import load_keras, read_description
 
@@ -97,8 +98,16 @@ class Teacher:
 class DistilledBatches(Batches):
     """Batches whose labels are rows [label, the teacher's probabilities]; the teacher sees the augmented images."""
 
-    def __init__(self, teacher: Teacher, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  (those of Batches)
-        super().__init__(*arguments, **options)
+    def __init__(
+        self,
+        teacher: Teacher,
+        source: DataSource,
+        size: int,
+        *,
+        seed: tuple[int, ...] | None = None,
+        augment: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(source, size, seed=seed, augment=augment)
         self._teacher = teacher
 
     def __getitem__(self, index: int) -> tuple[Floats, Any]:
