@@ -24,7 +24,7 @@ from devices.messages.protocol import PROTOCOL, Progress
 from edge.agent import sysfs
 from edge.runtime.coral import advice, here
 from edge.runtime.coral_state import coral_state
-from edge.runtime.interpreters import installed
+from edge.runtime.interpreters import find_installed
 
 TREE = Path("/proc/device-tree")
 DMI = Path("/sys/devices/virtual/dmi/id")
@@ -84,7 +84,7 @@ def _python() -> PythonVersion:
 
 def _list_runtimes() -> tuple[RuntimeVersion, ...]:
     """Return the installed TFLite runtimes in order of preference, without importing any."""
-    return tuple(RuntimeVersion(each.name, each.version) for each in installed())
+    return tuple(RuntimeVersion(each.name, each.version) for each in find_installed())
 
 
 def _version(distribution: str) -> str | None:

@@ -22,7 +22,7 @@ from devices.messages.machine_jobs import EdgeTpuState
 from edge.doctor.parts import HostCheck
 from edge.runtime.coral import advice, here
 from edge.runtime.coral_state import coral_state
-from edge.runtime.interpreters import installed
+from edge.runtime.interpreters import find_installed
 
 _CORAL = "coral"
 _PROBE_DEADLINE_S = 30
@@ -196,7 +196,7 @@ def _check_edge_tpus(coral: Coral, kernel: str, page_size_bytes: int) -> Iterato
             return
     else:
         yield HostCheck(_CORAL, "Edge TPU", "ok", "; ".join(describe_accelerators(coral)), why)
-    runtimes = {each.name: each.version for each in installed()}
+    runtimes = {each.name: each.version for each in find_installed()}
     for each in find_problems(coral, kernel=kernel, page_size_bytes=page_size_bytes, runtimes=runtimes):
         yield HostCheck(_CORAL, "Edge TPU", "problem", each.what, "keeps the Edge TPU from use, or slows it", each.fix)
     if coral.library:

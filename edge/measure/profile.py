@@ -36,7 +36,7 @@ from edge.measure.measurement import SCHEMA, Conditions, DeviceRef, Measurement,
 from edge.measure.plan import Plan
 from edge.measure.sparse_verdict import add_verdict
 from edge.measure.validity import join_verdicts
-from edge.runtime.delegates import crashed_with
+from edge.runtime.delegates import explain_crash
 from edge.runtime.errors import CrashedError, RuntimeFault
 
 OnStep = Callable[[str], None]
@@ -160,7 +160,7 @@ class _Session:
         try:
             return self._latency(agent, threads)
         except CrashedError as error:
-            raise crashed_with(error, self.plan.delegates) from error
+            raise explain_crash(error, self.plan.delegates) from error
 
     def _latency(self, agent: AgentClient, threads: int) -> LatencyRun:
         plan = self.plan

@@ -1,4 +1,4 @@
-"""Inference on a board: one small API over the TFLite runtimes, with the file verified before native code sees it.
+"""Runs models on a board: one small API over the TFLite runtimes; files are verified before native code sees them.
 
     from edge.runtime import load
 

@@ -1,4 +1,4 @@
-"""Pieces of one model that run one after another, each in its own interpreter with its own delegates.
+"""Runs the pieces of a model one after another, each in its own interpreter with its own delegates.
 
 With one Edge TPU for each piece, `Chain.stream` keeps all of them busy: while one piece works on an input, the piece
 before it works on the next.
@@ -142,7 +142,7 @@ class Chain:
 
     def run(self, *arrays: npt.ArrayLike) -> tuple[Array, ...]:
         """Run one inference on raw arrays, as `Model.run`."""
-        values = self._given(arrays)
+        values = self._name_inputs(arrays)
         for index in range(len(self.models)):
             values = self._step(index, values)
         return self._results(values)
@@ -165,7 +165,7 @@ class Chain:
         waiting: deque[Future[Values]] = deque()
         try:
             for arrays in inputs:
-                waiting.append(self._submit(workers, self._given(arrays)))
+                waiting.append(self._submit(workers, self._name_inputs(arrays)))
                 if len(waiting) > len(self.models):
                     yield self._results(self._result(waiting.popleft(), deadline_s))
             while waiting:
@@ -196,7 +196,7 @@ class Chain:
     def _after(self, index: int, before: Future[Values]) -> Values:
         return self._step(index, before.result())
 
-    def _given(self, arrays: Sequence[npt.ArrayLike]) -> dict[str, Any]:
+    def _name_inputs(self, arrays: Sequence[npt.ArrayLike]) -> dict[str, Any]:
         if self._closed:
             raise InferenceError("the chain is closed", hint=_AGAIN)
         if self._stuck:

@@ -1,4 +1,4 @@
-"""Google's Edge TPU as a runtime meets it: the operator that its compiler makes, its delegate, what a system needs.
+"""Checks what Google's Edge TPU needs at run time: its delegate, its runtime's version, the packages of a system.
 
 Facts about versions that work together are reports of users and the packages' own files, not measurements:
 google-coral/pycoral (setup.py, issue 137), google-coral/edgetpu (issues 812, 873), feranick/libedgetpu

@@ -1,7 +1,7 @@
-"""What Linux says about attached Edge TPUs and their driver: read from /sys, /proc, /dev and dpkg; nothing is opened.
+"""Reads the state of attached Edge TPUs and their driver from /sys, /proc, /dev and dpkg; opens no device.
 
 Sources of ids, names of files and modules: google/gasket-driver (src/apex_driver.c, debian/gasket-dkms.udev),
-feranick/libedgetpu (debian/edgetpu-accelerator.rules). What the system does not say is None.
+feranick/libedgetpu (debian/edgetpu-accelerator.rules). What the system does not state is None.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODULES = ("gasket", "apex")
 
 
 def coral_state(root: Path = Path("/"), *, kernel: str | None = None) -> dict[str, Any]:
-    """Return what the system says, as JSON.
+    """Return the state as JSON.
 
     Args:
         root: Where /sys, /dev, /lib and /var are.
@@ -34,7 +34,7 @@ def coral_state(root: Path = Path("/"), *, kernel: str | None = None) -> dict[st
         "packages": _packages(root),
         "library": _library(root),
         "modules": [name for name in _MODULES if (root / "sys/module" / name).is_dir()],
-        "built_modules": sorted({path.name.partition(".")[0] for path in _built(root, release)}),
+        "built_modules": sorted({path.name.partition(".")[0] for path in _find_built_modules(root, release)}),
         "dkms_log": _dkms_log(root),
         "groups": _own_groups(),
     }
@@ -100,7 +100,7 @@ def _library(root: Path) -> str | None:
     return f"/{found[0].relative_to(root)}" if found else None
 
 
-def _built(root: Path, release: str) -> Iterator[Path]:
+def _find_built_modules(root: Path, release: str) -> Iterator[Path]:
     for name in _MODULES:
         yield from (root / "lib/modules" / release).glob(f"updates/**/{name}.ko*")
         yield from (root / "lib/modules" / release).glob(f"kernel/drivers/staging/gasket/{name}.ko*")

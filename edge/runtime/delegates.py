@@ -1,4 +1,4 @@
-"""External delegates: shared libraries that take operators over from the runtime."""
+"""Loads external delegates: shared libraries that take operators over from the runtime."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def with_options(
     return (Delegate(delegates[0].library, {**delegates[0].options, **more}),)
 
 
-def crashed_with(error: CrashedError, delegates: Sequence[Delegate]) -> CrashedError:
+def explain_crash(error: CrashedError, delegates: Sequence[Delegate]) -> CrashedError:
     """Return the error of a process that died with delegates loaded, with what that often means."""
     if not delegates:
         return error
@@ -137,20 +137,20 @@ def _load(runtime: str, delegate: Delegate) -> Loaded:
     try:
         library = ctypes.CDLL(delegate.library)  # the runtimes' own loaders fail untidily where this fails
     except OSError as error:
-        raise _refused(runtime, delegate, first_line(error), _hint_missing(delegate, str(error))) from error
+        raise _refuse(runtime, delegate, first_line(error), _hint_missing(delegate, str(error))) from error
     absent = [symbol for symbol in _SYMBOLS if not hasattr(library, symbol)]
     if absent:
         hint = "the library is no TFLite external delegate, or one of another generation; give another path"
-        raise _refused(runtime, delegate, f"it lacks the entry point {', '.join(absent)}", hint)
+        raise _refuse(runtime, delegate, f"it lacks the entry point {', '.join(absent)}", hint)
     try:
         handle: object = load(delegate.library, dict(delegate.options))
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
         said = _own_words(error)
-        raise _refused(runtime, delegate, said or "it gave no reason", _hint_refused(delegate)) from error
+        raise _refuse(runtime, delegate, said or "it gave no reason", _hint_refused(delegate)) from error
     return Loaded(delegate, handle, _edgetpu_version(library))
 
 
-def _refused(runtime: str, delegate: Delegate, why: str, hint: str) -> DelegateError:
+def _refuse(runtime: str, delegate: Delegate, why: str, hint: str) -> DelegateError:
     return DelegateError(f"{runtime} cannot load the delegate {delegate}: {why}", hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""Errors of the runtime that travels to the board.
+"""Defines the errors of the runtime that travels to the board.
 
 RuntimeFault                 exit 9   base
 ├── ModelInputError          exit 5   an input array or picture does not fit the model

@@ -1,4 +1,4 @@
-"""The TFLite runtimes that can be used, by name and in order of preference."""
+"""Finds and opens the TFLite runtimes, by name and in order of preference."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RuntimeInfo:
     version: str | None
 
 
-def installed() -> tuple[RuntimeInfo, ...]:
+def find_installed() -> tuple[RuntimeInfo, ...]:
     """Return the runtimes that are installed, importing none of them."""
     return tuple(_info(name) for name, source in RUNTIMES.items() if importlib.util.find_spec(source.package))
 
@@ -57,7 +57,7 @@ def choose(name: str | None) -> RuntimeInfo:
     Raises:
         RuntimeMissingError: It is unknown or not installed; the message says which are.
     """
-    present = {info.name: info for info in installed()}
+    present = {info.name: info for info in find_installed()}
     if name is None and present:
         return next(iter(present.values()))
     if name in present:

@@ -1,4 +1,4 @@
-"""Which kernels ran in an inference, and for how long: LiteRT's own profiler, on the stock wheel."""
+"""Lists the kernels that ran in an inference, with their times, by LiteRT's own profiler on the stock wheel."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def profile_kernels(path: str | os.PathLike[str], *, threads: int = 1, runs: int
         version = runtime_version()
         with open_session(path, threads=threads) as session:
             session.run()
-            events = [session.profiled_run() for _ in range(max(1, runs))]
+            events = [session.run_profiled() for _ in range(max(1, runs))]
         return _profile(version, threads, events)
     except UnavailableError as error:
         return Unavailable(f"{NOT_AVAILABLE}: {error}")

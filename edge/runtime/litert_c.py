@@ -1,4 +1,4 @@
-"""LiteRT's C API through ctypes, as far as its profiler needs it.
+"""Binds the part of LiteRT's C API that its profiler needs, through ctypes.
 
 The stock wheels carry it as libLiteRt.so; the Python API of the wheel does not reach the profiler. The C API moves
 between releases: every symbol is probed for, and versions that were not checked are refused rather than guessed at.
@@ -110,7 +110,7 @@ class Session:
         """Run one inference."""
         self._call("LiteRtRunCompiledModel", *self._run)
 
-    def profiled_run(self) -> list[Event]:
+    def run_profiled(self) -> list[Event]:
         """Run one inference and return its events in their order."""
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
@@ -150,7 +150,7 @@ def open_session(path: str | os.PathLike[str], *, threads: int) -> Iterator[Sess
     Raises:
         UnavailableError: The runtime lacks the API or refuses the model.
     """
-    call = _bound(_library())
+    call = _bind(_library())
     with ExitStack() as handles:
 
         def create(kind: str, *arguments: Any, destroy: str | None = None) -> ctypes.c_void_p:  # noqa: ANN401
@@ -200,7 +200,7 @@ def _buffers(
         call(f"LiteRtGetCompiledModel{side}BufferRequirements", *where)
         call("LiteRtGetTensorBufferRequirementsBufferSize", needs, ctypes.byref(size))
         values = plausible_array(shape, dtype, seed=index)
-        array = _aligned(max(size.value, values.nbytes))
+        array = _allocate_aligned(max(size.value, values.nbytes))
         array[: values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
         memory.append(array)
         begin = ctypes.c_void_p(array.ctypes.data)
@@ -219,7 +219,7 @@ def _shape_and_dtype(ranked: _RankedType, what: str) -> tuple[list[int], str]:
     return shape, DTYPES[ranked.element_type]
 
 
-def _aligned(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _allocate_aligned(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     raw = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
     begin = -raw.ctypes.data % ALIGNMENT_BYTES
     return raw[begin : begin + size]
@@ -241,7 +241,7 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _bound(library: ctypes.CDLL) -> Callable[..., None]:
+def _bind(library: ctypes.CDLL) -> Callable[..., None]:
     """Return a function that calls one of the library's by name and makes a status other than 0 an error."""
 
     def call(name: str, *arguments: Any) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""A model that is ready to run."""
+"""Runs a verified model in a runtime's interpreter."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Model:
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError, AttributeError) as error:
-            raise self._failed(error) from error
+            raise self._translate(error) from error
 
     def run(self, *arrays: npt.ArrayLike) -> tuple[Array, ...]:
         """Run one inference on raw arrays.
@@ -162,9 +162,9 @@ class Model:
         try:
             return call(*arguments)
         except (RuntimeError, ValueError) as error:
-            raise self._failed(error) from error
+            raise self._translate(error) from error
 
-    def _failed(self, error: BaseException) -> InferenceError:
+    def _translate(self, error: BaseException) -> InferenceError:
         if self._interpreter is None:
             return InferenceError("the model is closed", hint="load it again")
         return InferenceError(f"{self.runtime.name} {self.runtime.version} failed: {first_line(error)}")

@@ -1,4 +1,4 @@
-"""Arrays that any model can be timed on."""
+"""Makes input arrays that any model can be timed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that does one job after another, and that nobody has to wait for.
+"""Runs jobs one after another in a thread that does not hold up the end of the process.
 
 The threads of concurrent.futures are joined when the interpreter ends: one that is stuck in native code holds it up.
 """

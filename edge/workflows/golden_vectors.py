@@ -20,7 +20,7 @@ from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import RuntimeFault
-from edge.runtime.interpreters import installed
+from edge.runtime.interpreters import find_installed
 from edge.runtime.synthetic_inputs import plausible_array
 from edge.runtime.tensor_spec import Array, TensorSpec
 from edge.runtime.verified_model import VerifiedModel
@@ -103,7 +103,7 @@ class GoldenMaker:
             RuntimeFault: The model does not run here.
             InputError, DataError, ModelInputError: The source cannot be read or does not fit.
         """
-        here = [each.name for each in installed()]
+        here = [each.name for each in find_installed()]
         chosen = name if name in here else None
         with self._lock:
             if chosen not in self._made:

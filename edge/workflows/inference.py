@@ -27,7 +27,7 @@ from edge.agent.messages import specs_of
 from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError
 from edge.models.labels import embedded_labels, imagenet_labels, read_labels
-from edge.runtime.delegates import Delegate, crashed_with
+from edge.runtime.delegates import Delegate, explain_crash
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
 from edge.runtime.model import Guess, top_classes
 from edge.runtime.tensor_spec import Array
@@ -145,7 +145,7 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
         except CrashedError as error:
             self.crashes += 1
             self.close()
-            raise crashed_with(error, request.delegates) from error
+            raise explain_crash(error, request.delegates) from error
         except AgentDeadlineError:
             self.close()
             raise
