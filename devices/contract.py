@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from devices.errors import CommandFailedError
+from devices.errors import CommandFailedError, DeviceError
 from devices.facts import Facts
+
+if TYPE_CHECKING:
+    from devices.emulated.instruction_counts import CountedWindow
 
 OnTransfer = Callable[[int, int], None]  # bytes done, bytes in all
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # the statuses of a program that may not be run or is not there, as in a shell
@@ -89,7 +92,7 @@ class Device(Protocol):
 
     @property
     def kind(self) -> str:
-        """The way it is reached: local, ssh or emulated."""
+        """The way it is reached, a name in `devices.registry.KINDS`."""
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
         """Read what the device is."""
@@ -113,3 +116,15 @@ class Device(Protocol):
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Stream:
         """Start a program and return the connection to it; `env` is added to the device's own environment."""
+
+
+class InstructionCounter(Device, Protocol):
+    """A device on which the executed instructions can be counted."""
+
+    def why_no_counts(self) -> DeviceError | None:
+        """Return the error that counting would raise, with a hint; None where it can count."""
+
+    def count(
+        self, argv: Sequence[str], *, deadline_s: float, env: Mapping[str, str] | None = None
+    ) -> tuple[Completed, tuple[CountedWindow, ...]]:
+        """Run one of the device's programs, and count what it executes between the marks it makes."""

@@ -7,13 +7,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from converters.targets.boards import EMULATED_BOARDS
 from devices.errors import UnknownDeviceError
 
 if TYPE_CHECKING:
     from devices.contract import Device
+
+
+@dataclass(frozen=True)
+class DeviceKind:
+    """What follows from the way a device is reached; everything that depends on it asks this record.
+
+    Attributes:
+        name: `Device.kind`, which its facts state as well.
+        measures: "time" where the processor, its heat and its memory are the device's own; "instructions" where only
+            the executed instructions are.
+        cools: whether it heats up under load like a board, so that a measurement waits until it is cool.
+        own_files: whether its files are its own; else they are this machine's.
+    """
+
+    name: str
+    measures: Literal["time", "instructions"]
+    cools: bool
+    own_files: bool
+
+
+KINDS: Mapping[str, DeviceKind] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            DeviceKind("local", measures="time", cools=False, own_files=True),
+            DeviceKind("ssh", measures="time", cools=True, own_files=True),
+            DeviceKind("emulated", measures="instructions", cools=False, own_files=False),
+        )
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from converters.targets.boards import EMULATED_BOARDS, EmulatedBoard
 from devices.bundle import agent_bundle
 from devices.contract import Completed, OnTransfer
 from devices.emulated.build_cache import cache_folder
-from devices.emulated.errors import PreparationError
+from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.instruction_counts import CountedWindow, build_plugin, read_counts
-from devices.emulated.qemu import Qemu, find_qemu
+from devices.emulated.qemu import HOW_TO_COUNT, Qemu, find_qemu
 from devices.emulated.rootfs import PYTHON, build_root, root_path
 from devices.emulated.runtime_choice import read_choice, set_up_emulated, solve_emulated, unpack_runtime
 from devices.facts import Clock, Facts
@@ -123,6 +123,11 @@ class EmulatedDevice:
         words, added = self._command(argv, env)
         done = self._local().run(words, deadline_s=deadline_s, stdin=stdin, env=added)
         return replace(done, argv=tuple(argv))
+
+    def why_no_counts(self) -> CountError | None:
+        """Return the error that counting would raise; None where the installed QEMU can count."""
+        reason = find_qemu().why_no_counts
+        return None if reason is None else CountError(reason, hint=HOW_TO_COUNT)
 
     def count(
         self, argv: Sequence[str], *, deadline_s: float, env: Mapping[str, str] | None = None

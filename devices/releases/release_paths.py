@@ -9,6 +9,7 @@ from posixpath import join
 from typing import TYPE_CHECKING
 
 from devices import board_paths as layout
+from devices.registry import KINDS
 
 if TYPE_CHECKING:
     from devices.contract import Device
@@ -20,10 +21,10 @@ KEEP = 5  # releases, the one that serves included
 
 
 def root_on(device: Device) -> str:
-    """Return the root where the user names none; emulated boards share this machine's files, and have one each."""
-    if device.kind == "emulated":
-        return join(layout.ROOT, "emulated", device.name, "deployed")
-    return ROOT
+    """Return the root where the user names none; devices that share this machine's files have one each."""
+    if KINDS[device.kind].own_files:
+        return ROOT
+    return join(layout.ROOT, device.kind, device.name, "deployed")
 
 
 def other_places(sha256: str) -> list[str]:

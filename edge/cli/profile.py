@@ -20,8 +20,7 @@ from edge.measure.energy.rules import WINDOW_S, WINDOWS
 from edge.measure.measurement import Measurement
 from edge.measure.measurement_files import as_document, save_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan, quick
-from edge.measure.profile import steps
-from edge.measure.profile_files import MeasuringFailure, Profiled, profile_on
+from edge.measure.profiling import MeasuringFailure, Profiled, profile_on
 from edge.measure.sparse_verdict import find_alarms
 from edge.report.terminal.measurement_lines import summary
 from edge.report.terminal.verdict_lines import advice_text
@@ -119,7 +118,7 @@ def command(
     devices = find_devices(names)
     plan = _plan(options, len(devices), len(files))
     count = len(files) * len(devices)
-    with progress("profiling", total=count * steps(plan)) as advance:
+    with progress("profiling", total=count * plan.steps) as advance:
         profiled = profile_on(
             devices,
             files,

@@ -1,4 +1,4 @@
-"""What an inference through external delegates is made of: its first run, the delegate's part, the CPU's part.
+"""Splits an inference through external delegates: its first run, the delegate's part, the CPU's part.
 
 The runtime does not say what a delegate did, nor on which hardware. So the CPU's operators are taken out of a compiled
 file, timed alone with the same runtime and threads, and subtracted from the whole.
@@ -6,16 +6,26 @@ file, timed alone with the same runtime and threads, and subtracted from the who
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converters.decode import Count, NonNegative
+
+if TYPE_CHECKING:
+    from devices.contract import Device
+    from devices.facts import Facts
+    from edge.measure.latency_run import LatencyRun
+    from edge.measure.plan import Plan
 
 SUBTRACTED = (
     "the operators left to the CPU were timed alone, as a graph of their own with the same runtime and threads, and "
     "subtracted from the whole; moving tensors to and from the delegate counts as the delegate's"
 )
 ALL_TAKEN = "all operators of the file are the delegate's; the interpreter's own time counts as the delegate's"
-NOT_TOLD = "not known: the file is not compiled, and the runtime does not say which operators the delegate took"
+NOT_KNOWN = "not known: the file is not compiled, and the runtime does not say which operators the delegate took"
 WITHIN_NOISE = "not known: the CPU's operators alone took as long as the whole inference, or longer"
 
 
@@ -73,7 +83,7 @@ class DelegateTimes:
     steady_ms: float
 
 
-def accelerated_of(
+def sum_up_parts(
     times: DelegateTimes,
     cpu: CpuPart | None,
     *,
@@ -105,9 +115,98 @@ def _once_ms(times: DelegateTimes) -> float | None:
 
 def _delegate_ms(steady_ms: float, cpu: CpuPart | None, compiled_operators: int) -> tuple[float | None, str]:
     if not compiled_operators:
-        return None, NOT_TOLD
+        return None, NOT_KNOWN
     if cpu is None:
         return steady_ms, ALL_TAKEN
     if cpu.median_ms >= steady_ms:
         return None, WITHIN_NOISE
     return steady_ms - cpu.median_ms, SUBTRACTED
+
+
+@dataclass(frozen=True)
+class CpuOperators:
+    """What is not the delegate's: the compiled operators counted, the others' names, and the others as a file."""
+
+    compiled_operators: int
+    operators: tuple[str, ...]
+    data: bytes | None
+
+
+def find_cpu_operators(path: Path) -> CpuOperators:
+    """Read from a file which operators no delegate for the Edge TPU takes; nothing is known of an uncompiled one."""
+    from converters.errors import ConverterError
+    from converters.segments.split import cpu_part
+    from converters.tflite.values import EDGE_TPU_OPERATOR
+    from edge.runtime.verified_model import verify_file
+
+    verified = verify_file(path)
+    if EDGE_TPU_OPERATOR not in verified.custom:
+        return CpuOperators(0, (), None)
+    try:
+        found = cpu_part(verified.model, EDGE_TPU_OPERATOR)
+    except ConverterError:
+        return CpuOperators(verified.operators, (), None)
+    if found is None:
+        return CpuOperators(verified.operators, (), None)
+    data, operators = found
+    return CpuOperators(verified.operators - len(operators), tuple(each.name for each in operators), data)
+
+
+def split_latency(
+    path: Path, run: LatencyRun, device: Device, facts: Facts, *, plan: Plan, time: Callable[[str], LatencyRun]
+) -> Accelerated | None:
+    """Return the parts of an inference through the plan's delegates; None where there are none.
+
+    Args:
+        path: The model.
+        run: Its latency, through the delegates.
+        device: Where it ran.
+        facts: What the device is.
+        plan: With the delegates.
+        time: Times another file on the device, by its path there, without delegates.
+    """
+    if not plan.delegates:
+        return None
+    from devices.accelerators import describe_accelerators
+
+    latency = run.latency()
+    left = find_cpu_operators(path)
+    return sum_up_parts(
+        DelegateTimes(run.first_ms, latency.median),
+        _time_cpu_part(left, path, device, time),
+        delegates=tuple(
+            DelegateUsed(each.library, ";".join(f"{key}={text}" for key, text in each.options.items()))
+            for each in plan.delegates
+        ),
+        compiled_operators=left.compiled_operators,
+        attached=tuple(describe_accelerators(facts.coral)) if facts.coral and facts.coral.is_attached else (),
+    )
+
+
+def accelerator_notes(facts: Facts, plan: Plan) -> tuple[tuple[bool, str], ...]:
+    """Return what a reader must know of an inference through delegates: wanted or not, and the note."""
+    if not plan.delegates:
+        return ()
+    from devices.accelerators import USB3_MBIT_PER_S
+
+    coral = facts.coral
+    sticks = coral.sticks if coral else ()
+    slow = [each for each in sticks if each.link_mbit_s is not None and each.link_mbit_s < USB3_MBIT_PER_S]
+    speeds = ", ".join(f"{each.link_mbit_s:g} Mbit/s" for each in slow)
+    return (
+        (not (coral and coral.is_attached),
+         "the device states no Edge TPU: the latency through the delegate may not be that of one"),
+        (bool(slow), f"a Coral stick is on USB 2 ({speeds}): on USB 3, parameters and tensors move about ten "
+                     "times as fast"),
+        (bool(sticks), "a Coral stick states no temperature and no clock: whether it throttled is not known"),
+    )  # fmt: skip
+
+
+def _time_cpu_part(left: CpuOperators, path: Path, device: Device, time: Callable[[str], LatencyRun]) -> CpuPart | None:
+    if left.data is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="edge-cpu-part-") as folder:
+        file = Path(folder, f"{path.stem}-cpu.tflite")
+        file.write_bytes(left.data)
+        found = time(device.place(file)).latency()
+    return CpuPart(left.operators, found.median, found.spread)

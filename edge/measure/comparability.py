@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from devices.registry import DEVICES, KINDS
 from edge.measure.measurement import DeviceRef, Measurement
 from edge.report.terminal.text_layout import wrap
 
@@ -33,8 +34,10 @@ def _invalid_listed(side: str, measurement: Measurement) -> list[list[str]]:
 
 
 def is_emulated(device: DeviceRef) -> bool:
-    """Tell whether a device is an emulated one, by the kind in its facts or by its name."""
-    return device.facts.get("kind") == "emulated" or device.name.startswith("emulated-")
+    """Return whether a device shows only instructions, by the kind in its facts or by its name."""
+    named = DEVICES.get(device.name)
+    kinds = (KINDS.get(str(device.facts.get("kind"))), KINDS[named.kind] if named else None)
+    return any(kind is not None and kind.measures == "instructions" for kind in kinds)
 
 
 def _differences(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:

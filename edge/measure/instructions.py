@@ -1,4 +1,4 @@
-"""Instructions per inference on an emulated board: counted in windows of two lengths, their difference taken.
+"""Counts the instructions of an inference: the difference of windows of two lengths.
 
 The difference cancels all that is no inference: loading, marks, the loop. What a window counts is exact; the spread
 says how alike the differences of neighbouring windows are.
@@ -15,8 +15,7 @@ from statistics import fmean
 
 from converters.decode import encode
 from devices.bundle import agent_bundle
-from devices.contract import Completed
-from devices.emulated.device import EmulatedDevice
+from devices.contract import Completed, InstructionCounter
 from devices.emulated.errors import CountError
 from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.symbols import Function, count_by_function
@@ -60,7 +59,7 @@ class InstructionCount:
         )
 
     def verdict(self) -> Validity:
-        """Return whether the counts may be believed."""
+        """Return whether the counts are valid."""
         spread = relative_spread(self._estimates())
         threads = max(window.threads for window in self.windows)
         reasons = []
@@ -93,18 +92,20 @@ class InstructionCount:
         return {role: fmean(each[role] for each in counts) for role in set().union(*counts)}
 
 
-def count_instructions(device: EmulatedDevice, model: str, *, runtime: str | None, budget_s: float) -> InstructionCount:
-    """Run a model on an emulated board and count.
+def count_instructions(
+    device: InstructionCounter, model: str, *, runtime: str | None, budget_s: float
+) -> InstructionCount:
+    """Run a model on a device and count.
 
     Args:
-        device: The board.
+        device: Where to run it.
         model: The path of the file on it.
         runtime: Name of the TFLite runtime; None is the one the board has.
         budget_s: How long the windows may take, except that a slow model has three all the same.
 
     Raises:
         RuntimeFault: The runtime is missing, refuses the model or died.
-        DeviceError: The board cannot be emulated, or this QEMU cannot count.
+        DeviceError: The device cannot run, or cannot count.
     """
     request = MarkedRequest(ModelSetup(model, runtime), budget_s=budget_s)
     argv = ("python3", "-c", _PROGRAM, str(agent_bundle()), json.dumps(encode(request)))
@@ -152,7 +153,7 @@ def _kernels(roles: Mapping[Role, float], per_inference: float) -> tuple[KernelI
 
 
 def _is_listed(role: Role, share: float) -> bool:
-    """Whether a function is told by itself; sparse kernels always are, for they prove something."""
+    """Whether a function has a line of its own; sparse kernels always have, because they are evidence."""
     return share >= LEAST_SHARE or role.family == SPARSE
 
 

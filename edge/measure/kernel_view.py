@@ -1,13 +1,13 @@
-"""Kernels of one inference, as the agent's profiler saw them."""
+"""Reads the kernels of one inference from the profile that the agent took."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from edge.agent.messages import KernelsResult
-from edge.measure.measurement import Kernel, ProfiledOperator, ProfilerRun, SparseKernelCount
+from edge.measure.measurement import Kernel, ProfiledOperator, ProfilerRun, RuntimeRef, SparseKernelCount
 
-# XNNPACK's name for a sparse matrix product; its presence is the proof that a sparse kernel ran.
+# XNNPACK's name for a sparse matrix product; its presence proves that a sparse kernel ran.
 SPARSE = "SPMM"
 # The runtime whose library holds the profiler; kernels of one runtime say nothing about the latency of another.
 PROFILED_RUNTIME = "ai-edge-litert"
@@ -37,6 +37,11 @@ class KernelView:
             profile=ProfilerRun(profile.version, profile.runs, profile.threads, profile.invoke_us),
         )
 
+    @classmethod
+    def without_profiler(cls, runtime: RuntimeRef) -> KernelView:
+        """Return the view on a runtime that has no kernel profiler."""
+        return cls(reason=f"{runtime.name} {runtime.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
+
     def without_times(self) -> KernelView:
         """Return the names and calls alone, the most called kernel first: what an emulator's profile is worth."""
         return KernelView(
@@ -51,7 +56,7 @@ class KernelView:
             reason=self.reason,
         )
 
-    def sparse(self, pointwise: int | None) -> SparseKernelCount | None:
+    def count_sparse(self, pointwise: int | None) -> SparseKernelCount | None:
         """Return how many of the model's 1x1 convolutions ran as sparse products; None where either is not known."""
         if self.operators is None or pointwise is None:
             return None

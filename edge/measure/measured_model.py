@@ -21,6 +21,7 @@ _POINTWISE = (1, 1)
 class MeasuredModel:
     """The file to measure; `info` is its structure, or None with the `defect` that makes it unreadable."""
 
+    path: Path
     ref: ArtifactRef
     model_bytes: int
     accuracy: RecordedAccuracy | None
@@ -62,6 +63,7 @@ def describe_model(path: Path) -> MeasuredModel:
     accuracy = parity.accuracy if parity is not None else None
     info, defect = _structure(path)
     return MeasuredModel(
+        path=path,
         ref=ref,
         model_bytes=size,
         accuracy=None if accuracy is None else RecordedAccuracy(accuracy.correct, accuracy.of),

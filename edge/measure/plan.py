@@ -1,7 +1,8 @@
-"""What to measure and for how long."""
+"""States what to measure, and for how long."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from devices.messages.model_jobs import ModelSetup
@@ -72,11 +73,19 @@ class Plan:
             cpus=self.cpus,
         )
 
-    def longest_wait_s(self, kind: str) -> float:
-        """Return how long to wait for a device of this kind to cool: by default for boards only, and not if quick."""
+    @property
+    def steps(self) -> int:
+        """The most steps that measuring one file reports."""
+        stretches = math.ceil(self.sustain_s / self.sustain_window_s())
+        latencies = 1 + (self.all_cores and self.cpus is None) + bool(self.delegates)
+        energy = 0 if self.energy is None else self.energy.steps
+        return (self.windows + 1) * latencies + self.kernels + stretches + energy
+
+    def longest_wait_s(self, *, cools: bool) -> float:
+        """Return how long to wait for a device to cool: by default only if it `cools`, and not if quick."""
         if self.cool_wait_s is not None:
             return self.cool_wait_s
-        return BOARD_WAIT_S if kind == "ssh" and not self.quick else 0.0
+        return BOARD_WAIT_S if cools and not self.quick else 0.0
 
     def sustain_window_s(self) -> float:
         """Return the length of one stretch under sustained load: at most about `SUSTAIN_POINTS` of them."""

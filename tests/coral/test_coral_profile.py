@@ -17,19 +17,20 @@ from devices.messages.machine_jobs import ConditionsRequest, EdgeTpuState, UsbEd
 from edge.agent.client import AgentClient
 from edge.measure.accelerated import (
     ALL_TAKEN,
-    NOT_TOLD,
+    NOT_KNOWN,
     SUBTRACTED,
     WITHIN_NOISE,
     CpuPart,
     DelegateTimes,
-    accelerated_of,
+    accelerator_notes,
+    find_cpu_operators,
+    sum_up_parts,
 )
 from edge.measure.conditions import ConditionsSample
-from edge.measure.cpu_part import accelerator_notes, left_to_the_cpu
 from edge.measure.measurement import Measurement
 from edge.measure.measurement_files import load_measurements, save_measurements
 from edge.measure.plan import Plan
-from edge.measure.profile import profile, steps
+from edge.measure.profiling import profile
 from edge.measure.validity import RULES, Broken, LatencyEvidence
 from edge.report.markdown import markdown_of
 from edge.report.material import Material, entries_of
@@ -110,7 +111,7 @@ def test_a_whole_model_is_the_delegate_s(pairs, stand_in):
 def test_of_an_uncompiled_file_no_share_is_told(pairs, stand_in):
     plan = through(stand_in, claim="all", first="0")
     parts = profile(pairs / "mobilenet_v1_0.25_128_quant.tflite", LocalDevice(), plan).accelerated
-    assert (parts.compiled_operators, parts.cpu, parts.delegate_ms, parts.method) == (0, None, None, NOT_TOLD)
+    assert (parts.compiled_operators, parts.cpu, parts.delegate_ms, parts.method) == (0, None, None, NOT_KNOWN)
 
 
 def test_without_delegates_there_is_no_such_part(pairs):
@@ -129,7 +130,7 @@ def test_progress_counts_the_cpu_s_part(pairs, stand_in):
     told = []
     plan = through(stand_in, first="0")
     profile(pairs / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite", LocalDevice(), plan, on_step=told.append)
-    assert len(told) == steps(plan) - 1  # there is no kernel profile through delegates
+    assert len(told) == plan.steps - 1  # there is no kernel profile through delegates
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_progress_counts_the_cpu_s_part(pairs, stand_in):
     ],
 )
 def test_what_is_left_to_the_cpu_is_what_the_compiler_left(pairs, name, operators):
-    left = left_to_the_cpu(pairs / f"{name}.tflite")
+    left = find_cpu_operators(pairs / f"{name}.tflite")
     assert len(left.operators) == operators
     model = read_model(pairs / f"{name}.tflite")
     others = [each.name for each in model.main.operators if each.custom_code != "edgetpu-custom-op"]
@@ -151,17 +152,17 @@ def test_what_is_left_to_the_cpu_is_what_the_compiler_left(pairs, name, operator
 
 @pytest.mark.parametrize(
     ("cpu_ms", "compiled", "share", "method"),
-    [(3.0, 1, 0.7, SUBTRACTED), (None, 1, 1.0, ALL_TAKEN), (10.0, 1, None, WITHIN_NOISE), (None, 0, None, NOT_TOLD)],
+    [(3.0, 1, 0.7, SUBTRACTED), (None, 1, 1.0, ALL_TAKEN), (10.0, 1, None, WITHIN_NOISE), (None, 0, None, NOT_KNOWN)],
 )
 def test_how_the_parts_are_told_apart(cpu_ms, compiled, share, method):
     cpu = None if cpu_ms is None else CpuPart(("ARG_MAX",), cpu_ms, None)
-    found = accelerated_of(DelegateTimes(12.0, 10.0), cpu, delegates=(), compiled_operators=compiled, attached=())
+    found = sum_up_parts(DelegateTimes(12.0, 10.0), cpu, delegates=(), compiled_operators=compiled, attached=())
     assert (found.delegate_share, found.method, found.once_ms) == (pytest.approx(share) if share else None, method, 2.0)
 
 
 def test_a_first_inference_that_is_no_slower_has_nothing_that_comes_once():
     for first_ms in (9.0, None):
-        found = accelerated_of(DelegateTimes(first_ms, 10.0), None, delegates=(), compiled_operators=1, attached=())
+        found = sum_up_parts(DelegateTimes(first_ms, 10.0), None, delegates=(), compiled_operators=1, attached=())
         assert (found.first_ms, found.once_ms) == (first_ms, None)
 
 

@@ -19,11 +19,10 @@ from edge.measure.energy.align_clock import clock_of_meter, most_drift
 from edge.measure.energy.analyse import energy_of
 from edge.measure.energy.plan import EnergyPlan
 from edge.measure.energy.power import power_of
-from edge.measure.energy.run import check_meter, measured_energy, opened
+from edge.measure.energy.run import check_meter, measure_energy, open_meter
 from edge.measure.energy.value import Drawing, Energy, NotMeasured, RefusedAlignment
 from edge.measure.plan import Plan
-from edge.measure.profile import EnergyNotMeasured
-from edge.measure.profile_files import MeasuringFailure, Profiled, SomeFilesFailed, profile_files
+from edge.measure.profiling import EnergyNotMeasured, MeasuringFailure, Profiled, SomeFilesFailed, profile_files
 from firmware_tools.errors import LineError
 from firmware_tools.trace import Trace
 
@@ -274,10 +273,10 @@ def test_a_recording_is_no_meter_of_a_board(known, tmp_path):
     path, run = tmp_path / "old.edgetrace", known.run
     save_recording(path, Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {}))
     plan = EnergyPlan(f"replay:{path}")
-    with pytest.raises(InputError, match="is a recording: it saw nothing of this board"), opened(plan):
+    with pytest.raises(InputError, match="is a recording: it saw nothing of this board"), open_meter(plan):
         pass
     with find_meter(plan.meter) as meter, pytest.raises(InputError, match="is a recording"):
-        measured_energy(LocalDevice(), Plan(energy=plan), "x", meter=meter, machine=None, on_step=print)
+        measure_energy(LocalDevice(), Plan(energy=plan), "x", meter=meter, machine=None, on_step=print)
 
 
 def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path):
@@ -314,10 +313,10 @@ def test_a_measurement_that_lacks_its_energy_is_counted_once(sample_measurement,
 def test_a_recording_that_cannot_be_kept_loses_nothing_else(known, tmp_path, monkeypatch):
     run = known.run
     recording = Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {})
-    monkeypatch.setattr("edge.measure.energy.run.recorded", lambda *_, **__: (run, recording))
+    monkeypatch.setattr("edge.measure.energy.run.record_run", lambda *_, **__: (run, recording))
     (tmp_path / "file").touch()
     energy = {name: EnergyPlan("x", trace=tmp_path / name) for name in ("file/a.edgetrace", "b.edgetrace")}
-    lost, kept = (measured_energy(LocalDevice(), Plan(energy=each), "x", meter=Open(), machine=None, on_step=print)
+    lost, kept = (measure_energy(LocalDevice(), Plan(energy=each), "x", meter=Open(), machine=None, on_step=print)
                   for each in energy.values())  # fmt: skip
     assert lost.gross_j == kept.gross_j
     assert lost.reasons == (*kept.reasons, lost.reasons[-1])

@@ -29,7 +29,7 @@ from edge.measure.cooling import BELOW, DEADLINE, STABLE, Cooling, cool_down
 from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words, sustained_of
 from edge.measure.measurement_files import load_measurements, measurement_from_json
 from edge.measure.plan import BOARD_WAIT_S, Plan
-from edge.measure.profile import profile, steps
+from edge.measure.profiling import profile
 from edge.report.charts.vega import FAMILY_COLORS
 from edge.report.material import Material
 from edge.report.sections.sustained_section import colors
@@ -161,9 +161,9 @@ def test_without_a_temperature_there_is_no_wait_and_a_lost_one_counts_as_unchang
 
 
 def test_boards_are_waited_for_by_default_and_this_machine_is_not():
-    assert Plan().longest_wait_s("ssh") == BOARD_WAIT_S
-    assert Plan().longest_wait_s("local") == replace(Plan(), quick=True).longest_wait_s("ssh") == 0
-    assert Plan(cool_wait_s=7.0).longest_wait_s("local") == 7.0
+    assert Plan().longest_wait_s(cools=True) == BOARD_WAIT_S
+    assert Plan().longest_wait_s(cools=False) == replace(Plan(), quick=True).longest_wait_s(cools=True) == 0
+    assert Plan(cool_wait_s=7.0).longest_wait_s(cools=False) == 7.0
 
 
 def test_a_measurement_waits_for_a_real_agent_to_read_a_cool_board(board, model):
@@ -293,7 +293,7 @@ def test_chosen_processors_are_used_told_and_leave_out_all_cores(loaded, model):
     assert loaded.plan.cpus == (chosen,)
     assert f"ran on processor {chosen} only" in loaded.notes
     plan = replace(TINY, all_cores=True, cpus=(chosen,))
-    assert steps(plan) == TINY.windows + 1
+    assert plan.steps == TINY.windows + 1
 
 
 def test_a_processor_that_is_not_there(model):

@@ -29,7 +29,7 @@ from edge.measure.measurement import Measurement, RuntimeRef
 from edge.measure.measurement_files import measurement_from_json
 from edge.measure.microkernels import Role, role_of
 from edge.measure.plan import Plan, quick
-from edge.measure.profile import profile, steps
+from edge.measure.profiling import profile
 from edge.report.terminal.measurement_lines import summary
 from edge.runtime.errors import CrashedError, RuntimeMissingError
 
@@ -135,7 +135,7 @@ def test_the_text_fits_80_columns(pi4):
 
 def test_steps_are_told(pi4, told):
     assert told == ["facts", "instructions", "kernels"]
-    assert len(told) <= steps(replace(Plan(), kernels=False, all_cores=False))
+    assert len(told) <= replace(Plan(), kernels=False, all_cores=False).steps
 
 
 def test_another_runtime_has_no_profiler_but_its_kernels_are_counted(tiny, own_choices):

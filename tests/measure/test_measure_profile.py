@@ -20,8 +20,7 @@ from edge.measure.measured_model import describe_model
 from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.measurement_files import measurement_from_json
 from edge.measure.plan import Plan
-from edge.measure.profile import profile, steps
-from edge.measure.profile_files import profile_files
+from edge.measure.profiling import profile, profile_files
 from edge.measure.verdict import SLOWER, VerdictCriteria
 from edge.report.terminal.measurement_lines import summary
 from edge.runtime.errors import RuntimeMissingError
@@ -103,7 +102,7 @@ def test_the_text_fits_80_columns_and_says_the_verdict(measured):
 
 
 def test_steps_are_told_and_never_more_than_announced(measured, told):
-    assert len(told) <= steps(TINY)
+    assert len(told) <= TINY.steps
     assert told[-1] == "kernels"
 
 

@@ -18,8 +18,7 @@ from devices.emulated.runtime_choice import set_runtime
 from devices.solver.errors import WheelError
 from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan, quick
-from edge.measure.profile import profile
-from edge.measure.profile_files import profile_on
+from edge.measure.profiling import profile, profile_on
 from edge.measure.sparse_verdict import sparse_alarm
 from edge.workflows.conversion import ConvertRequest, convert_source
 

@@ -1,4 +1,4 @@
-"""What to do while a power meter watches, and for how long."""
+"""States what to do while a power meter records, and for how long."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ class EnergyPlan:
     window_s: float = 10.0
     min_runs: int = 10
     trace: Path | None = None
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that a run reports."""
+        return self.windows + 2
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

@@ -1,4 +1,4 @@
-"""An energy run: the meter records in a thread of its own while the board's agent works, then both are put together."""
+"""Runs an energy measurement: a meter records in a thread of its own while the board's agent works."""
 
 from __future__ import annotations
 
@@ -38,20 +38,17 @@ _SETTLE_S = 1.0
 
 
 @contextmanager
-def opened(plan: EnergyPlan | None) -> Iterator[Meter | None]:
-    """Open the plan's meter, if there is one, and keep it open: what is wrong with it is known before all measuring.
+def open_meter(plan: EnergyPlan) -> Iterator[Meter]:
+    """Open the plan's meter and keep it open, so that a fault of it is known before anything is measured.
 
-    A meter that supplies the board would switch it off if it were closed in between. What goes wrong in closing it
-    says nothing of what was measured.
+    A meter that supplies the board would switch it off if it were closed in between. An error in closing
+    it does not affect what was measured.
 
     Raises:
         InstrumentError: There is no such meter, or it does not answer.
         InputError: It cannot do what the plan asks for: it is a recording, has no input for the trigger line, or takes
             more samples than fit into memory.
     """
-    if plan is None:
-        yield None
-        return
     meter = find_meter(plan.meter).__enter__()
     try:
         check_meter(meter.info(), plan)
@@ -80,21 +77,20 @@ def check_meter(info: MeterInfo, plan: EnergyPlan) -> None:
     check_size(info.nominal_rate_hz, Pace.for_rate(info.nominal_rate_hz, plan), plan)
 
 
-def measured_energy(
-    device: Device, plan: Plan, model: str, *, meter: Meter | None, machine: str | None, on_step: OnStep
-) -> Energy | NotMeasured | None:
-    """Measure the energy of a model's inferences with an open meter; None where no meter was named.
+def measure_energy(
+    device: Device, plan: Plan, model: str, *, meter: Meter, machine: str | None, on_step: OnStep
+) -> Energy | NotMeasured:
+    """Measure the energy of a model's inferences with an open meter.
 
     What fails is the cause in the result, since all else is measured by then.
 
     Raises:
         InputError: The meter cannot do what the plan asks for.
     """
-    if plan.energy is None or meter is None:
-        return None
+    assert plan.energy is not None
     check_meter(meter.info(), plan.energy)
     try:
-        run, recording = recorded(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
+        run, recording = record_run(device, plan, plan.energy, model, meter=meter, machine=machine, on_step=on_step)
     except (DeviceError, InstrumentError, RuntimeFault) as error:
         return NotMeasured((str(error),), error)
     found = energy_of(run)
@@ -106,7 +102,7 @@ def measured_energy(
     return found
 
 
-def recorded(
+def record_run(
     device: Device,
     plan: Plan,
     energy: EnergyPlan,
@@ -166,11 +162,6 @@ def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
         answer = agent.call(ClockRequest(), deadline_s=_SHORT_DEADLINE_S)
         trips.append(RoundTrip(asked, answer.monotonic_s, time.monotonic()))
     return tuple(trips)
-
-
-def steps(plan: EnergyPlan | None) -> int:
-    """Return how many steps a run reports."""
-    return 0 if plan is None else plan.windows + 2
 
 
 def _keep(path: Path | None, recording: Recording, why: str) -> None:
