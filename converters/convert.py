@@ -20,7 +20,7 @@ from converters.edgetpu.mapping import MappingPrediction
 from converters.error_location import locate_error
 from converters.errors import CalibrationError, ConverterError, ParityError
 from converters.freezing import Port, freeze
-from converters.inspection import inspect_model
+from converters.inspection.inspect import inspect_model
 from converters.inspection.inspection_values import EndReport
 from converters.lowering import Lowering, check_against_recipe, no_calibration
 from converters.parity import Parity, looks_like_classes

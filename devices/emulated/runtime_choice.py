@@ -19,7 +19,6 @@ from devices.emulated.qemu import Qemu, find_qemu
 from devices.emulated.rootfs import GLIBC, PYTHON
 from devices.errors import UnknownDeviceError
 from devices.local_paths import config_dir
-from devices.solver.check import check_runtime
 from devices.solver.platforms import BoardPlatform, parse_version
 from devices.solver.setup_result import OnStep, SetupResult
 from devices.solver.solve import Solution, solve
@@ -89,6 +88,8 @@ def set_up_emulated(device: Device, want: str | None, *, deadline_s: float, on_s
     Raises:
         DeviceError: It is refused, its parts cannot be made, or it fails its check.
     """
+    from devices.solver.check import check_runtime
+
     until, qemu = time.monotonic() + deadline_s, find_qemu()
     solution, before = solve_emulated(device.name, want, qemu), read_choice(device.name)
     on_step("choosing", 0, 2)

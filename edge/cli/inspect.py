@@ -12,7 +12,7 @@ from converters.artifact.sidecar import Sidecar, read_sidecar
 from converters.decode import encode
 from converters.edgetpu import TARGET as CORAL
 from converters.edgetpu import MappingPrediction, describe_compiled, predict_mapping
-from converters.inspection import inspect_model
+from converters.inspection.inspect import inspect_model
 from converters.printable import printable
 from converters.targets.analysis import Analysis, analyse
 from converters.targets.boards import TARGETS, Target, target_named

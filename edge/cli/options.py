@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from edge.measure.advice import AdviceCriteria
     from edge.runtime.delegates import Delegate
 
 T = TypeVar("T")
@@ -84,6 +85,21 @@ class DelegateType(click.ParamType):  # type: ignore[type-arg]  # generic only s
         from edge.runtime.delegates import Delegate
 
         return Delegate.parse(value if isinstance(value, Delegate) else str(value))
+
+
+def _criteria(context: click.Context, option: click.Parameter, points: float | None) -> AdviceCriteria | None:
+    if points is None:
+        return None
+    from edge.measure.advice import AdviceCriteria
+
+    return AdviceCriteria(loss=points / 100)
+
+
+loss_option: Callable[[F], F] = click.option(
+    "--accuracy-loss", "criteria", type=click.FloatRange(0, 100), metavar="POINTS", callback=_criteria,
+    help="Advise only variants that lose at most this much accuracy against the best, in percentage points.  "
+         "[default: 2]",
+)  # fmt: skip
 
 
 def delegate_options(command: F) -> F:

@@ -6,24 +6,34 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from devices.registry import find_devices
-from edge.cli.options import F, Names, Options, add_options, delegate_options, take, take_delegates, take_fields
+from edge.cli.options import (
+    F,
+    Names,
+    Options,
+    add_options,
+    delegate_options,
+    loss_option,
+    take,
+    take_delegates,
+    take_fields,
+)
 from edge.cli.output import json_option, print_json, progress, say, show_error
-from edge.cli.report import loss_option
 from edge.errors import MeasurementInvalid
-from edge.measure.advice import AdviceCriteria, advice_on
-from edge.measure.energy.plan import EnergyPlan
-from edge.measure.energy.rules import WINDOW_S, WINDOWS
+from edge.measure.energy.plan import WINDOW_S, WINDOWS, EnergyPlan
 from edge.measure.measurement import Measurement
 from edge.measure.measurement_files import as_document, save_measurements
 from edge.measure.plan import BOARD_WAIT_S, Plan, quick
 from edge.measure.profiling import MeasuringFailure, Profiled, profile_on
 from edge.measure.sparse_verdict import find_alarms
 from edge.report.terminal.measurement_lines import summary
-from edge.report.terminal.verdict_lines import advice_text
+
+if TYPE_CHECKING:
+    from edge.measure.advice import AdviceCriteria
 
 _PLAN, _ENERGY = Plan(), EnergyPlan("none")
 
@@ -102,7 +112,7 @@ def _energy_options(command: F) -> F:
 def command(
     files: tuple[Path, ...],
     names: tuple[str, ...],
-    terms: AdviceCriteria,
+    criteria: AdviceCriteria | None,
     out: Path | None,
     strict: bool,
     as_json: bool,
@@ -127,7 +137,7 @@ def command(
             on_wait=lambda note: advance(0, note),
             on_failure=_show_failure if count > 1 else None,
         )
-    _show(profiled, as_json=as_json, as_list=count > 1, terms=terms)
+    _show(profiled, as_json=as_json, as_list=count > 1, criteria=criteria)
     if out is not None and profiled.measurements:
         save_measurements(out, profiled.measurements, as_list=count > 1)
     profiled.check()
@@ -167,10 +177,10 @@ def _show_failure(failure: MeasuringFailure) -> None:
     show_error(failure.error, of=f"{failure.path} on {failure.device}")
 
 
-def _show(profiled: Profiled, *, as_json: bool, as_list: bool, terms: AdviceCriteria) -> None:
+def _show(profiled: Profiled, *, as_json: bool, as_list: bool, criteria: AdviceCriteria | None) -> None:
     """Print the measurements, and with several of them what to ship; with --json that goes to stderr."""
     measurements = profiled.measurements
-    advice = [advice_text(advice_on(measurements, terms))] if as_list and measurements else []
+    advice = [_advice(measurements, criteria)] if as_list and measurements else []
     if not as_json:
         parts = [*(summary(each, alarmed=_red) for each in measurements), *advice]
         click.echo("\n\n".join(parts), nl=bool(parts))
@@ -181,6 +191,13 @@ def _show(profiled: Profiled, *, as_json: bool, as_list: bool, terms: AdviceCrit
         say(text)
     for alarm in find_alarms(measurements):
         say(_red(f"ALARM: {alarm}"))
+
+
+def _advice(measurements: Sequence[Measurement], criteria: AdviceCriteria | None) -> str:
+    from edge.measure.advice import advise_each
+    from edge.report.terminal.verdict_lines import advice_text
+
+    return advice_text(advise_each(measurements, criteria))
 
 
 def _red(line: str) -> str:

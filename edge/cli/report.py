@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.options import F
+from edge.cli.options import loss_option
 from edge.cli.output import json_option, print_json
-from edge.measure.advice import AdviceCriteria
 from edge.report.terminal.text_layout import WIDTH
 
-
-def _terms(context: click.Context, option: click.Parameter, points: float) -> AdviceCriteria:
-    return AdviceCriteria(loss=points / 100)
-
-
-loss_option: Callable[[F], F] = click.option(
-    "--accuracy-loss", "terms", type=click.FloatRange(0, 100), metavar="POINTS", default=100 * AdviceCriteria().loss,
-    show_default=True, callback=_terms,
-    help="Advise only variants that lose at most this much accuracy against the best, in percentage points.",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from edge.measure.advice import AdviceCriteria
 
 
 @click.command()
@@ -34,7 +25,12 @@ loss_option: Callable[[F], F] = click.option(
 @loss_option
 @json_option
 def command(
-    files: tuple[Path, ...], out: Path, form: str | None, title: str | None, terms: AdviceCriteria, as_json: bool
+    files: tuple[Path, ...],
+    out: Path,
+    form: str | None,
+    title: str | None,
+    criteria: AdviceCriteria | None,
+    as_json: bool,
 ) -> None:
     """Render measurements as one self-contained HTML page, Markdown or JSON.
 
@@ -43,7 +39,7 @@ def command(
     """
     from edge.report.write import write_report
 
-    written = write_report(files, out, form=form, title=title, terms=terms)
+    written = write_report(files, out, form=form, title=title, criteria=criteria)
     if as_json:
         print_json(written.to_json())
         return

@@ -68,22 +68,24 @@ class ShippingAdvice:
         }
 
 
-def advice_on(measurements: Iterable[Measurement], terms: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
+def advise_each(
+    measurements: Iterable[Measurement], criteria: AdviceCriteria | None = None
+) -> tuple[ShippingAdvice, ...]:
     """Advise on each board among measurements, in their order; those that say nothing of speed are left out."""
     variants = (Variant(each, each.accuracy if each.accuracy and each.accuracy.of else None) for each in measurements)
-    return tuple(advise(front_of(group), terms) for group in groups(variants))
+    return tuple(advise(front_of(group), criteria) for group in groups(variants))
 
 
-def advise(front: Front, terms: AdviceCriteria | None = None) -> ShippingAdvice:
+def advise(front: Front, criteria: AdviceCriteria | None = None) -> ShippingAdvice:
     """Choose the variant to ship among those of one front, by the rules above."""
-    terms = terms or AdviceCriteria()
+    criteria = criteria or AdviceCriteria()
     weighed = "accuracy" in front.objectives
     judged = [point for point in front.points if point.standing != "not judged"]
     best = max((point.share or 0.0 for point in judged), default=0.0)
-    fit = [point for point in judged if not weighed or (point.share or 0.0) >= best - terms.loss - _ROUNDING]
-    ship = _chosen(fit, terms)
+    fit = [point for point in judged if not weighed or (point.share or 0.0) >= best - criteria.loss - _ROUNDING]
+    ship = _chosen(fit, criteria)
     outcomes = tuple(_outcome(point, ship, fit, best) for point in front.points)
-    return ShippingAdvice(front, outcomes, ship, tuple(_sentences(front, outcomes, ship, fit, terms)))
+    return ShippingAdvice(front, outcomes, ship, tuple(_sentences(front, outcomes, ship, fit, criteria)))
 
 
 def speed_text(point: Point) -> str:
@@ -100,11 +102,11 @@ def accuracy_in_words(point: Point) -> str:
     return f"accuracy {point.share:.1%} ({point.accuracy.correct:,} of {point.accuracy.of:,})"
 
 
-def _chosen(fit: Sequence[Point], terms: AdviceCriteria) -> Point | None:
+def _chosen(fit: Sequence[Point], criteria: AdviceCriteria) -> Point | None:
     if not fit:
         return None
     fastest = min(point.cost for point in fit)
-    alike = [point for point in fit if point.cost <= fastest * (1 + terms.alike)]
+    alike = [point for point in fit if point.cost <= fastest * (1 + criteria.alike)]
     return min(alike, key=lambda point: (point.model_bytes, -(point.share or 0.0), point.cost))
 
 
@@ -122,15 +124,19 @@ def _outcome(point: Point, ship: Point | None, fit: Sequence[Point], best: float
 
 
 def _sentences(
-    front: Front, outcomes: Sequence[VariantStanding], ship: Point | None, fit: Sequence[Point], terms: AdviceCriteria
+    front: Front,
+    outcomes: Sequence[VariantStanding],
+    ship: Point | None,
+    fit: Sequence[Point],
+    criteria: AdviceCriteria,
 ) -> Iterable[str]:
-    allowed = f"{100 * terms.loss:g} points"
+    allowed = f"{100 * criteria.loss:g} points"
     if ship is None:
         yield f"Nothing can be advised for {front.device}: no measurement there can be relied on."
     else:
         yield (
             f"Ship {ship.label} on {front.device}: {speed_text(ship)}, {_megabytes(ship)} MB, "
-            f"{accuracy_in_words(ship)}: {_reason(front, ship, fit, terms)}."
+            f"{accuracy_in_words(ship)}: {_reason(front, ship, fit, criteria)}."
         )
     for outcome in outcomes:
         if outcome.standing == "too inaccurate":
@@ -141,17 +147,17 @@ def _sentences(
         yield from _doubts(front)
 
 
-def _reason(front: Front, ship: Point, fit: Sequence[Point], terms: AdviceCriteria) -> str:
+def _reason(front: Front, ship: Point, fit: Sequence[Point], criteria: AdviceCriteria) -> str:
     among = "of all"
     if "accuracy" in front.objectives:
-        among = f"of those at most {100 * terms.loss:g} points less accurate than the best"
+        among = f"of those at most {100 * criteria.loss:g} points less accurate than the best"
     if len(fit) == 1:
         return "the only one that could be weighed" if len(front.points) == 1 else f"the only one {among}"
     least = "fewest instructions" if front.speed == "instructions" else "lowest latency"
     fastest = min(point.cost for point in fit)
-    if sum(point.cost <= fastest * (1 + terms.alike) for point in fit) == 1:
+    if sum(point.cost <= fastest * (1 + criteria.alike) for point in fit) == 1:
         return f"the {least} {among}"
-    return f"within {terms.alike:.0%} of the {least} {among}, and of these the smallest file"
+    return f"within {criteria.alike:.0%} of the {least} {among}, and of these the smallest file"
 
 
 def _doubts(front: Front) -> Iterable[str]:

@@ -82,7 +82,7 @@ class ComparisonResult:
 
 
 def compare(
-    before: Sequence[Measurement], after: Sequence[Measurement], terms: VerdictCriteria, *, force: bool = False
+    before: Sequence[Measurement], after: Sequence[Measurement], criteria: VerdictCriteria, *, force: bool = False
 ) -> ComparisonResult:
     """Compare the measurements of two files, model by model.
 
@@ -92,7 +92,7 @@ def compare(
     Args:
         before: What the first file holds.
         after: What the second file holds.
-        terms: The allowed slow-down and the error rate.
+        criteria: The allowed slow-down and the error rate.
         force: Compare what differs in device, threads or runtime, or is invalid; the objections become caveats.
 
     Raises:
@@ -108,7 +108,7 @@ def compare(
             f"no model of the first file is in the second: {', '.join(first)} against {', '.join(second)}",
             hint="models are matched by artifact name and device; compare files with one measurement each instead",
         )
-    compared = tuple(_compare_model(*pair, terms=terms, force=force) for pair in pairs)
+    compared = tuple(_compare_model(*pair, criteria=criteria, force=force) for pair in pairs)
     if len(first) == len(second) == 1:
         return ComparisonResult(compared, (), ())
     return ComparisonResult(
@@ -124,7 +124,7 @@ def _by_model(measurements: Sequence[Measurement]) -> dict[str, list[Measurement
 
 
 def _compare_model(
-    before: list[Measurement], after: list[Measurement], *, terms: VerdictCriteria, force: bool
+    before: list[Measurement], after: list[Measurement], *, criteria: VerdictCriteria, force: bool
 ) -> ModelComparison:
     caveats = objections(before, after)
     first, second = before[0], after[0]
@@ -134,15 +134,15 @@ def _compare_model(
             "\n".join([f"{name} cannot be compared:", *objections_listed(before, after)]),
             hint="measure both again under the same conditions, or compare them with --force",
         )
-    finding = _latency(before, after, terms) or _instructions(before, after, terms) or _nothing_in_common(name)
+    finding = _latency(before, after, criteria) or _instructions(before, after, criteria) or _nothing_in_common(name)
     return ModelComparison(
         name=name,
         device=_both(first.device.name, second.device.name),
         threads=first.threads,
-        terms=terms,
+        terms=criteria,
         finding=finding,
         caveats=caveats,
-        notes=_notes(finding, first, second, terms),
+        notes=_notes(finding, first, second, criteria),
         kernels=kernel_changes(first, second),
         model_bytes=(first.memory.model_bytes, second.memory.model_bytes),
         peak_rss_bytes=(first.memory.peak_rss_bytes, second.memory.peak_rss_bytes),
@@ -153,18 +153,20 @@ def _both(first: str, second: str) -> str:
     return first if first == second else f"{first} -> {second}"
 
 
-def _notes(finding: QuantityChange, before: Measurement, after: Measurement, terms: VerdictCriteria) -> tuple[str, ...]:
+def _notes(
+    finding: QuantityChange, before: Measurement, after: Measurement, criteria: VerdictCriteria
+) -> tuple[str, ...]:
     one_process = finding.decision is not None and finding.decision.unit == WINDOWS
     notes = {
         f"a margin under {_PROCESS_NOISE:.0%} is within what two processes of one model differ by: profile each "
-        f"{REPEATS} times (name the file {REPEATS} times)": one_process and terms.margin < _PROCESS_NOISE,
+        f"{REPEATS} times (name the file {REPEATS} times)": one_process and criteria.margin < _PROCESS_NOISE,
         "a quick plan measured at least one side": before.plan.quick or after.plan.quick,
         "both sides measured the same content (same sha256)": before.artifact.sha256 == after.artifact.sha256,
     }
     return tuple(note for note, holds in notes.items() if holds)
 
 
-def _latency(before: list[Measurement], after: list[Measurement], terms: VerdictCriteria) -> QuantityChange | None:
+def _latency(before: list[Measurement], after: list[Measurement], criteria: VerdictCriteria) -> QuantityChange | None:
     medians = [[each.latency_ms.median for each in side if each.latency_ms] for side in (before, after)]
     windows = [[window.median_ms for each in side for window in each.windows] for side in (before, after)]
     repeated = min(len(before), len(after)) >= REPEATS
@@ -173,21 +175,23 @@ def _latency(before: list[Measurement], after: list[Measurement], terms: Verdict
         return None
     if min(*first, *second) <= 0:
         raise InputError("a latency of 0 ms cannot be compared", hint="profile again with longer windows")
-    decision = decide(first, second, terms, unit="measurements" if repeated else WINDOWS)
+    decision = decide(first, second, criteria, unit="measurements" if repeated else WINDOWS)
     ratio = ratio_estimate(first, second)
     return QuantityChange(
         "latency_ms", median(first), median(second), ratio, decision.verdict, decision.sentence, decision
     )
 
 
-def _instructions(before: list[Measurement], after: list[Measurement], terms: VerdictCriteria) -> QuantityChange | None:
+def _instructions(
+    before: list[Measurement], after: list[Measurement], criteria: VerdictCriteria
+) -> QuantityChange | None:
     counts = [[each.instructions.per_inference for each in side if each.instructions] for side in (before, after)]
     if [len(side) for side in counts] != [len(before), len(after)] or min(min(side) for side in counts) <= 0:
         return None
     first, second = (median(side) for side in counts)
     ratio = second / first
-    sentence = f"{ratio - 1:+.2%} instructions, {terms.margin:+.2%} allowed (counted, not sampled)"
-    return QuantityChange("instructions", first, second, ratio, exact_verdict(ratio, terms.margin), sentence, None)
+    sentence = f"{ratio - 1:+.2%} instructions, {criteria.margin:+.2%} allowed (counted, not sampled)"
+    return QuantityChange("instructions", first, second, ratio, exact_verdict(ratio, criteria.margin), sentence, None)
 
 
 def _nothing_in_common(name: str) -> QuantityChange:

@@ -26,13 +26,13 @@ class Cooling:
 
 
 def cool_down(
-    read_c: Callable[[], float | None], terms: Cooling, *, on_wait: Callable[[float], None] | None = None
+    read_c: Callable[[], float | None], criteria: Cooling, *, on_wait: Callable[[float], None] | None = None
 ) -> CoolDown | None:
     """Wait until the board is cool, it cools no further, or the longest wait is over.
 
     Args:
         read_c: Reads the processor's temperature, None where the board does not state one.
-        terms: When it is cool enough.
+        criteria: When it is cool enough.
         on_wait: Called with each temperature that was too high.
 
     Returns:
@@ -42,20 +42,20 @@ def cool_down(
     if first is None:
         return None
     seen = [(0.0, first)]
-    while (ended_by := _ended_by(seen, terms)) is None:
+    while (ended_by := _ended_by(seen, criteria)) is None:
         if on_wait is not None:
             on_wait(seen[-1][1])
-        time.sleep(terms.interval_s)
+        time.sleep(criteria.interval_s)
         now = read_c()
         seen.append((time.monotonic() - begin, seen[-1][1] if now is None else now))
-    return CoolDown(waited_s=seen[-1][0], begin_c=first, end_c=seen[-1][1], limit_c=terms.limit_c, ended_by=ended_by)
+    return CoolDown(waited_s=seen[-1][0], begin_c=first, end_c=seen[-1][1], limit_c=criteria.limit_c, ended_by=ended_by)
 
 
-def _ended_by(seen: list[tuple[float, float]], terms: Cooling) -> str | None:
+def _ended_by(seen: list[tuple[float, float]], criteria: Cooling) -> str | None:
     now_s, now_c = seen[-1]
-    if now_c <= terms.limit_c:
+    if now_c <= criteria.limit_c:
         return BELOW
-    if now_s >= terms.longest_s:
+    if now_s >= criteria.longest_s:
         return DEADLINE
-    past = [degrees for when_s, degrees in seen if when_s <= now_s - terms.stable_s]
-    return STABLE if past and past[-1] - now_c < terms.stable_c else None
+    past = [degrees for when_s, degrees in seen if when_s <= now_s - criteria.stable_s]
+    return STABLE if past and past[-1] - now_c < criteria.stable_c else None

@@ -39,15 +39,15 @@ class Decision:
     sentence: str
 
 
-def decide(before: Sequence[float], after: Sequence[float], terms: VerdictCriteria, *, unit: str) -> Decision:
+def decide(before: Sequence[float], after: Sequence[float], criteria: VerdictCriteria, *, unit: str) -> Decision:
     """Test latencies that are independent of each other: window medians, or medians of whole measurements."""
-    allowed = [value * (1 + terms.margin) for value in before]
+    allowed = [value * (1 + criteria.margin) for value in before]
     chances = {
         SLOWER: p_greater(allowed, after),
-        FASTER: p_greater([value * (1 + terms.margin) for value in after], before),
+        FASTER: p_greater([value * (1 + criteria.margin) for value in after], before),
         NOT_SLOWER: p_greater(after, allowed),
     }
-    verdict = next((name for name, p in chances.items() if p <= terms.alpha), INCONCLUSIVE)
+    verdict = next((name for name, p in chances.items() if p <= criteria.alpha), INCONCLUSIVE)
     units = f"{len(before)} and {len(after)} {unit}"
     least = smallest_p(len(before), len(after))
     return Decision(
@@ -57,9 +57,11 @@ def decide(before: Sequence[float], after: Sequence[float], terms: VerdictCriter
         p_slower=chances[SLOWER],
         p_not_slower=chances[NOT_SLOWER],
         p_faster=chances[FASTER],
-        interval=ratio_interval(before, after, terms.alpha),
+        interval=ratio_interval(before, after, criteria.alpha),
         verdict=verdict,
-        sentence=_too_few(units, least, terms) if least > terms.alpha else _sentence(verdict, chances, units, terms),
+        sentence=_too_few(units, least, criteria)
+        if least > criteria.alpha
+        else _sentence(verdict, chances, units, criteria),
     )
 
 
@@ -70,8 +72,8 @@ def exact_verdict(ratio: float, margin: float) -> str:
     return FASTER if ratio * (1 + margin) < 1 else NOT_SLOWER
 
 
-def _sentence(verdict: str, chances: dict[str, float], units: str, terms: VerdictCriteria) -> str:
-    percent = f"{terms.margin * 100:.3g} %"
+def _sentence(verdict: str, chances: dict[str, float], units: str, criteria: VerdictCriteria) -> str:
+    percent = f"{criteria.margin * 100:.3g} %"
     claims = {
         SLOWER: f"a slow-down of more than {percent} is shown",
         FASTER: f"a speed-up of more than {percent} is shown",
@@ -79,8 +81,10 @@ def _sentence(verdict: str, chances: dict[str, float], units: str, terms: Verdic
         INCONCLUSIVE: f"a slow-down of more than {percent} is neither shown nor ruled out",
     }
     p = min(chances[SLOWER], chances[NOT_SLOWER]) if verdict == INCONCLUSIVE else chances[verdict]
-    return f"{claims[verdict]} (p = {p:.3f}, limit {terms.alpha:g}, from {units})"
+    return f"{claims[verdict]} (p = {p:.3f}, limit {criteria.alpha:g}, from {units})"
 
 
-def _too_few(units: str, least: float, terms: VerdictCriteria) -> str:
-    return f"{units} are too few to decide: the smallest p they can reach is {least:.3f}, the limit is {terms.alpha:g}"
+def _too_few(units: str, least: float, criteria: VerdictCriteria) -> str:
+    return (
+        f"{units} are too few to decide: the smallest p they can reach is {least:.3f}, the limit is {criteria.alpha:g}"
+    )

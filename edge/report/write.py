@@ -55,7 +55,7 @@ def write_report(
     *,
     form: str | None = None,
     title: str | None = None,
-    terms: AdviceCriteria | None = None,
+    criteria: AdviceCriteria | None = None,
 ) -> Written:
     """Read measurements (and artifacts), lay them out and write one whole file.
 
@@ -64,7 +64,7 @@ def write_report(
         out: The report; nothing half-written is ever seen there.
         form: html, md or json; by default what the suffix of `out` says.
         title: Headline; by default what ran where.
-        terms: Of the advice on what to ship.
+        criteria: Of the advice on what to ship.
 
     Raises:
         InputError: A file cannot be read as what it should be, or `out` is one of them or of an unknown suffix.
@@ -74,8 +74,8 @@ def write_report(
     form = form or format_of(out)
     _refuse_input(paths, out)
     material = read_material(paths)
-    document = compose(material, title=title, terms=terms)
-    text = render(document, material, form=form, terms=terms)
+    document = compose(material, title=title, criteria=criteria)
+    text = render(document, material, form=form, criteria=criteria)
     write_whole(out, text)
     return Written(
         path=str(out),
@@ -87,13 +87,13 @@ def write_report(
     )
 
 
-def compose(material: Material, *, title: str | None = None, terms: AdviceCriteria | None = None) -> Document:
+def compose(material: Material, *, title: str | None = None, criteria: AdviceCriteria | None = None) -> Document:
     """Lay out the report; without a title it is named by the variants and devices it tells about.
 
-    `terms` are those of the advice on what to ship.
+    `criteria` are those of the advice on what to ship.
     """
     entries = entries_of(material)
-    advice = advice_of(entries, terms)
+    advice = advice_of(entries, criteria)
     sparse, is_sparse = sparse_section(entries), any_is_sparse(entries)
     sections = (
         summary_section(entries),
@@ -121,18 +121,18 @@ def compose(material: Material, *, title: str | None = None, terms: AdviceCriter
     )
 
 
-def render(document: Document, material: Material, *, form: str, terms: AdviceCriteria | None = None) -> str:
+def render(document: Document, material: Material, *, form: str, criteria: AdviceCriteria | None = None) -> str:
     """Return the report's text in one of FORMATS."""
     if form == "html":
         return html_of(document, measured=_dates(material))
     if form == "md":
         return markdown_of(document)
-    return json.dumps(json_of(document, material, terms), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(json_of(document, material, criteria), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def json_of(document: Document, material: Material, terms: AdviceCriteria | None = None) -> dict[str, object]:
+def json_of(document: Document, material: Material, criteria: AdviceCriteria | None = None) -> dict[str, object]:
     """Return "edge-report/1": the verdict, the measurements as they were, the artifacts, derived fronts and advice."""
-    advice = advice_of(entries_of(material), terms)
+    advice = advice_of(entries_of(material), criteria)
     return {
         "schema": SCHEMA,
         "title": document.title,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.measure.advice import AdviceCriteria, ShippingAdvice, advice_on
+from edge.measure.advice import AdviceCriteria, ShippingAdvice, advise_each
 from edge.measure.measurement import DeviceRef, Instructions, RecordedAccuracy, SparseKernelCount
 from edge.measure.sparse_verdict import PredictedKernels, SparseVerdict
 from edge.report.terminal.verdict_lines import advice_text
@@ -45,13 +45,15 @@ def only(found) -> ShippingAdvice:
     return advice
 
 
-def shipped(*measurements, **terms) -> str | None:
-    ship = only(advice_on(measurements, AdviceCriteria(**terms))).ship
+def shipped(*measurements, **criteria) -> str | None:
+    ship = only(advise_each(measurements, AdviceCriteria(**criteria))).ship
     return None if ship is None else ship.label
 
 
-def standings(*measurements, **terms) -> dict[str, str]:
-    return {each.point.label: each.standing for each in only(advice_on(measurements, AdviceCriteria(**terms))).outcomes}
+def standings(*measurements, **criteria) -> dict[str, str]:
+    return {
+        each.point.label: each.standing for each in only(advise_each(measurements, AdviceCriteria(**criteria))).outcomes
+    }
 
 
 def test_the_fastest_of_the_accurate_enough(variant):
@@ -62,7 +64,7 @@ def test_the_fastest_of_the_accurate_enough(variant):
     assert standings(*every) == {"fp32": "on the front", "int8": "SHIP", "tiny": "too inaccurate"}
     assert shipped(*every, loss=0.10) == "tiny"
     assert shipped(*every, loss=0.0) == "fp32"
-    said = " ".join(only(advice_on(every)).sentences)
+    said = " ".join(only(advise_each(every)).sentences)
     assert (
         "Ship int8 on pi4: 10.0 ms, 1.00 MB, accuracy 84.0% (168 of 200): the lowest latency of those at most 2" in said
     )
@@ -82,7 +84,7 @@ def test_of_equally_fast_ones_the_smallest_and_then_the_most_accurate(variant):
     assert shipped(fast, small, alike=0.01) == "fast"
     assert (
         "within 2% of the lowest latency of all, and of these the smallest file"
-        in only(advice_on([fast, small])).sentences[0]
+        in only(advise_each([fast, small])).sentences[0]
     )
     assert shipped(variant("worse", right=168), variant("better", right=170)) == "better"
 
@@ -91,7 +93,7 @@ def test_invalid_measurements_are_not_advised(variant):
     bad = variant("bad", 1, valid=False)
     assert shipped(bad, variant("good", 10)) == "good"
     assert standings(bad, variant("good", 10))["bad"] == "not to be relied on"
-    nothing = only(advice_on([bad]))
+    nothing = only(advise_each([bad]))
     assert nothing.ship is None
     assert nothing.sentences[0] == "Nothing can be advised for pi4: no measurement there can be relied on."
     assert nothing.sentences[1:] == ("Not bad: the measurement is invalid.",)
@@ -106,7 +108,7 @@ def test_what_ran_not_as_predicted_or_computes_wrongly_is_not_advised(ran, corru
     predicted = dataclasses.replace(FORECAST, corrupts=corrupts)
     verdict = SparseVerdict(predicted, ran == 34, ran > 0, "kernel names", "")
     sparse = variant("sparse", 1, sparse_kernels=SparseKernelCount(ran, 34), sparse_verdict=verdict)
-    advice = only(advice_on([sparse, variant("dense", 10)]))
+    advice = only(advise_each([sparse, variant("dense", 10)]))
     assert advice.ship.label == ("sparse" if why is None else "dense")
     assert (why is None) or f"Not sparse: {why}." in advice.sentences
 
@@ -116,15 +118,15 @@ def test_an_unknown_accuracy_is_said_and_not_advised_beside_known_ones(variant):
     every = [unknown, variant("a", 10, right=170), variant("b", 12, right=171)]
     assert shipped(*every) == "a"
     assert standings(*every)["unknown"] == "accuracy unknown"
-    assert "Not unknown: its accuracy is unknown." in only(advice_on(every)).sentences
-    assert "The accuracy of no variant is known" in only(advice_on([unknown])).sentences[1]
-    alone = only(advice_on(every[:2]))
+    assert "Not unknown: its accuracy is unknown." in only(advise_each(every)).sentences
+    assert "The accuracy of no variant is known" in only(advise_each([unknown])).sentences[1]
+    alone = only(advise_each(every[:2]))
     assert alone.ship.label == "unknown"
     assert "Only the accuracy of a is known: it was not weighed." in alone.sentences[1]
 
 
 def test_accuracies_from_different_numbers_of_pictures_are_told(variant):
-    advice = only(advice_on([variant("a", right=170), variant("b", right=80, of=100)]))
+    advice = only(advise_each([variant("a", right=170), variant("b", right=80, of=100)]))
     assert "Accuracies were counted on different numbers of pictures (100 and 200)." in advice.sentences
 
 
@@ -137,7 +139,7 @@ def test_never_across_devices_runtimes_threads_or_kinds_of_speed(variant):
         variant("e", 1, board="emulated-pi4"),
         dataclasses.replace(variant("f", 1), device=DeviceRef("pi4", {"board": "another board of that name"})),
     ]
-    found = advice_on([here, *others])
+    found = advise_each([here, *others])
     assert [each.ship.label for each in found] == ["a", "b", "c", "d", "e", "f"]
     assert [each.front.speed for each in found] == ["latency"] * 4 + ["instructions", "latency"]
     assert {len(each.front.points) for each in found} == {1}
@@ -146,7 +148,7 @@ def test_never_across_devices_runtimes_threads_or_kinds_of_speed(variant):
 
 def test_instructions_that_differ_less_than_they_repeat_are_equal(variant):
     board = "emulated-pi4"
-    advice = only(advice_on([
+    advice = only(advise_each([
         variant("sparse", 52.16001, size=7_000_000, board=board), variant("sparse-int8", 52.16012, size=2, board=board),
     ]))  # fmt: skip
     assert standings_of(advice) == {"sparse": "dominated", "sparse-int8": "SHIP"}
@@ -159,7 +161,7 @@ def standings_of(advice):
 
 
 def test_without_any_speed_there_is_no_advice(variant):
-    assert advice_on([dataclasses.replace(variant("a"), latency_ms=None)]) == ()
+    assert advise_each([dataclasses.replace(variant("a"), latency_ms=None)]) == ()
 
 
 def test_two_boards_fit_80_columns(variant):
@@ -171,7 +173,7 @@ def test_two_boards_fit_80_columns(variant):
             ("b-fp32", 1500, 50_000_000, 200), ("c", 1.0, 1, 3), ("d", 2, 5, None),
         )
     ]  # fmt: skip
-    text = advice_text(advice_on(every))
+    text = advice_text(advise_each(every))
     assert max(map(len, text.splitlines())) <= 80
     assert text.startswith("What to ship\n\nemulated-pi4, ai-edge-litert 2.3.0, 1 thread, by instructions")
     rows = [line for line in text.splitlines() if line.startswith("> ")]
@@ -184,7 +186,7 @@ def test_two_boards_fit_80_columns(variant):
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(150, 200)), min_size=1, max_size=6))
 def test_what_is_advised_is_on_the_front_and_within_the_loss(variant, rows):
     every = [variant(str(i), cost, size=size, right=right) for i, (cost, size, right) in enumerate(rows)]
-    advice = only(advice_on(every))
+    advice = only(advise_each(every))
     assert advice.ship.standing == "front"
     if len(rows) > 1:
         assert advice.ship.share >= max(right for *_, right in rows) / 200 - 0.02 - 1e-9

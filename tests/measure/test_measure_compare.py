@@ -47,11 +47,11 @@ def noisy_windows(generator, centre_ms, count=5):
     return medians
 
 
-def share_of(verdict, factor, seed, terms=TERMS):
+def share_of(verdict, factor, seed, criteria=TERMS):
     generator = np.random.default_rng(seed)
     found = [
         decide(
-            noisy_windows(generator, 10), noisy_windows(generator, 10 * factor), terms, unit="window medians"
+            noisy_windows(generator, 10), noisy_windows(generator, 10 * factor), criteria, unit="window medians"
         ).verdict
         for _ in range(TRIALS)
     ]

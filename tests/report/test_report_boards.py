@@ -98,7 +98,7 @@ def test_one_variant_alone_is_no_choice():
 def test_the_terms_are_the_users():
     every = [on_board("emulated-pi4", *row) for row in (ROWS[0], ("net-tiny", 10, 1, 100, 0))]
     assert columns(sections(*every)["shipping"].tables[0], 0)["Variant to ship"] == "net-fp32"
-    lax = sections(*every, terms=AdviceCriteria(loss=0.5))
+    lax = sections(*every, criteria=AdviceCriteria(loss=0.5))
     assert columns(lax["shipping"].tables[0], 0)["Variant to ship"] == "net-tiny"
     material = Material(measurements=tuple(every), artifacts=())
     (advice,) = json_of(compose(material), material, AdviceCriteria(loss=0.5))["advice"]

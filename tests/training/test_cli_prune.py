@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from converters.artifact.preprocessing import Preprocessing
-from converters.inspection import inspect
+from converters.inspection.inspect import inspect
 from edge.cli.main import run
 from edge.training.trainable_model import find_trainable_model
 from edge.training.training_settings import TrainingSettings

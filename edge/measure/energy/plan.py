@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edge.errors import InputError
 
+# The fewest windows, the shortest one and the fewest inferences in one that are valid (see energy.rules).
+WINDOWS, WINDOW_S, INFERENCES = 5, 10.0, 10
 # A recording is held in memory, 33 bytes a sample.
 MOST_SAMPLES = 20_000_000
 _SLOWEST_CHIP_S = 4.0
@@ -24,9 +26,9 @@ class EnergyPlan:
 
     meter: str
     trigger: str | None = None
-    windows: int = 5
-    window_s: float = 10.0
-    min_runs: int = 10
+    windows: int = WINDOWS
+    window_s: float = WINDOW_S
+    min_runs: int = INFERENCES
     trace: Path | None = None
 
     @property

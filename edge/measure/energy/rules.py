@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from edge.measure import validity
 from edge.measure.energy import meter_rules
 from edge.measure.energy.evidence import EnergyEvidence
+from edge.measure.energy.plan import INFERENCES, WINDOW_S, WINDOWS
 from edge.measure.energy.value import Energy, NotMeasured
 from edge.measure.measurement import Validity, Window
 from edge.measure.plan import Plan
 from edge.measure.statistics import median, relative_spread
 from edge.measure.validity import Answer, Broken, Rule, Unknown, apply_rules
 
-WINDOWS, WINDOW_S, INFERENCES = 5, 10.0, 10
 _CONDITIONS = ("other processes", "hypervisor", "governor", "clock", "throttling", "temperature", "Edge TPU")
 # A meter read on the board itself, or a board that got hot, changes what is measured.
 _SAME = 0.10

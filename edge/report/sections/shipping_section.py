@@ -22,9 +22,9 @@ def fronts(entries: Sequence[ReportEntry]) -> tuple[Front, ...]:
     return tuple(map(front_of, groups(Variant(entry.measurement, entry.accuracy) for entry in entries)))
 
 
-def advice_of(entries: Sequence[ReportEntry], terms: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
+def advice_of(entries: Sequence[ReportEntry], criteria: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:
     """Return the advice for each board among the entries."""
-    return tuple(advise(front, terms) for front in fronts(entries))
+    return tuple(advise(front, criteria) for front in fronts(entries))
 
 
 def shipping_section(found: Sequence[ShippingAdvice]) -> Section | None:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from converters.artifact.record import ArtifactRecord, ParityRecord
-from converters.inspection import Inspection
-from converters.inspection.inspection_values import EndReport, OperatorReport, TensorReport
+from converters.inspection.inspection_values import EndReport, Inspection, OperatorReport, TensorReport
 from converters.printable import printable
 from edge.report.terminal.text_layout import WIDTH, cut, fit_column, table, wrap, wrap_fact
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from converters.errors import ModelFileError, SourceError
-from converters.inspection import inspect, inspect_model
+from converters.inspection.inspect import inspect, inspect_model
 from converters.tflite.reader import parse_model
 
 MODELS = ("models/mobilenet_v2_1.0_224_quant", "models/tf2_mobilenet_v2_1.0_224_ptq")
@@ -213,7 +213,8 @@ def test_a_missing_and_a_foreign_file_are_messages(tmp_path):
 def test_inspecting_loads_neither_tensorflow_nor_native_code(shared_data):
     path = shared_data / f"{MODELS[1]}.tflite"
     code = (
-        "import sys; from pathlib import Path; from converters.inspection import inspect; inspect(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from converters.inspection.inspect import inspect;"
+        "inspect(Path(sys.argv[1]));"
         "assert not {'tensorflow', 'keras', 'ai_edge_litert'} & set(sys.modules), 'imported';"
         "assert 'libLiteRt' not in Path('/proc/self/maps').read_text(), 'loaded'"
     )

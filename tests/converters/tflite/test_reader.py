@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ModelFileError
-from converters.inspection import inspect_model
+from converters.inspection.inspect import inspect_model
 from converters.tflite.reader import parse_model, read_model
 from converters.tflite.tensor_data import count_zeros, read_dense_values, read_real_values, read_stored_values
 from converters.tflite.tensor_storage import QuantizationInfo, SparseDimension, SparsityInfo
