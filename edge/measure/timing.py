@@ -28,7 +28,7 @@ from edge.measure.measured_model import MeasuredModel
 from edge.measure.measurement import Conditions, Validity
 from edge.measure.plan import Plan
 from edge.measure.validity import join_verdicts
-from edge.runtime.delegates import crashed_with
+from edge.runtime.delegates import explain_crash
 from edge.runtime.errors import CrashedError, RuntimeFault
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class _Jobs:
         try:
             return self._time(agent, threads)
         except CrashedError as error:
-            raise crashed_with(error, self.plan.delegates) from error
+            raise explain_crash(error, self.plan.delegates) from error
 
     def time_alone(self, agent: AgentClient, model: str) -> LatencyRun:
         """Time another model, as this one but without delegates."""
