@@ -213,7 +213,7 @@ def test_the_report_has_a_section(measured):
     assert accelerator_section(entries_of(Material((plain,), ()))) is None
     text = markdown_of(compose(Material((measured,), ())))
     assert "## Through delegates" in text
-    assert "where it states no Edge TPU, these are not figures of one" in text
+    assert "if that is no Edge TPU, these are not figures of one" in text
     assert "CPU operators" in text
 
 

@@ -112,7 +112,7 @@ def test_threads_reach_the_kernels(shared_data):
 
 def test_every_handle_is_freed(shared_data, monkeypatch):
     model = str(shared_data / "edgetpu_pairs" / "split_concat.tflite")
-    made, freed, real = [], [], litert_c._bound
+    made, freed, real = [], [], litert_c._bind
 
     def counting(library):
         call = real(library)
@@ -126,7 +126,7 @@ def test_every_handle_is_freed(shared_data, monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(litert_c, "_bound", counting)
+    monkeypatch.setattr(litert_c, "_bind", counting)
     profiled(model, runs=1)
     assert len(made) == len(freed) == 4 + 3 + 5  # environment, options, model, compiled model; inputs; outputs
     assert freed[-1] == "LiteRtDestroyEnvironment"
