@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from converters.tflite.values import EDGE_TPU_OPERATOR
 from edge.runtime.errors import DelegateError
 
 # What Google's library is called, by `platform.system()` (google-coral/pycoral, pycoral/utils/edgetpu.py).
@@ -118,6 +117,8 @@ def require_delegate(path: Path, custom: Sequence[str], *, has_delegate: bool) -
     Raises:
         DelegateError: The model has the Edge TPU's operator and there is no delegate.
     """
+    from converters.tflite.values import EDGE_TPU_OPERATOR  # needs NumPy, which facts of a board must not
+
     if EDGE_TPU_OPERATOR in custom and not has_delegate:
         raise DelegateError(
             f"{path} was compiled for Google's Edge TPU: its operator {EDGE_TPU_OPERATOR} runs only through the "
