@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from converters.capture_output import capture_output
 from converters.freezing import freeze
-from converters.host_interpreter import HostModel
 from converters.lowering import Lowering
 from converters.recipes import RECIPES
 from converters.samples import SampleSet
 from converters.source import SourceModel
 from converters.tflite.values import ModelInfo
+from converters.variant_comparison import HostModel
 
 Array = npt.NDArray[Any]
 KerasModel = Any  # keras.Model

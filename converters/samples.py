@@ -98,7 +98,7 @@ def gather(samples: Iterable[Sample], *, inputs: Sequence[Port], source: str, se
     return SampleSet(source=source, seed=seed, inputs=stacked, labels=known, real=True)
 
 
-def drawn(inputs: Sequence[Port], *, value_range: tuple[float, float], count: int, seed: int) -> SampleSet:
+def draw_samples(inputs: Sequence[Port], *, value_range: tuple[float, float], count: int, seed: int) -> SampleSet:
     """Draw inputs uniformly within a valid range: for checking where no data was given, never for calibration."""
     generator = np.random.default_rng(seed)
     low, high = value_range

@@ -12,8 +12,6 @@ from converters.segments.cuts import OperatorSequence, balance_cuts
 from converters.segments.extract import Extractor, Part
 from converters.tflite.values import ABSENT, ModelInfo, OperatorInfo, TensorInfo
 
-SCHEMA = "edge-segments/1"
-
 
 @dataclass(frozen=True)
 class Boundary:

@@ -90,7 +90,7 @@ def decode_inputs(arrays: Iterable[EncodedArray]) -> list[NDArray[generic]]:
 
 def plausible_inputs(model: Model) -> list[NDArray[generic]]:
     """Return one array per input that the model can run on; a dimension that is free becomes 1."""
-    from edge.runtime.synthetic_inputs import plausible_array
+    from edge.runtime.tensor_spec import plausible_array
 
     strings = [each.name for each in model.inputs if each.dtype == "bytes"]
     if strings:

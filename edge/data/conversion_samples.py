@@ -14,7 +14,7 @@ import numpy.typing as npt
 from converters.artifact.preprocessing import Preprocessing
 from converters.errors import CalibrationError
 from converters.freezing import Port, first_line, safe_name
-from converters.samples import Sample, SampleSet, drawn, gather
+from converters.samples import Sample, SampleSet, draw_samples, gather
 from edge.data.data_source import DataSource
 from edge.data.open_data import open_data
 from edge.data.splits import HeldOut
@@ -69,7 +69,7 @@ def read_samples(request: SampleRequest, model: SampledModel, notify: Notify) ->
     if calibration is not None and request.calibrate is not None:
         return calibration, reader.read_held_out(request.calibrate) or calibration
     low_high = model.preprocessing.value_range if model.preprocessing else _DRAWN_RANGE
-    check = drawn(model.inputs, value_range=low_high, count=_DRAWN_SAMPLES, seed=request.seed)
+    check = draw_samples(model.inputs, value_range=low_high, count=_DRAWN_SAMPLES, seed=request.seed)
     notify(
         f"no data was given: variants are compared on {check.count} inputs {check.source}; --check SRC takes real ones"
     )

@@ -135,7 +135,7 @@ def _imagenet(name: str) -> ModelSpec:
 BUILT_IN: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="mobilenet_v2",
-        target="edge.models.mobilenet_v2:mobilenet_v2",
+        target="edge.models.mobilenet:mobilenet_v2",
         defaults={"alpha": 1.0, "image_size": 224, "classes": 1000, "padding": "same"},
         parameters=3_538_984,
         trainable=3_504_872,
@@ -150,7 +150,7 @@ BUILT_IN: tuple[ModelSpec, ...] = (
     ),
     ModelSpec(
         name="mobilenet_v1",
-        target="edge.models.mobilenet_v1:mobilenet_v1",
+        target="edge.models.mobilenet:mobilenet_v1",
         defaults={"alpha": 1.0, "image_size": 224, "classes": 1000, "padding": "same"},
         parameters=4_253_864,
         trainable=4_231_976,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import InputError
-from edge.models.graph import Call, calls
+from edge.models.graph import LayerCall, list_calls
 
 # Layers with values of their own that cost no multiply-adds by convention (element-wise work).
 _ELEMENTWISE = frozenset(
@@ -75,8 +75,8 @@ def count(model: Any) -> Counts:  # noqa: ANN401  (a keras.Model)
     Raises:
         InputError: the model has no static graph, or a height or width that is not fixed.
     """
-    found: dict[int, list[Call]] = {}
-    for call in calls(model):
+    found: dict[int, list[LayerCall]] = {}
+    for call in list_calls(model):
         if call.layer.weights if hasattr(call.layer, "weights") else call.kind in _PRODUCTS:
             found.setdefault(id(call.layer), []).append(call)
     layers = tuple(_count_layer(uses) for uses in found.values())
@@ -113,7 +113,7 @@ def _total(values: list[int | None]) -> int | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _count_layer(uses: list[Call]) -> LayerCount:
+def _count_layer(uses: list[LayerCall]) -> LayerCount:
     layer, kind = uses[0].layer, uses[0].kind
     variables = [*getattr(layer, "weights", ())]
     normalizes = kind in _ELEMENTWISE
@@ -125,7 +125,7 @@ def _count_layer(uses: list[Call]) -> LayerCount:
         trainable=_size([variable for variable in variables if not variable.path.split("/")[-1].startswith("moving_")]),
         weights=0 if normalizes else _size(variables),
         kernels=0 if normalizes else _size(_kernels(layer)),
-        fused=0 if normalizes else (_fused(layer) if rule else None),
+        fused=0 if normalizes else (_count_fused(layer) if rule else None),
         macs=0 if normalizes else (_total([rule(use) for use in uses]) if rule else None),
     )
 
@@ -138,7 +138,7 @@ def _kernels(layer: Any) -> list[Any]:  # noqa: ANN401
     return [variable for variable in getattr(layer, "weights", ()) if not variable.path.endswith("/bias")]
 
 
-def _fused(layer: Any) -> int:  # noqa: ANN401
+def _count_fused(layer: Any) -> int:  # noqa: ANN401
     """Kernel and one bias per output channel; a separable layer is two convolutions."""
     kernels = _kernels(layer)
     if type(layer).__name__.startswith("Separable"):
@@ -155,7 +155,7 @@ def _channels(layer: Any) -> int:  # noqa: ANN401
     return int(layer.filters)
 
 
-def _positions(call: Call, *, of_input: bool = False) -> int:
+def _positions(call: LayerCall, *, of_input: bool = False) -> int:
     shape = call.input_shapes[0] if of_input else call.output_shape
     channels_first = getattr(call.layer, "data_format", None) == "channels_first"
     places = shape[2:] if channels_first else shape[1:-1]
@@ -168,15 +168,15 @@ def _positions(call: Call, *, of_input: bool = False) -> int:
     return math.prod(fixed)
 
 
-def _each_position(call: Call) -> int:
+def _each_position(call: LayerCall) -> int:
     return _positions(call) * _size(_kernels(call.layer))
 
 
-def _each_input_position(call: Call) -> int:
+def _each_input_position(call: LayerCall) -> int:
     return _positions(call, of_input=True) * _size(_kernels(call.layer))
 
 
-_MACS: dict[str, Callable[[Call], int]] = {
+_MACS: dict[str, Callable[[LayerCall], int]] = {
     "Dense": _each_position,
     "Conv1D": _each_position,
     "Conv2D": _each_position,

@@ -16,14 +16,14 @@ from typing import Any
 import keras
 from keras import layers
 
-from edge.models.separable import normalized, require_side, zeros_before
+from edge.models.mobilenet import normalize, require_side, zeros_before
 
 _STEM_CHANNELS = 32
 _LAST_CHANNELS = 1280
 
 
 @dataclass(frozen=True)
-class Row:
+class BlockRow:
     """Blocks of one shape; only the first has the stride."""
 
     expansion: int
@@ -34,13 +34,13 @@ class Row:
 
 
 ROWS = (
-    Row(expansion=1, channels=16, repeats=1, stride=1, kernel=3),
-    Row(expansion=6, channels=24, repeats=2, stride=2, kernel=3),
-    Row(expansion=6, channels=40, repeats=2, stride=2, kernel=5),
-    Row(expansion=6, channels=80, repeats=3, stride=2, kernel=3),
-    Row(expansion=6, channels=112, repeats=3, stride=1, kernel=5),
-    Row(expansion=6, channels=192, repeats=4, stride=2, kernel=5),
-    Row(expansion=6, channels=320, repeats=1, stride=1, kernel=3),
+    BlockRow(expansion=1, channels=16, repeats=1, stride=1, kernel=3),
+    BlockRow(expansion=6, channels=24, repeats=2, stride=2, kernel=3),
+    BlockRow(expansion=6, channels=40, repeats=2, stride=2, kernel=5),
+    BlockRow(expansion=6, channels=80, repeats=3, stride=2, kernel=3),
+    BlockRow(expansion=6, channels=112, repeats=3, stride=1, kernel=5),
+    BlockRow(expansion=6, channels=192, repeats=4, stride=2, kernel=5),
+    BlockRow(expansion=6, channels=320, repeats=1, stride=1, kernel=3),
 )
 
 
@@ -62,36 +62,36 @@ def efficientnet_lite0(*, image_size: int, classes: int, padding: str, dropout: 
     inputs = layers.Input((image_size, image_size, 3))
     x = layers.ZeroPadding2D(zeros_before(image_size, kernel=3, symmetric=symmetric), name="stem_pad")(inputs)
     x = layers.Conv2D(_STEM_CHANNELS, 3, strides=2, use_bias=False, name="stem")(x)
-    x = _activated(x, "stem")
+    x = _activate(x, "stem")
     for row_number, row in enumerate(ROWS, start=1):
         for repeat in range(row.repeats):
             stride = row.stride if repeat == 0 else 1
             x = _block(x, f"block{row_number}{chr(ord('a') + repeat)}", row=row, stride=stride, symmetric=symmetric)
     x = layers.Conv2D(_LAST_CHANNELS, 1, use_bias=False, name="top")(x)
-    x = _activated(x, "top")
+    x = _activate(x, "top")
     x = layers.GlobalAveragePooling2D(name="global_average_pooling2d")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     x = layers.Dense(classes, activation="softmax", name="predictions")(x)
     return keras.Model(inputs, x, name="efficientnet_lite0")
 
 
-def _block(x: Any, name: str, *, row: Row, stride: int, symmetric: bool) -> Any:  # noqa: ANN401
+def _block(x: Any, name: str, *, row: BlockRow, stride: int, symmetric: bool) -> Any:  # noqa: ANN401
     inputs = x
     if row.expansion > 1:
         x = layers.Conv2D(row.expansion * x.shape[-1], 1, use_bias=False, name=f"{name}_expand")(x)
-        x = _activated(x, f"{name}_expand")
+        x = _activate(x, f"{name}_expand")
     if stride == 2:
         zeros = zeros_before(x.shape[1], kernel=row.kernel, symmetric=symmetric)
         x = layers.ZeroPadding2D(zeros, name=f"{name}_pad")(x)
     mode = "valid" if stride == 2 else "same"
     x = layers.DepthwiseConv2D(row.kernel, strides=stride, padding=mode, use_bias=False, name=f"{name}_depthwise")(x)
-    x = _activated(x, f"{name}_depthwise")
+    x = _activate(x, f"{name}_depthwise")
     x = layers.Conv2D(row.channels, 1, use_bias=False, name=f"{name}_project")(x)
-    x = normalized(x, f"{name}_project_bn")
+    x = normalize(x, f"{name}_project_bn")
     if stride == 1 and inputs.shape[-1] == row.channels:
         return layers.Add(name=f"{name}_add")([inputs, x])
     return x
 
 
-def _activated(x: Any, name: str) -> Any:  # noqa: ANN401
-    return layers.ReLU(6.0, name=f"{name}_relu")(normalized(x, f"{name}_bn"))
+def _activate(x: Any, name: str) -> Any:  # noqa: ANN401
+    return layers.ReLU(6.0, name=f"{name}_relu")(normalize(x, f"{name}_bn"))

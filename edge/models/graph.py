@@ -12,7 +12,7 @@ Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """One call of a layer; shapes include the batch, `inputs` and `outputs` identify the tensors."""
 
     layer: Any
@@ -27,7 +27,7 @@ class Call:
         return type(self.layer).__name__
 
 
-def calls(model: Any) -> tuple[Call, ...]:  # noqa: ANN401  (a keras.Model)
+def list_calls(model: Any) -> tuple[LayerCall, ...]:  # noqa: ANN401  (a keras.Model)
     """List the layer calls of a functional or sequential model, nested models opened, in execution order.
 
     Raises:
@@ -36,7 +36,7 @@ def calls(model: Any) -> tuple[Call, ...]:  # noqa: ANN401  (a keras.Model)
     return tuple(_walk(model))
 
 
-def _walk(model: Any) -> Iterator[Call]:  # noqa: ANN401
+def _walk(model: Any) -> Iterator[LayerCall]:  # noqa: ANN401
     for node in _nodes(model):
         if node.is_input:
             continue
@@ -59,8 +59,8 @@ def _nodes(model: Any) -> list[Any]:  # noqa: ANN401
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
-def _call(node: Any) -> Call:  # noqa: ANN401
-    return Call(
+def _call(node: Any) -> LayerCall:  # noqa: ANN401
+    return LayerCall(
         layer=node.operation,
         input_shapes=tuple(tuple(tensor.shape) for tensor in node.input_tensors),
         output_shape=tuple(node.outputs[0].shape),

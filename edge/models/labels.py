@@ -67,7 +67,7 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def embedded_labels(data: bytes, classes: int) -> tuple[str, ...] | None:
+def read_embedded_labels(data: bytes, classes: int) -> tuple[str, ...] | None:
     """Return the labels of TFLite metadata: a text file with one name per class, in a zip archive after the model.
 
     None where there is none, or more than one that fits.

@@ -12,7 +12,8 @@ from converters.artifact.record import SourceRecord
 from converters.files import sha256_of
 from converters.freezing import Port
 from converters.recipes import Recipe
-from converters.source import SourceModel, from_keras, load_source
+from converters.source import SourceModel, from_keras
+from converters.source_files import load_source
 from converters.targets.boards import DEFAULT_TARGET
 from edge.data.data_source import IMAGENET_CLASSES
 from edge.data.splits import HeldOut
@@ -188,7 +189,7 @@ def _preprocessing_of_file(
 
 def _scales_itself(model: SourceModel) -> bool:
     """Whether a Rescaling or Normalization layer reads the input, behind layers at most that keep pixels pixels."""
-    for layer in _opened(getattr(model.keras_model, "layers", ())):
+    for layer in _open_nested(getattr(model.keras_model, "layers", ())):
         if type(layer).__name__ in ("Rescaling", "Normalization"):
             return True
         if not type(layer).__module__.startswith(_ON_PIXELS) and type(layer).__name__ != "InputLayer":
@@ -196,11 +197,11 @@ def _scales_itself(model: SourceModel) -> bool:
     return False
 
 
-def _opened(layers: Iterable[Any]) -> Iterator[Any]:
+def _open_nested(layers: Iterable[Any]) -> Iterator[Any]:
     """Yield layers in order, nested models opened."""
     for layer in layers:
         nested = getattr(layer, "layers", None)
-        yield from _opened(nested) if nested else (layer,)
+        yield from _open_nested(nested) if nested else (layer,)
 
 
 def _is_picture(inputs: tuple[Port, ...]) -> bool:

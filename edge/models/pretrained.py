@@ -38,7 +38,7 @@ class PretrainedFile:
     notes: tuple[str, ...]
 
 
-def pretrained_file(name: str, arguments: Mapping[str, Any]) -> PretrainedFile:
+def find_pretrained(name: str, arguments: Mapping[str, Any]) -> PretrainedFile:
     """Return the file keras.applications would load for these arguments of `build`.
 
     Raises:
@@ -75,7 +75,7 @@ def keras_cache() -> Path:
     return (Path(home).expanduser() if home else Path.home() / ".keras") / "models"
 
 
-def fetched(file: PretrainedFile, *, stall_s: float = STALL_S) -> Path:
+def fetch(file: PretrainedFile, *, stall_s: float = STALL_S) -> Path:
     """Return the path of a file, downloaded into Keras' cache unless it lies there.
 
     Args:
@@ -88,14 +88,14 @@ def fetched(file: PretrainedFile, *, stall_s: float = STALL_S) -> Path:
     """
     if file.path.is_file():
         return file.path
-    data = _downloaded(file, stall_s)
+    data = _download(file, stall_s)
     if not data.startswith(_HDF5):
         raise _unavailable(file, f"the answer ({len(data)} bytes) is not an HDF5 file")
     write_whole(file.path, data)
     return file.path
 
 
-def _downloaded(file: PretrainedFile, stall_s: float) -> bytes:
+def _download(file: PretrainedFile, stall_s: float) -> bytes:
     # In a thread of its own: looking up a name has no time limit in Python, and a blocked network must not hang us.
     download = _Download(file.url, stall_s)
     download.start()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import InputError
-from edge.models.graph import Call, calls
+from edge.models.graph import LayerCall, list_calls
 from edge.models.tflite_weights import Floats, TFLiteWeights, WeightedOperator, same_zeros
 
 _OPERATORS = {
@@ -88,8 +88,8 @@ def unit_variance(epsilon: float) -> np.float32:
 
 
 def _sites(model: Any) -> list[_Site]:  # noqa: ANN401
-    order = calls(model)
-    readers: dict[int, list[Call]] = {}
+    order = list_calls(model)
+    readers: dict[int, list[LayerCall]] = {}
     for call in order:
         for tensor in call.inputs:
             readers.setdefault(tensor, []).append(call)
@@ -99,7 +99,7 @@ def _sites(model: Any) -> list[_Site]:  # noqa: ANN401
     return sites
 
 
-def _site(call: Call, readers: dict[int, list[Call]], producers: dict[int, Call]) -> _Site:
+def _site(call: LayerCall, readers: dict[int, list[LayerCall]], producers: dict[int, LayerCall]) -> _Site:
     after = _only_reader(call, readers)
     own = _activation_name(call.layer)
     follower = after if after is not None and after.kind == _NORMALIZATION and own == "linear" else None
@@ -113,7 +113,7 @@ def _site(call: Call, readers: dict[int, list[Call]], producers: dict[int, Call]
     )
 
 
-def _only_reader(call: Call, readers: dict[int, list[Call]]) -> Call | None:
+def _only_reader(call: LayerCall, readers: dict[int, list[LayerCall]]) -> LayerCall | None:
     found = [reader for tensor in call.outputs for reader in readers.get(tensor, [])]
     return found[0] if len(found) == 1 else None
 
@@ -122,7 +122,7 @@ def _activation_name(layer: Any) -> str | None:  # noqa: ANN401
     return getattr(layer.activation, "__name__", None)
 
 
-def _following_activation(call: Call | None) -> str | None:
+def _following_activation(call: LayerCall | None) -> str | None:
     """Return the activation a call applies, None where it is not one TFLite fuses into a convolution."""
     if call is None:
         return None
@@ -133,7 +133,7 @@ def _following_activation(call: Call | None) -> str | None:
     return None
 
 
-def _pads(call: Call, before: Call | None) -> tuple[int, int, int, int] | None:
+def _pads(call: LayerCall, before: LayerCall | None) -> tuple[int, int, int, int] | None:
     layer, extra = call.layer, (0, 0, 0, 0)
     if before is not None and before.kind == "ZeroPadding2D":
         (top, bottom), (left, right) = before.layer.padding
@@ -149,7 +149,7 @@ def _pads(call: Call, before: Call | None) -> tuple[int, int, int, int] | None:
     return (top + extra[0], bottom + extra[1], left + extra[2], right + extra[3])
 
 
-def _check_covered(order: Sequence[Call], sites: Sequence[_Site]) -> None:
+def _check_covered(order: Sequence[LayerCall], sites: Sequence[_Site]) -> None:
     """Refuse a model with values that no operator of the file sets."""
     covered = [site.layer for site in sites] + [site.normalization for site in sites]
     if len({id(site.layer) for site in sites}) < len(sites):
@@ -204,7 +204,7 @@ def _shape_hint(site: _Site, found: list[int]) -> str:
 
 
 def _check_scalings(model: Any, scalings: tuple[str, ...]) -> None:  # noqa: ANN401
-    scales_itself = any(call.kind in _INPUT_SCALING for call in calls(model))
+    scales_itself = any(call.kind in _INPUT_SCALING for call in list_calls(model))
     if scalings and not scales_itself:
         raise InputError(
             f"the file scales or shifts values by constants of its own: {', '.join(scalings[:_MOST_NAMED])}; the model "

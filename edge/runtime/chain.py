@@ -7,78 +7,90 @@ before it works on the next.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy.typing as npt
 
+from converters.artifact.chain_manifest import ChainManifest, read_manifest
 from converters.errors import ModelFileError
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.runtime.model import Model, load_model
 from edge.runtime.tensor_spec import Array
-from edge.runtime.worker import Worker
 
-SCHEMA = "edge-segments/1"
 DEADLINE_S = 120.0
 _AGAIN = "load the chain again"
+T = TypeVar("T")
 Values = dict[str, Array]
 Delegates = Sequence[str | Delegate | Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One file of a chain, and the names of what goes in and out, in the file's order."""
+class Worker(Generic[T]):
+    """One thread that does one job after another.
 
-    file: Path
-    sha256: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """How the pieces belong together: the whole model's inputs and outputs by name, and the pieces in order."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    pieces: tuple[Piece, ...]
-
-
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Read NAME-segments.json, which `edge coral segment` writes beside the pieces.
-
-    Raises:
-        ModelFileError: It cannot be read, is none, or reads what no piece before has written.
+    It is a daemon: the threads of concurrent.futures are joined when the interpreter ends, and one that is stuck in
+    native code would hold that up.
     """
-    file = Path(path)
-    try:
-        value = json.loads(file.read_text("utf-8"))
-        if value["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {value['schema']!r}, expected {SCHEMA!r}")
-        found = Manifest(
-            tuple(map(str, value["inputs"])),
-            tuple(map(str, value["outputs"])),
-            tuple(_piece(file.parent, each) for each in value["segments"]),
-        )
-        _check(found)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ModelFileError(
-            f"{file} is no manifest of segments: {said}", hint="edge coral segment writes it"
-        ) from error
-    return found
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._stopped = self._at_work = False
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], T]) -> Future[T]:
+        """Put a job behind the others; return what will be its result."""
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def stop(self) -> None:
+        """Let the job at work be the last one; those that wait are cancelled."""
+        with self._lock:
+            self._stopped = True
+        self._jobs.put(None)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a job is being done; where it is False after `stop`, no other will be begun."""
+        with self._lock:
+            return self._at_work
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the job at work; return whether the thread is at its end."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, future = item
+            with self._lock:
+                self._at_work = not self._stopped
+            if self._at_work:
+                self._do(job, future)
+            else:
+                future.cancel()
+
+    def _do(self, job: Callable[[], T], future: Future[T]) -> None:
+        try:
+            tell = partial(future.set_result, job())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to who waits for the result
+            tell = partial(future.set_exception, error)
+        with self._lock:
+            self._at_work = False
+        tell()
 
 
 def load_chain(
@@ -119,7 +131,7 @@ def load_chain(
 class Chain:
     """The pieces, ready to run; a context manager that frees them at the end."""
 
-    def __init__(self, manifest: Manifest, models: Sequence[Model]) -> None:
+    def __init__(self, manifest: ChainManifest, models: Sequence[Model]) -> None:
         self.manifest = manifest
         self.models = tuple(models)
         self._stuck = self._closed = False
@@ -222,22 +234,3 @@ class Chain:
 
     def _results(self, values: Mapping[str, Array]) -> tuple[Array, ...]:
         return tuple(values[name] for name in self.manifest.outputs)
-
-
-def _piece(folder: Path, value: Mapping[str, Any]) -> Piece:
-    name = str(value["file"])
-    if Path(name).name != name:
-        raise ValueError(f"{name!r} is no file beside it")
-    names = [tuple(str(each["name"]) for each in value[side]) for side in ("inputs", "outputs")]
-    return Piece(folder / name, str(value["sha256"]), *names)
-
-
-def _check(manifest: Manifest) -> None:
-    known = set(manifest.inputs)
-    for piece in manifest.pieces:
-        unknown = sorted(set(piece.inputs) - known)
-        if unknown:
-            raise ValueError(f"{piece.file.name} reads {unknown[0]!r}, which no piece before it writes")
-        known.update(piece.outputs)
-    if not manifest.pieces or set(manifest.outputs) - known:
-        raise ValueError("no piece writes its outputs")

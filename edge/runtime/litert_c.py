@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.runtime.synthetic_inputs import plausible_array
+from edge.runtime.tensor_spec import plausible_array
 
 DISTRIBUTION = "ai-edge-litert"
 # First version whose signatures are those below, and the first one that was not checked.

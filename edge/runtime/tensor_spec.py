@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import DTypeLike, NDArray
 
 from converters.tflite.values import TensorInfo
 
@@ -78,3 +79,18 @@ class TensorSpec:
         with np.errstate(all="ignore"):
             real = (stored.astype(np.float64) - (self.zero_point or 0)) * self.scale
             return real.astype(np.float32)
+
+
+def plausible_array(shape: Sequence[int], dtype: DTypeLike, *, seed: int = 0) -> NDArray[np.generic]:
+    """Return an array that a model can run on, the same for the same arguments.
+
+    Floating point: uniform in [-1, 1). 8-bit: all values alike. Wider integers and truth values: zeros, since they are
+    often indices and another value might be out of their range.
+    """
+    kind, generator = np.dtype(dtype), np.random.default_rng(seed)
+    if kind.kind == "f":
+        return generator.uniform(-1, 1, tuple(shape)).astype(kind)
+    if kind.kind in "iu" and kind.itemsize == 1:
+        limits = np.iinfo(kind)
+        return generator.integers(limits.min, limits.max, tuple(shape), kind, endpoint=True)
+    return np.zeros(tuple(shape), kind)

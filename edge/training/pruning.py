@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InputError
-from edge.models.graph import Call, calls
+from edge.models.graph import LayerCall, list_calls
 
 BLOCKS = (1, 2, 4)
 Mask = NDArray[np.bool_]
@@ -69,7 +69,7 @@ def prunable_layers(model: Any) -> tuple[Any, ...]:  # noqa: ANN401  (a keras.Mo
     Raises:
         InputError: the model has no static graph of layers.
     """
-    return tuple({id(call.layer): call.layer for call in _pointwise(calls(model))}.values())
+    return tuple({id(call.layer): call.layer for call in _pointwise(list_calls(model))}.values())
 
 
 def prune_magnitude(model: Any, sparsity: float, block: int) -> tuple[PrunedLayer, ...]:  # noqa: ANN401
@@ -112,7 +112,7 @@ def _keep_largest(scores: NDArray[np.float64], sizes: NDArray[np.int64], *, drop
     return mask
 
 
-def _pointwise(graph: tuple[Call, ...]) -> Iterator[Call]:
+def _pointwise(graph: tuple[LayerCall, ...]) -> Iterator[LayerCall]:
     pooled: set[int] = set()
     convolved = False
     for call in graph:
@@ -125,7 +125,7 @@ def _pointwise(graph: tuple[Call, ...]) -> Iterator[Call]:
             convolved = True
 
 
-def _is_after_pooling(call: Call, pooled: set[int]) -> bool:
+def _is_after_pooling(call: LayerCall, pooled: set[int]) -> bool:
     """Whether the call's output holds one value per channel because of global pooling before it."""
     if call.kind.startswith("Global"):
         return True

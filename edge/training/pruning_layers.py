@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InputError
-from edge.models.graph import calls
+from edge.models.graph import list_calls
 from edge.training.instruction_budget import LayerCandidate, global_sparsities, solve
 from edge.training.pruning import BLOCKS, prunable_layers
 from edge.training.pruning_plan import BlockRule, LayerTarget, Override, Pruning, parse_block, parse_overrides
@@ -53,7 +53,7 @@ def pointwise_layers(model: Any) -> tuple[PointwiseLayer, ...]:  # noqa: ANN401 
             hint="sparse inference needs a network of 1x1 and depthwise convolutions, such as mobilenet_v2",
         )
     shapes: dict[int, list[tuple[int | None, ...]]] = {}
-    for call in calls(model):
+    for call in list_calls(model):
         shapes.setdefault(id(call.layer), []).append(call.output_shape[1:-1])
     return tuple(PointwiseLayer(layer, _macs(layer, shapes[id(layer)]), _place(layer.name)) for layer in layers)
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edge.models.graph import calls
+from edge.models.graph import list_calls
 
 _FORGOTTEN = 0.01
 _NOISE = {
@@ -39,7 +39,7 @@ def recalibrate(model: Any, batches: Iterable[Any]) -> int:  # noqa: ANN401  (a 
     Returns:
         The number of normalizations that were measured; 0 if the model has none.
     """
-    layers = {id(call.layer): call.layer for call in calls(model)}
+    layers = {id(call.layer): call.layer for call in list_calls(model)}
     normalizations = _normalizations(layers)
     if not normalizations:
         return 0
@@ -53,7 +53,7 @@ def recalibrate(model: Any, batches: Iterable[Any]) -> int:  # noqa: ANN401  (a 
 
 def lags(model: Any, steps: int) -> bool:  # noqa: ANN401  (a keras.Model)
     """Whether moving averages still contain more than a hundredth of their values this many training steps ago."""
-    layers = {id(call.layer): call.layer for call in calls(model)}
+    layers = {id(call.layer): call.layer for call in list_calls(model)}
     return any(layer.momentum**steps > _FORGOTTEN for layer in _normalizations(layers))
 
 
@@ -66,7 +66,7 @@ def freeze_identities(model: Any) -> int:  # noqa: ANN401  (a keras.Model)
     Returns:
         The number of frozen ones.
     """
-    layers = {id(call.layer): call.layer for call in calls(model)}
+    layers = {id(call.layer): call.layer for call in list_calls(model)}
     identities = [layer for layer in _normalizations(layers) if _is_identity(layer)]
     for layer in identities:
         layer.trainable = False

@@ -65,7 +65,7 @@ class Deployment:
 
     def __init__(self, request: DeployRequest) -> None:
         self._request = request
-        self._verified = _verified(request.model)
+        self._verified = _verify(request.model)
         self._artifact = artifact_of(request.model)
         source = None if request.golden in (None, NO_GOLDEN) else Path(str(request.golden))
         if source is not None and not source.exists():
@@ -159,10 +159,10 @@ def _through(request: DeployRequest, model: VerifiedModel) -> Through:
             hint="--reference FILE.tflite, the model it was compiled from, with --tpu or --delegate for the board; "
             "--golden none deploys without a check",
         )
-    return Through(request.delegates, None if request.reference is None else _verified(request.reference))
+    return Through(request.delegates, None if request.reference is None else _verify(request.reference))
 
 
-def _verified(path: Path) -> VerifiedModel:
+def _verify(path: Path) -> VerifiedModel:
     if not path.is_file():
         raise InputError(f"there is no model file {path}", hint="give the path of a .tflite file")
     return verify_file(path)

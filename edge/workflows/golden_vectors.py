@@ -21,8 +21,7 @@ from edge.errors import DataError, InputError
 from edge.runtime.delegates import Delegate
 from edge.runtime.errors import RuntimeFault
 from edge.runtime.interpreters import find_installed
-from edge.runtime.synthetic_inputs import plausible_array
-from edge.runtime.tensor_spec import Array, TensorSpec
+from edge.runtime.tensor_spec import Array, TensorSpec, plausible_array
 from edge.runtime.verified_model import VerifiedModel
 from edge.workflows.inference import InferenceRequest, InferenceSession
 
@@ -59,11 +58,11 @@ class Through:
             if wanted != got:
                 raise DataError(
                     f"{self.reference.path} is not what {model.path} was compiled from: its {side} are "
-                    f"{_listed(got)}, expected {_listed(wanted)}"
+                    f"{_list_ends(got)}, expected {_list_ends(wanted)}"
                 )
 
 
-def _listed(ends: Sequence[tuple[tuple[int, ...], str]]) -> str:
+def _list_ends(ends: Sequence[tuple[tuple[int, ...], str]]) -> str:
     return ", ".join(f"{dtype} {list(shape)}" for shape, dtype in ends)
 
 
@@ -111,7 +110,7 @@ class GoldenMaker:
             return self._made[chosen]
 
     def _make(self, runtime: str | None) -> bytes:
-        inputs = self._drawn() if self._source is None else self._read(self._source)
+        inputs = self._draw_runs() if self._source is None else self._read(self._source)
         runs_here = self._through.reference or self._verified
         request = InferenceRequest(model=runs_here.path, sources=(), runtime=runtime)
         try:
@@ -139,12 +138,12 @@ class GoldenMaker:
             reference=None if reference is None else reference.path.name,
         )
 
-    def _drawn(self) -> list[list[Array]]:
+    def _draw_runs(self) -> list[list[Array]]:
         strings = [each.name for each in self._verified.inputs if each.dtype == "bytes"]
         if strings:
             raise InputError(f"input {strings[0]!r} takes texts", hint="give inputs (--golden SRC) or --golden none")
         return [
-            [_drawn(info, seed=100 * run + i) for i, info in enumerate(self._verified.inputs)] for run in range(RUNS)
+            [_draw(info, seed=100 * run + i) for i, info in enumerate(self._verified.inputs)] for run in range(RUNS)
         ]
 
     def _read(self, source: Path) -> list[list[Array]]:
@@ -157,7 +156,7 @@ class GoldenMaker:
         return [reader.read(path) for path in paths]
 
 
-def _drawn(info: TensorSpec, *, seed: int) -> Array:
+def _draw(info: TensorSpec, *, seed: int) -> Array:
     """Return an input drawn by a seed: a picture of squares, or plain numbers."""
     shape = [1 if size < 0 else size for size in info.shape]
     if len(shape) != 4 or min(shape[1:3]) < 2 * BLOCK:

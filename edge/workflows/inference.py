@@ -26,7 +26,7 @@ from edge.agent.client import AgentClient, ByteStream
 from edge.agent.messages import specs_of
 from edge.data.input_arrays import InputReader
 from edge.errors import DataError, InputError
-from edge.models.labels import embedded_labels, imagenet_labels, read_labels
+from edge.models.labels import imagenet_labels, read_embedded_labels, read_labels
 from edge.runtime.delegates import Delegate, explain_crash
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError
 from edge.runtime.model import Guess, top_classes
@@ -141,7 +141,7 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
                 delegates=specs_of(request.delegates),
             )
             job = InferRequest(setup, inputs=tuple(tuple(map(encode_array, arrays)) for arrays in runs))
-            result = self._started().call(job, deadline_s=request.deadline_s)
+            result = self._start().call(job, deadline_s=request.deadline_s)
         except CrashedError as error:
             self.crashes += 1
             self.close()
@@ -151,7 +151,7 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
             raise
         return [[decode_array(value) for value in outputs] for outputs in result.outputs], result.runtime
 
-    def _started(self) -> AgentClient:
+    def _start(self) -> AgentClient:
         if self._agent is None:
             agent = AgentClient.start(self._open)
             agent.__enter__()
@@ -159,7 +159,7 @@ class InferenceSession(AbstractContextManager["InferenceSession"]):
         return self._agent
 
     def _open(self) -> ByteStream:
-        return self._device.open((*_limited(self._device), *self._device.agent_argv()))
+        return self._device.open((*_limit_memory(self._device), *self._device.agent_argv()))
 
 
 def run_inference(request: InferenceRequest, session: InferenceSession) -> Inference:
@@ -201,7 +201,7 @@ def _require(model: Path) -> None:
         raise InputError(f"there is no model file {model}", hint=hint)
 
 
-def _limited(device: Device) -> tuple[str, ...]:
+def _limit_memory(device: Device) -> tuple[str, ...]:
     """Return what to put before a command so that a hostile model cannot take all memory of this machine."""
     if device.kind != "local":
         return ()
@@ -229,7 +229,7 @@ def _labels(
 ) -> tuple[str, ...] | None:
     classes = _classes(verified)
     if request.labels is None:
-        return known or (None if classes is None else embedded_labels(verified.data, classes))
+        return known or (None if classes is None else read_embedded_labels(verified.data, classes))
     if classes is None:
         raise DataError(f"labels were given, but {request.model} does not classify", hint="leave --labels away")
     return (

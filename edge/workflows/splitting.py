@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from converters.artifact.chain_manifest import SCHEMA
 from converters.errors import ParityError
 from converters.files import require_folder, write_together
-from converters.segments.split import SCHEMA, Segmentation, segment
+from converters.segments.split import Segmentation, segment
 from edge.errors import InputError
 from edge.runtime.errors import AgentDeadlineError, CrashedError, ModelInputError, RuntimeFault
-from edge.runtime.synthetic_inputs import plausible_array
-from edge.runtime.tensor_spec import Array
+from edge.runtime.tensor_spec import Array, plausible_array
 from edge.runtime.verified_model import VerifiedModel, verify_bytes, verify_file
 from edge.workflows.inference import InferenceRequest, InferenceSession
 
@@ -64,7 +64,7 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
     pieces = [
         verify_bytes(each.data, Path(name)) for each, name in zip(found.segments, _names(path, count), strict=True)
     ]
-    checked, unchecked = _checked(whole, pieces, found) if check else (None, "not asked for")
+    checked, unchecked = _check_chain(whole, pieces, found) if check else (None, "not asked for")
     files = tuple(out / piece.path.name for piece in pieces)
     manifest = out / f"{path.stem}-segments.json"
     text = json.dumps(_manifest(whole, found, files, (checked, unchecked)), indent=1) + "\n"
@@ -94,7 +94,9 @@ def _manifest(
     }
 
 
-def _checked(whole: VerifiedModel, pieces: list[VerifiedModel], found: Segmentation) -> tuple[int | None, str | None]:
+def _check_chain(
+    whole: VerifiedModel, pieces: list[VerifiedModel], found: Segmentation
+) -> tuple[int | None, str | None]:
     """Run the whole model and the chain on the same plausible inputs, in a child process, and compare the bits."""
     with tempfile.TemporaryDirectory(prefix="edge-segments-") as folder, InferenceSession() as session:
 
@@ -114,7 +116,7 @@ def _checked(whole: VerifiedModel, pieces: list[VerifiedModel], found: Segmentat
         for piece, each in zip(pieces, found.segments, strict=True):
             outputs = run(piece, [values[given.name] for given in each.inputs])
             values.update(zip((result.name for result in each.outputs), outputs, strict=True))
-    return _compared(found, values, right), None
+    return _compare_outputs(found, values, right), None
 
 
 def _plausible(model: VerifiedModel) -> list[Array]:
@@ -127,7 +129,7 @@ def _plausible(model: VerifiedModel) -> list[Array]:
     ]
 
 
-def _compared(found: Segmentation, values: Mapping[str, Array], right: list[Array]) -> int:
+def _compare_outputs(found: Segmentation, values: Mapping[str, Array], right: list[Array]) -> int:
     for name, wanted in zip(found.outputs, right, strict=True):
         got = values[name]
         if got.dtype != wanted.dtype or got.shape != wanted.shape or got.tobytes() != wanted.tobytes():

@@ -15,7 +15,8 @@ from converters.artifact.record import SourceRecord
 from converters.convert import Conversion, Provenance, Variant, convert
 from converters.recipes import recipes_named
 from converters.samples import SampleSet, gather
-from converters.source import SourceModel, from_keras, load_source
+from converters.source import SourceModel, from_keras
+from converters.source_files import load_source
 
 ALL_RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float", "int16x8")
 

@@ -11,7 +11,7 @@ import pytest
 from converters.artifact.preprocessing import Preprocessing
 from converters.artifact.sidecar import artifact_of, read_sidecar
 from converters.errors import ModelFileError
-from edge.models.labels import embedded_labels
+from edge.models.labels import read_embedded_labels
 
 
 @pytest.fixture
@@ -114,9 +114,9 @@ def test_fields_of_a_later_version_are_ignored_but_not_in_the_preprocessing(desc
 
 def test_labels_packed_behind_the_model_are_found(shared_data):
     data = (shared_data / "models" / "tf2_mobilenet_v2_1.0_224_ptq.tflite").read_bytes()
-    labels = embedded_labels(data, 1001)
+    labels = read_embedded_labels(data, 1001)
     assert labels is not None
     assert (labels[0], labels[286]) == ("background", "Egyptian cat")
-    assert embedded_labels(data, 1000) is None
-    assert embedded_labels(data[:-30], 1001) is None
-    assert embedded_labels(b"", 3) is None
+    assert read_embedded_labels(data, 1000) is None
+    assert read_embedded_labels(data[:-30], 1001) is None
+    assert read_embedded_labels(b"", 3) is None

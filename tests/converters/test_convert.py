@@ -16,9 +16,9 @@ from converters.capture_output import capture_output
 from converters.convert import check_request, convert
 from converters.edgetpu.compiler import Compiler
 from converters.errors import CalibrationError, ConversionError, ParityError, WriteError
-from converters.host_interpreter import HostModel
 from converters.recipes import recipes_named
 from converters.tflite.reader import parse_model
+from converters.variant_comparison import HostModel
 
 ALL_RECIPES = ("fp32", "fp16", "dynamic", "int8", "int8-float", "int16x8")
 
@@ -170,7 +170,7 @@ def test_two_inputs_and_two_outputs_keep_their_order(asking, wrapped, tmp_path):
     import keras
     from keras import layers
 
-    from converters.samples import drawn
+    from converters.samples import draw_samples
 
     left, right = keras.Input((8, 8, 3), name="left"), keras.Input((4,), name="right")
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(left))
@@ -178,7 +178,7 @@ def test_two_inputs_and_two_outputs_keep_their_order(asking, wrapped, tmp_path):
     outputs = [layers.Dense(3, activation="softmax", name="zebra")(both), layers.Dense(1, name="apple")(both)]
     model = wrapped(keras.Model({"left": left, "right": right}, outputs, name="pair"))
     inputs = model.with_static_inputs(batch=1, image_size=None)
-    data = drawn(inputs, value_range=(-1, 1), count=12, seed=1)
+    data = draw_samples(inputs, value_range=(-1, 1), count=12, seed=1)
     (made,) = convert(asking(tmp_path, "fp32", model=model, calibration=None, check=data, classes=False))
     value = made.to_json()
     assert [end["name"] for end in value["inputs"]] == ["left", "right"]

@@ -7,7 +7,7 @@ import pytest
 
 from converters.errors import CalibrationError
 from converters.freezing import Port
-from converters.samples import drawn, gather
+from converters.samples import draw_samples, gather
 
 PORT = Port(name="scan", shape=(1, 4, 4, 1), dtype="float32")
 
@@ -24,9 +24,9 @@ def gathered(samples):
 def test_gathered_samples_keep_labels_seed_and_a_digest_of_their_content():
     first, again, other = gathered(pictures(5)), gathered(pictures(5)), gathered(pictures(6))
     assert first.labels.tolist() == [0, 1, 2, 3, 4]
-    assert first.to_json() == again.to_json()
+    assert first.record == again.record
     assert first.digest != other.digest
-    assert first.to_json()["seed"] == 3
+    assert first.record.seed == 3
 
 
 def test_batches_have_one_size_and_repeat_the_last_sample():
@@ -57,7 +57,7 @@ def test_unusable_samples_are_refused(samples, words):
 
 
 def test_drawn_inputs_say_that_they_are_not_real():
-    data = drawn([PORT], value_range=(0, 255), count=3, seed=1)
+    data = draw_samples([PORT], value_range=(0, 255), count=3, seed=1)
     assert data.real is False
     assert data.source == "drawn uniformly from 0 to 255"
     assert 0 <= data.inputs[0].min() < data.inputs[0].max() <= 255

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from converters.source import load_source
+from converters.source_files import load_source
 
 
 def test_a_sequential_file_predicts_as_the_model_did(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from converters.capture_output import capture_output
 from converters.convert import convert
 from converters.errors import SourceError
-from converters.source import load_source
+from converters.source_files import load_source
 
 
 @pytest.mark.parametrize("kind", ["h5", "savedmodel"])

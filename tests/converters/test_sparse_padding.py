@@ -9,7 +9,6 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.freezing import freeze
-from converters.host_interpreter import HostModel
 from converters.lowering import Lowering
 from converters.recipes import recipe_named
 from converters.source import from_keras
@@ -17,6 +16,7 @@ from converters.sparse.passes import make_padding_explicit
 from converters.targets.analysis import analyse
 from converters.targets.boards import target_named
 from converters.tflite.reader import parse_model
+from converters.variant_comparison import HostModel
 from edge.models import build
 from edge.runtime.verified_model import verify_bytes
 from edge.training.pruning import prune_magnitude

@@ -11,8 +11,8 @@ from converters.errors import CalibrationError, ConversionError, SourceError
 from converters.freezing import Port, freeze
 from converters.lowering import Lowering
 from converters.recipes import RECIPES
-from converters.samples import SampleSet, drawn
-from converters.source import load_source
+from converters.samples import SampleSet, draw_samples
+from converters.source_files import load_source
 from edge.data.conversion_samples import read_arrays
 
 TWO = tuple(Port(name=name, shape=(1, 2), dtype="float32") for name in ("a", "b_c"))
@@ -20,7 +20,7 @@ TWO = tuple(Port(name=name, shape=(1, 2), dtype="float32") for name in ("a", "b_
 
 def sampled(model, count=8) -> SampleSet:
     inputs = model.with_static_inputs(batch=1, image_size=None)
-    return drawn(inputs, value_range=(-1, 1), count=count, seed=1)
+    return draw_samples(inputs, value_range=(-1, 1), count=count, seed=1)
 
 
 def test_operator_unknown_to_tensorflow_lite_is_named_once_for_all_recipes(asking, wrapped, tmp_path):

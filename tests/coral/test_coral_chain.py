@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters.artifact.chain_manifest import ChainManifest, Piece, read_manifest
 from converters.errors import ModelFileError
 from edge.runtime import Chain, load, load_chain
-from edge.runtime.chain import Manifest, Piece, read_manifest
 from edge.runtime.errors import InferenceError, ModelInputError
 from edge.workflows.splitting import segment_file
 
 STUCK = """
 import threading
 from pathlib import Path
-from edge.runtime.chain import Chain, Manifest, Piece
+from converters.artifact.chain_manifest import ChainManifest, Piece
+from edge.runtime.chain import Chain
 from edge.runtime.errors import InferenceError
 
 class Model:
@@ -32,7 +33,7 @@ class Model:
         pass
 
 try:
-    with Chain(Manifest(("a",), ("a",), (Piece(Path("x"), "", ("a",), ("a",)),)), [Model()]) as chain:
+    with Chain(ChainManifest(("a",), ("a",), (Piece(Path("x"), "", ("a",), ("a",)),)), [Model()]) as chain:
         list(chain.stream([[1]], deadline_s=0.01))
 except InferenceError as error:
     print(error)
@@ -132,7 +133,7 @@ class Gated:
 
 def gated_chain(*models):
     pieces = tuple(Piece(Path(f"{index}"), "", ("a",), ("a",)) for index in range(len(models)))
-    return Chain(Manifest(("a",), ("a",), pieces), models)
+    return Chain(ChainManifest(("a",), ("a",), pieces), models)
 
 
 def test_a_piece_still_at_work_is_not_closed_under_it():

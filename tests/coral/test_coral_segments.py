@@ -18,7 +18,7 @@ from converters.segments.extract import Extractor
 from converters.segments.split import cpu_part, segment, segment_at
 from converters.tflite.reader import parse_model
 from edge.runtime.model import load_model
-from edge.runtime.synthetic_inputs import plausible_array
+from edge.runtime.tensor_spec import plausible_array
 from edge.runtime.verified_model import verify_bytes
 from edge.workflows.splitting import segment_file
 

@@ -11,7 +11,7 @@ import pytest
 
 from edge.errors import InputError
 from edge.models import arguments_of, build
-from edge.models.pretrained import fetched, pretrained_file
+from edge.models.pretrained import fetch, find_pretrained
 from edge.models.weights import load_weights
 
 SMALL = {"alpha": 0.35, "image_size": 96}
@@ -92,14 +92,14 @@ def test_files_that_are_not_what_they_are_called(tmp_path, small, name):
 )
 def test_weights_keras_applications_does_not_have(name, arguments, message):
     with pytest.raises(InputError, match=message):
-        pretrained_file(name, arguments_of(name, **arguments))
+        find_pretrained(name, arguments_of(name, **arguments))
 
 
 def test_the_file_keras_applications_would_take(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     stem = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
     for size, name in ((160, f"{stem}_1.0_160.h5"), (200, f"{stem}_1.0_224.h5")):
-        file = pretrained_file("mobilenet_v2", arguments_of("mobilenet_v2", image_size=size, padding="symmetric"))
+        file = find_pretrained("mobilenet_v2", arguments_of("mobilenet_v2", image_size=size, padding="symmetric"))
         assert file.name == name
         assert file.path == tmp_path / "models" / name
         assert len(file.notes) == (1 if size == 160 else 2)
@@ -109,7 +109,7 @@ def test_the_file_keras_applications_would_take(monkeypatch, tmp_path):
 def test_a_file_in_the_cache_is_used(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     theirs = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None)
-    file = pretrained_file("mobilenet_v2", arguments_of("mobilenet_v2", **SMALL))
+    file = find_pretrained("mobilenet_v2", arguments_of("mobilenet_v2", **SMALL))
     file.path.parent.mkdir()
     theirs.save(file.path)
     ours = build("mobilenet_v2", **SMALL)
@@ -136,7 +136,7 @@ def unreachable(monkeypatch, tmp_path):
         for variable in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        yield pretrained_file("mobilenet_v2", arguments_of("mobilenet_v2")), server
+        yield find_pretrained("mobilenet_v2", arguments_of("mobilenet_v2")), server
 
 
 def _is_told_how_to_get_it_by_hand(error, file):
@@ -152,12 +152,12 @@ def test_a_network_that_refuses(unreachable):
     file, server = unreachable
     server.close()
     with pytest.raises(InputError, match="refused") as caught:
-        fetched(file)
+        fetch(file)
     _is_told_how_to_get_it_by_hand(caught.value, file)
 
 
 def test_a_network_that_swallows_everything_does_not_hang(unreachable):
     file, _ = unreachable
     with pytest.raises(InputError, match=r"no byte came|timed out") as caught:
-        fetched(file, stall_s=0.3)
+        fetch(file, stall_s=0.3)
     _is_told_how_to_get_it_by_hand(caught.value, file)

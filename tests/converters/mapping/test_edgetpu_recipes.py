@@ -20,12 +20,12 @@ from converters.edgetpu.operator_view import LIMIT, TYPE
 from converters.edgetpu.passes import adapt_to_compiler
 from converters.errors import ConversionError
 from converters.freezing import freeze
-from converters.host_interpreter import HostModel
 from converters.lowering import Lowering
 from converters.recipes import recipe_named
 from converters.samples import SampleSet
 from converters.source import from_keras
 from converters.tflite.reader import parse_model
+from converters.variant_comparison import HostModel
 
 ZOO = {
     "mobilenet_v1": {"image_size": 96, "padding": "same"},

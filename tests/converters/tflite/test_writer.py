@@ -9,10 +9,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as official
 
 from converters.errors import ModelFileError
-from converters.host_interpreter import HostModel
 from converters.tflite.editor import ModelEditor
 from converters.tflite.reader import parse_model, read_model
 from converters.tflite.writer import SchemaTable, pack_model, unpack_model
+from converters.variant_comparison import HostModel
 
 RECIPES = ("fp32", "free-batch", "fp16", "dynamic", "int8", "int16x8", "sparse", "sparse-fp16", "loop")
 
