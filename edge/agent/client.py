@@ -28,7 +28,7 @@ from edge.runtime.errors import AgentDeadlineError, CrashedError, RuntimeFault
 
 START_DEADLINE_S = 30.0
 END_DEADLINE_S = 5.0
-TAIL_LINES, TAIL_COLUMNS = 12, 200
+TAIL_LINES, TAIL_COLUMNS = 16, 200
 CRASH_REPORT_TAIL = "Extension modules:"  # what Python adds to the report of a crash
 OnProgress = Callable[[ProgressEvent], None]
 R = TypeVar("R")
