@@ -1,4 +1,4 @@
-"""One static graph per model: traced once, its variables turned into constants, then lowered by every recipe."""
+"""Freezes a model: traces it once with static shapes and makes its variables constants, for every recipe to lower."""
 
 from __future__ import annotations
 

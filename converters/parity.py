@@ -1,4 +1,4 @@
-"""How far a variant is from the Keras model, in figures, and whether that is within its recipe's tolerance."""
+"""Measures how far a variant is from the Keras model, and checks that against its recipe's tolerance."""
 
 from __future__ import annotations
 

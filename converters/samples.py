@@ -1,4 +1,4 @@
-"""Inputs for calibration and for checking: gathered once from any iterable, refused where they could only mislead."""
+"""Gathers the inputs for calibration and checking into memory, and refuses those that would mislead."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ _SHOWN = 4
 
 
 def require_mapped(
-    *, force: bool = False, say: Callable[[str], None] = lambda text: None
+    *, force: bool = False, notify: Callable[[str], None] = lambda text: None
 ) -> Callable[[ModelInfo], MappingPrediction]:
     """Return a check of files: it refuses what the compiler would, and reports the operators that stay on the CPU.
 
     Args:
         force: accept what the compiler is expected to refuse.
-        say: called with remarks for the user: operators that will not be mapped, parameters that will be streamed.
+        notify: called with remarks for the user: operators that will not be mapped, parameters that will be streamed.
 
     Raises:
         ConversionError: (the check) nothing of the file would run on the Edge TPU.
@@ -30,7 +30,7 @@ def require_mapped(
         found = predict_mapping(model)
         for line in remarks(found):
             if line not in said:  # recipes that share a model share its remarks
-                say(line)
+                notify(line)
                 said.add(line)
         if found.mapped or force:
             return found

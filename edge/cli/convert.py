@@ -117,7 +117,7 @@ def command(as_json: bool, **options: object) -> None:
 
     request = collect(ConvertRequest, options, arguments=take(options, *SHAPE))
     with capture_output(), progress("converting", 2 * len(request.recipes) + 5) as advance:
-        artifacts = convert_source(request, say=say, on_progress=advance)
+        artifacts = convert_source(request, notify=say, on_progress=advance)
     _show(artifacts, as_json)
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: EfficientNet-B0 (arXiv 1905.11946, Table 1) as its authors cut it down for edge devices.
+"""Builds EfficientNet-Lite0: EfficientNet-B0 (arXiv 1905.11946, Table 1) as its authors cut it down for edge devices.
 
 Against B0: no squeeze-and-excite branches, ReLU6 in place of swish, the same widths.
 

@@ -1,4 +1,4 @@
-"""Bring a model to convert into memory: by name with its weights, or from a file, with what is known of its input."""
+"""Loads the model to convert, by name with its weights or from a file, with its preprocessing and labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edge.models.saved_model import ModelDescription, NoDescriptionError, read_d
 ASSUMED_MODE = "tf"
 _ON_PIXELS = "keras.src.layers.preprocessing.image_preprocessing"
 KerasModel = Any  # keras.Model
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,10 @@ class LoadedModel:
         return None if data is None else data.held_out
 
 
-def load_model(request: ConvertRequest, say: Say) -> LoadedModel:
+def load_model(request: ConvertRequest, notify: Notify) -> LoadedModel:
     if names_a_file(request.source):
-        return _load_file(Path(request.source), request, say)
-    return _load_registered(request, say)
+        return _load_file(Path(request.source), request, notify)
+    return _load_registered(request, notify)
 
 
 def names_a_file(source: str) -> bool:
@@ -94,16 +94,16 @@ def names_a_file(source: str) -> bool:
     return path.exists() or bool(path.suffix) or "/" in source
 
 
-def _load_registered(request: ConvertRequest, say: Say) -> LoadedModel:
+def _load_registered(request: ConvertRequest, notify: Notify) -> LoadedModel:
     from edge.models import arguments_of, build, spec_of
 
     arguments = arguments_of(request.source, **request.arguments)
     keras_model = build(request.source, **arguments)
     weights: tuple[str, str] | tuple[None, None] = (None, None)
     if request.weights is None:
-        say(f"{request.source} has random weights: name trained ones with --weights for figures that mean something")
+        notify(f"{request.source} has random weights: name trained ones with --weights for figures that mean something")
     else:
-        weights = _put_weights(keras_model, request, say)
+        weights = _put_weights(keras_model, request, notify)
     model = from_keras(keras_model, name=request.source, kind="registry")
     inputs = model.with_static_inputs(batch=request.batch, image_size=None)
     record = SourceRecord(name=request.source, kind="registry", arguments=arguments, sha256=None,
@@ -114,7 +114,7 @@ def _load_registered(request: ConvertRequest, say: Say) -> LoadedModel:
                    labels=labels, labels_origin=origin)  # fmt: skip
 
 
-def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
+def _load_file(path: Path, request: ConvertRequest, notify: Notify) -> LoadedModel:
     if request.weights is not None:
         raise InputError(f"{path} brings its own weights; --weights {request.weights} was given as well",
                          hint="--weights goes with a registry name (`edge models`)")  # fmt: skip
@@ -124,12 +124,12 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
                          hint="these options go with a registry name (`edge models`)")  # fmt: skip
     model = load_source(path)
     for note in model.notes:
-        say(note)
+        notify(note)
     inputs = model.with_static_inputs(batch=request.batch, image_size=request.arguments.get("image_size"))
-    description = _description(path, say)
+    description = _description(path, notify)
     preprocessing, assumed = _preprocessing_of_file(model, inputs, request, description)
     if assumed and preprocessing is not None:
-        say(f"preprocessing is not known for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
+        notify(f"preprocessing is not known for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
             "--preprocess tf|torch|caffe|unit|raw says what it was trained with")  # fmt: skip
     labels, origin = _labels(request, model, False, description)
     record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
@@ -138,14 +138,14 @@ def _load_file(path: Path, request: ConvertRequest, say: Say) -> LoadedModel:
                    labels=labels, labels_origin=origin, description=description)  # fmt: skip
 
 
-def _put_weights(model: KerasModel, request: ConvertRequest, say: Say) -> tuple[str, str]:
+def _put_weights(model: KerasModel, request: ConvertRequest, notify: Notify) -> tuple[str, str]:
     """Load the weights and return what was asked for and the file's digest."""
     from edge.models.weights import load_weights
 
     assert request.weights is not None
     loaded = load_weights(model, request.weights, name=request.source, arguments=request.arguments)
     for note in loaded.notes:
-        say(note)
+        notify(note)
     return loaded.source, loaded.sha256
 
 
@@ -157,7 +157,7 @@ def _knows_imagenet(weights: str | None) -> bool:
     return weights is not None and (weights == "imagenet" or weights.endswith(".tflite"))
 
 
-def _description(path: Path, say: Say) -> ModelDescription | None:
+def _description(path: Path, notify: Notify) -> ModelDescription | None:
     """Return the description next to a model, None where there is none, or one of another file."""
     if path.is_dir():
         return None
@@ -166,7 +166,7 @@ def _description(path: Path, say: Say) -> ModelDescription | None:
     except NoDescriptionError:
         return None
     if description is not None and not description.describes(path):
-        say(f"{path.stem}.json describes another file than {path.name} is now: its preprocessing and labels are not "
+        notify(f"{path.stem}.json describes another file than {path.name} is now: its preprocessing and labels are not "
             "used")  # fmt: skip
         return None
     return description

@@ -1,4 +1,4 @@
-"""MobileNetV1 (arXiv 1704.04861, Table 1) and MobileNetV2 (arXiv 1801.04381, Table 2), and the parts they share."""
+"""Builds MobileNetV1 (arXiv 1704.04861, Table 1) and MobileNetV2 (arXiv 1801.04381, Table 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The word `imagenet`: weight files that keras.applications offers, from its cache or its server."""
+"""Finds the weights that the word `imagenet` stands for: files of keras.applications, cached or downloaded."""
 
 from __future__ import annotations
 

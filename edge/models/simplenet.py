@@ -1,4 +1,4 @@
-"""SimpleNet V1 (arXiv 1608.06037) in the layout of its PyTorch port: batch normalization on all 13 convolutions."""
+"""Builds SimpleNet V1 (arXiv 1608.06037) as its PyTorch port does: batch normalization on all 13 convolutions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of a .tflite file put back into a Keras model of the same architecture, whole or not at all.
+"""Puts the weights of a .tflite file back into a Keras model of the same architecture, whole or not at all.
 
 A .tflite file holds convolutions with batch normalization folded in. The Keras layer gets the folded kernel, and its
 batch normalization becomes an exact identity plus bias: gamma 1, mean 0, beta the bias, and a variance that gives
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import InputError
-from edge.models.graph import LayerCall, list_calls
+from edge.models.layer_counts import LayerCall, list_calls
 from edge.models.tflite_weights import Floats, TFLiteWeights, WeightedOperator, same_zeros
 
 _OPERATORS = {

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InputError
-from edge.models.graph import LayerCall, list_calls
+from edge.models.layer_counts import LayerCall, list_calls
 
 BLOCKS = (1, 2, 4)
 Mask = NDArray[np.bool_]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InputError
-from edge.models.graph import list_calls
+from edge.models.layer_counts import list_calls
 from edge.training.instruction_budget import LayerCandidate, global_sparsities, solve
 from edge.training.pruning import BLOCKS, prunable_layers
 from edge.training.pruning_plan import BlockRule, LayerTarget, Override, Pruning, parse_block, parse_overrides

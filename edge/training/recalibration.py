@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edge.models.graph import list_calls
+from edge.models.layer_counts import list_calls
 
 _FORGOTTEN = 0.01
 _NOISE = {

@@ -14,19 +14,19 @@ from converters.targets.boards import DEFAULT_TARGET
 from converters.targets.sparse_gate import require_sparse_on
 from edge.data.conversion_samples import SampledModel, SampleRequest, read_samples
 from edge.errors import InputError
-from edge.models.loading import ConvertRequest, LoadedModel, Say, load_model
+from edge.models.loading import ConvertRequest, LoadedModel, Notify, load_model
 
 __all__ = ["ConvertRequest", "convert_source"]
 
 
 def convert_source(
-    request: ConvertRequest, *, say: Say = lambda text: None, on_progress: Progress = lambda steps, note: None
+    request: ConvertRequest, *, notify: Notify = lambda text: None, on_progress: Progress = lambda steps, note: None
 ) -> tuple[Variant, ...]:
     """Load, convert, check and publish.
 
     Args:
         request: what is asked.
-        say: called with each remark a user should read.
+        notify: called with each remark a user should read.
         on_progress: called as `on_progress(steps_done, note)`; 2 steps per recipe and 5 more.
 
     Raises:
@@ -41,28 +41,28 @@ def convert_source(
     require_sparse = require_sparse_on(_sparse_target(request), force=request.force)
     require_folder(request.folder)
     on_progress(0, "loading the model")
-    loaded = load_model(request, say)
+    loaded = load_model(request, notify)
     on_progress(1, "reading data")
-    calibration, check = _read_samples(request, loaded, say)
+    calibration, check = _read_samples(request, loaded, notify)
     on_progress(1, "")
     conversion = Conversion(
         model=loaded.model, inputs=loaded.inputs, recipes=recipes, calibration=calibration,
         check=check, classes=loaded.labels is not None or check.labels is not None,
         provenance=_provenance(loaded), name=request.name or loaded.model.name, folder=request.folder,
         require_sparse=require_sparse,
-        require_mapped=require_mapped(force=request.force, say=say),
+        require_mapped=require_mapped(force=request.force, notify=notify),
         compiler=compiler,
     )  # fmt: skip
     return convert(conversion, on_progress=on_progress)
 
 
-def _read_samples(request: ConvertRequest, loaded: LoadedModel, say: Say) -> tuple[SampleSet | None, SampleSet]:
+def _read_samples(request: ConvertRequest, loaded: LoadedModel, notify: Notify) -> tuple[SampleSet | None, SampleSet]:
     samples = SampleRequest(
         calibrate=request.calibrate, check=request.check, count=request.samples, seed=request.seed
     )  # fmt: skip
     model = SampledModel(inputs=loaded.inputs, preprocessing=loaded.preprocessing, classes=loaded.model.classes,
                          held_out=loaded.held_out)  # fmt: skip
-    return read_samples(samples, model, say)
+    return read_samples(samples, model, notify)
 
 
 def _sparse_target(request: ConvertRequest) -> str:

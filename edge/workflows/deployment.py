@@ -1,4 +1,4 @@
-"""A model file and a board in, a release out: what `edge deploy` and `edge rollback` do."""
+"""Deploys a model file to a board as a release, and rolls back: the work of `edge deploy` and `edge rollback`."""
 
 from __future__ import annotations
 

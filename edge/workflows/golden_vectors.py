@@ -1,4 +1,4 @@
-"""Golden vectors: a few inputs and the outputs the model gives for them here, for a board to be compared with."""
+"""Makes golden vectors: a few inputs and the outputs the model gives for them here, to compare a board with."""
 
 from __future__ import annotations
 

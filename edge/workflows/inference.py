@@ -1,4 +1,4 @@
-"""Pictures and a model file in, predictions out: what `edge run` does.
+"""Runs a model file on pictures and arrays: the work of `edge run`.
 
 The file is verified here; native code sees it only in a child process, the agent, so that a crash or a hang there ends
 as an error.

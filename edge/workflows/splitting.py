@@ -1,4 +1,4 @@
-"""From one .tflite file to several that run one after another, checked and written: what `edge coral segment` does."""
+"""Splits a .tflite file into several that run one after another, checks and writes them: `edge coral segment`."""
 
 from __future__ import annotations
 

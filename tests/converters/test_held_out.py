@@ -29,7 +29,7 @@ def converted(model, folder, said=lambda text: None):
     request = ConvertRequest(
         source=str(model), recipes=recipes_named(["fp32"]), folder=folder, calibrate="digits", samples=1797
     )
-    return convert_source(request, say=said)[0].parity
+    return convert_source(request, notify=said)[0].parity
 
 
 def test_the_check_uses_the_held_out_part(trained, tmp_path):

@@ -8,7 +8,7 @@ from keras import layers
 
 from edge.errors import InputError
 from edge.models import build, specs
-from edge.models.counting import SparseCounts, count, sparse_counts
+from edge.models.layer_counts import SparseCounts, count, sparse_counts
 from edge.training.pruning import prunable_layers
 
 

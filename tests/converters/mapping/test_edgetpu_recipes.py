@@ -182,7 +182,7 @@ def test_what_stays_on_the_cpu_is_said_and_what_maps_nothing_refused():
     x = sketch.convolution(sketch.input((1, 8, 8, 4)), (1, 8, 8, 8))
     x = sketch.add("HARD_SWISH", [x], (1, 8, 8, 8))
     some = sketch.model(sketch.convolution(x, (1, 8, 8, 8)))
-    require = require_mapped(say=said.append)
+    require = require_mapped(notify=said.append)
     assert require(some).mapped == 1
     assert require(some).mapped == 1
     assert said[0] == "2 of 3 operators will stay on the CPU: 1 HARD_SWISH, 2 CONV_2D"
