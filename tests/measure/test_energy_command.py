@@ -13,7 +13,6 @@ import pytest
 from pty_meter import FAST, IDLE_W, PERIOD_S, WRAP_S, PtyMeter
 
 from converters.decode import decode
-from devices.errors import DeviceError
 from devices.local import LocalDevice
 from devices.meters.recording import load_recording
 from edge.agent.messages import EnergyResult
@@ -27,6 +26,7 @@ from edge.measure.measurement_files import load_measurements
 from edge.measure.plan import Plan
 from edge.measure.profiling import profile
 from edge.report.terminal.measurement_lines import summary
+from firmware_tools.errors import UnknownMeterError
 
 EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
 DEADLINE_S = 300
@@ -164,7 +164,7 @@ def test_the_trigger_line_aligns_the_clocks_where_it_is_wired(model, tmp_path, r
 
 
 def test_a_meter_that_is_not_there_is_said_before_measuring(model):
-    with pytest.raises(DeviceError):
+    with pytest.raises(UnknownMeterError):
         profile(model, LocalDevice(), Plan(energy=EnergyPlan("edge:/dev/no-such-port")))
 
 
