@@ -29,8 +29,7 @@ from devices.messages.upload_jobs import (
     WriteRequest,
 )
 from devices.releases.errors import DamagedError, refusal_error
-from devices.releases.package import DeployedFile, ReleasePackage
-from devices.releases.release_paths import MODEL, other_places
+from devices.releases.package import MODEL, DeployedFile, ReleasePackage, other_places
 from devices.releases.release_status import ReleaseStatus
 
 R = TypeVar("R")

@@ -1,13 +1,40 @@
-"""Holds what is deployed: a model and the files that belong to it, each known by the sha256 of its content."""
+"""Defines what a release consists of: its files, each known by its sha256, their names, and where they are on a board.
+
+One root holds one model that serves, `ROOT/current/model.tflite`; another model has a root of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from posixpath import join
+from typing import TYPE_CHECKING
 
+from devices import board_paths
 from devices.messages.release_jobs import ContentRef, digest_of
-from devices.releases.release_paths import GOLDEN, MODEL
+from devices.registry import KINDS
+
+if TYPE_CHECKING:
+    from devices.contract import Device
+
+
+ROOT = f"{board_paths.ROOT}/deployed"  # relative to the home folder of the user that logs in
+MODEL, DESCRIPTION, GOLDEN = "model.tflite", "model.json", "golden.npz"
+CURRENT_MODEL = f"current/{MODEL}"
+KEEP = 5  # releases, the one that serves included
+
+
+def root_on(device: Device) -> str:
+    """Return the root where the user names none; devices that share this machine's files have one each."""
+    if KINDS[device.kind].own_files:
+        return ROOT
+    return join(board_paths.ROOT, device.kind, device.name, "deployed")
+
+
+def other_places(sha256: str) -> list[str]:
+    """Return where the model of this content may lie on a board because it was run or measured there."""
+    return [f"~/{board_paths.MODELS}/{sha256}.tflite"]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from devices.messages.model_jobs import GoldenResult
 from devices.messages.release_jobs import UnitState
 from devices.releases.board import OnStep, ReleaseBoard
 from devices.releases.errors import DamagedError, GoldenError, UnknownReleaseError
-from devices.releases.package import DeployedFile, ReleasePackage
-from devices.releases.release_paths import CURRENT_MODEL, GOLDEN, KEEP, MODEL
+from devices.releases.package import CURRENT_MODEL, GOLDEN, KEEP, MODEL, DeployedFile, ReleasePackage
 from devices.releases.release_status import Release, Released, ReleaseStatus
 from devices.releases.service_unit import unit_name, unit_text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.messages.model_jobs import GoldenResult
 from devices.messages.release_jobs import ContentRef, ReleaseState, StatusResult, UnitState
-from devices.releases.release_paths import CURRENT_MODEL, MODEL
+from devices.releases.package import CURRENT_MODEL, MODEL
 
 
 @dataclass(frozen=True)

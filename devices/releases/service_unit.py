@@ -12,7 +12,7 @@ from posixpath import basename
 
 from devices.messages.release_jobs import UnitState
 from devices.releases.errors import ReleaseError
-from devices.releases.release_paths import CURRENT_MODEL, ROOT
+from devices.releases.package import CURRENT_MODEL, ROOT
 
 
 def unit_name(root: str) -> str:

@@ -9,7 +9,7 @@ import click
 from devices.contract import Device
 from devices.releases.board import OnStep
 from devices.releases.errors import DamagedError
-from devices.releases.release_paths import KEEP
+from devices.releases.package import KEEP
 from devices.releases.release_status import ReleaseStatus
 from edge.cli.options import Names, delegate_options, take_delegates
 from edge.cli.output import json_option, print_lines

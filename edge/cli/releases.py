@@ -13,8 +13,8 @@ import click
 from converters.errors import EdgeError
 from devices.contract import Device
 from devices.releases.board import OnStep
+from devices.releases.package import ROOT
 from devices.releases.parallel import BoardOutcome, check, on_each
-from devices.releases.release_paths import ROOT
 from devices.releases.release_status import Released
 from edge.cli.options import F
 from edge.cli.output import print_json, print_lines, say, show_error

@@ -16,9 +16,8 @@ from devices.contract import Device
 from devices.errors import DeviceError
 from devices.releases.board import OnStep, ReleaseBoard, Timeouts
 from devices.releases.errors import ReleaseError
-from devices.releases.package import DeployedFile, ReleasePackage
+from devices.releases.package import DESCRIPTION, GOLDEN, KEEP, MODEL, DeployedFile, ReleasePackage, root_on
 from devices.releases.release import ReleaseTerms, release, roll_back
-from devices.releases.release_paths import DESCRIPTION, GOLDEN, KEEP, MODEL, root_on
 from devices.releases.release_status import Released, ReleaseStatus
 from edge.agent.client import AgentClient
 from edge.errors import InputError

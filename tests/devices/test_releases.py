@@ -17,9 +17,8 @@ from devices.errors import DeviceError
 from devices.local import LocalDevice
 from devices.releases.board import ReleaseBoard, Timeouts
 from devices.releases.errors import BusyError, DamagedError, FullError, GoldenError, UnknownReleaseError
-from devices.releases.package import DeployedFile
+from devices.releases.package import DeployedFile, root_on
 from devices.releases.parallel import SomeFailedError, check, on_each
-from devices.releases.release_paths import root_on
 from devices.releases.service_unit import describe_remaining_steps, unit_name, unit_text
 from edge.agent.client import AgentClient
 from edge.errors import InputError
