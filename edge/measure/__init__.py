@@ -1,1 +1,1 @@
-"""Plans, windows, statistics, validity: from a running model to a measurement."""
+"""Measures running models: plans, windows, statistics and validity."""

@@ -1,7 +1,7 @@
-"""Splits an inference through external delegates: its first run, the delegate's part, the CPU's part.
+"""Splits the latency of an inference through external delegates into first run, delegate and CPU.
 
-The runtime does not say what a delegate did, nor on which hardware. So the CPU's operators are taken out of a compiled
-file, timed alone with the same runtime and threads, and subtracted from the whole.
+The runtime does not report what a delegate did, nor on which hardware. So the CPU's operators are extracted from a
+compiled file, timed alone with the same runtime and threads, and subtracted from the total.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Accelerated:
         compiled_operators: How many operators Google's compiler made; 0 where the file is not compiled.
         first_ms: The first inference, in which parameters are loaded; None where it was not timed.
         steady_ms: The median of the later ones.
-        once_ms: What the first takes more than a later one; None where it takes less.
-        cpu: What is left to the CPU; None where nothing is, or it is not known.
-        delegate_ms: The delegate's part of a later inference; None where it is not known.
+        once_ms: The extra time of the first inference; None where there is none.
+        cpu: The operators that run on the CPU; None where there are none, or they are unknown.
+        delegate_ms: The delegate's part of a later inference; None where it is unknown.
         delegate_share: That as a share, 0 to 1.
-        method: How the parts were told apart, or why not.
-        attached: The Edge TPUs that the device states, in words; () where it states none.
+        method: How the latency was split, or why it was not.
+        attached: The Edge TPUs that the device reports, as text; () where it reports none.
     """
 
     delegates: tuple[DelegateUsed, ...]
@@ -77,7 +77,7 @@ class Accelerated:
 
 @dataclass(frozen=True)
 class DelegateTimes:
-    """What was timed of a model through delegates."""
+    """The timings of a model through delegates."""
 
     first_ms: float | None
     steady_ms: float
@@ -91,7 +91,7 @@ def sum_up_parts(
     compiled_operators: int,
     attached: tuple[str, ...],
 ) -> Accelerated:
-    """Tell the parts of an inference apart, as far as that can be known."""
+    """Split the latency of an inference as far as the timings allow."""
     delegate_ms, method = _delegate_ms(times.steady_ms, cpu, compiled_operators)
     return Accelerated(
         delegates=delegates,
@@ -125,7 +125,7 @@ def _delegate_ms(steady_ms: float, cpu: CpuPart | None, compiled_operators: int)
 
 @dataclass(frozen=True)
 class CpuOperators:
-    """What is not the delegate's: the compiled operators counted, the others' names, and the others as a file."""
+    """The operators that run on the CPU, as names and as a file, and the number of compiled ones."""
 
     compiled_operators: int
     operators: tuple[str, ...]
@@ -133,7 +133,7 @@ class CpuOperators:
 
 
 def find_cpu_operators(path: Path) -> CpuOperators:
-    """Read from a file which operators no delegate for the Edge TPU takes; nothing is known of an uncompiled one."""
+    """Return the operators that the Edge TPU's delegate leaves to the CPU; None for an uncompiled file."""
     from converters.errors import ConverterError
     from converters.segments.split import cpu_part
     from converters.tflite.values import EDGE_TPU_OPERATOR
@@ -161,8 +161,8 @@ def split_latency(
         path: The model.
         run: Its latency, through the delegates.
         device: Where it ran.
-        facts: What the device is.
-        plan: With the delegates.
+        facts: The device's facts.
+        plan: Its delegates are used.
         time: Times another file on the device, by its path there, without delegates.
     """
     if not plan.delegates:
@@ -184,7 +184,7 @@ def split_latency(
 
 
 def accelerator_notes(facts: Facts, plan: Plan) -> tuple[tuple[bool, str], ...]:
-    """Return what a reader must know of an inference through delegates: wanted or not, and the note."""
+    """Return notes on an inference through delegates, each with whether it applies."""
     if not plan.delegates:
         return ()
     from devices.accelerators import USB3_MBIT_PER_S
@@ -195,10 +195,10 @@ def accelerator_notes(facts: Facts, plan: Plan) -> tuple[tuple[bool, str], ...]:
     speeds = ", ".join(f"{each.link_mbit_s:g} Mbit/s" for each in slow)
     return (
         (not (coral and coral.is_attached),
-         "the device states no Edge TPU: the latency through the delegate may not be that of one"),
+         "the device reports no Edge TPU: the latency through the delegate may not be that of one"),
         (bool(slow), f"a Coral stick is on USB 2 ({speeds}): on USB 3, parameters and tensors move about ten "
                      "times as fast"),
-        (bool(sticks), "a Coral stick states no temperature and no clock: whether it throttled is not known"),
+        (bool(sticks), "a Coral stick reports neither temperature nor clock: whether it throttled is unknown"),
     )  # fmt: skip
 
 

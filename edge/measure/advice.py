@@ -1,16 +1,16 @@
-"""Advises which variant to ship on each board, and states why not the others.
+"""Recommends the variant to ship on each board, and gives the reasons against the others.
 
-1. Only variants measured on the same board, with the same runtime and number of threads, are weighed against each
-   other; milliseconds and instructions never are.
-2. An invalid measurement supports no advice, nor does one whose sparse kernels ran other than predicted, or whose
+1. Only variants measured on the same board, with the same runtime and number of threads, are compared;
+   milliseconds are never compared with instructions.
+2. Invalid measurements are not used, nor those whose sparse kernels ran differently than predicted, or whose
    results would be wrong.
-3. Where the accuracy of two or more is known, no variant of unknown accuracy is advised, nor one that gives more than
-   `AdviceCriteria.loss` fewer right answers than the most accurate. Where it is not, speed and size decide, and the
-   advice says so.
-4. Of the rest, the fastest is advised; of those within `AdviceCriteria.alike` of its speed, the smallest file; of files
-   of equal size, the more accurate.
+3. Where the accuracy of two or more is known, no variant of unknown accuracy is recommended, nor one that gives more
+   than `AdviceCriteria.loss` fewer right answers than the most accurate. Otherwise speed and size decide, and the
+   sentences state so.
+4. Of the rest, the fastest is recommended; of those within `AdviceCriteria.alike` of its speed, the smallest file; of
+   files of equal size, the more accurate.
 
-An advised variant is on the Pareto front.
+A recommended variant is on the Pareto front.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AdviceCriteria:
 
 @dataclass(frozen=True)
 class VariantStanding:
-    """What became of one variant, and why where it needs a reason."""
+    """The outcome for one variant, and the reason for it."""
 
     point: Point
     standing: Standing
@@ -46,7 +46,7 @@ class VariantStanding:
 
 @dataclass(frozen=True)
 class ShippingAdvice:
-    """What to ship on one board: `ship` is None where nothing can be; `sentences` say why, and what to doubt."""
+    """The recommendation for one board: `ship` is None where there is none; `sentences` give reasons and doubts."""
 
     front: Front
     outcomes: tuple[VariantStanding, ...]
@@ -54,7 +54,7 @@ class ShippingAdvice:
     sentences: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value as `json.dumps` takes it; the points stand in the front."""
+        """Return the value as `json.dumps` takes it; the points are in the front."""
         return {
             "device": self.front.device,
             "runtime": self.front.runtime,
@@ -71,13 +71,13 @@ class ShippingAdvice:
 def advise_each(
     measurements: Iterable[Measurement], criteria: AdviceCriteria | None = None
 ) -> tuple[ShippingAdvice, ...]:
-    """Advise on each board among measurements, in their order; those that say nothing of speed are left out."""
+    """Recommend a variant for each board, in the measurements' order; those without a speed are left out."""
     variants = (Variant(each, each.accuracy if each.accuracy and each.accuracy.of else None) for each in measurements)
     return tuple(advise(front_of(group), criteria) for group in groups(variants))
 
 
 def advise(front: Front, criteria: AdviceCriteria | None = None) -> ShippingAdvice:
-    """Choose the variant to ship among those of one front, by the rules above."""
+    """Choose the variant of one front to ship, by the rules above."""
     criteria = criteria or AdviceCriteria()
     weighed = "accuracy" in front.objectives
     judged = [point for point in front.points if point.standing != "not judged"]
@@ -152,7 +152,7 @@ def _reason(front: Front, ship: Point, fit: Sequence[Point], criteria: AdviceCri
     if "accuracy" in front.objectives:
         among = f"of those at most {100 * criteria.loss:g} points less accurate than the best"
     if len(fit) == 1:
-        return "the only one that could be weighed" if len(front.points) == 1 else f"the only one {among}"
+        return "the only one that could be judged" if len(front.points) == 1 else f"the only one {among}"
     least = "fewest instructions" if front.speed == "instructions" else "lowest latency"
     fastest = min(point.cost for point in fit)
     if sum(point.cost <= fastest * (1 + criteria.alike) for point in fit) == 1:
@@ -165,7 +165,7 @@ def _doubts(front: Front) -> Iterable[str]:
     if not known:
         yield "The accuracy of no variant is known: speed and size alone decided. Measure it before you ship."
     elif "accuracy" not in front.objectives:
-        yield f"Only the accuracy of {known[0].label} is known: it was not weighed. Measure the others before you ship."
+        yield f"Only the accuracy of {known[0].label} is known: it was not used. Measure the others before you ship."
     counts = sorted({point.accuracy.of for point in known if point.accuracy})
     if len(counts) > 1:
         yield f"Accuracies were counted on different numbers of pictures ({' and '.join(map(str, counts))})."

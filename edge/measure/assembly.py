@@ -1,4 +1,4 @@
-"""Assembles a measurement from what a device showed of a model, whatever way it was measured."""
+"""Assembles a measurement from observations of a model on a device."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edge.measure.sparse_verdict import add_verdict
 
 @dataclass(frozen=True)
 class Observation:
-    """What a device showed of one model; a way of measuring leaves out what it cannot show."""
+    """The observations of one model on a device; fields that a way of measuring cannot fill stay empty."""
 
     facts: Facts
     runtime: RuntimeRef

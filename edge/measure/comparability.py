@@ -1,4 +1,4 @@
-"""Reasons not to compare two measurements: another device, threads, runtime, or an invalid measurement."""
+"""Finds reasons not to compare two measurements: different devices, threads or runtimes, or invalid ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> t
 
 
 def objections_listed(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
-    """Return the same as lines for a terminal of 80 columns, the reasons of an invalid measurement one by one."""
+    """Return the objections as lines for a terminal of 80 columns, each reason of an invalid measurement apart."""
     told = [wrap(each, "  ") for each in _differences(before, after)]
     for side, measurements in (("first", before), ("second", after)):
         for each in measurements:
@@ -58,7 +58,7 @@ def _invalid(side: str, measurements: Sequence[Measurement]) -> list[str]:
 
 
 def hardware(measurement: Measurement) -> str:
-    """Return what tells two machines of one name apart ("local" is another one everywhere), as far as it is stated."""
+    """Return the device's name and its reported hardware, which distinguishes machines of one name ("local")."""
     facts = measurement.device.facts
     cpu = facts.get("cpu")
     parts = cpu if isinstance(cpu, Mapping) else {}

@@ -1,8 +1,8 @@
 """Decides whether a model became slower between two files of measurements.
 
-The test sees window medians, because runs inside a window are not independent. Windows of one process still share its
-memory layout and what else the machine was doing; where both sides hold at least four measurements of the same model,
-their medians are tested instead, which covers that too. Instructions are counted, so they are compared as they are.
+The test uses window medians, because runs inside a window are not independent. Windows of one process still share its
+memory layout and the machine's other load; where both sides hold at least four measurements of the same model, their
+medians are tested instead, which covers that too. Instructions are counted, so they are compared as they are.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ModelComparison:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """All comparisons of two files, and what stood in only one of them."""
+    """All comparisons of two files, and the models that only one of them has."""
 
     comparisons: tuple[ModelComparison, ...]
     only_before: tuple[str, ...]
@@ -72,7 +72,7 @@ class ComparisonResult:
 
     @property
     def verdict(self) -> str:
-        """Return the gravest verdict: slower, then inconclusive, then not slower, then faster."""
+        """Return the worst verdict: slower, then inconclusive, then not slower, then faster."""
         gravity = (SLOWER, INCONCLUSIVE, NOT_SLOWER, FASTER)
         return min((each.finding.verdict for each in self.comparisons), key=gravity.index)
 
@@ -90,10 +90,10 @@ def compare(
     Several measurements of one model on a side are repeats of each other.
 
     Args:
-        before: What the first file holds.
-        after: What the second file holds.
+        before: The measurements of the first file.
+        after: The measurements of the second file.
         criteria: The allowed slow-down and the error rate.
-        force: Compare what differs in device, threads or runtime, or is invalid; the objections become caveats.
+        force: Compare in spite of objections, which become caveats.
 
     Raises:
         InputError: Nothing matches, there is nothing to compare, or there are objections and `force` is off.
@@ -203,7 +203,7 @@ def _nothing_in_common(name: str) -> QuantityChange:
 
 @dataclass(frozen=True)
 class KernelChange:
-    """One family before and after, per inference; None where the family did not run. Information, not a verdict."""
+    """One kernel family before and after, per inference; None where it did not run. Information, not a verdict."""
 
     name: str
     calls_before: float | None
@@ -213,7 +213,7 @@ class KernelChange:
 
 
 def kernel_changes(before: Measurement, after: Measurement) -> tuple[KernelChange, ...] | None:
-    """Return all families of both sides, the largest change of time first; None if a side has no kernel profile."""
+    """Return the kernel families, the largest change of time first; None if a side has no kernel profile."""
     if before.kernels is None or after.kernels is None:
         return None
     first = {kernel.name: kernel for kernel in before.kernels}

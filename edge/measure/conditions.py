@@ -1,4 +1,4 @@
-"""The device's conditions as the validity rules need them: parsed once, what was not stated is None."""
+"""Parses the device's conditions for the validity rules; values the device does not report are None."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ConditionsSample:
     """The conditions at one moment and, where `wall_s` is known, the load since the sample before it.
 
     `tpu_over_trip_c` is how far the hottest Edge TPU is above its first trip point, where its clock falls; less than 0
-    is below. None where there is none, or it states no temperature.
+    is below. None where there is none, or it reports no temperature.
     """
 
     governor: str | None
@@ -36,7 +36,7 @@ class ConditionsSample:
 
     @property
     def clock_khz(self) -> float | None:
-        """Return the clock: the kernel's word for it, unless the firmware runs the processor slower than that."""
+        """Return the clock: the kernel's value, or the firmware's where that is lower."""
         known = [each for each in (self.fastest_khz, self.firmware_khz) if each is not None]
         return min(known, default=None)
 
@@ -47,7 +47,7 @@ class ConditionsSample:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ConditionsSample:
-        """Read what a device stated; a field that is missing or of another type is unknown, never an error."""
+        """Read a device's report; a field that is missing or of another type is unknown, never an error."""
         throttled, since = _mapping(value.get("throttled")), _mapping(value.get("since"))
         degrees = _number(value.get("temperature_c"))
         clocks = [number for each in _list(value.get("frequencies_khz")) or () if (number := _number(each))]

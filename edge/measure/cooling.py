@@ -1,4 +1,4 @@
-"""Waiting until a board is cool: a measurement on a warm one begins where the last one ended."""
+"""Waits until a board is cool, so that a measurement does not start with the heat of the last one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BELOW, STABLE, DEADLINE = "below the limit", "no longer falling", "the longest w
 
 @dataclass(frozen=True)
 class Cooling:
-    """When a board is cool enough: below `limit_c`, or no colder by `stable_c` than `stable_s` ago.
+    """The criteria for a cool board: below `limit_c`, or less than `stable_c` colder than `stable_s` ago.
 
     A board may never get below the limit: an idle Raspberry Pi 4 without a heat sink stays near 55 C.
     """
@@ -28,15 +28,15 @@ class Cooling:
 def cool_down(
     read_c: Callable[[], float | None], criteria: Cooling, *, on_wait: Callable[[float], None] | None = None
 ) -> CoolDown | None:
-    """Wait until the board is cool, it cools no further, or the longest wait is over.
+    """Wait until the board is cool or stops cooling, or until the longest wait is over.
 
     Args:
-        read_c: Reads the processor's temperature, None where the board does not state one.
-        criteria: When it is cool enough.
+        read_c: Reads the processor's temperature, None where the board reports none.
+        criteria: The board is cool when it meets them.
         on_wait: Called with each temperature that was too high.
 
     Returns:
-        What happened; None where there is no temperature to wait for.
+        The wait and its end; None where the board reports no temperature.
     """
     begin, first = time.monotonic(), read_c()
     if first is None:

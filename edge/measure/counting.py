@@ -1,4 +1,4 @@
-"""Measures by counting: a device that shows the executed instructions and the kernels, but neither time nor energy."""
+"""Counts instructions on a device that shows executed instructions and kernels, but neither time nor energy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUDGET_S, _QUICK_BUDGET_S = 3.0, 0.0
 NOTES = (
     "instructions are counted exactly, but they are not time: no caches, no memory bandwidth, no issue width",
     "latency_ms is null: emulated milliseconds mean nothing; measure on the board",
-    "energy is null: an emulator draws none of the board's power",
+    "energy is null: an emulator does not draw the board's power",
     "memory of the process is null: it would be the emulator's",
     "inputs: random values (seed 0), [-1, 1) for floating point, the whole range of 8 bits, else zeros",
 )
@@ -34,9 +34,9 @@ NOTES = (
 
 @dataclass(frozen=True)
 class InstructionMeasurer:
-    """Counts the instructions of models on a device, in all and by kernel, and names the kernels that ran.
+    """Counts the instructions of models on a device, in total and by kernel, and names the kernels that ran.
 
-    Where the device cannot count now, the measurement names the kernels and is invalid, with the reason. One thread
+    Where the device cannot count, the measurement names the kernels and is invalid, with the reason. One thread
     runs. Of the plan, `threads`, `runtime`, `kernels` and `quick` (the fewest windows) count.
     """
 
@@ -51,13 +51,13 @@ class InstructionMeasurer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held from one model to the next."""
+        """Do nothing: no resource stays open between models."""
 
     def observe(self, model: MeasuredModel) -> Observation:
         """Count one model.
 
         Raises:
-            InputError: What only a real board can show is asked for.
+            InputError: The plan requires a real board.
             RuntimeFault: The runtime is missing, refuses the model or died.
             DeviceError: The device cannot run; or it cannot count, and kernels are not asked for.
         """
@@ -90,7 +90,7 @@ class InstructionMeasurer:
         return count
 
     def _kernels(self, path: str, runtime: RuntimeRef) -> KernelView:
-        """Return the kernels that ran, without the times, which are the emulator's."""
+        """Return the kernels that ran, without their times, which are the emulator's."""
         if not self.plan.kernels:
             return KernelView(reason="not asked for")
         if runtime.name != PROFILED_RUNTIME:
@@ -104,18 +104,18 @@ class InstructionMeasurer:
 
 
 def _refuse_what_takes_time(name: str, plan: Plan) -> None:
-    one_thread = "an emulated board only counts the instructions of one thread"
+    one_thread = "an emulated board counts the instructions of one thread only"
     refusals = (
         (plan.sustain_s > 0, f"{name} is emulated: it has no heat and no clock to record under sustained load",
          "leave out --sustain, or measure on a real board"),
-        (plan.energy is not None, f"{name} is emulated: it draws none of the board's power",
+        (plan.energy is not None, f"{name} is emulated: it does not draw the board's power",
          "leave out --energy, or measure on a real board"),
         (plan.threads != 1, f"{plan.threads} threads asked for: {one_thread}",
-         "leave out --threads; the board itself shows it"),
+         "leave out --threads, or measure on a real board"),
         (plan.cpus is not None, f"chosen processors asked for: {one_thread}",
-         "leave out --cpus; the board itself shows it"),
+         "leave out --cpus, or measure on a real board"),
         (bool(plan.delegates), f"a delegate asked for: {one_thread}",
-         "leave out --delegate; the board itself shows it"),
+         "leave out --delegate, or measure on a real board"),
     )  # fmt: skip
     for wanted, message, hint in refusals:
         if wanted:

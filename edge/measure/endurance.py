@@ -1,4 +1,4 @@
-"""What minutes of load show: how a board cooled before, and latency, heat and clock over time under it."""
+"""Records latency, heat and clock over minutes of load, and the cooling before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDS = 0.1
 
 @dataclass(frozen=True)
 class CoolDown:
-    """The wait before a measurement: how long, from and to which temperature, and what ended it."""
+    """The wait before a measurement: its length, its first and last temperature, and what ended it."""
 
     waited_s: NonNegative
     begin_c: float
@@ -28,7 +28,7 @@ class CoolDown:
 
 @dataclass(frozen=True)
 class SustainedPoint:
-    """The end of one stretch of inferences; `throttled` names what the firmware reported then, None is unknown."""
+    """The end of one stretch of inferences; `throttled` holds the firmware's reports then, None if unknown."""
 
     time_s: NonNegative
     median_ms: NonNegative
@@ -40,7 +40,7 @@ class SustainedPoint:
 
 @dataclass(frozen=True)
 class Sustained:
-    """Latency, heat and clock over time under load without a pause.
+    """Latency, heat and clock over time under continuous load.
 
     `first_ms` and `last_ms` are the medians over the first and last tenth of the points; `change` is last / first - 1.
     """
@@ -53,7 +53,7 @@ class Sustained:
     points: tuple[SustainedPoint, ...]
 
     def throttled_from_s(self) -> float | None:
-        """Return when the firmware first reported something; None if it never did, or does not say."""
+        """Return when the firmware first reported throttling; None if it never did, or reports nothing."""
         return next((point.time_s for point in self.points if point.throttled), None)
 
 
@@ -75,7 +75,7 @@ def sustained_of(result: SustainResult, threads: int) -> Sustained | None:
 
 
 def sustained_in_words(loaded: Sustained) -> str:
-    """Return what a reader wants to know of it first, as one sentence without a full stop."""
+    """Return a summary as one sentence without a full stop."""
     degrees = [point.temperature_c for point in loaded.points if point.temperature_c is not None]
     clocks = [point.clock_mhz for point in loaded.points if point.clock_mhz is not None]
     begun_s = loaded.throttled_from_s()

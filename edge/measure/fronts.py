@@ -1,7 +1,7 @@
-"""Which variants on a board are worth having: those no other beats in speed, size and accuracy at once.
+"""Finds the Pareto front of the variants on a board in speed, size and accuracy.
 
 Speed is the median latency where a board was measured and the instructions of an inference where it was emulated; the
-two never stand in one group, nor do two boards, two runtimes or two numbers of threads.
+two are never in one group, nor are two boards, two runtimes or two numbers of threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Variant:
 
     @property
     def speed(self) -> Speed | None:
-        """What tells how fast it is; None where nothing does. Time under emulation does not."""
+        """The kind of speed it has; None for none. Time under emulation is not a speed."""
         if is_emulated(self.measurement.device):
             return "instructions" if self.measurement.instructions else None
         return "latency" if self.measurement.latency_ms else None
@@ -38,9 +38,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Point:
-    """One variant between its objectives; `standing` says whether it is on the front, `why` the reason if not.
+    """One variant with its objectives; `standing` says whether it is on the front, `why` the reason if not.
 
-    Of `median_ms` and `instructions` one is given: which, the front's `speed` says.
+    Either `median_ms` or `instructions` is given, as the front's `speed` states.
     """
 
     label: str
@@ -98,10 +98,10 @@ def groups(variants: Iterable[Variant]) -> tuple[tuple[Variant, ...], ...]:
 def front_of(members: Sequence[Variant]) -> Front:
     """Find the Pareto front of one of `groups`. Points are named by their artifacts.
 
-    Left unjudged are invalid measurements and those whose sparse kernels ran other than predicted, or compute wrong
+    Invalid measurements are not judged, nor those whose sparse kernels ran differently than predicted or compute wrong
     results. Accuracy is an objective as soon as two judged variants have one; a variant whose accuracy is unknown is
-    then not judged either, nothing is assumed for it. Counts of instructions are compared in three digits, as they are
-    shown: they repeat to a tenth of a percent, and a smaller difference is none.
+    then not judged either; nothing is assumed. Counts of instructions are compared in three digits, as they are shown:
+    they repeat to a tenth of a percent, and a smaller difference is none.
     """
     sound = [each for each in members if objection(each.measurement) is None]
     known = [each for each in sound if each.accuracy is not None]
@@ -125,7 +125,7 @@ def front_of(members: Sequence[Variant]) -> Front:
 
 
 def objection(measurement: Measurement) -> str | None:
-    """Return why a measurement is no ground for a choice; None where nothing is against it."""
+    """Return why a measurement cannot be used; None where it can."""
     if not measurement.validity.valid:
         return "the measurement is invalid"
     if sparse_alarm(measurement) is None:

@@ -1,7 +1,7 @@
 """Counts the instructions of an inference: the difference of windows of two lengths.
 
-The difference cancels all that is no inference: loading, marks, the loop. What a window counts is exact; the spread
-says how alike the differences of neighbouring windows are.
+The difference cancels everything but inference: loading, marks, the loop. The counts are exact; the spread measures
+how much the differences of neighbouring windows vary.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PROGRAM = (
 
 @dataclass(frozen=True)
 class InstructionCount:
-    """One run of a model under the counter; `windows` and `lengths` (inferences) belong together one by one."""
+    """One run of a model under the counter; `lengths[i]` is the inferences in `windows[i]`."""
 
     runtime: RuntimeRef
     windows: tuple[CountedWindow, ...]
@@ -48,7 +48,7 @@ class InstructionCount:
     maps: tuple[str, ...]
 
     def instructions(self) -> Instructions:
-        """Return what one inference executes, in all and by function."""
+        """Return the instructions of one inference, in total and by function."""
         estimates = self._estimates()
         per_inference = median(estimates)
         return Instructions(
@@ -100,8 +100,8 @@ def count_instructions(
     Args:
         device: Where to run it.
         model: The path of the file on it.
-        runtime: Name of the TFLite runtime; None is the one the board has.
-        budget_s: How long the windows may take, except that a slow model has three all the same.
+        runtime: Name of the TFLite runtime; None for the board's own.
+        budget_s: The time for all windows; a slow model gets at least three.
 
     Raises:
         RuntimeFault: The runtime is missing, refuses the model or died.
@@ -127,7 +127,7 @@ def _result(request: MarkedRequest, done: Completed) -> MarkedResult:
             f"the TFLite runtime's process died with {done.exit.signal} while its instructions were counted", hint=tail
         )
     if done.exit.status != 0:
-        raise RuntimeFault(f"the program that counts ended with {done.exit}", hint=tail)
+        raise RuntimeFault(f"the counting program ended with {done.exit}", hint=tail)
     try:
         answer = decode_line(done.stdout)
         if answer.get("ok") is True:
@@ -145,7 +145,7 @@ def _roles(functions: Mapping[Function, int]) -> Counter[Role]:
 
 
 def _kernels(roles: Mapping[Role, float], per_inference: float) -> tuple[KernelInstructions, ...]:
-    """Return the functions by falling count; the small ones as one, at the end."""
+    """Return the functions by descending count; small ones are combined at the end."""
     ordered = sorted(roles.items(), key=lambda each: (-each[1], each[0].name))
     listed = [(role, count) for role, count in ordered if _is_listed(role, count / per_inference)]
     rest = sum(count for role, count in ordered if not _is_listed(role, count / per_inference))
@@ -153,7 +153,7 @@ def _kernels(roles: Mapping[Role, float], per_inference: float) -> tuple[KernelI
 
 
 def _is_listed(role: Role, share: float) -> bool:
-    """Whether a function has a line of its own; sparse kernels always have, because they are evidence."""
+    """Whether a function has a line of its own; sparse kernels always do, because they are evidence."""
     return share >= LEAST_SHARE or role.family == SPARSE
 
 

@@ -15,7 +15,7 @@ PROFILED_RUNTIME = "ai-edge-litert"
 
 @dataclass(frozen=True)
 class KernelView:
-    """What the profile showed, or why there is none."""
+    """The kernels in a profile, or the reason why there is none."""
 
     kernels: tuple[Kernel, ...] | None = None
     operators: tuple[ProfiledOperator, ...] | None = None
@@ -43,7 +43,7 @@ class KernelView:
         return cls(reason=f"{runtime.name} {runtime.version} has no kernel profiler, {PROFILED_RUNTIME} has one")
 
     def without_times(self) -> KernelView:
-        """Return the names and calls alone, the most called kernel first: what an emulator's profile is worth."""
+        """Return names and calls only, the most called kernel first: an emulator's times mean nothing."""
         return KernelView(
             kernels=self.kernels
             and tuple(
@@ -57,7 +57,7 @@ class KernelView:
         )
 
     def count_sparse(self, pointwise: int | None) -> SparseKernelCount | None:
-        """Return how many of the model's 1x1 convolutions ran as sparse products; None where either is not known."""
+        """Return how many of the model's 1x1 convolutions ran as sparse products; None where either is unknown."""
         if self.operators is None or pointwise is None:
             return None
         return SparseKernelCount(sum(SPARSE in operator.kernel.split() for operator in self.operators), pointwise)

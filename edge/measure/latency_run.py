@@ -1,4 +1,4 @@
-"""One latency run: from the samples an agent took to the distribution, its windows and the verdict on them."""
+"""Turns the samples of a latency run into a distribution, its windows and a verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge.measure.validity import LatencyEvidence, judge
 
 @dataclass(frozen=True)
 class LatencyRun:
-    """What one latency job brought: samples by window, and the conditions before the first and after each."""
+    """The result of one latency job: samples by window, and the conditions before the first and after each."""
 
     plan: Plan
     threads: int
@@ -65,7 +65,7 @@ class LatencyRun:
         )
 
     def verdict(self, machine: str | None, *, prefix: str = "") -> Validity:
-        """Return whether this run may be believed."""
+        """Return whether this run is valid, and why not."""
         evidence = LatencyEvidence(
             plan=self.plan,
             windows=self.windows(),

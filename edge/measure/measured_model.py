@@ -36,7 +36,7 @@ class MeasuredModel:
 
 
 def describe_model(path: Path) -> MeasuredModel:
-    """Read what is known of a .tflite file without running it.
+    """Describe a .tflite file without running it.
 
     Raises:
         InputError: The file is missing or unreadable.
@@ -90,5 +90,5 @@ def _structure(path: Path) -> tuple[ModelInfo | None, ConverterError | None]:
 
 
 def _as_unicode(name: str) -> str:
-    """Return a file's name as JSON can hold it: bytes that are no UTF-8 become the replacement character."""
+    """Return a file's name as valid Unicode: bytes that are not UTF-8 become the replacement character."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

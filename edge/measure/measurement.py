@@ -1,4 +1,4 @@
-"""What a plan measured on a device: the value behind "edge-measurement/1".
+"""Defines a measurement of one artifact on one device: the JSON of "edge-measurement/1".
 
 The attributes are the fields of the JSON, one to one. Unknown is None (null). Times are milliseconds where the field
 says `_ms` or lies under `latency_ms`, microseconds where it says `_us`.
@@ -23,7 +23,7 @@ SCHEMA = "edge-measurement/1"
 
 @dataclass(frozen=True)
 class ArtifactRef:
-    """The file that ran; recipe, parity and counts are None where no artifact JSON vouches for this very content."""
+    """The file that ran; recipe, parity and counts are None without an artifact JSON whose sha256 matches."""
 
     path: str
     name: str
@@ -36,7 +36,7 @@ class ArtifactRef:
 
 @dataclass(frozen=True)
 class DeviceRef:
-    """Where it ran: the device's name and its facts as the device stated them."""
+    """The device: its name, and its facts as it reported them."""
 
     name: str
     facts: Mapping[str, Any]
@@ -99,7 +99,7 @@ class Latency:
 class KernelInstructions:
     """Instructions that one function of the runtime executes per inference, and its share of all.
 
-    `name` is the microkernel's symbol (a C++ function's name without its arguments); `family` what it computes.
+    `name` is the microkernel's symbol (a C++ function's name without its arguments); `family` is its operation.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Instructions:
     """Executed instructions of one inference, where an emulator counted them.
 
     `per_inference` is the median of `estimates` differences of two run lengths, `spread` their (max - min) / median;
-    `kernels` are by falling count.
+    `kernels` are sorted by descending count.
     """
 
     per_inference: NonNegative
@@ -143,7 +143,7 @@ class ProfiledOperator:
 
 @dataclass(frozen=True)
 class ProfilerRun:
-    """How the kernels were seen: the profiling runtime's version, runs averaged, time of a whole inference."""
+    """The profiling run: the runtime's version, runs averaged, time of a whole inference."""
 
     version: str
     runs: Count
@@ -178,7 +178,7 @@ class RecordedAccuracy:
 
 @dataclass(frozen=True)
 class Conditions:
-    """The device's state before and after, and between windows: clock, governor, temperature, load, as it stated."""
+    """The device's state before, after and between windows, as reported: clock, governor, temperature, load."""
 
     before: Mapping[str, Any]
     after: Mapping[str, Any]
@@ -187,7 +187,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Validity:
-    """The verdict: reasons against it as sentences, and the rules that could not be checked, with why."""
+    """The verdict: the reasons against validity as sentences, and the rules that could not be checked, and why."""
 
     valid: bool
     reasons: tuple[str, ...]
@@ -196,7 +196,7 @@ class Validity:
 
 @dataclass(frozen=True)
 class PlanRef:
-    """What was asked for."""
+    """The plan that was measured."""
 
     quick: bool
     warmup_s: NonNegative
@@ -208,7 +208,7 @@ class PlanRef:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one plan found for one artifact on one device."""
+    """The result of one plan for one artifact on one device."""
 
     schema: str
     created: str

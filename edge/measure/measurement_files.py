@@ -19,7 +19,7 @@ def load_measurements(path: Path) -> tuple[Measurement, ...]:
     """Read a file that holds one measurement or a list of them.
 
     Raises:
-        InputError: Missing, unreadable, not JSON, empty, or a measurement is wrong; the message names file and field.
+        InputError: The file cannot be read or holds no measurements; the message names the wrong field.
     """
     value = _parse(path)
     items = value if isinstance(value, list) else [value]
@@ -50,7 +50,7 @@ def measurement_from_json(value: object, *, where: str = "measurement") -> Measu
     """Read one parsed measurement.
 
     Raises:
-        InputError: Not a measurement, of an unknown schema version, or a field is wrong; the message names it.
+        InputError: It is no measurement, or a field is wrong; the message names it.
     """
     _check_schema(value, where)
     try:
@@ -74,7 +74,8 @@ def _check_schema(value: object, where: str) -> None:
         return
     if isinstance(got, str) and got.startswith("edge-measurement/"):
         raise InputError(
-            f"{where}: schema is {got}, this edge reads {SCHEMA}", hint="use the edge that wrote it, or profile again"
+            f"{where}: schema is {got}, this version of edge reads {SCHEMA}",
+            hint="use the version of edge that wrote it, or profile again",
         )
     found = f"its schema is {got!r}" if got is not None else "it has no field 'schema'"
     raise InputError(f"{where} is no measurement: {found}, expected {SCHEMA!r}", hint=_MAKE)

@@ -1,4 +1,4 @@
-"""Functions of a runtime's library as kernels: what a symbol's name says about what it computes.
+"""Classifies functions of a runtime's library as kernels by their symbols.
 
 XNNPACK names its microkernels TYPES_OPERATION[_ACTIVATION]_ukernel_TILE__INSTRUCTIONS, for example
 xnn_f32_gemm_minmax_ukernel_7x8__asm_aarch64_neonfma_ld128 (XNNPACK, doc/microkernel-naming-conventions.md).
@@ -20,14 +20,14 @@ _NAMED = re.compile(r"(\d+)(\w+)")
 
 @dataclass(frozen=True)
 class Role:
-    """A function's name for people, and its family: what it computes, whatever the number type and tile."""
+    """A function's readable name, and its family: the operation, without number type and tile."""
 
     name: str
     family: str
 
 
 def role_of(file: str, symbol: str) -> Role:
-    """Say what a function is, by the file it is in and its symbol."""
+    """Classify a function by its file and its symbol."""
     if file.startswith("python"):
         return Role(PYTHON, PYTHON)
     if not _is_runtime(file):
@@ -43,7 +43,7 @@ def role_of(file: str, symbol: str) -> Role:
 def demangled(symbol: str) -> str:
     """Return the qualified name of a C++ symbol without its template's and its own arguments; others as they are.
 
-    Only the leading names of the Itanium C++ ABI's mangling (section 5.1) are read: enough to tell functions apart.
+    Only the leading names of the Itanium C++ ABI's mangling (section 5.1) are read: enough to distinguish functions.
     """
     head = re.match(r"_ZN?[KL]*", symbol)
     if head is None or not symbol.startswith("_Z"):

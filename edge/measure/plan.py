@@ -1,4 +1,4 @@
-"""States what to measure, and for how long."""
+"""Defines what to measure, and for how long."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Plan:
 
     A window ends when `window_s` has passed and `min_runs` inferences were made, so slow models take longer. `cpus`
     are the processors to run on, None leaves them to the kernel; chosen ones leave out the run with all cores.
-    `cool_wait_s` is the longest wait for the board to cool below `cool_below_c`, None for the device's own (a board
-    is waited for, this machine is not). `sustain_s` is how long to load the board after all else. `delegates` take
+    `cool_wait_s` is the longest wait for the board to cool below `cool_below_c`, None for the default (boards are
+    left to cool, this machine is not). `sustain_s` is how long to load the board at the end. `delegates` take
     operators over from the runtime. `energy` also measures energy with a power meter.
     """
 
@@ -46,7 +46,7 @@ class Plan:
     energy: EnergyPlan | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured."""
+        """Reject a plan that cannot be measured."""
         limits = (
             ("windows", self.windows, 1),
             ("min_runs", self.min_runs, 1),
@@ -88,10 +88,10 @@ class Plan:
         return BOARD_WAIT_S if cools and not self.quick else 0.0
 
     def sustain_window_s(self) -> float:
-        """Return the length of one stretch under sustained load: at most about `SUSTAIN_POINTS` of them."""
+        """Return the length of one stretch under sustained load, for about `SUSTAIN_POINTS` stretches at most."""
         return max(1.0, self.sustain_s / SUSTAIN_POINTS)
 
 
 def quick(plan: Plan) -> Plan:
-    """Return the plan with short windows: a first look in about 3 s; the measurement says that it was quick."""
+    """Return the plan with short windows, for a first look in about 3 s; the measurement is marked as quick."""
     return replace(plan, warmup_s=0.2, window_s=0.2, min_runs=3, kernel_runs=5, quick=True)

@@ -1,4 +1,4 @@
-"""Measures .tflite files on devices; a file or a device that fails does not lose the other measurements."""
+"""Measures .tflite files on devices; the failure of one file or device does not affect the others."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ MEASURERS: Mapping[str, str] = MappingProxyType(
 
 
 class Measurer(AbstractContextManager["Measurer"], Protocol):
-    """A way of measuring models on one device; it holds what stays open from the first model to the last.
+    """A way of measuring models on one device; it keeps resources open from the first model to the last.
 
-    Made with the device, the plan, and two functions: one is called after each step, the other while waiting.
+    Created with the device, the plan and two functions: one is called after each step, the other while waiting.
     """
 
     def observe(self, model: MeasuredModel) -> Observation:
@@ -41,12 +41,12 @@ class Measurer(AbstractContextManager["Measurer"], Protocol):
 
 
 class EnergyNotMeasured(EdgeError):  # noqa: N818  (what happened, not a kind of error)
-    """The energy was asked for and could not be measured; all else was, and is in `measurement`."""
+    """The energy could not be measured; everything else was, and is in `measurement`."""
 
     def __init__(self, cause: Exception, measurement: Measurement) -> None:
         hint = cause.hint if isinstance(cause, EdgeError) else None
         super().__init__(
-            f"the energy was not measured: {cause}", hint=hint or "all else was measured; run it again for the energy"
+            f"the energy was not measured: {cause}", hint=hint or "the rest was measured; run it again for the energy"
         )
         self.exit_code = cause.exit_code if isinstance(cause, EdgeError) else EdgeError.exit_code
         self.measurement = measurement
@@ -54,7 +54,7 @@ class EnergyNotMeasured(EdgeError):  # noqa: N818  (what happened, not a kind of
 
 @dataclass(frozen=True)
 class MeasuringFailure:
-    """A file that could not be measured on a device, and why: an error of any room, with its exit code."""
+    """A file that could not be measured on a device, and the error with its exit code."""
 
     path: Path
     device: str
@@ -81,7 +81,7 @@ class SomeFilesFailed(EdgeError):  # noqa: N818  (what happened, not a kind of e
 class Profiled:
     """All measurements that succeeded, device by device in the order of the files, and all failures.
 
-    One that lacks but the energy it was asked for is in both.
+    A measurement that lacks only the energy is in both.
     """
 
     measurements: tuple[Measurement, ...]
@@ -89,12 +89,12 @@ class Profiled:
 
     @property
     def total(self) -> int:
-        """How many were to be made."""
+        """The number of measurements that were to be made."""
         lost = [each for each in self.failures if not isinstance(each.error, EnergyNotMeasured)]
         return len(self.measurements) + len(lost)
 
     def check(self) -> None:
-        """Raise if one failed: its own error where it was the only one, else one with the first one's exit code."""
+        """Raise if any failed: the error itself if it was the only one, else one with the first exit code."""
         if not self.failures:
             return
         if len(self.failures) == self.total == 1:
@@ -105,7 +105,7 @@ class Profiled:
 def measurer_for(
     device: Device, plan: Plan, *, on_step: OnStep | None = None, on_wait: OnStep | None = None
 ) -> Measurer:
-    """Return the way of measuring that a device's kind asks for; what it needs is opened when it is entered."""
+    """Return the measurer for a device's kind; it opens its resources when it is entered."""
     module, _, name = MEASURERS[KINDS[device.kind].measures].partition(":")
     measurer: Measurer = getattr(importlib.import_module(module), name)(
         device, plan, on_step or _ignore, on_wait or _ignore
@@ -126,10 +126,10 @@ def profile(
         on_wait: Called while waiting for the board to cool.
 
     Raises:
-        InputError: The file cannot be read, or the device does not show what is asked for.
+        InputError: The file cannot be read, or the device cannot show what the plan requires.
         RuntimeFault: The runtime is missing, refuses the model or died.
         DeviceError: The device does not answer.
-        EnergyNotMeasured: The power meter or the board failed in the energy run; has the measurement of all else.
+        EnergyNotMeasured: The power meter or the board failed in the energy run; it holds the rest of the measurement.
     """
     with measurer_for(device, plan, on_step=on_step, on_wait=on_wait) as measurer:
         return _measure(path, plan, measurer)
@@ -144,12 +144,12 @@ def profile_files(
     on_wait: OnStep | None = None,
     on_failure: OnFailure | None = None,
 ) -> Profiled:
-    """Measure each file; an EdgeError becomes a failure, any other exception rises.
+    """Measure each file; an EdgeError becomes a failure, any other exception propagates.
 
     `on_failure` is called as soon as one fails, since the rest may take minutes.
 
     Raises:
-        InstrumentError: The plan's power meter is not to be had.
+        InstrumentError: The plan's power meter cannot be opened.
     """
     measurements, failures = [], []
     with measurer_for(device, plan, on_step=on_step, on_wait=on_wait) as measurer:

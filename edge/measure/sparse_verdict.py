@@ -1,8 +1,8 @@
 """Compares the sparse kernels predicted for a file with those observed on the device.
 
-Predicted is what the analysis of the file says for the device's processor and runtime. Observed are the kernels' names
-where the runtime has a profiler; else, on emulated boards, the functions whose instructions were counted, which tell
-some from none.
+The prediction is the analysis of the file for the device's processor and runtime. The observation is the kernels' names
+where the runtime has a profiler; else, on emulated boards, the functions whose instructions were counted, which show
+whether any ran.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class PredictedKernels:
     """The sparse kernels predicted from the file for the device's processor and runtime, before anything runs.
 
     Attributes:
-        target: the board it was analysed for; None where the device is none that was measured.
+        target: the board it was analysed for; None for devices that were not measured.
         runtime: "name==version".
         ran: 1x1 convolutions that a sparse kernel will run, of `of` in the file; None where it is not known.
         corrupts: whether the runtime will compute wrong results, or refuse the file.
-        reasons: the rules that are not met, or why nothing is known; the ones to act on first.
+        reasons: the rules that are not met, or why nothing is known; the most important first.
     """
 
     target: str | None
@@ -50,10 +50,10 @@ class SparseVerdict:
 
     Attributes:
         predicted: the prediction.
-        agrees: whether what ran is what was predicted; None where one of them is not known.
+        agrees: whether the observation matches the prediction; None where either is unknown.
         any_ran: whether any sparse kernel ran; None where it is not known.
-        proof: how it was observed: "kernel names" counts convolutions, "instructions" tells some from none; None where
-            it was not.
+        proof: the kind of observation: "kernel names" counts convolutions, "instructions" shows whether any ran;
+            None where there is none.
         text: the verdict as a sentence, such as "sparse kernels ran: 34 of 34".
     """
 
@@ -71,7 +71,7 @@ def add_verdict(measurement: Measurement, model: MeasuredModel) -> Measurement:
 
 
 def verdict_on(measurement: Measurement) -> SparseVerdict | None:
-    """Return a measurement's verdict, judged anew from its fields; None where nothing was predicted.
+    """Return a measurement's verdict, recomputed from its fields; None where nothing was predicted.
 
     A file whose stored verdict is a contradiction, or whose fields contradict each other, keeps it.
     """
@@ -83,7 +83,7 @@ def verdict_on(measurement: Measurement) -> SparseVerdict | None:
 
 
 def sparse_alarm(measurement: Measurement) -> str | None:
-    """Return what must not be overlooked: an observation that contradicts the prediction, or wrong results."""
+    """Return the alarm: an observation that contradicts the prediction, or wrong results."""
     verdict = verdict_on(measurement)
     if verdict is None:
         return None
@@ -103,7 +103,7 @@ def find_alarms(measurements: Sequence[Measurement]) -> tuple[str, ...]:
 def predict(model: MeasuredModel, device: DeviceRef, runtime: RuntimeRef) -> PredictedKernels:
     """Predict which 1x1 convolutions of a file sparse kernels will run on a device with a runtime.
 
-    A device or a file that cannot be analysed is no error: `ran` is then None, and the reason says why.
+    A device or file that cannot be analysed is not an error: `ran` is then None, and the reason says why.
     """
     from converters.errors import ConverterError
     from converters.targets.analysis import analyse
@@ -123,7 +123,7 @@ def predict(model: MeasuredModel, device: DeviceRef, runtime: RuntimeRef) -> Pre
 
 
 def find_target(device: DeviceRef) -> Target | None:
-    """Return the target that a device is, by the facts it stated; None where that was never measured.
+    """Return the target for a device by its reported facts; None where that was never measured.
 
     A 64-bit ARM is judged by its own instructions, whatever the board. An x86 processor without AVX, and 32-bit
     programs on whatever processor, were not measured.
@@ -144,7 +144,7 @@ def find_target(device: DeviceRef) -> Target | None:
 
 
 def _board_of(device: DeviceRef) -> Target:
-    """Return the board of that name, else one named as the device names itself."""
+    """Return the board of that name, else the one with the name that the device reports."""
     from converters.targets.boards import TARGETS, Target
 
     board, cpu = str(device.facts.get("board") or "this device"), _part(device.facts, "cpu").get("model")
@@ -166,7 +166,7 @@ def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class _Observed:
-    """What ran: convolutions where names count them, else whether any did."""
+    """The observation: the number of convolutions where names count them, else whether any ran."""
 
     by: str
     any_ran: bool

@@ -21,7 +21,7 @@ DRAWN_SAMPLES = 2000
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """A confidence interval with the coverage it really has."""
+    """A confidence interval with its actual coverage."""
 
     low: float
     high: float
@@ -85,7 +85,7 @@ def median_interval(medians: Sequence[float], confidence: float = 0.9) -> Confid
 
 @dataclass(frozen=True)
 class Trend:
-    """A monotone trend: its relative change from first to last, and the chance of one so strong without a cause."""
+    """A monotone trend: its relative change from first to last, and its p-value."""
 
     change: float
     p_value: float
@@ -95,7 +95,7 @@ def trend(medians: Sequence[float]) -> Trend | None:
     """Test for a monotone trend (Mann-Kendall, exact, two-sided) and size it by the Theil-Sen slope.
 
     Returns:
-        None for fewer than four values (no trend could be told from chance) or a median of 0.
+        None for fewer than four values (no trend could be distinguished from chance) or a median of 0.
     """
     count, middle = len(medians), median(medians) if medians else 0.0
     if count < 4 or middle <= 0:

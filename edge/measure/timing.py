@@ -43,8 +43,8 @@ _SLACK_S = 900.0
 class TimeMeasurer:
     """Measures models on a device, one after the other.
 
-    Each runs in a process of the device's agent; a crash of native code there is an error here. A kernel profile that
-    is not to be had, for whatever reason, is a reason in the result and loses nothing else.
+    Each runs in a process of the device's agent; a crash of native code there is an error here. A missing kernel
+    profile becomes a reason in the result and affects nothing else.
 
     A power meter stays open from the first model to the last: one that supplies the board would switch it off between
     two.
@@ -76,8 +76,8 @@ class TimeMeasurer:
         self._open.close()
 
     def observe(self, model: MeasuredModel) -> Observation:
-        """Measure one model: latency with the plan's threads and with all cores, kernels, memory, and what else is
-        asked for.
+        """Measure one model: latency with the plan's threads and with all cores, kernels, memory, and whatever
+        else the plan requires.
 
         Raises:
             RuntimeFault: The runtime is missing, refuses the model or died.
@@ -102,7 +102,7 @@ class TimeMeasurer:
         return _Timed(facts, plan, runs, kernels, before, after, cooled, sustained, note, energy, parts).observation()
 
     def _wait_until_cool(self, agent: AgentClient) -> CoolDown | None:
-        """Wait until the board is cool, as long as the plan allows; None where it is not waited for."""
+        """Wait until the board is cool, as long as the plan allows; None without a wait."""
         longest_s = self.plan.longest_wait_s(cools=KINDS[self.device.kind].cools)
         if longest_s <= 0:
             return None
@@ -174,9 +174,9 @@ class _Jobs:
         return KernelView.from_result(result)
 
     def sustain(self) -> tuple[Sustained | None, str | None]:
-        """Load the board for the plan's time; what ends it early is a note, since all else is measured by then.
+        """Load the board for the plan's time; an early end is only noted, since everything else is measured by then.
 
-        Runs in an agent of its own: a board that goes down under load takes nothing with it.
+        Runs in a separate agent, so that a board that fails under load does not lose the other results.
         """
         plan = self.plan
         if plan.sustain_s <= 0:
@@ -271,7 +271,7 @@ class _Timed:
         return (
             (bool(cpus), f"ran on processor{'s' if len(cpus) > 1 else ''} {', '.join(map(str, cpus))} only"),
             (len(set(cpus)) < self.runs[0].threads and bool(cpus), "more threads than processors were chosen"),
-            (wanted and cooled is None, "not waited for cooling: the device states no temperature"),
+            (wanted and cooled is None, "no wait for cooling: the device reports no temperature"),
             (cooled is not None and cooled.ended_by == DEADLINE,
              "the board had not cooled when the longest wait was over; give it longer (--cool-wait)"),
             (bool(earlier), f"before this run, since boot, the firmware had reported {', '.join(earlier)}: "

@@ -1,9 +1,9 @@
-"""Decides whether a measurement is valid: rules as data, each with its limit and a sentence for when it is broken.
+"""Decides whether a measurement is valid: rules as data, each with a limit and a sentence.
 
-A rule answers None (kept), Broken or Unknown. A rule is unknown where the device does not state what it needs;
-unknown rules are listed with the result and neither pass nor fail it. The limits follow what is known of these boards:
-governors and firmware change the clock behind the kernel's back, heat makes minute 30 differ from minute 1, and other
-tenants of a shared machine add 10 to 20 % from one run to the next.
+A rule returns None (met), Broken or Unknown. A rule is unknown where the device does not report what it needs; unknown
+rules are listed with the result and neither pass nor fail it. The limits follow what is known of these boards:
+governors and firmware change the clock without the kernel's knowledge, heat makes minute 30 differ from minute 1, and
+other tenants of a shared machine add 10 to 20 % from one run to the next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge.measure.statistics import median, relative_spread, trend
 
 @dataclass(frozen=True)
 class LatencyEvidence:
-    """What the rules look at: one latency run's windows, its samples in time order, and the conditions around them.
+    """The evidence of one latency run: its windows, its samples in time order, and the conditions around them.
 
     `conditions` holds one sample before the first window and one after each.
     """
@@ -34,13 +34,13 @@ class LatencyEvidence:
 
 
 class Broken(NamedTuple):
-    """The rule is broken: why, with what was got and the limit."""
+    """A broken rule: the reason, with the value and the limit."""
 
     reason: str
 
 
 class Unknown(NamedTuple):
-    """The rule cannot be checked: why not."""
+    """A rule that cannot be checked, and why."""
 
     reason: str
 
@@ -63,7 +63,7 @@ class Rule(Generic[E]):
 def judge(
     evidence: LatencyEvidence, rules: Sequence[Rule[LatencyEvidence]] | None = None, *, prefix: str = ""
 ) -> Validity:
-    """Apply the rules of latency, by default all; `prefix` begins each reason and names the run it is about."""
+    """Apply the rules of latency, by default all; `prefix` starts each reason and names its run."""
     return apply_rules(evidence, RULES if rules is None else rules, prefix=prefix)
 
 

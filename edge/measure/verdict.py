@@ -1,4 +1,4 @@
-"""The verdict on two sets of latencies: three one-sided exact tests, never a glance at two medians.
+"""Decides between two sets of latencies by three one-sided exact tests.
 
 "slower" rejects "at most `margin` slower"; "faster" rejects "at most as much faster"; "not slower" rejects "at least
 `margin` slower"; where nothing is rejected the verdict is "inconclusive". Each wrong verdict has a chance of at most
@@ -18,7 +18,7 @@ SLOWER, NOT_SLOWER, FASTER, INCONCLUSIVE = "slower", "not slower", "faster", "in
 
 @dataclass(frozen=True)
 class VerdictCriteria:
-    """What is asked: the slow-down still allowed as a share, and the chance of a wrong verdict still accepted."""
+    """The criteria: the allowed slow-down as a share, and the accepted chance of a wrong verdict."""
 
     margin: float = 0.05
     alpha: float = 0.05
@@ -26,7 +26,7 @@ class VerdictCriteria:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the tests found; p-values are one-sided, the interval of the ratio errs with `alpha` at each end."""
+    """The tests' result; p-values are one-sided, the interval of the ratio errs with `alpha` at each end."""
 
     unit: str
     units_before: int

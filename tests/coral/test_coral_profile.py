@@ -81,7 +81,7 @@ def test_no_tpu_is_claimed(measured):
     if LocalDevice().facts().coral.is_attached:
         pytest.skip("an Edge TPU is attached")
     assert measured.accelerated.attached == ()
-    assert any("the device states no Edge TPU" in note for note in measured.notes)
+    assert any("the device reports no Edge TPU" in note for note in measured.notes)
     assert measured.kernels is None
     assert "does not reach external delegates" in measured.kernels_reason
 
@@ -176,8 +176,8 @@ def test_the_speed_of_the_link_is_a_note(stand_in, link, slow):
     facts = replace(LocalDevice().facts(), coral=coral_of(link))
     notes = [note for wanted, note in accelerator_notes(facts, through(stand_in)) if wanted]
     assert any("on USB 2 (480 Mbit/s)" in note for note in notes) is slow
-    assert any("states no temperature and no clock" in note for note in notes)
-    assert not any("states no Edge TPU" in note for note in notes)
+    assert any("reports neither temperature nor clock" in note for note in notes)
+    assert not any("reports no Edge TPU" in note for note in notes)
     assert not any(wanted for wanted, _ in accelerator_notes(facts, TINY))
 
 

@@ -122,7 +122,7 @@ def test_an_unknown_accuracy_is_said_and_not_advised_beside_known_ones(variant):
     assert "The accuracy of no variant is known" in only(advise_each([unknown])).sentences[1]
     alone = only(advise_each(every[:2]))
     assert alone.ship.label == "unknown"
-    assert "Only the accuracy of a is known: it was not weighed." in alone.sentences[1]
+    assert "Only the accuracy of a is known: it was not used." in alone.sentences[1]
 
 
 def test_accuracies_from_different_numbers_of_pictures_are_told(variant):
@@ -143,7 +143,7 @@ def test_never_across_devices_runtimes_threads_or_kinds_of_speed(variant):
     assert [each.ship.label for each in found] == ["a", "b", "c", "d", "e", "f"]
     assert [each.front.speed for each in found] == ["latency"] * 4 + ["instructions", "latency"]
     assert {len(each.front.points) for each in found} == {1}
-    assert "the only one that could be weighed" in found[0].sentences[0]
+    assert "the only one that could be judged" in found[0].sentences[0]
 
 
 def test_instructions_that_differ_less_than_they_repeat_are_equal(variant):

@@ -176,7 +176,7 @@ def test_a_meter_that_is_not_there_is_said_before_measuring(model):
         (["--energy", "edge:/dev/x", "--on", "local,emulated-pi4"], 2, "a meter measures one board, 2 devices"),
         (["--energy", "nosuch"], 3, "there is no meter 'nosuch'"),
         (["--energy", "edge:/dev/x", "--energy-trigger", "17"], 3, "CHIP:LINE, such as gpiochip0:17"),
-        (["--energy", "edge:/dev/x", "--on", "emulated-pi4"], 3, "draws none of the board's power"),
+        (["--energy", "edge:/dev/x", "--on", "emulated-pi4"], 3, "does not draw the board's power"),
     ],
 )
 def test_wrong_words_are_refused(model, words, status, said):

@@ -68,7 +68,7 @@ def elsewhere(run, seed):
 def test_a_meter_on_another_board_is_said(known, seed):
     found = energy_of(elsewhere(known.run, seed))
     assert found.alignment.method == "round trips"
-    assert "the meter does not see this board's load: the load code does not show" in said(found)
+    assert "the meter does not show this board's load: the load code does not show" in said(found)
 
 
 def test_power_within_its_uncertainty_of_idle_is_no_more_than_idle(known):
@@ -273,7 +273,7 @@ def test_a_recording_is_no_meter_of_a_board(known, tmp_path):
     path, run = tmp_path / "old.edgetrace", known.run
     save_recording(path, Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {}))
     plan = EnergyPlan(f"replay:{path}")
-    with pytest.raises(InputError, match="is a recording: it saw nothing of this board"), open_meter(plan):
+    with pytest.raises(InputError, match="is a recording, not a meter wired to this board"), open_meter(plan):
         pass
     with find_meter(plan.meter) as meter, pytest.raises(InputError, match="is a recording"):
         measure_energy(LocalDevice(), Plan(energy=plan), "x", meter=meter, machine=None, on_step=print)

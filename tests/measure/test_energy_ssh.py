@@ -126,6 +126,6 @@ def test_a_board_whose_connection_breaks_within_a_window_keeps_the_rest(board, m
     status, err, measurement, kept = gone_wrong(board, model, tmp_path, lambda _: board.end_connections())
     assert status == 10, err
     assert "error: the energy was not measured: the connection to pi4 broke" in err
-    assert "hint: all else was measured" in err
+    assert "hint: the rest was measured" in err
     assert any(each.startswith("energy: not measured: the connection") for each in measurement.validity.reasons)
     assert kept.incomplete.startswith("the connection to pi4 broke")

@@ -1,4 +1,6 @@
-"""The best of three alignments: trigger edges, else the surer of load code and round trips; the others check it."""
+"""Aligns the clocks in three ways and takes the best: trigger edges, else the surer of load code and round trips.
+
+The other alignments check it."""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ CONTRADICTION = 5.0
 
 @dataclass(frozen=True, eq=False)
 class ClockEvidence:
-    """What may tell how the clocks relate: the run, the trace, the arrivals of samples, and round trips."""
+    """The data that relate the clocks: the run, the trace, the arrivals of samples, and round trips."""
 
     schedule: Schedule
     trace: Trace
@@ -40,7 +42,7 @@ class ClockEvidence:
 
 @dataclass(frozen=True)
 class Aligned:
-    """All that could be had, the one to use first, and what was refused."""
+    """The possible alignments, the best first, and the refused ones."""
 
     found: tuple[Alignment, ...]
     refused: tuple[RefusedAlignment, ...]
@@ -82,7 +84,7 @@ def align(evidence: ClockEvidence) -> Aligned:
 
 
 def _rates(schedule: Schedule, meter: MeterClock | RefusedAlignment) -> Array:
-    """Return the rates of the meter's clock to try: what arrivals say, else all a resonator may have."""
+    """Return the rates of the meter's clock to try: the one from arrivals, else all that a resonator may have."""
     if not isinstance(meter, RefusedAlignment):
         return np.array([meter.drift])
     spacing = schedule.chip_s / 3 / schedule.whole.seconds

@@ -1,4 +1,4 @@
-"""Alignment by clocks alone: the board's by round trips to its agent, the meter's by when its samples arrived.
+"""Aligns by clocks alone: the board's by round trips to its agent, the meter's by the arrivals of its samples.
 
 A round trip brackets the board's reading of its clock between two readings of the host's, so the best of many bounds
 the offset by half its duration. Samples arrive late, never early: the lower envelope of arrival over the meter's time
@@ -31,7 +31,7 @@ _QUARTZ = 1e-4
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """The host's clock when it asked, the board's when it answered, the host's when the answer came."""
+    """The host's clock at the request, the board's at its answer, the host's at the answer's arrival."""
 
     asked_s: float
     board_s: float
@@ -76,7 +76,7 @@ def align_clock(
         return meter
     batches = [min(batch, key=lambda trip: trip.half_s) for batch in (before, after) if batch]
     if not batches:
-        return RefusedAlignment(METHOD, "the agent was not asked for its clock")
+        return RefusedAlignment(METHOD, "no round trips to the agent were recorded")
     first, last = batches[0], batches[-1]
     apart = last.board_s - first.board_s
     reference = (first.board_s + last.board_s) / 2

@@ -1,8 +1,8 @@
-"""Alignment by a load code: a known pattern of busy and idle processors, found again in the power.
+"""Aligns by a load code: a known pattern of busy and idle processors, located in the power.
 
-The agent tells when each chip of the pattern really began and ended; a sample of the meter averages the pattern over
-the time since the sample before. So the pattern as the meter must have seen it is known exactly for every assumed
-offset, far finer than the distance of two samples. A coarse search correlates both codes at once with the whole trace;
+The agent reports when each chip of the pattern really began and ended; a sample of the meter averages the pattern over
+the time since the sample before. So the pattern that the meter must record is known exactly for every assumed offset,
+far finer than the distance of two samples. A coarse search correlates both codes at once with the whole trace;
 then each code is fitted by least squares (level, slope, height and offset), and the curvature of the residuals gives
 the uncertainty. Two codes, one before and one after the windows, give offset and drift.
 """
@@ -31,7 +31,7 @@ _QUARTZ = 5e-4  # how far the clocks may differ from the rates tried
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one code was found: its shift on the meter's clock, with its standard uncertainty."""
+    """The position of one code: its shift on the meter's clock, with its standard uncertainty."""
 
     board_s: float
     shift_s: float
@@ -198,7 +198,7 @@ class _Fit:
         return self.bare((done - since) / (self.ends - self.begins))
 
     def bare(self, values: Array) -> Array:
-        """Return what is left of values without their mean and slope over time."""
+        """Return values less their mean and slope over time."""
         time = self.ends - self.ends.mean()
         level = values.mean(axis=-1, keepdims=True)
         slope = (values @ time)[..., None] / float(time @ time) * time
@@ -230,7 +230,7 @@ class _Fit:
 
 
 def _inflation(left: Array) -> float:
-    """Return by how much neighbouring residuals that are alike lessen the number of independent ones (AR(1))."""
+    """Return the factor by which correlated neighbours reduce the number of independent residuals (AR(1))."""
     alike = float(left[:-1] @ left[1:]) / max(float(left @ left), 1e-30)
     alike = min(max(alike, 0.0), 0.95)
     return (1 + alike) / (1 - alike)
@@ -245,7 +245,7 @@ def _vertex(x: Array, y: Array) -> float:
 
 
 def _busy_until(busy: Sequence[Stretch], moments: Array) -> Array:
-    """Return for how many seconds before each moment the processors were busy."""
+    """Return the seconds that the processors were busy before each moment."""
     nodes = np.array([moment for each in busy for moment in (each.begin_s, each.end_s)])
     done = np.repeat(np.cumsum([each.seconds for each in busy]), 2)
     done[::2] -= np.array([each.seconds for each in busy])

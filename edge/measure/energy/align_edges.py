@@ -1,4 +1,4 @@
-"""Alignment by the trigger line: changes seen by the meter, matched to the moments the board made them.
+"""Aligns by the trigger line: matches the changes that the meter recorded to those that the board made.
 
 The meter samples its input, so a change lies somewhere between two samples: a rectangular distribution as wide as
 their distance, standard uncertainty width / sqrt(12) (GUM, 4.3.7). Many changes at random phases average that out.
@@ -28,7 +28,7 @@ _QUARTZ = 3e-4  # how far the clocks may differ from the rates tried
 
 @dataclass(frozen=True, eq=False)
 class _Edges:
-    """Changes of a line: when (the middle of what is possible), the whole width of that, and to which level."""
+    """Changes of a line: the middle of the possible times, the width of their interval, and the new level."""
 
     time_s: Array
     width_s: Array
@@ -40,7 +40,7 @@ def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: flo
 
     Args:
         trace: Bit 0 of its inputs is the line.
-        marks: What the board did to it.
+        marks: The changes that the board made.
         rates: Rates of the meter's clock against the board's, less 1, to try: closely spaced, ascending.
         lag_s: Standard uncertainty of the delay of power against load.
     """
@@ -81,14 +81,14 @@ class _Guess:
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """The line as the board made it and as the meter saw it."""
+    """The trigger line as driven by the board and as recorded by the meter."""
 
     made: _Edges
     seen: _Edges
 
     @cached_property
     def since_s(self) -> Array:
-        """When the board made each change, since the middle of all."""
+        """The times of the board's changes, relative to the middle of all."""
         return self.made.time_s - self.reference_s
 
     @cached_property
@@ -97,7 +97,7 @@ class _Line:
         return float(self.made.time_s.mean())
 
     def aligned(self, rates: Array, lag_s: float) -> Alignment | RefusedAlignment:
-        """Match and fit, or refuse what does not match, or matches at two places."""
+        """Match and fit; refuse changes that do not match, or match at two places."""
         spacing = float(np.diff(rates).max()) if len(rates) > 1 else 0.0
         blur = float(2 * np.median(self.seen.width_s) + self.made.width_s.max())
         tolerance = blur + (spacing + _QUARTZ) * float(np.ptp(self.since_s))
@@ -122,7 +122,7 @@ class _Line:
         return self.stated(pairs, offset, drift, covariance, lag_s=lag_s)
 
     def guesses(self, rates: Array, tolerance: float) -> tuple[_Guess, int]:
-        """Return the offset and rate that explain the most changes, and how many the best elsewhere explains."""
+        """Return the offset and rate that explain the most changes, and the number that the second best explains."""
         found: list[tuple[int, float, float, float]] = []
         for rate in rates:
             moved = self.since_s * (1 + rate)
@@ -138,7 +138,7 @@ class _Line:
         return _Guess(rate, offset, matched), elsewhere
 
     def matches(self, moved: Array, offsets: Array, tolerance: float) -> tuple[NDArray[np.int64], Array]:
-        """Return for each offset how many changes have a counterpart of the same direction, and their misfit."""
+        """Return for each offset the number of changes with a counterpart of the same direction, and their misfit."""
         distance = np.full((len(offsets), len(moved)), np.inf)
         for level in (0, 1):
             times, chosen = self.seen.time_s[self.seen.level == level], self.made.level == level
@@ -173,7 +173,7 @@ class _Line:
         return float(offset) + middle, float(drift), covariance * max(1.0, excess)
 
     def possible_s(self, pairs: NDArray[np.int64], shift: Array) -> float:
-        """Return how far all changes could move together, each staying between its two samples.
+        """Return the distance that all changes could move together, each staying between its two samples.
 
         Changes at random phases leave next to nothing; changes in step with the samples leave a whole sample, which no
         number of them averages out.

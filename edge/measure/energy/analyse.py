@@ -1,4 +1,4 @@
-"""From a recording and the board's own account of the run to the energy of an inference."""
+"""Computes the energy of an inference from a recording and the board's log of the run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _IDLE_BLOCKS = 10
 
 @dataclass(frozen=True, eq=False)
 class EnergyRun:
-    """All that one energy run brought: the meter's side, the board's side, and what ties their clocks."""
+    """The data of one energy run: the meter's side, the board's side, and what relates their clocks."""
 
     info: MeterInfo
     trace: Trace
@@ -61,7 +61,7 @@ def energy_of(run: EnergyRun, *, only: str | None = None) -> Energy | NotMeasure
     """Align, integrate, and judge.
 
     Args:
-        run: What was recorded.
+        run: The recorded run.
         only: Use this method of alignment alone; by default the most certain one.
     """
     found = _energy_of(run, only)
@@ -191,7 +191,7 @@ class _Found:
         return idle.before_w + share * (idle.after_w - idle.before_w)
 
     def _idle(self) -> tuple[Idle | None, float | None]:
-        """Return the idle power with its standard uncertainty: noise, and a change nobody saw the course of."""
+        """Return the idle power with its standard uncertainty: noise, and a change whose course was not recorded."""
         margin = 3 * self.alignment.uncertainty_s + 2 * self.power.step_s
         spans = [self._on_meter(each, margin) for each in self.run.schedule.idle]
         if len(spans) != 2 or not all(self.power.covers(*span) for span in spans):
@@ -265,7 +265,7 @@ class _Found:
 
 
 def _share(lines: tuple[Component, ...], gross: Quantity) -> float:
-    """Return how much of the energy the alignment leaves open."""
+    """Return the share of the energy that the alignment leaves uncertain."""
     open_j = next(line.gross_j for line in lines if line.name == "alignment")
     return open_j / gross.value if gross.value > 0 else 1.0
 
@@ -276,5 +276,5 @@ def _kind(info: MeterInfo) -> str:
 
 
 def _clock(info: MeterInfo) -> str:
-    """Return whose clock stamped the samples: of a replay, the recorded one."""
+    """Return the clock that stamped the samples: of a replay, the recorded one."""
     return str(info.settings.get("recorded_clock", info.clock))

@@ -1,8 +1,8 @@
 """Draws up the uncertainty budget of an energy per inference, in the sense of the GUM (JCGM 100:2008).
 
 Each component is a standard uncertainty of the energy of one inference, gross and net of the idle board; they are
-independent of each other and add in squares. What is common to all windows (gain, offset, alignment, idle) does not
-lessen with their number, so it enters once, after the median, never window by window. The gain is common to gross,
+independent of each other and add in squares. Components common to all windows (gain, offset, alignment, idle) do not
+decrease with their number, so they enter once, after the median, never window by window. The gain is common to gross,
 net and idle; an offset of the meter drops out of the net energy.
 
 The coverage factor makes an interval that holds the value in 95.45 % of cases: Student's distribution for the effective
@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What the budget is made of."""
+    """The inputs of the budget."""
 
     trace: Trace
     power: Power
@@ -50,12 +50,12 @@ class Basis:
 
     @property
     def seconds_per_inference(self) -> float:
-        """Median over the windows of their length by inferences."""
+        """Median over the windows of their length divided by their inferences."""
         return median([each.seconds / each.count for each in self.runs])
 
 
 def components(basis: Basis) -> tuple[Component, ...]:
-    """Return the budget's lines, those that do not apply left out."""
+    """Return the lines of the budget that apply."""
     gross = [each.gross_j / each.runs for each in basis.windows]
     net = [each.net_j / each.runs for each in basis.windows if each.net_j is not None]
     has_net, seconds = bool(net), basis.seconds_per_inference
@@ -107,7 +107,7 @@ def _of_median(values: Sequence[float]) -> float:
 
 
 def _shifted_j(basis: Basis) -> float:
-    """Return how the energy changes when either end is wrong by its standard uncertainty, in all four ways."""
+    """Return the change of energy when either end is wrong by its standard uncertainty, in all four ways."""
     u, changes = basis.alignment.shown_uncertainty_s, []
     for runs, window in zip(basis.runs, basis.windows, strict=True):
         begin, end = basis.alignment.meter_s(runs.begin_s), basis.alignment.meter_s(runs.end_s)
@@ -119,7 +119,7 @@ def _shifted_j(basis: Basis) -> float:
 
 
 def _sampled_j(basis: Basis) -> float:
-    """Return what the samples' steps in value and in time leave open, the median over the windows."""
+    """Return the uncertainty from the samples' steps in value and in time, the median over the windows."""
     found = []
     for runs, window in zip(basis.runs, basis.windows, strict=True):
         begin, end = basis.alignment.meter_s(runs.begin_s), basis.alignment.meter_s(runs.end_s)
@@ -133,7 +133,7 @@ def _sampled_j(basis: Basis) -> float:
 
 
 def _step_w(power: Power, at_s: float) -> float:
-    """Return by how much the samples around a moment differ: the one that holds it is cut where nobody knows.
+    """Return the difference of the samples around a moment: where the sample that holds it is cut is unknown.
 
     A step at a random place within a sample that is cut in proportion leaves an error of step * length * x * (1 - x),
     whose root mean square is step * length / sqrt(30).
@@ -168,10 +168,10 @@ def effective_freedom(parts: Iterable[tuple[float, float | None]]) -> float | No
     """Return the effective degrees of freedom of a sum.
 
     Args:
-        parts: Standard uncertainty and degrees of freedom of each component, None for a component known without end.
+        parts: Standard uncertainty and degrees of freedom of each component, None for infinite ones.
 
     Returns:
-        None where there are so many (over 1000) that the normal distribution holds.
+        None for more than 1000, where the normal distribution holds.
     """
     known = list(parts)
     total = sum(u**2 for u, _ in known) ** 2

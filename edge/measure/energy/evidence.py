@@ -1,4 +1,4 @@
-"""What the rules of energy look at."""
+"""Defines the evidence that the validity rules of energy judge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EnergyEvidence:
     """A run as measured, before it is judged.
 
     Attributes:
-        changes: How often the reading changed, in each window.
+        changes: Number of changes of the reading, in each window.
         still: Share of each window's readings in the longest row of equal ones.
         net_uncertainty_w: Expanded uncertainty of the power net of idle; None where it is unknown.
         alignment_share: Standard uncertainty of the energy by alignment, relative.
@@ -57,5 +57,5 @@ class EnergyEvidence:
 
     @property
     def lengths_s(self) -> list[float]:
-        """How long the windows are."""
+        """The lengths of the windows."""
         return [window.end_s - window.begin_s for window in self.windows]

@@ -1,4 +1,4 @@
-"""Rules on the meter: is it on this board, calibrated, fast enough, within its range, and does it count all samples."""
+"""Checks the meter: connected to this board, calibrated, fast enough, within its range, and counting all samples."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _HUNG = 20  # a row of equal readings so many times as long as between two chang
 
 
 def load_seen(evidence: EnergyEvidence, limit: float) -> Answer:
-    """A load the board made on purpose must show in the power."""
+    """Require that the board's deliberate load shows in the power."""
     unseen = [each.reason for each in evidence.refused if each.load_unseen]
     if len(unseen) <= limit:
         return None
-    return Broken(f"the meter does not see this board's load: {unseen[0]}; is it in this board's supply?")
+    return Broken(f"the meter does not show this board's load: {unseen[0]}; is it in this board's supply?")
 
 
 def calibrated(evidence: EnergyEvidence, limit: float) -> Answer:
-    """A shunt that nobody told the resistance of may have any."""
+    """Require a calibrated shunt."""
     settings, name = evidence.settings, evidence.meter.name
     has_shunt = settings.get("shunt_uohm") is not None
     if has_shunt and settings.get("calibrated") is False:
@@ -44,7 +44,7 @@ def calibrated(evidence: EnergyEvidence, limit: float) -> Answer:
 
 
 def fast_enough(evidence: EnergyEvidence, limit: float) -> Answer:
-    """Readings that repeat are no readings: the window with the fewest counts."""
+    """Require enough changes of the reading in the window with the fewest: repeated readings do not count."""
     fewest, seconds = min(zip(evidence.changes, evidence.lengths_s, strict=True))
     if fewest >= limit:
         return None
@@ -52,7 +52,7 @@ def fast_enough(evidence: EnergyEvidence, limit: float) -> Answer:
 
 
 def never_hangs(evidence: EnergyEvidence, limit: float) -> Answer:
-    """A meter that hangs repeats its last reading, where it would have changed many times."""
+    """Require that the meter does not hang, repeating a reading that would have changed many times."""
     most = max(evidence.changes)
     for number, share in enumerate(evidence.still, 1):
         if share > limit and share * most > _HUNG:
@@ -64,7 +64,7 @@ def never_hangs(evidence: EnergyEvidence, limit: float) -> Answer:
 
 
 def all_counted(evidence: EnergyEvidence, limit: float) -> Answer:
-    """A clock that counts samples runs slow where samples are missing; `limit` scales what a clock may be off."""
+    """Require that no samples are missing, which slows a clock that counts samples; `limit` scales its tolerance."""
     most, drift = limit * most_drift(evidence.kind), evidence.alignment.drift
     if abs(drift) <= most:
         return None
@@ -75,7 +75,7 @@ def all_counted(evidence: EnergyEvidence, limit: float) -> Answer:
 
 
 def within_range(evidence: EnergyEvidence, limit: float) -> Answer:
-    """Readings at the end of the range are too low."""
+    """Require readings within the range: those at its end are too low."""
     current = evidence.trace.current_a[evidence.in_windows]
     knows_current = bool(np.isfinite(current).all())
     values = current if knows_current else evidence.trace.power_w[evidence.in_windows]
@@ -95,7 +95,7 @@ def within_range(evidence: EnergyEvidence, limit: float) -> Answer:
 
 
 def _piles(counts: Counts) -> NDArray[np.bool_]:
-    """Tell for each reading whether it is far more frequent than the ones next to it."""
+    """Return for each reading whether it is far more frequent than its neighbours."""
     padded = np.pad(counts, _NEAR)
     around = sliding_window_view(padded, 2 * _NEAR + 1).copy()
     around[:, _NEAR] = 0

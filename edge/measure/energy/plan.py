@@ -1,4 +1,4 @@
-"""States what to do while a power meter records, and for how long."""
+"""Defines the board's work while a power meter records, and its duration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IDLE_S = 5.0
 class EnergyPlan:
     """One energy run: with a meter, and perhaps a trigger line of the board (CHIP:LINE) wired to it.
 
-    What the meter says is kept in the file `trace`, where one is named; one that is there already is replaced.
+    The recording is written to the file `trace`, if named, which replaces an existing one.
     A window ends when `window_s` has passed and `min_runs` inferences were made.
     """
 
@@ -37,7 +37,7 @@ class EnergyPlan:
         return self.windows + 2
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured."""
+        """Reject a plan that cannot be measured."""
         for name, value, least in (("windows", self.windows, 1), ("min_runs", self.min_runs, 1),
                                    ("window_s", self.window_s, 0.001)):  # fmt: skip
             if not value >= least or value == float("inf"):
@@ -49,7 +49,7 @@ class EnergyPlan:
 
 @dataclass(frozen=True)
 class Pace:
-    """What depends on the meter's rate: the slower it is, the longer."""
+    """Durations that depend on the meter's rate: the slower it is, the longer they are."""
 
     chip_s: float
     guard_s: float
@@ -57,7 +57,7 @@ class Pace:
 
     @classmethod
     def for_rate(cls, rate_hz: float | None, plan: EnergyPlan) -> Pace:
-        """Return it for a meter's nominal rate; an unknown one is taken for 4 samples a second.
+        """Return the pace for a meter's nominal rate; an unknown rate counts as 4 samples a second.
 
         A chip of the load code holds at least 4 samples, the inferences around a window 3, an idle stretch 20; it is
         as long as a window, at most 5 s.
@@ -70,7 +70,7 @@ class Pace:
         )
 
     def seconds(self, plan: EnergyPlan) -> float:
-        """Return how long the run takes about, for a model whose windows end on time."""
+        """Return the run's approximate duration, for a model whose windows end on time."""
         codes, idle = 2 * 16 * self.chip_s, 2 * (self.idle_s + 1)
         return codes + idle + plan.windows * (plan.window_s + 2 * self.guard_s + 0.3)
 

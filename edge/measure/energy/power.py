@@ -1,6 +1,6 @@
-"""Turns a trace into power over time, integrable between any two moments, with gaps counted.
+"""Converts a trace into power over time, integrable between any two moments, with gaps counted.
 
-What a sample stands for depends on the meter. One that averages over its conversion (INA226 and its like) gives the
+The meaning of a sample depends on the meter. One that averages over its conversion (INA226 and its like) gives the
 mean of the time since the sample before: its power holds over (t[i-1], t[i]]. One whose samples are moments is joined
 by straight lines. The sum over samples of power, unweighted, is wrong for both where they are unevenly spaced
 (exo-explore/exo#2038).
@@ -32,7 +32,7 @@ _GAP, _GAP_POLLED = 1.75, 5.0
 
 
 def samples_are(kind: str) -> str:
-    """Return what the samples of a kind of meter stand for."""
+    """Return the meaning of a sample of a kind of meter."""
     return AVERAGES if kind in _AVERAGING else MOMENTS
 
 
@@ -41,13 +41,13 @@ class Power:
     """Power in watts over [begin_s, end_s] of the meter's clock, made of pieces on which it is a straight line.
 
     Attributes:
-        nodes_s: Where the pieces meet.
-        left_w: Power at the begin of each piece.
+        nodes_s: The moments where the pieces meet.
+        left_w: Power at the start of each piece.
         right_w: Power at its end.
         missing: 1 for a piece that bridges a gap, else 0.
         step_s: The usual distance of two samples.
-        samples_s: When the samples were taken.
-        samples_w: What they said.
+        samples_s: The times of the samples.
+        samples_w: The power they read.
     """
 
     nodes_s: Array
@@ -60,19 +60,19 @@ class Power:
 
     @property
     def begin_s(self) -> float:
-        """The first moment it is known at."""
+        """The first recorded moment."""
         return float(self.nodes_s[0])
 
     @property
     def end_s(self) -> float:
-        """The last moment it is known at."""
+        """The last recorded moment."""
         return float(self.nodes_s[-1])
 
     @property
     def lag_s(self) -> float:
         """Standard uncertainty of the delay of power against load: the supply's, and the place within a sample.
 
-        Chips that convert voltage and current one after the other do not say which part of the time each one covers.
+        Chips that convert voltage and current one after the other do not report which part of the time each one covers.
         """
         return float(np.hypot(_SUPPLY_LAG_S, self.step_s / 12**0.5))
 
@@ -86,7 +86,7 @@ class Power:
         return float(high - low) / (end_s - begin_s)
 
     def missing_s(self, begin_s: float, end_s: float) -> float:
-        """Return for how long there was no sample."""
+        """Return the time without a sample."""
         none = np.concatenate([[0.0], np.cumsum(np.diff(self.nodes_s) * self.missing)])
         low, high = _integral(self.nodes_s, self.missing, self.missing, none, np.array([begin_s, end_s]))
         return float(high - low)
@@ -106,7 +106,7 @@ class Power:
         return Power(grid, means, means, np.zeros(len(means)), step_s, grid[1:], means)
 
     def gaps(self, begin_s: float, end_s: float) -> int:
-        """Return how many gaps reach into a stretch."""
+        """Return the number of gaps that reach into a stretch."""
         inside = (self.nodes_s[:-1] < end_s) & (self.nodes_s[1:] > begin_s)
         return int(np.count_nonzero(self.missing[inside]))
 
@@ -116,12 +116,12 @@ class Power:
         return self.samples_w[low:high]
 
     def covers(self, begin_s: float, end_s: float) -> bool:
-        """Tell whether a stretch lies within what was recorded."""
+        """Return whether a stretch lies within the recording."""
         return self.begin_s <= begin_s < end_s <= self.end_s
 
 
 def power_of(trace: Trace, kind: str, *, polled: bool) -> Power:
-    """Return the power a trace of at least three samples tells of; `polled` allows larger distances between samples."""
+    """Return the power of a trace of at least three samples; `polled` allows larger distances between samples."""
     time, watts = trace.time_s, trace.power_w
     steps = np.diff(time)
     step = float(np.median(steps))
@@ -131,12 +131,12 @@ def power_of(trace: Trace, kind: str, *, polled: bool) -> Power:
 
 
 def effective_rate_hz(watts: Array, seconds: float) -> float:
-    """Return how often per second the reading changed: polling faster than a meter converts repeats its readings."""
+    """Return the reading's changes per second: polling faster than a meter converts repeats its readings."""
     return changes(watts) / seconds if seconds > 0 else 0.0
 
 
 def changes(watts: Array) -> int:
-    """Return how often the reading changed."""
+    """Return the number of changes of the reading."""
     return int(np.count_nonzero(np.diff(watts)))
 
 

@@ -1,8 +1,8 @@
 """Decides whether an energy is valid: rules as data, like those of latency, each with its limit and its sentence.
 
-Windows of at least 10 s and 10 inferences, five of them and their median, losses of at most 0.1 %: as MLPerf Tiny has
-them (mlcommons/tiny: benchmark/runner/main.py, 209-224; eembc/energyrunner: README.md, emon-drop-thresh-pct). The
-conditions are judged by the rules of latency on the samples taken between the windows.
+Windows of at least 10 s and 10 inferences, five of them and their median, losses of at most 0.1 %: as in MLPerf Tiny
+(mlcommons/tiny: benchmark/runner/main.py, 209-224; eembc/energyrunner: README.md, emon-drop-thresh-pct). The conditions
+are judged by the rules of latency on the samples taken between the windows.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _certain_alignment(evidence: EnergyEvidence, limit: float) -> Answer:
         return None
     return Broken(
         f"the clocks are aligned to {1e3 * alignment.uncertainty_s:.3g} ms ({alignment.method}), which leaves "
-        f"{share:.1%} of the energy open, at most {limit:.0%} is allowed"
+        f"{share:.1%} of the energy uncertain, at most {limit:.0%} is allowed"
     )
 
 
@@ -170,7 +170,7 @@ def energy_verdict(found: Energy | NotMeasured | None, windows: Sequence[Window]
 
 
 def _otherwise(found: Energy, windows: Sequence[Window]) -> tuple[str, ...]:
-    """Return a reason if inferences took another time while energy was measured than while latency was."""
+    """Return a reason if inferences took a different time during the energy run than during the latency run."""
     timed = [window.duration_s / window.runs for window in windows if window.runs]
     if not timed:
         return ()

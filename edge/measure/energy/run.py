@@ -39,14 +39,14 @@ _SETTLE_S = 1.0
 
 @contextmanager
 def open_meter(plan: EnergyPlan) -> Iterator[Meter]:
-    """Open the plan's meter and keep it open, so that a fault of it is known before anything is measured.
+    """Open the plan's meter and keep it open, so that its faults are found before anything is measured.
 
     A meter that supplies the board would switch it off if it were closed in between. An error in closing
     it does not affect what was measured.
 
     Raises:
         InstrumentError: There is no such meter, or it does not answer.
-        InputError: It cannot do what the plan asks for: it is a recording, has no input for the trigger line, or takes
+        InputError: It lacks what the plan requires: it is a recording, has no input for the trigger line, or takes
             more samples than fit into memory.
     """
     meter = find_meter(plan.meter).__enter__()
@@ -59,14 +59,14 @@ def open_meter(plan: EnergyPlan) -> Iterator[Meter]:
 
 
 def check_meter(info: MeterInfo, plan: EnergyPlan) -> None:
-    """Refuse a meter that cannot do what the plan asks for.
+    """Refuse a meter that lacks what the plan requires.
 
     Raises:
-        InputError: Said what.
+        InputError: The meter is a recording, or has no input for the trigger line.
     """
     if info.kind == "replay":
         raise InputError(
-            f"{info.name} is a recording: it saw nothing of this board",
+            f"{info.name} is a recording, not a meter wired to this board",
             hint="name a meter that is wired to the board, see `edge meter list`",
         )
     if plan.trigger is not None and not info.has_trigger:
@@ -82,10 +82,10 @@ def measure_energy(
 ) -> Energy | NotMeasured:
     """Measure the energy of a model's inferences with an open meter.
 
-    What fails is the cause in the result, since all else is measured by then.
+    A failure becomes the cause in the result, since everything else is measured by then.
 
     Raises:
-        InputError: The meter cannot do what the plan asks for.
+        InputError: The meter lacks what the plan requires.
     """
     assert plan.energy is not None
     check_meter(meter.info(), plan.energy)
@@ -112,9 +112,9 @@ def record_run(
     machine: str | None,
     on_step: OnStep,
 ) -> tuple[EnergyRun, Recording]:
-    """Let the agent work while an open meter records; the recording has the board's own account in its notes.
+    """Run the agent's job while an open meter records; the recording has the board's log in its notes.
 
-    A meter that fails ends the run at the board's next word. What it said until then is kept where that was asked for.
+    A failing meter ends the run at the board's next event. Its samples until then are saved if the plan names a file.
     """
     info = meter.info()
     pace = Pace.for_rate(info.nominal_rate_hz, energy)
@@ -155,7 +155,7 @@ def record_run(
 
 
 def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
-    """Ask the board for its clock, again and again: the best answer bounds the clocks' difference."""
+    """Read the board's clock repeatedly: the shortest round trip bounds the clocks' difference."""
     trips = []
     for _ in range(_ROUND_TRIPS):
         asked = time.monotonic()
@@ -165,7 +165,7 @@ def round_trips(agent: AgentClient) -> tuple[RoundTrip, ...]:
 
 
 def _keep(path: Path | None, recording: Recording, why: str) -> None:
-    """Keep samples of a run that failed, saying so; the failure says more than one of the disk would."""
+    """Save the samples of a failed run, marked as such; an error of the disk would hide the first failure."""
     if path is not None and len(recording.trace):
         with suppress(WriteError):
             save_recording(path, replace(recording, incomplete=recording.incomplete or why))

@@ -1,4 +1,4 @@
-"""What the board did and when, on its own monotonic clock: the result of the agent's job `energy`, parsed."""
+"""Parses the result of the agent's job `energy`: the board's actions and times on its monotonic clock."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from edge.measure.conditions import ConditionsSample
 
 @dataclass(frozen=True)
 class Stretch:
-    """A time from begin to end."""
+    """A stretch of time."""
 
     begin_s: float
     end_s: float
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length."""
         return self.end_s - self.begin_s
 
 
 @dataclass(frozen=True)
 class Runs(Stretch):
-    """A window of inferences, from the begin of its first to the end of its last."""
+    """A window of inferences, from the start of its first to the end of its last."""
 
     count: int
 
@@ -39,7 +39,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Code:
-    """One load code: the stretches in which the processors were busy, and how sharply they began and ended.
+    """One load code: the stretches in which the processors were busy, and the precision of their ends.
 
     `stretch` holds the whole code with the pause of one chip on either side.
     """

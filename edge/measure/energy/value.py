@@ -1,7 +1,7 @@
-"""What the energy of an inference is found to be, with all it rests on: the value behind a measurement's `energy`.
+"""Defines the energy of an inference with its evidence: the field `energy` of a measurement.
 
 The attributes are the fields of the JSON, one to one; unknown is None (null). Times are seconds on the board's
-monotonic clock, counted from the begin of the first idle stretch.
+monotonic clock, counted from the start of the first idle stretch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Component:
 
 @dataclass(frozen=True)
 class MeterRef:
-    """The meter: what it said of itself, and the rate at which its readings really changed."""
+    """The meter: its own description, and the rate at which its readings really changed."""
 
     kind: str
     name: str
@@ -68,7 +68,7 @@ class Alignment:
 
     `uncertainty_s` is the standard uncertainty of a moment of the run on the meter's clock, `drift_uncertainty` that of
     `drift`, and `power_uncertainty_s` that of where the load of a moment shows in the power, which follows it late
-    (None in files of before it was told apart).
+    (None in older files, which lack it).
     """
 
     method: str
@@ -92,7 +92,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class RefusedAlignment:
-    """An alignment that could not be had or must not be used, and why; `load_unseen`: the load is not in the power."""
+    """An alignment that is not available or must not be used, and why; `load_unseen`: the load is not in the power."""
 
     method: str
     reason: str
@@ -133,7 +133,7 @@ class Drawing:
     mean_w: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse columns that do not belong together."""
+        """Reject columns of different lengths."""
         lengths = [len(each) for each in (self.time_s, self.min_w, self.max_w, self.mean_w)]
         if len(set(lengths)) > 1:
             raise ValueError(
@@ -145,8 +145,8 @@ class Drawing:
 class Energy:
     """Energy per inference, gross and net of the idle board, with its budget, its windows and the verdict on it.
 
-    `gross_j` and `net_j` are medians over the windows, per inference. `is_estimate` says that the meter computes power
-    from a part of the board. `reasons` speak against the figures, `unknown` are rules that could not be checked.
+    `gross_j` and `net_j` are medians over the windows, per inference. `is_estimate` marks a meter that computes power
+    from a part of the board. `reasons` make the figures invalid; `unknown` are rules that could not be checked.
     """
 
     gross_j: Quantity
@@ -177,7 +177,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """No energy can be stated, and why; `cause` is the error behind it, where something failed."""
+    """The reason why there is no energy; `cause` is the underlying error, if there was one."""
 
     reasons: tuple[str, ...]
     cause: Exception | None = None

@@ -12,7 +12,7 @@ from edge.report.material import ReportEntry
 from edge.report.sections.summary_section import accuracy_text
 
 _RULE = (
-    "Variants are weighed against each other on one board only, with one runtime and one number of threads. Invalid "
+    "Variants are compared on one board only, with one runtime and one number of threads. Invalid "
     "measurements, and those whose sparse kernels ran other than predicted, are not considered."
 )
 
