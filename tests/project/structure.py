@@ -1,18 +1,25 @@
-"""Prints the figures that say how well the modules fit together: `python tests/project/structure.py [--list]`.
+"""Prints the figures that say how well the modules fit together: `python tests/project/structure.py [--list] [--run]`.
 
-Each figure has a limit, and tests/project/test_structure.py holds the code to it. `--list` names what each counts.
+Each figure has a limit, and tests/project/test_structure.py holds the code to it. `--list` names what each counts;
+`--run` also converts and profiles a small network and counts what that parses and loads (needs QEMU).
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import hashlib
+import json
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("edge", "converters", "devices", "firmware_tools")
@@ -263,10 +270,78 @@ def figures() -> list[Figure]:
     ]
 
 
+# Run by a process of its own: a command of `edge`, counting how often each .tflite file is parsed.
+COUNTED = """
+import hashlib, json, sys
+from pathlib import Path
+from converters.tflite import flatbuffer
+
+parsed, read_root = [], flatbuffer.read_root
+
+def read_and_count(data):
+    parsed.append(hashlib.sha256(data).hexdigest())
+    return read_root(data)
+
+flatbuffer.read_root = read_and_count
+from edge.cli.main import main
+
+try:
+    main(sys.argv[2:])
+finally:
+    packages = ("edge", "converters", "devices", "firmware_tools")
+    ours = [name for name in sys.modules if name.partition(".")[0] in packages]
+    Path(sys.argv[1]).write_text(json.dumps({"parsed": parsed, "modules": len(ours)}))
+"""
+NETWORK = """
+import keras, numpy
+keras.Sequential([
+    keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.GlobalAveragePooling2D(),
+    keras.layers.Dense(4),
+]).save("network.keras")
+numpy.savez("inputs.npz", x=numpy.random.default_rng(0).uniform(0, 1, (40, 16, 16, 3)).astype("float32"))
+"""
+CONVERT = ("convert", "network.keras", "--to", "int8", "--preprocess", "raw", "--calibrate", "inputs.npz", "--out", ".")
+PROFILE = ("profile", "network-int8.tflite", "--on", "emulated-pi4")
+
+
+def run_figures() -> list[Figure]:
+    """Convert a small network and profile it on an emulated board, and count what both commands parse and load."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _python(folder, NETWORK)
+        converted, result = _count(folder, CONVERT)
+        profiled, _ = _count(folder, PROFILE)
+        return [
+            Figure("times edge convert parses its result", converted["parsed"].count(result), 1),
+            Figure("times edge profile parses its model", profiled["parsed"].count(result), 1),
+            Figure("modules that edge profile loads", profiled["modules"], 110),
+        ]
+
+
+def _count(folder: Path, command: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    _python(folder, COUNTED, "counts.json", *command)
+    model = (folder / "network-int8.tflite").read_bytes()
+    return json.loads((folder / "counts.json").read_text()), hashlib.sha256(model).hexdigest()
+
+
+def _python(folder: Path, code: str, *arguments: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+
+
 def main() -> int:
     """Print every figure with its limit; return 1 where one is not kept."""
     listing = "--list" in sys.argv[1:]
-    counted = figures()
+    counted = figures() + (run_figures() if "--run" in sys.argv[1:] else [])
     for figure in counted:
         sign = ">=" if figure.at_least else "<="
         state = "" if figure.holds else "   NOT KEPT"

@@ -130,6 +130,16 @@ class MadeUpMeter(StreamedMeter):
 """
     },
 )
+WHEEL = Extension(
+    table="converters/targets/runtimes.py",
+    after="RUNTIMES: tuple[Runtime, ...] = (\n",
+    record="""
+    Runtime(LITERT, "9.9.0", _SINCE_2_1_6, _NUMPY_2, _FROM_2_2, oldest_emulator=(99,)),
+""",
+    command=("doctor",),
+    listed="ai-edge-litert==9.9.0",
+    most_files=1,
+)
 BOARD = Extension(
     table="converters/targets/boards.py",
     after="_TABLE: tuple[Target, ...] = (\n",
@@ -174,7 +184,9 @@ def edge(product: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("extension", [RECIPE, MODEL, METER, BOARD], ids=["recipe", "model", "meter", "board"])
+@pytest.mark.parametrize(
+    "extension", [RECIPE, MODEL, METER, BOARD, WHEEL], ids=["recipe", "model", "meter", "board", "wheel"]
+)
 def test_one_record_in_one_table_is_listed(product, extension):
     assert 1 + len(extension.files) <= extension.most_files
     assert extension.listed not in edge(product, *extension.command)
@@ -222,3 +234,26 @@ def test_a_made_up_meter_is_read(product):
     assert read["power"]["mean_w"] == pytest.approx(2.5)
     assert read["meter"]["settings"] == {"scale": 0.5}
     assert "assumed limits 10% and 10 mW" in read["meter"]["accuracy_source"]
+
+
+def test_the_newest_runtime_for_a_board_is_a_made_up_wheel(product):
+    extend(product, WHEEL)
+    code = (
+        "from devices.solver.platforms import BoardPlatform\n"
+        "from devices.solver.solve import solve\n"
+        "platform = BoardPlatform('aarch64', (3, 11), (2, 36), frozenset({'asimd'}))\n"
+        "print(solve(platform, 'newest').version, solve(platform).version)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(product)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=product, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "9.9.0 2.1.6\n"
+
+
+def test_nothing_is_known_of_the_sparse_kernels_of_a_wheel_that_was_not_measured(product):
+    extend(product, WHEEL)
+    model = product / "devices" / "solver" / "data" / "check-fp32.tflite"
+    runtime = ("--runtime", "ai-edge-litert==9.9.0")
+    target = json.loads(edge(product, "inspect", str(model), "--target", "pi4", *runtime, "--json"))["target"]
+    assert any("was not measured" in reason for reason in target["sparse"]["reasons"])
