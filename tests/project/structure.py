@@ -278,9 +278,9 @@ from converters.tflite import flatbuffer
 
 parsed, read_root = [], flatbuffer.read_root
 
-def read_and_count(data):
+def read_and_count(data, *more):
     parsed.append(hashlib.sha256(data).hexdigest())
-    return read_root(data)
+    return read_root(data, *more)
 
 flatbuffer.read_root = read_and_count
 from edge.cli.main import main
@@ -300,7 +300,18 @@ keras.Sequential([
 ]).save("network.keras")
 numpy.savez("inputs.npz", x=numpy.random.default_rng(0).uniform(0, 1, (40, 16, 16, 3)).astype("float32"))
 """
-CONVERT = ("convert", "network.keras", "--to", "int8", "--preprocess", "raw", "--calibrate", "inputs.npz", "--out", ".")
+CONVERT = (
+    "convert",
+    "network.keras",
+    "--to",
+    "int8",
+    "--preprocess",
+    "unit",
+    "--calibrate",
+    "inputs.npz",
+    "--out",
+    ".",
+)
 PROFILE = ("profile", "network-int8.tflite", "--on", "emulated-pi4")
 
 
