@@ -47,7 +47,7 @@ class Diagnosis:
 
 
 def diagnose(folder: Path | None = None) -> Diagnosis:
-    """Look at everything that decides what can run here; takes about a second.
+    """Check everything that decides what can run here; takes about a second.
 
     Args:
         folder: where results would be written; the current folder if None.
@@ -133,7 +133,7 @@ def _check_disk(name: str, folder: Path) -> HostCheck:
         section="machine",
         name=name,
         state="ok" if good else "problem",
-        detail="cannot be asked" if free is None else f"{free / 2**30:.1f} GiB free at {folder}",
+        detail="unknown" if free is None else f"{free / 2**30:.1f} GiB free at {folder}",
         why="conversion and training write models, checkpoints and saved graphs",
         how=None if good else "free at least 1 GiB",
     )

@@ -49,7 +49,7 @@ _MORE_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor; `features` are the kernel's words (avx2, asimddp), None where the kernel does not tell."""
+    """The processor; `features` are the kernel's names (avx2, asimddp), None where the kernel reports none."""
 
     architecture: str
     model: str | None
@@ -73,7 +73,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Profiler:
-    """Whether the runtime's kernel profiler can be reached; `reason` says why not."""
+    """Whether the runtime's kernel profiler can be used; `reason` says why not."""
 
     library: str | None
     available: bool
@@ -81,7 +81,7 @@ class Profiler:
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
-    """Read what the processor is and can do."""
+    """Read the processor's model and features."""
     facts: dict[str, str] = {}
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
@@ -106,7 +106,7 @@ def _usable_cpus() -> int:
 
 
 def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Return the machine's memory; None where the kernel does not tell."""
+    """Return the machine's memory; None where the kernel does not report it."""
     try:
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemTotal:"):
@@ -117,7 +117,7 @@ def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return what is free on a folder's disk; None where it cannot be asked."""
+    """Return the free space on a folder's disk; None where it cannot be read."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -131,7 +131,7 @@ def program(*names: str) -> str | None:
 
 
 def program_version(path: str) -> tuple[int, ...] | None:
-    """Return the numbers of the version a program tells when asked with --version; None if it tells none in time."""
+    """Return the version numbers that a program prints for --version; None if it prints none in time."""
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_ASK_DEADLINE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -175,7 +175,7 @@ def _probe(library: Path) -> str | None:
 def check_edge_tpus(
     root: Path = Path("/"), *, kernel: str | None = None, page_size_bytes: int | None = None
 ) -> list[HostCheck]:
-    """Look for Edge TPUs, and for what keeps them from use.
+    """Look for Edge TPUs, and for problems that prevent their use.
 
     Args:
         root: Where /sys, /dev, /lib and /var are.
@@ -198,7 +198,9 @@ def _check_edge_tpus(coral: Coral, kernel: str, page_size_bytes: int) -> Iterato
         yield HostCheck(_CORAL, "Edge TPU", "ok", "; ".join(describe_accelerators(coral)), why)
     runtimes = {each.name: each.version for each in find_installed()}
     for each in find_problems(coral, kernel=kernel, page_size_bytes=page_size_bytes, runtimes=runtimes):
-        yield HostCheck(_CORAL, "Edge TPU", "problem", each.what, "keeps the Edge TPU from use, or slows it", each.fix)
+        yield HostCheck(
+            _CORAL, "Edge TPU", "problem", each.what, "prevents the use of the Edge TPU, or slows it", each.fix
+        )
     if coral.library:
         yield _library(coral)
 
@@ -206,7 +208,7 @@ def _check_edge_tpus(coral: Coral, kernel: str, page_size_bytes: int) -> Iterato
 def _library(coral: Coral) -> HostCheck:
     name = next((each for each in CLOCKS if each in coral.packages), None)
     if name is None:
-        return HostCheck(_CORAL, "libedgetpu", "ok", f"{coral.library}, of no package", "its clock is not known")
+        return HostCheck(_CORAL, "libedgetpu", "ok", f"{coral.library}, not from a package", "its clock is unknown")
     mhz, warmest = CLOCKS[name]
     hot = ", and the stick gets hot to the touch" if name == MAXIMUM else ""
     return HostCheck(

@@ -27,7 +27,7 @@ _CLAUSE = re.compile(r"^\s*(==|!=|>=|<=|>|<)\s*([0-9][0-9A-Za-z.]*)\s*$")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package the project asks for: the version range and the extra that brings it (None: always installed)."""
+    """A package the project requires: the version range and the extra that installs it (None: always installed)."""
 
     name: str
     version_range: str
@@ -77,7 +77,7 @@ def _state_of(package: PackagePart, ranges: dict[str, str]) -> tuple[State, str]
 
 
 def _excuse(name: str) -> str:
-    """Return why a runtime that is not installed need not, or cannot, be."""
+    """Return why a runtime that is not installed is not needed, or cannot be installed."""
     if name == LITERT and _is_arm32():
         return f": it has no wheel for {platform.machine()}"
     if name == TFLITE_RUNTIME and sys.version_info[:2] > runtimes.newest_python(TFLITE_RUNTIME):
@@ -147,7 +147,7 @@ def is_importable(module: str) -> bool:
 
 
 def read_requirements() -> dict[str, Requirement]:
-    """Return what the installed project asks for, by normalize name; empty where its own metadata is not installed."""
+    """Return the installed project's requirements by normalized name; empty where its metadata is not installed."""
     try:
         lines = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Lists the packages and programs that the toolkit can use: what each is for and where it comes from."""
+"""Lists the packages and programs that the toolkit can use, with their purpose and origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = Literal["ok", "missing", "problem"]
 class HostCheck:
     """The result of one check.
 
-    `needed_by` names the jobs that cannot run unless it is ok; empty for what is only useful. `how` says how to
+    `needed_by` names the jobs that cannot run unless it is ok; empty for optional parts. `how` says how to
     install or fix it; None where there is nothing to do.
     """
 
@@ -72,7 +72,7 @@ PROGRAMS = (
     ProgramPart(("chromium", "chromium-browser", "google-chrome"), "chromium", "tests: opens the HTML report"),
     ProgramPart(("qemu-aarch64", "qemu-aarch64-static"), "qemu-user", "emulated boards: runs ARM programs"),
     ProgramPart(("mmdebstrap",), "mmdebstrap", "emulated boards: makes their file systems"),
-    ProgramPart(("gcc",), "gcc libc6-dev", "emulated boards: builds what counts instructions in QEMU"),
+    ProgramPart(("gcc",), "gcc libc6-dev", "emulated boards: builds the plugin that counts instructions in QEMU"),
     ProgramPart(("sshd",), "openssh-server", "tests: deployment over a real SSH server"),
     ProgramPart(("avr-gcc",), "gcc-avr avr-libc", "builds the power meter's firmware"),
     ProgramPart(("simavr",), "simavr", "tests: runs the power meter's firmware emulated"),
@@ -80,7 +80,7 @@ PROGRAMS = (
     ProgramPart(
         ("edgetpu_compiler",),
         "edgetpu-compiler",
-        "Coral: edge convert --to edgetpu-compiled; the forecast of edge inspect --target coral needs none",
+        "Coral: edge convert --to edgetpu-compiled; the prediction of edge inspect --target coral needs none",
         "on x86-64, from Google's own apt source (the vendor's page 'Edge TPU Compiler'); or in a container: "
         "edge convert --compiler docker:IMAGE",
     ),

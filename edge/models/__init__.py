@@ -1,4 +1,4 @@
-"""Keras definitions of CNNs by name, their facts as data, their weights.
+"""Provides Keras definitions of CNNs by name, their facts as data, and their weights.
 
 Importing this package loads neither TensorFlow nor Keras; `build` does.
 """

@@ -1,4 +1,4 @@
-"""The table of built-in models: one record each, with published figures, their sources, and counts to the unit.
+"""Lists the built-in models: one record each, with published figures, their sources, and exact counts.
 
 A new model is one record here and the module with its layers, which is imported only when the model is built.
 """
@@ -13,10 +13,10 @@ Argument = int | float | str
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The facts of a model that do not need it built. Counts are for the default arguments.
+    """The facts of a model that are known without building it. Counts are for the default arguments.
 
     Attributes:
-        name: what `build` takes.
+        name: the name for `build`.
         target: "module:attribute" of the function that builds it; called with `variant` and all of `defaults`.
         defaults: every accepted argument with its default value.
         parameters: Keras' count: kernels, biases and four values per batch-normalized channel.

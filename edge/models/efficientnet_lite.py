@@ -1,6 +1,6 @@
-"""Builds EfficientNet-Lite0: EfficientNet-B0 (arXiv 1905.11946, Table 1) as its authors cut it down for edge devices.
+"""Builds EfficientNet-Lite0: EfficientNet-B0 (arXiv 1905.11946, Table 1) as its authors reduced it for edge devices.
 
-Against B0: no squeeze-and-excite branches, ReLU6 in place of swish, the same widths.
+Differences to B0: no squeeze-and-excite branches, ReLU6 in place of swish, the same widths.
 
     stem 3x3 stride 2 -> rows of inverted residuals -> 1x1 to 1280 -> mean over the map -> dropout -> dense softmax
 
@@ -51,7 +51,7 @@ def efficientnet_lite0(*, image_size: int, classes: int, padding: str, dropout: 
         image_size: height and width, pixels; at least 32.
         classes: outputs of the softmax.
         padding: of the five stride-2 layers: "same" as in the source, or "symmetric": a pixel of zeros on each side of
-            3x3 kernels, two of 5x5 ones, as sparse inference in XNNPACK wants. The shapes are the same.
+            3x3 kernels, two of 5x5 ones, as sparse inference in XNNPACK requires. The shapes are the same.
         dropout: rate before the classifier.
 
     Raises:

@@ -36,7 +36,7 @@ def imagenet_labels(classes: int = _IMAGENET) -> tuple[str, ...]:
 
 
 def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
-    """Read a file with one name per line, UTF-8; numbers 0, 1, 2... before every name are taken off.
+    """Read a file with one name per line, UTF-8; numbers 0, 1, 2... before every name are removed.
 
     Args:
         path: the file; empty lines at its end are ignored.

@@ -82,7 +82,7 @@ _PRODUCTS = frozenset({"Dot", "Attention", "AdditiveAttention", "Matmul", "Einsu
 class LayerCount:
     """One layer that holds values; `kernels` are its weights without biases.
 
-    `macs` and `fused` are None where the layer's kind is not understood.
+    `macs` and `fused` are None where the layer's kind is unknown.
     """
 
     name: str
@@ -97,11 +97,11 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a model holds and costs.
+    """The parameters and operations of a model.
 
     Attributes:
         parameters: all values, as `Model.count_params()`.
-        trainable: all but batch normalization's moving means and variances (whether layers are frozen plays no part).
+        trainable: all but batch normalization's moving means and variances (whether or not layers are frozen).
         weights: kernels and the biases that exist; no normalization.
         fused: one kernel and one bias per convolution or dense layer, as after folding batch normalization.
         macs: multiply-adds of convolutions and dense layers for a batch of 1; normalization, activation, pooling
@@ -121,7 +121,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class SparseCounts:
-    """What is left of a model where kernels have zeros: stored values with one bias per channel, and multiply-adds."""
+    """The counts of a model with zeros in its kernels: stored values with one bias per channel, and multiply-adds."""
 
     nonzeros: int
     macs: int
@@ -152,7 +152,7 @@ def count(model: Any) -> Counts:  # noqa: ANN401  (a keras.Model)
 
 
 def sparse_counts(counts: Counts, sparsity: Mapping[str, float]) -> SparseCounts | None:
-    """Return what a model holds and costs when kernels have the given shares of zeros and nothing else has any.
+    """Return a model's counts when kernels have the given shares of zeros and nothing else has any.
 
     Args:
         counts: of the dense model.

@@ -28,18 +28,18 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertRequest:
-    """What the user of `edge convert` asks for; None where nothing was said.
+    """The request of a user of `edge convert`; None for options not given.
 
     Attributes:
         source: a registry name, a .keras or .h5 file, or a SavedModel folder.
         arguments: for a registry name: alpha, image_size, classes, padding.
         labels: a file of names, or the word "imagenet".
-        samples: at most so many calibration inputs, and so many checked ones.
+        samples: the most calibration inputs, and the most checked ones.
         tolerance: fields of `converters.recipes.Tolerance` to replace in every recipe.
         target: the board on which files of sparse recipes must run sparse kernels; `force` writes them regardless,
-            and files of which the Edge TPU's compiler is expected to map nothing.
+            and files of which the Edge TPU's compiler is predicted to map nothing.
         io: type of the inputs and outputs of files for the Edge TPU: uint8 or int8; None is the recipe's.
-        compiler: where Google's compiler is: a path, or docker:IMAGE; None is PATH.
+        compiler: the location of Google's compiler: a path, or docker:IMAGE; None for the one on PATH.
     """
 
     source: str
@@ -64,7 +64,7 @@ class ConvertRequest:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A model with what is known about it before any data is read."""
+    """A model with the facts known before any data is read."""
 
     model: SourceModel
     record: SourceRecord
@@ -89,7 +89,7 @@ def load_model(request: ConvertRequest, notify: Notify) -> LoadedModel:
 
 
 def names_a_file(source: str) -> bool:
-    """Tell a path, whether it is there or not, from a name of the registry."""
+    """Return whether a text is a path, existing or not, rather than a name of the registry."""
     path = Path(source)
     return path.exists() or bool(path.suffix) or "/" in source
 
@@ -129,8 +129,8 @@ def _load_file(path: Path, request: ConvertRequest, notify: Notify) -> LoadedMod
     description = _description(path, notify)
     preprocessing, assumed = _preprocessing_of_file(model, inputs, request, description)
     if assumed and preprocessing is not None:
-        notify(f"preprocessing is not known for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
-            "--preprocess tf|torch|caffe|unit|raw says what it was trained with")  # fmt: skip
+        notify(f"preprocessing is unknown for {path.name}: '{preprocessing.mode}' ([-1, 1]) is assumed; "
+            "--preprocess tf|torch|caffe|unit|raw states what it was trained with")  # fmt: skip
     labels, origin = _labels(request, model, False, description)
     record = SourceRecord(name=path.stem if path.is_file() else path.name, kind=model.kind, arguments={},
                           sha256=_sha_of(str(path)), weights=None, weights_sha256=None, notes=model.notes)  # fmt: skip
@@ -139,7 +139,7 @@ def _load_file(path: Path, request: ConvertRequest, notify: Notify) -> LoadedMod
 
 
 def _put_weights(model: KerasModel, request: ConvertRequest, notify: Notify) -> tuple[str, str]:
-    """Load the weights and return what was asked for and the file's digest."""
+    """Load the weights and return their source as requested and the file's digest."""
     from edge.models.weights import load_weights
 
     assert request.weights is not None
@@ -166,7 +166,7 @@ def _description(path: Path, notify: Notify) -> ModelDescription | None:
     except NoDescriptionError:
         return None
     if description is not None and not description.describes(path):
-        notify(f"{path.stem}.json describes another file than {path.name} is now: its preprocessing and labels are not "
+        notify(f"{path.stem}.json does not match the current {path.name}: its preprocessing and labels are not "
             "used")  # fmt: skip
         return None
     return description
@@ -175,7 +175,7 @@ def _description(path: Path, notify: Notify) -> ModelDescription | None:
 def _preprocessing_of_file(
     model: SourceModel, inputs: tuple[Port, ...], request: ConvertRequest, description: ModelDescription | None
 ) -> tuple[Preprocessing | None, bool]:
-    """Return the preprocessing and whether it is only assumed; None for inputs that are no pictures."""
+    """Return the preprocessing and whether it is only assumed; None for inputs that are not images."""
     if not _is_picture(inputs):
         return None, False
     if request.preprocess is not None:
@@ -188,7 +188,7 @@ def _preprocessing_of_file(
 
 
 def _scales_itself(model: SourceModel) -> bool:
-    """Whether a Rescaling or Normalization layer reads the input, behind layers at most that keep pixels pixels."""
+    """Whether a Rescaling or Normalization layer reads the input, directly or after layers that keep pixel values."""
     for layer in _open_nested(getattr(model.keras_model, "layers", ())):
         if type(layer).__name__ in ("Rescaling", "Normalization"):
             return True

@@ -20,9 +20,9 @@ V1_PAIRS = (
 def mobilenet_v1(*, alpha: float, image_size: int, classes: int, padding: str) -> Any:  # noqa: ANN401
     """Build the classifier; called through `edge.models.build`.
 
-    Batch normalization and ReLU6 follow every convolution; layers bear the names of keras.applications, but the
+    Batch normalization and ReLU6 follow every convolution; layers have the names of keras.applications, but the
     classifier is a dense layer. `padding` "symmetric" puts one pixel of zeros on each side of the five stride-2 layers
-    (as PyTorch and Caffe, and as sparse inference in XNNPACK wants); the shapes are the same.
+    (as in PyTorch and Caffe, and as sparse inference in XNNPACK requires); the shapes are the same.
 
     Args:
         alpha: width multiplier: int(channels * alpha) channels, at least 1.
@@ -89,7 +89,7 @@ def channels_for(width: float) -> int:
 def mobilenet_v2(*, alpha: float, image_size: int, classes: int, padding: str) -> Any:  # noqa: ANN401
     """Build the classifier; called through `edge.models.build`.
 
-    Layers bear the names of keras.applications, so that its weight files fit; `padding` "symmetric" changes only the
+    Layers have the names of keras.applications, so that its weight files fit; `padding` "symmetric" changes only the
     explicit zeros before the five stride-2 layers (one pixel on each side, as in PyTorch and Caffe, and as sparse
     inference in XNNPACK wants), not the shapes.
 
@@ -166,7 +166,7 @@ def zeros_before(side: int, *, kernel: int, symmetric: bool) -> Zeros:
     Args:
         side: height and width of the map.
         kernel: 3 or 5.
-        symmetric: as many on every side; otherwise the odd one stands behind, as TensorFlow pads ("same"), which on odd
+        symmetric: as many on every side; otherwise the odd one comes last, as TensorFlow pads ("same"), which on odd
             maps is symmetric too.
     """
     half = kernel // 2
@@ -180,7 +180,7 @@ def normalize(x: Any, name: str, *, momentum: float = 0.99) -> Any:  # noqa: ANN
 
 
 def require_side(name: str, image_size: int) -> None:
-    """Refuse pictures that five halvings leave nothing of.
+    """Refuse images that are too small to be halved five times.
 
     Raises:
         InputError: the image is smaller than 32 pixels.

@@ -76,14 +76,14 @@ def keras_cache() -> Path:
 
 
 def fetch(file: PretrainedFile, *, stall_s: float = STALL_S) -> Path:
-    """Return the path of a file, downloaded into Keras' cache unless it lies there.
+    """Return the path of a file, downloaded into Keras' cache unless it is there.
 
     Args:
         file: what to fetch.
         stall_s: seconds without a single byte (name look-up and connection included) after which to give up.
 
     Raises:
-        InputError: it is not there and cannot be downloaded; the hint says how to get it by hand.
+        InputError: it is missing and cannot be downloaded; the hint says how to get it by hand.
         WriteError: it was downloaded but cannot be stored.
     """
     if file.path.is_file():

@@ -55,11 +55,11 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What the description states about a model; None and an empty mapping are not stated.
+    """The description of a model; None and an empty mapping stand for facts not stated.
 
     Attributes:
         name: the registered model's name, with its `arguments`.
-        pruned: its zeros are meant to stay.
+        pruned: whether its zeros are intentional and must be preserved.
         sha256: of the .keras file that is described.
     """
 

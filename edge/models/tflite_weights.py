@@ -1,6 +1,6 @@
 """Reads the weights of a .tflite file as float arrays: convolutions and dense layers, in execution order.
 
-The file is verified and read in Python; no native interpreter sees it.
+The file is verified and read in Python, without a native interpreter.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _read(path: Path) -> bytes:
 
 
 class _Graph:
-    """The main graph of a file, with what is needed to follow its constants."""
+    """The main graph of a file, with the tables to follow its constants."""
 
     def __init__(self, model: ModelInfo) -> None:
         self.model = model

@@ -29,7 +29,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class _Site:
-    """A Keras layer that takes an operator's weights, its batch normalization, and what surrounds it."""
+    """A Keras layer that takes an operator's weights, with its batch normalization and neighbours."""
 
     layer: Any
     kind: str
@@ -40,7 +40,7 @@ class _Site:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a transfer sets: variables of a Keras model with their new values, and remarks for the user."""
+    """The result of planning a transfer: variables of a Keras model with their new values, and remarks for the user."""
 
     assignments: tuple[tuple[Any, Floats], ...]
     notes: tuple[str, ...]
@@ -52,7 +52,7 @@ class Transfer:
 
 
 def plan_transfer(model: Any, weights: TFLiteWeights) -> Transfer:  # noqa: ANN401  (a keras.Model)
-    """Match a file's operators to a Keras model's layers in execution order and work out all values, setting none.
+    """Match a file's operators to a Keras model's layers in execution order and compute all values without setting any.
 
     Raises:
         InputError: number, kind, shape, stride or activation of a layer differs (the message names the layer, what it
@@ -150,7 +150,7 @@ def _pads(call: LayerCall, before: LayerCall | None) -> tuple[int, int, int, int
 
 
 def _check_covered(order: Sequence[LayerCall], sites: Sequence[_Site]) -> None:
-    """Refuse a model with values that no operator of the file sets."""
+    """Refuse a model with values that the file does not set."""
     covered = [site.layer for site in sites] + [site.normalization for site in sites]
     if len({id(site.layer) for site in sites}) < len(sites):
         raise InputError("the model calls a layer several times; weights of a .tflite file cannot be put back into it")
@@ -159,7 +159,7 @@ def _check_covered(order: Sequence[LayerCall], sites: Sequence[_Site]) -> None:
         if variables and call.kind != "Normalization" and not any(call.layer is layer for layer in covered):
             raise InputError(
                 f"the layer {call.layer.name!r} ({call.kind}) has values that cannot be read back from a .tflite file: "
-                "only convolutions, dense layers and the batch normalization right behind them can",
+                "only convolutions, dense layers and the batch normalization right after them can",
                 hint="load such a model from its .keras or .weights.h5 file",
             )
 
@@ -249,7 +249,7 @@ def _assignments(site: _Site, operator: WeightedOperator) -> list[tuple[Any, Flo
 
 
 def _normalization(layer: Any) -> list[tuple[Any, Floats]]:  # noqa: ANN401
-    """Return what makes a batch normalization an exact identity, its shift apart."""
+    """Return the values that make a batch normalization an exact identity plus shift."""
     if layer is None:
         return []
     shape = tuple(layer.moving_variance.shape)
@@ -274,6 +274,6 @@ def _padding_notes(pairs: Sequence[tuple[_Site, WeightedOperator]]) -> tuple[str
     )
     site, operator = other[0]
     return (
-        f"{len(other)} layers pad otherwise than the file ({names}; {site.layer.name}: zeros top, bottom, left, right "
-        f"{site.pads}, in the file {operator.pads}): expect lower accuracy until the model is fine-tuned",
+        f"{len(other)} layers pad differently than the file ({names}; {site.layer.name}: zeros top, bottom, left, "
+        f"right {site.pads}, in the file {operator.pads}): expect lower accuracy until the model is fine-tuned",
     )

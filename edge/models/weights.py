@@ -1,4 +1,4 @@
-"""Loads trained weights into a model: Keras' files, the word `imagenet`, .tflite files; whole or not at all."""
+"""Loads trained weights into a model: Keras' files, the word `imagenet`, .tflite files; completely or not at all."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _WANTED = ".keras, .weights.h5, .h5, .tflite, or the word imagenet"
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What was put into a model.
+    """The weights loaded into a model.
 
     Attributes:
-        source: the word or path that was asked for.
+        source: the requested word or path.
         path: the file the values came from.
         sha256: that file's hexadecimal digest.
         kind: "keras", "h5", "imagenet" or "tflite".
-        tensors: how many variables of the model were set.
-        quantization: how the file stored its kernels: "float32", "float16", "int8 per channel", ...; several are
-            joined by ", ". None where the file does not say (Keras' own files).
+        tensors: the number of variables set.
+        quantization: the storage of the kernels in the file: "float32", "float16", "int8 per channel", ...; several are
+            joined by ", ". None where the file does not state it (Keras' own files).
         classes: outputs of the model; None where that is not a fixed number.
         notes: remarks the user should read.
     """
@@ -60,14 +60,14 @@ def load_weights(
 
     Args:
         model: a built functional or sequential keras.Model; for a .tflite file made of convolutions, depthwise
-            convolutions and dense layers, each with batch normalization behind it or not.
+            convolutions and dense layers, each with or without batch normalization after it.
         source: a .keras, .weights.h5, .h5 or .tflite file of the same architecture, or the word `imagenet`: what
             keras.applications offers, from Keras' cache or downloaded.
         name: the registered name the model was built by; needed for `imagenet`.
         arguments: the arguments it was built with, those not given have their defaults.
 
     Raises:
-        InputError: the source is missing, of an unknown type, of another architecture, or not to be had offline.
+        InputError: the source is missing, of an unknown type, of another architecture, or not available offline.
         ModelFileError: a .tflite file is damaged.
         ModelFileError: a .tflite file stores its weights in a way that is not read (sparse, 4-bit).
     """
@@ -194,7 +194,7 @@ def _load_hdf5(model: Any, path: Path) -> None:  # noqa: ANN401
 
 
 def _check_size(model: Any, stored: Any) -> None:  # noqa: ANN401
-    """Refuse a file with more or fewer values: Keras passes over layers that the model has not."""
+    """Refuse a file with more or fewer values: Keras ignores layers that the model lacks."""
     import h5py
 
     sizes = []

@@ -1,4 +1,4 @@
-"""Runs models on a board: one small API over the TFLite runtimes; files are verified before native code sees them.
+"""Runs models on a board: one small API over the TFLite runtimes; files are verified before native code reads them.
 
     from edge.runtime import load
 
@@ -66,12 +66,12 @@ def load(
         path: The model.
         runtime: "ai-edge-litert", "tflite-runtime" or "tf.lite"; None takes the first of these that is installed.
         threads: How many threads the kernels may use.
-        delegates: External delegates: a library's path or a known name such as "edgetpu", either with options behind
-            it ("libedgetpu.so.1;device=usb:0"), or `Delegate` values.
+        delegates: External delegates: a library's path or a known name such as "edgetpu", either with options
+            appended ("libedgetpu.so.1;device=usb:0"), or `Delegate` values.
 
     Raises:
-        ModelFileError: The file did not pass; native code has not seen it.
-        RuntimeMissingError: No runtime is installed, or not the one that was asked for.
+        ModelFileError: The file did not pass verification; native code has not read it.
+        RuntimeMissingError: No runtime is installed, or not the requested one.
         DelegateError: A delegate's library could not be loaded.
         InferenceError: The runtime refused the model.
     """

@@ -51,25 +51,25 @@ class Worker(Generic[T]):
         self._thread.start()
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
-        """Put a job behind the others; return what will be its result."""
+        """Append a job to the queue; return the future of its result."""
         future: Future[T] = Future()
         self._jobs.put((job, future))
         return future
 
     def stop(self) -> None:
-        """Let the job at work be the last one; those that wait are cancelled."""
+        """Finish the running job and cancel those that wait."""
         with self._lock:
             self._stopped = True
         self._jobs.put(None)
 
     @property
     def is_at_work(self) -> bool:
-        """Whether a job is being done; where it is False after `stop`, no other will be begun."""
+        """Whether a job is running; where it is False after `stop`, none will start."""
         with self._lock:
             return self._at_work
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the job at work; return whether the thread is at its end."""
+        """Wait for the running job; return whether the thread has ended."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -103,14 +103,15 @@ def load_chain(
     """Verify the pieces of a model and make them ready to run.
 
     Args:
-        manifest: NAME-segments.json, with the pieces beside it.
+        manifest: NAME-segments.json, with the pieces alongside.
         runtime: As for `edge.runtime.load`.
         threads: Threads of each piece's kernels.
-        delegates: Those of each piece, in order: [["edgetpu;device=usb:0"], ["edgetpu;device=usb:1"]]; () for none.
+        delegates: The delegates of each piece, in order: [["edgetpu;device=usb:0"], ["edgetpu;device=usb:1"]]; () for
+            none.
 
     Raises:
-        ModelFileError: The manifest or a piece is damaged, or a piece is not the one it names.
-        ModelInputError: The delegates are not those of each piece.
+        ModelFileError: The manifest or a piece is damaged, or a piece is not the named one.
+        ModelInputError: There are not as many lists of delegates as pieces.
         RuntimeFault: As for `edge.runtime.load`.
     """
     found = read_manifest(manifest)
@@ -170,7 +171,7 @@ class Chain:
 
         Raises:
             ModelInputError: An input does not fit.
-            InferenceError: A piece failed, or was not done in time; then the chain is of no more use.
+            InferenceError: A piece failed, or was not done in time; the chain cannot be used again.
         """
         workers = [Worker[Values]() for _ in self.models]
         self._streams.append(workers)
@@ -186,7 +187,7 @@ class Chain:
             self._end(workers, deadline_s)
 
     def _end(self, workers: list[Worker[Values]], deadline_s: float) -> None:
-        """Let the workers of a stream do no more, once, and wait for what they are at."""
+        """Stop the workers of a stream and wait for their running jobs."""
         if workers not in self._streams:
             return
         self._streams.remove(workers)
@@ -212,7 +213,7 @@ class Chain:
         if self._closed:
             raise InferenceError("the chain is closed", hint=_AGAIN)
         if self._stuck:
-            raise InferenceError("a piece of the chain was not done in time and may still be at work", hint=_AGAIN)
+            raise InferenceError("a piece of the chain was not done in time and may still be running", hint=_AGAIN)
         names = self.manifest.inputs
         if len(arrays) != len(names):
             raise ModelInputError(f"the model has {len(names)} inputs ({', '.join(names)}), got {len(arrays)} arrays")

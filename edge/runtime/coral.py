@@ -1,4 +1,4 @@
-"""Checks what Google's Edge TPU needs at run time: its delegate, its runtime's version, the packages of a system.
+"""Checks the Edge TPU's requirements at run time: its delegate, its runtime's version, the system's packages.
 
 Facts about versions that work together are reports of users and the packages' own files, not measurements:
 google-coral/pycoral (setup.py, issue 137), google-coral/edgetpu (issues 812, 873), feranick/libedgetpu
@@ -30,7 +30,7 @@ _VERSION = re.compile(r"RuntimeVersion\((\d+)\)")
 
 @dataclass(frozen=True)
 class System:
-    """What decides which delegate fits: os-release's ID and VERSION_ID, the Python that runs models, its bits.
+    """The properties that decide which delegate fits: os-release's ID and VERSION_ID, Python's version and bits.
 
     `id` is "macos" or "windows" on these.
     """
@@ -42,7 +42,7 @@ class System:
 
 
 def here(os_release: Path = OS_RELEASE) -> System:
-    """Return the system that this runs on."""
+    """Return the current system."""
     try:
         text = os_release.read_text("utf-8", "replace")
     except OSError:
@@ -64,13 +64,13 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def advice(system: System) -> str:
-    """Return what to install for the Edge TPU on a system, and how sure that is."""
+    """Return what to install for the Edge TPU on a system, and how well it is confirmed."""
     python = f"Python {system.python[0]}.{system.python[1]}"
     version = system.version if system.id in ("debian", "raspbian") else None
     if system.bits == 32:
         return (
             f"this is a 32-bit system ({python}): ai-edge-litert has no wheels for it; only old tflite-runtime wheels "
-            "with libedgetpu1-std may work; a 64-bit system is the way out"
+            "with libedgetpu1-std may work; use a 64-bit system"
         )
     if version == "11":
         return (
@@ -86,14 +86,14 @@ def advice(system: System) -> str:
         )
     if version == "13":
         return (
-            f"on Debian 13 (trixie, {python}): unproven: nobody has confirmed libedgetpu with ai-edge-litert on Python "
-            "3.13; try libedgetpu1-std of feranick/libedgetpu, newest build; then --delegate edgetpu; proven is "
-            "Debian 12 (bookworm)"
+            f"on Debian 13 (trixie, {python}): unconfirmed: there is no report of libedgetpu with ai-edge-litert on "
+            "Python 3.13; try libedgetpu1-std of feranick/libedgetpu, newest build; then --delegate edgetpu; "
+            "confirmed is Debian 12 (bookworm)"
         )
     name = " ".join(each for each in (system.id, system.version) if each) or "this system"
     library = LIBRARIES[{"macos": "Darwin", "windows": "Windows"}.get(system.id or "", "Linux")]
     return (
-        f"on {name} ({python}) nothing is known to work; proven is Debian 12 (bookworm) with libedgetpu1-std of "
+        f"on {name} ({python}) nothing is known to work; confirmed is Debian 12 (bookworm) with libedgetpu1-std of "
         f"feranick/libedgetpu; install it or give the library's path: --delegate /path/to/{library}"
     )
 
@@ -102,7 +102,7 @@ def check_device(text: str) -> str:
     """Return the name of a TPU as libedgetpu understands it: usb, pci, usb:0, pci:1 or :0.
 
     Raises:
-        DelegateError: It is another text.
+        DelegateError: The text has another form.
     """
     if _DEVICE.fullmatch(text):
         return text
@@ -112,7 +112,7 @@ def check_device(text: str) -> str:
 
 
 def require_delegate(path: Path, custom: Sequence[str], *, has_delegate: bool) -> None:
-    """Refuse a compiled model that no delegate would take: no runtime has the operator.
+    """Refuse a compiled model without a delegate: no runtime has its operator.
 
     Raises:
         DelegateError: The model has the Edge TPU's operator and there is no delegate.
@@ -122,13 +122,13 @@ def require_delegate(path: Path, custom: Sequence[str], *, has_delegate: bool) -
     if EDGE_TPU_OPERATOR in custom and not has_delegate:
         raise DelegateError(
             f"{path} was compiled for Google's Edge TPU: its operator {EDGE_TPU_OPERATOR} runs only through the "
-            "Edge TPU's delegate, and none was given; no runtime has seen the file",
+            "Edge TPU's delegate, and none was given; the file was not run",
             hint=advice(here()),
         )
 
 
 def least_runtime(options: bytes) -> int | None:
-    """Return the least Edge TPU runtime that a compiled operator asks for; None where its package does not say.
+    """Return the oldest Edge TPU runtime that runs a compiled operator; None where its package does not state it.
 
     The operator's options hold a flatbuffer with the identifier DWN1, whose first field is this number
     (google-coral/libedgetpu, executable/executable.fbs).
@@ -148,7 +148,7 @@ def least_runtime(options: bytes) -> int | None:
 
 
 def check_runtime(path: Path, least: int | None, version: str | None) -> None:
-    """Refuse a library whose Edge TPU runtime is older than a compiled model asks for.
+    """Refuse a library whose Edge TPU runtime is older than a compiled model requires.
 
     Raises:
         DelegateError: It is older.

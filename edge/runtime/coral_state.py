@@ -1,7 +1,7 @@
 """Reads the state of attached Edge TPUs and their driver from /sys, /proc, /dev and dpkg; opens no device.
 
 Sources of ids, names of files and modules: google/gasket-driver (src/apex_driver.c, debian/gasket-dkms.udev),
-feranick/libedgetpu (debian/edgetpu-accelerator.rules). What the system does not state is None.
+feranick/libedgetpu (debian/edgetpu-accelerator.rules). Values that the system does not state are None.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def coral_state(root: Path = Path("/"), *, kernel: str | None = None) -> dict[st
 
     Args:
         root: Where /sys, /dev, /lib and /var are.
-        kernel: The running kernel's release; None asks for it.
+        kernel: The running kernel's release; None for the current one.
     """
     release = kernel or platform.release()
     return {
@@ -82,7 +82,7 @@ def _access(root: Path, node: str | None) -> dict[str, Any]:
 
 
 def _packages(root: Path) -> dict[str, str]:
-    """Return the version of each installed Debian package of the Edge TPU's."""
+    """Return the version of each installed Debian package for the Edge TPU."""
     folder = root / "var/lib/dpkg"
     # Most systems have none of them; the package manager's database is long, and these names are short.
     if not any(next((folder / "info").glob(f"{name}*.list"), None) for name in PACKAGES):

@@ -24,9 +24,9 @@ _PREFIX = "Failed to load delegate from"  # what the runtimes' loaders put befor
 
 @dataclass(frozen=True)
 class Delegate:
-    """A delegate's library (a path, a name that the loader finds, or a known name) and the options it is given.
+    """A delegate's library (a path, a name that the loader finds, or a known name) and its options.
 
-    A known name stays one until the library is loaded: that may happen on a board with another system than this one.
+    A known name is resolved when the library is loaded, which may be on a board with another system.
     """
 
     library: str
@@ -37,7 +37,7 @@ class Delegate:
 
     @property
     def is_edgetpu(self) -> bool:
-        """Whether the library goes by the name of Google's."""
+        """Whether the library has the name of Google's."""
         return "edgetpu" in re.split(r"[/\\]", self.library)[-1]
 
     @classmethod
@@ -66,7 +66,7 @@ class Delegate:
         return cls(library, {str(key): str(text) for key, text in options.items()})
 
     def here(self) -> Delegate:
-        """Return it with a known name made that of the library on the system that this runs on."""
+        """Return it with a known name resolved to the library's name on the current system."""
         names = KNOWN.get(self.library, {})
         return Delegate(names.get(platform.system(), self.library), self.options)
 
@@ -77,7 +77,7 @@ class Delegate:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A delegate that a runtime has loaded; `edgetpu_version` is what Google's library says of itself, else None."""
+    """A delegate that a runtime has loaded; `edgetpu_version` is the version string of Google's library, else None."""
 
     delegate: Delegate
     handle: object
@@ -88,7 +88,7 @@ def load_delegates(runtime: str, delegates: Sequence[str | Delegate | Mapping[st
     """Load the libraries for a runtime.
 
     Raises:
-        DelegateError: A library is missing, is no delegate, or refuses (no device is attached, say).
+        DelegateError: A library is missing, is no delegate, or refuses (for example, no device is attached).
     """
     return [_load(runtime, Delegate.parse(value).here()) for value in delegates]
 
@@ -99,12 +99,12 @@ def with_options(
     """Return delegates with further options and, for Google's, the TPU to use.
 
     Args:
-        delegates: As given; a TPU without a delegate means Google's.
+        delegates: As given; a TPU without a delegate stands for Google's.
         options: For the one delegate there is.
         tpu: A TPU's name, such as usb:0; None leaves the choice to the library.
 
     Raises:
-        DelegateError: There is not exactly one delegate to give them to, or the TPU's name is none.
+        DelegateError: There is not exactly one delegate for the options, or the TPU's name is invalid.
     """
     more = dict(options)
     if tpu is not None:
@@ -115,13 +115,13 @@ def with_options(
     if len(delegates) != 1:
         raise DelegateError(
             f"options were given for one delegate, there are {len(delegates)}",
-            hint="write the options behind each one: --delegate 'LIBRARY;key=value'",
+            hint="append the options to each one: --delegate 'LIBRARY;key=value'",
         )
     return (Delegate(delegates[0].library, {**delegates[0].options, **more}),)
 
 
 def explain_crash(error: CrashedError, delegates: Sequence[Delegate]) -> CrashedError:
-    """Return the error of a process that died with delegates loaded, with what that often means."""
+    """Return the error of a process that died with delegates loaded, with the usual cause."""
     if not delegates:
         return error
     said = f" {error.hint}" if error.hint else ""
@@ -155,7 +155,7 @@ def _refuse(runtime: str, delegate: Delegate, why: str, hint: str) -> DelegateEr
 
 
 def _own_words(error: BaseException) -> str:
-    """Return what the library itself said: the loaders put a line of their own before it."""
+    """Return the library's own message, without the line that the loaders put before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " / ".join(line for line in lines if not line.startswith(_PREFIX))
 

@@ -1,8 +1,8 @@
-"""Defines the errors of the runtime that travels to the board.
+"""Defines the errors of the runtime, which is copied to boards.
 
 RuntimeFault                 exit 9   base
 ├── ModelInputError          exit 5   an input array or picture does not fit the model
-├── RuntimeMissingError      exit 8   no TFLite runtime, or not the one that was asked for
+├── RuntimeMissingError      exit 8   no TFLite runtime, or not the requested one
 ├── DelegateError            exit 8   a delegate library could not be loaded
 ├── InferenceError           exit 9   the runtime refused the model or the run
 ├── CrashedError             exit 9   the child process died inside native code
@@ -27,7 +27,7 @@ class ModelInputError(RuntimeFault):
 
 
 class RuntimeMissingError(RuntimeFault):
-    """No TFLite runtime is installed, or not the one that was asked for."""
+    """No TFLite runtime is installed, or not the requested one."""
 
     exit_code = 8
 

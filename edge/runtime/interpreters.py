@@ -17,7 +17,7 @@ from edge.runtime.errors import InferenceError, RuntimeMissingError
 
 @dataclass(frozen=True)
 class Source:
-    """Where a runtime comes from: its distribution, its package, and the attributes of its interpreter and loader."""
+    """The origin of a runtime: its distribution, its package, and the attributes of its interpreter and loader."""
 
     distribution: str
     package: str
@@ -40,7 +40,7 @@ RUNTIMES: Mapping[str, Source] = MappingProxyType({
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """Which runtime runs a model."""
+    """The runtime that runs a model."""
 
     name: str
     version: str | None
@@ -52,7 +52,7 @@ def find_installed() -> tuple[RuntimeInfo, ...]:
 
 
 def choose(name: str | None) -> RuntimeInfo:
-    """Return the runtime asked for, or the first that is installed.
+    """Return the requested runtime, or the first that is installed.
 
     Raises:
         RuntimeMissingError: It is unknown or not installed; the message says which are.

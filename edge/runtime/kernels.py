@@ -1,4 +1,4 @@
-"""Lists the kernels that ran in an inference, with their times, by LiteRT's own profiler on the stock wheel."""
+"""Lists the kernels that ran in an inference, with their times, using LiteRT's profiler in the stock wheel."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class OperatorTime:
 
     Attributes:
         index: Its place in the order of execution.
-        op: What it computes: the schema's name (SOFTMAX) of a built-in, XNNPACK's name (Convolution) else.
+        op: The operation: the schema's name (SOFTMAX) of a built-in, XNNPACK's name (Convolution) else.
         kernel: The kernel family that ran, as the runtime names it; of a built-in, its op.
         runs_in: builtin, xnnpack or delegate (another one's).
-        node: Its index in the model's graph; None inside a delegate, where the runtime does not say.
+        node: Its index in the model's graph; None inside a delegate, where the runtime does not report it.
         time_us: Median over the runs; the runtime truncates each time to whole microseconds.
         calls: How often it ran in one inference.
     """
@@ -69,7 +69,7 @@ class KernelProfile:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """There is no profile, and why."""
+    """The reason why there is no profile."""
 
     reason: str
 
@@ -80,7 +80,7 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class SparseKernels:
-    """How many operators a sparse kernel ran, of how many 1x1 convolutions."""
+    """The number of operators that a sparse kernel ran, and of 1x1 convolutions."""
 
     ran: int
     of: int
@@ -111,7 +111,7 @@ def sparse_kernels(profile: KernelProfile, one_by_one_convolutions: int) -> Spar
 
     Args:
         profile: Of one model.
-        one_by_one_convolutions: How many the model has: the operators that a sparse kernel could run.
+        one_by_one_convolutions: Their number in the model: the operators that a sparse kernel could run.
     """
     ran = sum(each.calls for each in profile.operators if each.runs_in == XNNPACK and "SPMM" in each.kernel.split())
     return SparseKernels(ran, one_by_one_convolutions)
@@ -121,7 +121,7 @@ def _profile(version: str, threads: int, runs: Sequence[Sequence[Event]]) -> Ker
     operators = [_operators(events) for events in runs]
     sequence = [(each.tag, each.type, each.node) for each in operators[0]]
     if any([(each.tag, each.type, each.node) for each in others] != sequence for others in operators):
-        raise UnavailableError("the model runs other operators from run to run")
+        raise UnavailableError("the model's operators differ from run to run")
     if not sequence:
         raise UnavailableError("the profiler recorded no operators")
     invoke_us = median(_invoke_us(events) for events in runs)

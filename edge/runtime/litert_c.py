@@ -51,7 +51,7 @@ SYMBOLS = (
 
 
 class UnavailableError(Exception):
-    """The profiler cannot be had here; the text says why. Never leaves this package."""
+    """The profiler is not available; the text says why. Never leaves this package."""
 
 
 class _Layout(ctypes.Structure):

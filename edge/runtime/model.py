@@ -177,7 +177,7 @@ def load_model(
     threads: int,
     delegates: Sequence[str | Delegate | Mapping[str, Any]],
 ) -> Model:
-    """Do what `edge.runtime.load` says."""
+    """Load a model; see `edge.runtime.load`."""
     if threads < 1:
         raise ModelInputError(f"threads must be at least 1, got {threads}")
     verified = verify_file(path)
@@ -194,7 +194,7 @@ def top_classes(scores: Array, *, top_k: int, labels: Sequence[str] | None) -> l
     """Return the highest scores of one example, best first; ties keep the order of the classes.
 
     Raises:
-        ModelInputError: The scores are no vector (dimensions of 1 aside), or the number of labels is another.
+        ModelInputError: The scores are not a vector (ignoring dimensions of 1), or the number of labels differs.
     """
     if scores.size < 1 or scores.size != max(scores.shape, default=1) or scores.dtype.kind not in "fiu":
         raise ModelInputError(f"the output of shape {list(scores.shape)} is no vector of classes")

@@ -22,7 +22,7 @@ class TensorSpec:
     Attributes:
         name: As in the file.
         shape: Dimensions; -1 stands for one that may change from run to run.
-        dtype: NumPy's word, such as float32 or int8; "bytes" for strings.
+        dtype: NumPy's name, such as float32 or int8; "bytes" for strings.
         scale: Real value = scale * (stored value - zero_point); None where the values are not quantized.
         zero_point: See scale.
     """
@@ -57,7 +57,7 @@ class TensorSpec:
         }
 
     def accepts(self, shape: Sequence[int]) -> bool:
-        """Tell whether an array of this shape fits."""
+        """Return whether an array of this shape fits."""
         return len(shape) == len(self.shape) and all(
             want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
         )

@@ -1,4 +1,4 @@
-"""Verifies a .tflite file and keeps what running it needs."""
+"""Verifies .tflite files and holds the facts needed to run them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from edge.runtime.tensor_spec import TensorSpec
 class VerifiedModel:
     """A model that has passed verification; `model` holds the bytes that were checked.
 
-    `edgetpu_runtime` is the least Edge TPU runtime that a compiled model asks for, None where it is not known or
-    nothing was compiled.
+    `edgetpu_runtime` is the oldest Edge TPU runtime for a compiled model, None where it is unknown or the model is
+    not compiled.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class VerifiedModel:
         """Verify a model that has been read.
 
         Raises:
-            ModelFileError: The model is not sound.
+            ModelFileError: The model is not valid.
         """
         main = verify_model(model).main
         return cls(
@@ -56,7 +56,7 @@ class VerifiedModel:
 
     @property
     def operators(self) -> int:
-        """How many operators all subgraphs have."""
+        """The number of operators in all subgraphs."""
         return sum(len(subgraph.operators) for subgraph in self.model.subgraphs)
 
     @property
@@ -69,7 +69,7 @@ def verify_file(path: str | os.PathLike[str]) -> VerifiedModel:
     """Read and verify a .tflite file.
 
     Raises:
-        ModelFileError: The file cannot be read, or is no sound model; the message says what is wrong and where, by
+        ModelFileError: The file cannot be read, or is not a valid model; the message says what is wrong and where, by
             the place in the model (subgraphs[0].operators[3].inputs[1]) and the byte in the file.
     """
     file = Path(path)

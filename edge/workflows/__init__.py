@@ -1,1 +1,1 @@
-"""One function per command that joins several rooms: convert, run, deploy, split."""
+"""Implements the commands that use several packages: convert, run, deploy and split."""

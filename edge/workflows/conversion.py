@@ -1,4 +1,4 @@
-"""Brings a source, its weights and its data together for the converters: the work of `edge convert`."""
+"""Converts a model with its weights and data: the work of `edge convert`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def convert_source(
     """Load, convert, check and publish.
 
     Args:
-        request: what is asked.
+        request: what to convert, and how.
         notify: called with each remark a user should read.
         on_progress: called as `on_progress(steps_done, note)`; 2 steps per recipe and 5 more.
 
     Raises:
         InputError: an argument does not go with the source.
         DataError: a data source is unreadable or does not fit.
-        WriteError: the folder cannot be written to; known before the work begins where it can be.
+        WriteError: the folder cannot be written to; checked before the work begins where possible.
         ConverterError: see `converters.convert.convert` and `converters.source.load_source`.
     """
     recipes = _adapt_recipes(request)

@@ -34,13 +34,13 @@ class DeployRequest:
     """What to deploy, and how.
 
     Attributes:
-        model: The .tflite file; its description (.json beside it) goes along if there is one.
-        root: The folder of the releases on the board; None for the usual one.
+        model: The .tflite file; its description (.json alongside) is deployed with it.
+        root: The folder of the releases on the board; None for the default.
         keep: How many releases stay there.
-        golden: A picture, an array file or a folder of them to check the model with on the board; None draws inputs,
-            "none" checks nothing.
-        program: The user's program on the board that a systemd unit shall run.
-        delegates: What the board runs the model through, in the check.
+        golden: A picture, an array file or a folder of them to check the model with on the board; None generates
+            inputs, "none" checks nothing.
+        program: The user's program on the board, to be run by a systemd unit.
+        delegates: The delegates that the board uses in the check.
         reference: For a model compiled for the Edge TPU: the one it was compiled from, which runs here.
     """
 
@@ -58,8 +58,8 @@ class Deployment:
     """One model file, read and verified once, to be deployed to any number of boards.
 
     Raises:
-        InputError: There is no such file, or it is compiled and nothing says what it should answer.
-        ModelFileError: It is no sound model, or its description is another file's.
+        InputError: There is no such file, or it is compiled and no reference is given.
+        ModelFileError: It is not a valid model, or its description is of another file.
     """
 
     def __init__(self, request: DeployRequest) -> None:
@@ -68,9 +68,7 @@ class Deployment:
         self._artifact = artifact_of(request.model)
         source = None if request.golden in (None, NO_GOLDEN) else Path(str(request.golden))
         if source is not None and not source.exists():
-            raise InputError(
-                f"there is no {source} to take golden inputs from", hint="check the path, or leave it away"
-            )
+            raise InputError(f"there is no {source} to take golden inputs from", hint="check the path, or leave it out")
         self._golden = None
         if request.golden != NO_GOLDEN:
             through = _through(request, self._verified)
@@ -80,7 +78,7 @@ class Deployment:
         """Deploy to one board.
 
         Raises:
-            ReleaseError: The board refused a step, or the model answers otherwise there than here.
+            ReleaseError: The board refused a step, or the model's outputs there differ from those here.
             DeviceError: The board cannot be reached, or the connection broke.
             RuntimeFault: The agent failed on the board.
         """
@@ -109,12 +107,12 @@ def rollback(
     timeouts: Timeouts | None = None,
     on_step: OnStep | None = None,
 ) -> Released:
-    """Make an earlier release serve: the one named (id, number or the beginning of an id), or the one before.
+    """Activate an earlier release: the one named (id, number or the beginning of an id), or the one before.
 
     Raises:
         UnknownReleaseError: There is no such release.
         DamagedError: Its files are not as they were deployed.
-        GoldenError: It answers otherwise than when it was made; not with `check` False.
+        GoldenError: Its outputs differ from those at its deployment; not with `check` False.
     """
     with _agent(device) as agent:
         board = ReleaseBoard(agent, device.name, root or root_on(device), timeouts=timeouts)
@@ -122,13 +120,13 @@ def rollback(
 
 
 def release_status(device: Device, *, root: str | None = None) -> ReleaseStatus:
-    """Return what is on a board, every file of every release read there and compared with its sum."""
+    """Return the releases on a board, with every file read there and compared with its checksum."""
     with _agent(device) as agent:
         return ReleaseBoard(agent, device.name, root or root_on(device)).status()
 
 
 def who() -> str:
-    """Return who deploys, for others to read: user@host."""
+    """Return the name of the deployer, for the records: user@host."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
@@ -154,7 +152,7 @@ def _agent(device: Device) -> Iterator[AgentClient]:
 def _through(request: DeployRequest, model: VerifiedModel) -> Through:
     if EDGE_TPU_OPERATOR in model.custom and request.reference is None:
         raise InputError(
-            f"{request.model} was compiled for the Edge TPU and does not run here: what it should answer is not known",
+            f"{request.model} was compiled for the Edge TPU and does not run here: its expected outputs are unknown",
             hint="--reference FILE.tflite, the model it was compiled from, with --tpu or --delegate for the board; "
             "--golden none deploys without a check",
         )

@@ -41,7 +41,7 @@ RELATIVE_FLOAT, RELATIVE_8_BIT_INSIDE, SHARE_INDICES = 1e-3, 2 / 127, 0.05
 
 @dataclass(frozen=True)
 class Through:
-    """How a board runs a model: its delegates there, and the model that computes the right outputs here.
+    """The way a board runs a model: its delegates there, and the model that computes the right outputs here.
 
     A model compiled for an accelerator does not run here; `reference` is the one it was compiled from.
     """
@@ -67,16 +67,17 @@ def _list_ends(ends: Sequence[tuple[tuple[int, ...], str]]) -> str:
 
 
 class GoldenMaker:
-    """Makes golden vectors of one model; for each runtime once, however many boards ask.
+    """Makes golden vectors of one model, once for each runtime.
 
     Args:
         verified: The model.
         artifact: Its description, or None.
-        source: A picture, an array file or a folder of them; None draws inputs.
-        through: For a model compiled for an accelerator: how the board runs it, and what runs here instead.
+        source: A picture, an array file or a folder of them; None generates inputs.
+        through: For a model compiled for an accelerator: the way the board runs it, and the model that runs here
+            instead.
 
     Raises:
-        DataError: What runs here instead has other inputs or outputs.
+        DataError: The model that runs here instead has other inputs or outputs.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class GoldenMaker:
 
 
 def _draw(info: TensorSpec, *, seed: int) -> Array:
-    """Return an input drawn by a seed: a picture of squares, or plain numbers."""
+    """Return an input generated from a seed: an image of squares, or plain numbers."""
     shape = [1 if size < 0 else size for size in info.shape]
     if len(shape) != 4 or min(shape[1:3]) < 2 * BLOCK:
         return plausible_array(shape, info.dtype, seed=seed)

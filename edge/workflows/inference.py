@@ -43,10 +43,10 @@ _BATCH_BYTES = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceRequest:
-    """What to run on what.
+    """A model and the inputs to run it on.
 
     Attributes:
-        model: The .tflite file; its description is read from the .json file beside it, if there is one.
+        model: The .tflite file; its description is read from the .json file alongside, if there is one.
         sources: Pictures, .npy arrays (one input) or .npz archives (inputs by name).
         top: How many classes to name.
         threads: Threads of the kernels.
@@ -70,7 +70,7 @@ class InferenceRequest:
 
 @dataclass(frozen=True)
 class OutputSummary:
-    """What is said of an output that is no vector of classes; the numbers are None where they are not finite."""
+    """The summary of an output that is not a vector of classes; the numbers are None where they are not finite."""
 
     name: str
     shape: tuple[int, ...]
@@ -82,7 +82,7 @@ class OutputSummary:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one source: its best classes, or what its outputs look like."""
+    """The prediction for one source: its best classes, or a summary of its outputs."""
 
     source: Path
     classes: tuple[Guess, ...] | None
@@ -91,7 +91,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Inference:
-    """All answers, the runtime that gave them, and what the user should know about them."""
+    """All predictions, the runtime that computed them, and notes for the user."""
 
     model: Path
     runtime: str
@@ -167,10 +167,10 @@ def run_inference(request: InferenceRequest, session: InferenceSession) -> Infer
 
     Raises:
         InputError: The model or a source is not there.
-        ModelFileError: The model did not pass verification, or is not the one its description is of.
+        ModelFileError: The model did not pass verification, or its description is of another file.
         ModelInputError: A picture or array does not fit, or it is not known how to scale pixels.
         DataError: A source or the labels cannot be read.
-        RuntimeFault: What the child process raised, its crash and its silence included.
+        RuntimeFault: The child process failed, crashed or did not answer.
     """
     _require(request.model)
     verified = verify_file(request.model)
@@ -202,7 +202,7 @@ def _require(model: Path) -> None:
 
 
 def _limit_memory(device: Device) -> tuple[str, ...]:
-    """Return what to put before a command so that a hostile model cannot take all memory of this machine."""
+    """Return a command prefix that limits memory, so that a hostile model cannot exhaust this machine's."""
     if device.kind != "local":
         return ()
     limit = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE) // 1024
@@ -210,7 +210,7 @@ def _limit_memory(device: Device) -> tuple[str, ...]:
 
 
 def _groups(sources: Sequence[Path], reader: InputReader) -> Iterator[list[tuple[Path, list[Array]]]]:
-    """Yield sources with their arrays, as many at a time as go into one job."""
+    """Yield sources with their arrays, in groups of the size of one job."""
     group: list[tuple[Path, list[Array]]] = []
     size = 0
     for source in sources:
@@ -231,14 +231,14 @@ def _labels(
     if request.labels is None:
         return known or (None if classes is None else read_embedded_labels(verified.data, classes))
     if classes is None:
-        raise DataError(f"labels were given, but {request.model} does not classify", hint="leave --labels away")
+        raise DataError(f"labels were given, but {request.model} does not classify", hint="leave --labels out")
     return (
         imagenet_labels(classes) if request.labels == "imagenet" else read_labels(Path(request.labels), classes=classes)
     )
 
 
 def _classes(verified: VerifiedModel) -> int | None:
-    """Return how many classes the first output tells; None where it is no vector."""
+    """Return the number of classes in the first output; None where it is not a vector."""
     shape = [size for size in verified.outputs[0].shape if size not in (1, -1)] if verified.outputs else []
     return shape[0] if len(shape) == 1 else None
 

@@ -25,7 +25,7 @@ from edge.workflows.inference import InferenceRequest, InferenceSession
 
 @dataclass(frozen=True)
 class Segmented:
-    """What was written: the files in order, the manifest, and whether the chain was seen to compute the same.
+    """The written files in order, the manifest, and whether the chain was verified to compute the same.
 
     `checked` says how many values of the outputs were compared and are the same bit for bit; None where the whole model
     does not run here, for the reason in `unchecked`.
@@ -38,13 +38,13 @@ class Segmented:
     unchecked: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the manifest says, and where the files lie."""
+        """Return the manifest's content and the files' paths."""
         return {**json.loads(self.manifest.read_text("utf-8")), "manifest": str(self.manifest),
                 "folder": str(self.manifest.parent)}  # fmt: skip
 
 
 def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Segmented:
-    """Cut a model into `count` files with balanced parameters; write them and a manifest of how they belong together.
+    """Cut a model into `count` files with balanced parameters; write them and a manifest of their order.
 
     Every piece passes the verifier, and the chain of pieces must give the whole model's outputs bit for bit, before
     anything is written.
@@ -54,7 +54,7 @@ def segment_file(path: Path, count: int, out: Path, *, check: bool = True) -> Se
         ModelFileError: It is damaged.
         NotCuttable: The model cannot be cut so often, or at all.
         ParityError: The chain computes something else.
-        WriteError: The files cannot be written; then none is.
+        WriteError: The files cannot be written; none is left.
     """
     if not path.is_file():
         raise InputError(f"there is no model file {path}", hint="give the path of a .tflite file")

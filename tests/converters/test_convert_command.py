@@ -49,7 +49,7 @@ def test_several_recipes_with_labels_as_json(classifier_file, scans, tmp_path):
     ]  # fmt: skip
     assert json.loads((out / "digits-int8.json").read_text()) == values[1]
     # Only our own talk: nothing of TensorFlow's, absl's or LiteRT's.
-    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["preprocessing is not known for digits.keras"]
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["preprocessing is unknown for digits.keras"]
 
 
 BAD = {

@@ -102,7 +102,7 @@ def test_a_piece_that_is_late_is_an_error_and_the_chain_of_no_more_use(cut, pict
         with pytest.raises(InferenceError, match=r"not done within 0\.001 s"):
             list(chain.stream([[pictures[0]]], deadline_s=0.001))
         for use in (lambda: chain.run(pictures[0]), lambda: list(chain.stream([[pictures[0]]]))):
-            with pytest.raises(InferenceError, match="may still be at work"):
+            with pytest.raises(InferenceError, match="may still be running"):
                 use()
 
 

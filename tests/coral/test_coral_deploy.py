@@ -48,7 +48,7 @@ def dull(pairs, tmp_path) -> str:
 
 
 def test_a_compiled_model_without_a_reference_is_refused_before_the_board_is_asked(board):
-    with pytest.raises(InputError, match="what it should answer is not known") as caught:
+    with pytest.raises(InputError, match="its expected outputs are unknown") as caught:
         board()
     assert "--reference" in caught.value.hint
     assert board(golden="none").golden is None
@@ -60,7 +60,7 @@ def test_a_reference_that_is_another_model(board):
 
 
 def test_the_board_without_a_delegate_refuses_and_nothing_serves(board, tmp_path):
-    with pytest.raises(DelegateError, match="no runtime has seen the file"):
+    with pytest.raises(DelegateError, match="the file was not run"):
         board(reference=WHOLE)
     assert not (tmp_path / "root" / "current").exists()
 
