@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.cli.output import json_option, print_json
-from edge.errors import MeasurementInvalid, RegressionFound
-from edge.measure.compare import ComparisonResult, compare
+from edge.errors import InputError, MeasurementInvalid, RegressionFound
+from edge.measure.comparability import NotComparable
+from edge.measure.comparison import ComparisonResult, compare
 from edge.measure.measurement_files import load_measurements
 from edge.measure.verdict import INCONCLUSIVE, SLOWER, VerdictCriteria
-from edge.report.terminal.verdict_lines import comparison_summary
+from edge.report.terminal.verdict_lines import comparison_summary, objection_text
 
 if TYPE_CHECKING:
     _Type = click.ParamType[float]
@@ -70,7 +71,10 @@ def command(
     criteria = VerdictCriteria(alpha=alpha)
     if fail_if_slower is not None:
         criteria = replace(criteria, margin=fail_if_slower)
-    outcome = compare(load_measurements(before), load_measurements(after), criteria, force=force)
+    try:
+        outcome = compare(load_measurements(before), load_measurements(after), criteria, force=force)
+    except NotComparable as refusal:
+        raise InputError(objection_text(refusal), hint=refusal.hint) from refusal
     if as_json:
         print_json(outcome.to_json())
     else:

@@ -24,10 +24,9 @@ from edge.cli.options import (
 )
 from edge.cli.output import json_option, print_json, progress, say, show_error
 from edge.errors import MeasurementInvalid
-from edge.measure.energy.plan import WINDOW_S, WINDOWS, EnergyPlan
 from edge.measure.measurement import Measurement
 from edge.measure.measurement_files import as_document, save_measurements
-from edge.measure.plan import BOARD_WAIT_S, Plan, quick
+from edge.measure.plan import BOARD_WAIT_S, ENERGY_WINDOW_S, ENERGY_WINDOWS, EnergyPlan, Plan, quick
 from edge.measure.profiling import MeasuringFailure, Profiled, profile_on
 from edge.measure.sparse_verdict import find_alarms
 from edge.report.terminal.measurement_lines import summary
@@ -90,9 +89,10 @@ def _energy_options(command: F) -> F:
         click.option("--energy-trigger", metavar="CHIP:LINE",
                      help="Output of the board wired to the meter's trigger, such as gpiochip0:17."),
         click.option("--energy-windows", type=click.IntRange(1), metavar="N",
-                     help=f"Number of energy windows; below {WINDOWS} always INVALID.  [default: {_ENERGY.windows}]"),
+                     help=f"Number of energy windows; below {ENERGY_WINDOWS} always INVALID."
+                          f"  [default: {_ENERGY.windows}]"),
         click.option("--energy-window-seconds", "energy_window_s", type=click.FloatRange(0.001), metavar="S",
-                     help=f"Shortest energy window; below {WINDOW_S:g} always INVALID."
+                     help=f"Shortest energy window; below {ENERGY_WINDOW_S:g} always INVALID."
                           f"  [default: {_ENERGY.window_s:g}]"),
         click.option("--energy-trace", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
                      help="Also write the meter's samples to a file (.edgetrace), as `edge meter record` does."),

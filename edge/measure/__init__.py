@@ -1,1 +1,1 @@
-"""Measures running models: plans, windows, statistics and validity."""
+"""Measures models on devices: plans, windows, estimates, energy, validity, advice, as values."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.decode import Count, NonNegative
+from edge.measure.findings import Accelerated, CpuPart, DelegateUsed
 
 if TYPE_CHECKING:
     from devices.contract import Device
     from devices.facts import Facts
-    from edge.measure.latency_run import LatencyRun
+    from edge.measure.model_runs import LatencyRun
     from edge.measure.plan import Plan
 
 SUBTRACTED = (
@@ -27,52 +27,6 @@ SUBTRACTED = (
 ALL_TAKEN = "all operators of the file are the delegate's; the interpreter's own time counts as the delegate's"
 NOT_KNOWN = "not known: the file is not compiled, and the runtime does not say which operators the delegate took"
 WITHIN_NOISE = "not known: the CPU's operators alone took as long as the whole inference, or longer"
-
-
-@dataclass(frozen=True)
-class DelegateUsed:
-    """A delegate that was loaded: its library, and its options as text."""
-
-    library: str
-    options: str
-
-
-@dataclass(frozen=True)
-class CpuPart:
-    """The operators that a compiled file leaves to the CPU, by name in their order, timed alone."""
-
-    operators: tuple[str, ...]
-    median_ms: NonNegative
-    spread: NonNegative | None
-
-
-@dataclass(frozen=True)
-class Accelerated:
-    """One model through delegates.
-
-    Attributes:
-        delegates: In the order they were loaded.
-        compiled_operators: How many operators Google's compiler made; 0 where the file is not compiled.
-        first_ms: The first inference, in which parameters are loaded; None where it was not timed.
-        steady_ms: The median of the later ones.
-        once_ms: The extra time of the first inference; None where there is none.
-        cpu: The operators that run on the CPU; None where there are none, or they are unknown.
-        delegate_ms: The delegate's part of a later inference; None where it is unknown.
-        delegate_share: That as a share, 0 to 1.
-        method: How the latency was split, or why it was not.
-        attached: The Edge TPUs that the device reports, as text; () where it reports none.
-    """
-
-    delegates: tuple[DelegateUsed, ...]
-    compiled_operators: Count
-    first_ms: NonNegative | None
-    steady_ms: NonNegative
-    once_ms: NonNegative | None
-    cpu: CpuPart | None
-    delegate_ms: NonNegative | None
-    delegate_share: NonNegative | None
-    method: str
-    attached: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from edge.measure.fronts import ACCURACY_UNKNOWN, Front, Point, Variant, front_of, groups
+from edge.measure.fronts import ACCURACY_UNKNOWN, Front, MeasuredVariant, Point, front_of, groups
 from edge.measure.measurement import Measurement
 
 Standing = Literal["SHIP", "on the front", "dominated", "too inaccurate", "accuracy unknown", "not to be relied on"]
@@ -72,7 +72,9 @@ def advise_each(
     measurements: Iterable[Measurement], criteria: AdviceCriteria | None = None
 ) -> tuple[ShippingAdvice, ...]:
     """Recommend a variant for each board, in the measurements' order; those without a speed are left out."""
-    variants = (Variant(each, each.accuracy if each.accuracy and each.accuracy.of else None) for each in measurements)
+    variants = (
+        MeasuredVariant(each, each.accuracy if each.accuracy and each.accuracy.of else None) for each in measurements
+    )
     return tuple(advise(front_of(group), criteria) for group in groups(variants))
 
 
@@ -83,7 +85,7 @@ def advise(front: Front, criteria: AdviceCriteria | None = None) -> ShippingAdvi
     judged = [point for point in front.points if point.standing != "not judged"]
     best = max((point.share or 0.0 for point in judged), default=0.0)
     fit = [point for point in judged if not weighed or (point.share or 0.0) >= best - criteria.loss - _ROUNDING]
-    ship = _chosen(fit, criteria)
+    ship = _choose(fit, criteria)
     outcomes = tuple(_outcome(point, ship, fit, best) for point in front.points)
     return ShippingAdvice(front, outcomes, ship, tuple(_sentences(front, outcomes, ship, fit, criteria)))
 
@@ -102,7 +104,7 @@ def accuracy_in_words(point: Point) -> str:
     return f"accuracy {point.share:.1%} ({point.accuracy.correct:,} of {point.accuracy.of:,})"
 
 
-def _chosen(fit: Sequence[Point], criteria: AdviceCriteria) -> Point | None:
+def _choose(fit: Sequence[Point], criteria: AdviceCriteria) -> Point | None:
     if not fit:
         return None
     fastest = min(point.cost for point in fit)

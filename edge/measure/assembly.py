@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from devices.facts import Facts
-from edge.measure.accelerated import Accelerated
-from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.value import Energy, NotMeasured
-from edge.measure.kernel_view import KernelView
+from edge.measure.findings import Accelerated, CoolDown, Sustained
+from edge.measure.kernel_names import KernelView
 from edge.measure.measured_model import MeasuredModel
 from edge.measure.measurement import (
     SCHEMA,

@@ -1,36 +1,41 @@
-"""Finds reasons not to compare two measurements: different devices, threads or runtimes, or invalid ones."""
+"""Finds objections to comparing two measurements: another device, threads or runtime, or an invalid measurement."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from devices.registry import DEVICES, KINDS
+from edge.errors import InputError
 from edge.measure.measurement import DeviceRef, Measurement
-from edge.report.terminal.text_layout import wrap
 
 
-def objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
-    """Return why the two sides must not be compared, as sentences; empty if they may."""
+@dataclass(frozen=True)
+class Objection:
+    """Why two sides must not be compared; `reasons` are those of a measurement that is invalid."""
+
+    text: str
+    reasons: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.text if self.reasons is None else f"{self.text} ({'; '.join(self.reasons) or 'no reason stated'})"
+
+
+class NotComparable(InputError):  # noqa: N818  (what happened, not a kind of error)
+    """The two sides of a model must not be compared; `objections` say why."""
+
+    def __init__(self, name: str, objections: Sequence[Objection]) -> None:
+        super().__init__(
+            f"{name} cannot be compared: {'; '.join(map(str, objections))}",
+            hint="measure both again under the same conditions, or compare them with --force",
+        )
+        self.name = name
+        self.objections = tuple(objections)
+
+
+def find_objections(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[Objection, ...]:
+    """Return why the two sides must not be compared; empty if they may."""
     return (*_differences(before, after), *_invalid("first", before), *_invalid("second", after))
-
-
-def objections_listed(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
-    """Return the objections as lines for a terminal of 80 columns, each reason of an invalid measurement apart."""
-    told = [wrap(each, "  ") for each in _differences(before, after)]
-    for side, measurements in (("first", before), ("second", after)):
-        for each in measurements:
-            if not each.validity.valid:
-                told += _invalid_listed(side, each)
-    return [line for lines in told for line in lines]
-
-
-def _invalid_listed(side: str, measurement: Measurement) -> list[list[str]]:
-    """Return paragraphs: one if it fits a line, else a heading and one for each reason."""
-    whole = [wrap(each, "  ") for each in _invalid(side, [measurement])]
-    if sum(map(len, whole)) <= 1:
-        return whole
-    reasons = [wrap(each, "    - ") for each in measurement.validity.reasons]
-    return [[f"  the {side} measurement is invalid:"], *reasons]
 
 
 def is_emulated(device: DeviceRef) -> bool:
@@ -40,18 +45,18 @@ def is_emulated(device: DeviceRef) -> bool:
     return any(kind is not None and kind.measures == "instructions" for kind in kinds)
 
 
-def _differences(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[str]:
+def _differences(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[Objection]:
     found = []
     for what, of in _MUST_AGREE.items():
         first, second = sorted({of(each) for each in before}), sorted({of(each) for each in after})
         if first != second or len(first) > 1:
-            found.append(f"the {what} differ: {' and '.join(first)} against {' and '.join(second)}")
+            found.append(Objection(f"the {what} differ: {' and '.join(first)} against {' and '.join(second)}"))
     return found
 
 
-def _invalid(side: str, measurements: Sequence[Measurement]) -> list[str]:
+def _invalid(side: str, measurements: Sequence[Measurement]) -> list[Objection]:
     return [
-        f"the {side} measurement is invalid ({'; '.join(each.validity.reasons) or 'no reason stated'})"
+        Objection(f"the {side} measurement is invalid", each.validity.reasons)
         for each in measurements
         if not each.validity.valid
     ]

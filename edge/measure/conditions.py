@@ -1,4 +1,4 @@
-"""Parses the device's conditions for the validity rules; values the device does not report are None."""
+"""Parses a device's conditions for the validity rules; what it did not state is None."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from converters.decode import encode
 from devices.messages.machine_jobs import MachineSample
 
-# A sensor that hangs reads far below any weather (Coral's PCIe module -87.9 C): that is no temperature.
+# A sensor that hangs reads far below any outdoor temperature (Coral's PCIe module -87.9 C): that is no temperature.
 _COLDEST_C, _HOTTEST_C = -40.0, 150.0
 
 
@@ -36,7 +36,7 @@ class ConditionsSample:
 
     @property
     def clock_khz(self) -> float | None:
-        """Return the clock: the kernel's value, or the firmware's where that is lower."""
+        """Return the clock that the kernel states, or the firmware's where that is lower."""
         known = [each for each in (self.fastest_khz, self.firmware_khz) if each is not None]
         return min(known, default=None)
 

@@ -1,63 +1,72 @@
-"""Records latency, heat and clock over minutes of load, and the cooling before."""
+"""Waits until a board is cool before it is measured, and sums up how it fared under minutes of load."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from converters.decode import AtLeast, Count, NonNegative
 from edge.agent.messages import SustainPoint, SustainResult
 from edge.measure.conditions import ConditionsSample
+from edge.measure.findings import CoolDown, Sustained, SustainedPoint
 from edge.measure.statistics import median
 
 # Of a series' begin and end, so much is compared: one point alone may be an outlier.
 _ENDS = 0.1
+BELOW, STABLE, DEADLINE = "below the limit", "no longer falling", "the longest wait"
 
 
 @dataclass(frozen=True)
-class CoolDown:
-    """The wait before a measurement: its length, its first and last temperature, and what ended it."""
+class Cooling:
+    """The criteria for a cool board: below `limit_c`, or less than `stable_c` colder than `stable_s` ago.
 
-    waited_s: NonNegative
-    begin_c: float
-    end_c: float
-    limit_c: float
-    ended_by: str
-
-
-@dataclass(frozen=True)
-class SustainedPoint:
-    """The end of one stretch of inferences; `throttled` holds the firmware's reports then, None if unknown."""
-
-    time_s: NonNegative
-    median_ms: NonNegative
-    runs: Count
-    temperature_c: float | None
-    clock_mhz: NonNegative | None
-    throttled: tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class Sustained:
-    """Latency, heat and clock over time under continuous load.
-
-    `first_ms` and `last_ms` are the medians over the first and last tenth of the points; `change` is last / first - 1.
+    A board may never get below the limit: an idle Raspberry Pi 4 without a heat sink stays near 55 C.
     """
 
-    threads: Count
-    duration_s: NonNegative
-    first_ms: NonNegative
-    last_ms: NonNegative
-    change: Annotated[float, AtLeast(-1)]
-    points: tuple[SustainedPoint, ...]
-
-    def throttled_from_s(self) -> float | None:
-        """Return when the firmware first reported throttling; None if it never did, or reports nothing."""
-        return next((point.time_s for point in self.points if point.throttled), None)
+    limit_c: float = 50.0
+    longest_s: float = 300.0
+    stable_c: float = 1.0
+    stable_s: float = 20.0
+    interval_s: float = 2.0
 
 
-def sustained_of(result: SustainResult, threads: int) -> Sustained | None:
+def cool_down(
+    read_c: Callable[[], float | None], criteria: Cooling, *, on_wait: Callable[[float], None] | None = None
+) -> CoolDown | None:
+    """Wait until the board is cool or stops cooling, or until the longest wait is over.
+
+    Args:
+        read_c: Reads the processor's temperature, None where the board reports none.
+        criteria: The board is cool when it meets them.
+        on_wait: Called with each temperature that was too high.
+
+    Returns:
+        The wait and its end; None where the board reports no temperature.
+    """
+    begin, first = time.monotonic(), read_c()
+    if first is None:
+        return None
+    seen = [(0.0, first)]
+    while (ended_by := _find_end(seen, criteria)) is None:
+        if on_wait is not None:
+            on_wait(seen[-1][1])
+        time.sleep(criteria.interval_s)
+        now = read_c()
+        seen.append((time.monotonic() - begin, seen[-1][1] if now is None else now))
+    return CoolDown(waited_s=seen[-1][0], begin_c=first, end_c=seen[-1][1], limit_c=criteria.limit_c, ended_by=ended_by)
+
+
+def _find_end(seen: list[tuple[float, float]], criteria: Cooling) -> str | None:
+    now_s, now_c = seen[-1]
+    if now_c <= criteria.limit_c:
+        return BELOW
+    if now_s >= criteria.longest_s:
+        return DEADLINE
+    past = [degrees for when_s, degrees in seen if when_s <= now_s - criteria.stable_s]
+    return STABLE if past and past[-1] - now_c < criteria.stable_c else None
+
+
+def sum_up_sustained(result: SustainResult, threads: int) -> Sustained | None:
     """Read the result of the agent's job `sustain`; None if it holds no point."""
     points = tuple(_point(each) for each in result.points)
     if not points:
@@ -72,27 +81,6 @@ def sustained_of(result: SustainResult, threads: int) -> Sustained | None:
         change=last_ms / first_ms - 1 if first_ms > 0 else 0.0,
         points=points,
     )
-
-
-def sustained_in_words(loaded: Sustained) -> str:
-    """Return a summary as one sentence without a full stop."""
-    degrees = [point.temperature_c for point in loaded.points if point.temperature_c is not None]
-    clocks = [point.clock_mhz for point in loaded.points if point.clock_mhz is not None]
-    begun_s = loaded.throttled_from_s()
-    reported = sorted({name for point in loaded.points for name in point.throttled or ()})
-    parts = [
-        f"{_lasting(loaded.duration_s)}, median {loaded.first_ms:.4g} ms at first, {loaded.last_ms:.4g} ms at last "
-        f"({loaded.change:+.1%})",
-        f"{degrees[0]:.1f} to {degrees[-1]:.1f} C" if degrees else "temperature unknown",
-        f"clock {min(clocks):.0f} to {max(clocks):.0f} MHz" if clocks else "clock unknown",
-    ]
-    if begun_s is not None:
-        parts.append(f"the firmware reported {', '.join(reported)} from {_lasting(begun_s)} on")
-    return "; ".join(parts)
-
-
-def _lasting(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def _median_ms(points: Sequence[SustainedPoint]) -> float:

@@ -1,4 +1,4 @@
-"""Finds the Pareto front of the variants on a board in speed, size and accuracy.
+"""Finds the Pareto front of the variants on a board: those that no other beats in speed, size and accuracy at once.
 
 Speed is the median latency where a board was measured and the instructions of an inference where it was emulated; the
 two are never in one group, nor are two boards, two runtimes or two numbers of threads.
@@ -22,7 +22,7 @@ ACCURACY_UNKNOWN = "its accuracy is unknown"
 
 
 @dataclass(frozen=True)
-class Variant:
+class MeasuredVariant:
     """One measurement, with what is known of its file's accuracy."""
 
     measurement: Measurement
@@ -81,12 +81,12 @@ class Front:
         return {**asdict(self), "objectives": list(self.objectives), "points": [asdict(p) for p in self.points]}
 
 
-def groups(variants: Iterable[Variant]) -> tuple[tuple[Variant, ...], ...]:
+def groups(variants: Iterable[MeasuredVariant]) -> tuple[tuple[MeasuredVariant, ...], ...]:
     """Return the variants that may be compared, group by group, in the order given; those without speed are left out.
 
     Two machines of one name are two devices.
     """
-    found: dict[tuple[object, ...], list[Variant]] = {}
+    found: dict[tuple[object, ...], list[MeasuredVariant]] = {}
     for each in variants:
         if each.speed is not None:
             one = each.measurement
@@ -95,7 +95,7 @@ def groups(variants: Iterable[Variant]) -> tuple[tuple[Variant, ...], ...]:
     return tuple(map(tuple, found.values()))
 
 
-def front_of(members: Sequence[Variant]) -> Front:
+def front_of(members: Sequence[MeasuredVariant]) -> Front:
     """Find the Pareto front of one of `groups`. Points are named by their artifacts.
 
     Invalid measurements are not judged, nor those whose sparse kernels ran differently than predicted or compute wrong
@@ -140,7 +140,7 @@ def runtime_of(measurement: Measurement) -> str:
     return f"{measurement.runtime.name} {measurement.runtime.version}"
 
 
-def _point(variant: Variant, judged: Sequence[Variant], *, label: str, with_accuracy: bool) -> Point:
+def _point(variant: MeasuredVariant, judged: Sequence[MeasuredVariant], *, label: str, with_accuracy: bool) -> Point:
     standing, why = _standing(variant, judged, with_accuracy=with_accuracy)
     one, emulated = variant.measurement, variant.speed == "instructions"
     return Point(
@@ -155,7 +155,9 @@ def _point(variant: Variant, judged: Sequence[Variant], *, label: str, with_accu
     )
 
 
-def _standing(variant: Variant, judged: Sequence[Variant], *, with_accuracy: bool) -> tuple[Standing, str | None]:
+def _standing(
+    variant: MeasuredVariant, judged: Sequence[MeasuredVariant], *, with_accuracy: bool
+) -> tuple[Standing, str | None]:
     against = objection(variant.measurement)
     if against is not None:
         return "not judged", against
@@ -171,7 +173,7 @@ def _standing(variant: Variant, judged: Sequence[Variant], *, with_accuracy: boo
     return "front", None
 
 
-def _costs(variant: Variant, *, with_accuracy: bool) -> tuple[float, ...]:
+def _costs(variant: MeasuredVariant, *, with_accuracy: bool) -> tuple[float, ...]:
     one, accuracy = variant.measurement, variant.accuracy
     if variant.speed == "instructions" and one.instructions is not None:
         speed = float(f"{one.instructions.per_inference:.2e}")

@@ -23,8 +23,8 @@ from devices.messages.model_jobs import ModelSetup
 from devices.messages.protocol import ProtocolError, decode_line, decode_result
 from edge.agent.failures import decode_failure
 from edge.agent.messages import MarkedRequest, MarkedResult
+from edge.measure.kernel_names import OTHER, SPARSE, Role, role_of
 from edge.measure.measurement import Instructions, KernelInstructions, RuntimeRef, Validity
-from edge.measure.microkernels import OTHER, SPARSE, Role, role_of
 from edge.measure.statistics import median, relative_spread
 from edge.runtime.errors import CrashedError, RuntimeFault
 

@@ -1,4 +1,4 @@
-"""Defines a measurement of one artifact on one device: the JSON of "edge-measurement/1".
+"""Defines a measurement, the value behind "edge-measurement/1".
 
 The attributes are the fields of the JSON, one to one. Unknown is None (null). Times are milliseconds where the field
 says `_ms` or lies under `latency_ms`, microseconds where it says `_us`.
@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.decode import Count, NonNegative
-from edge.measure.accelerated import Accelerated
-from edge.measure.endurance import CoolDown, Sustained
 from edge.measure.energy.value import Energy
-from edge.measure.sparse_verdict import SparseVerdict
+from edge.measure.findings import Accelerated, CoolDown, SparseVerdict, Sustained
 
 SCHEMA = "edge-measurement/1"
 
 
 @dataclass(frozen=True)
 class ArtifactRef:
-    """The file that ran; recipe, parity and counts are None without an artifact JSON whose sha256 matches."""
+    """The file that ran; recipe, parity and counts are None without an artifact JSON of this very content."""
 
     path: str
     name: str
@@ -36,7 +34,7 @@ class ArtifactRef:
 
 @dataclass(frozen=True)
 class DeviceRef:
-    """The device: its name, and its facts as it reported them."""
+    """The device it ran on: its name and its facts as it stated them."""
 
     name: str
     facts: Mapping[str, Any]
@@ -143,7 +141,7 @@ class ProfiledOperator:
 
 @dataclass(frozen=True)
 class ProfilerRun:
-    """The profiling run: the runtime's version, runs averaged, time of a whole inference."""
+    """A run of the kernel profiler: the runtime's version, runs averaged, time of a whole inference."""
 
     version: str
     runs: Count
@@ -196,7 +194,7 @@ class Validity:
 
 @dataclass(frozen=True)
 class PlanRef:
-    """The plan that was measured."""
+    """The plan, as far as the measurement depends on it."""
 
     quick: bool
     warmup_s: NonNegative

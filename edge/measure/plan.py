@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from devices.messages.model_jobs import ModelSetup
 from edge.agent.messages import specs_of
 from edge.errors import InputError
-from edge.measure.energy.plan import EnergyPlan
 from edge.runtime.delegates import Delegate
 
 # As many windows as the noise rules need to tell a trend or an outlier from chance.
 WINDOWS = 5
+# Of energy: the fewest windows, the shortest one and the fewest inferences in one that are valid (energy_rules).
+ENERGY_WINDOWS, ENERGY_WINDOW_S, ENERGY_RUNS = 5, 10.0, 10
 BOARD_WAIT_S = 300.0
 SUSTAIN_POINTS = 240
+
+
+@dataclass(frozen=True)
+class EnergyPlan:
+    """One energy run: with a meter, and perhaps a trigger line of the board (CHIP:LINE) wired to it.
+
+    The recording is written to the file `trace`, if named, which replaces an existing one.
+    A window ends when `window_s` has passed and `min_runs` inferences were made.
+    """
+
+    meter: str
+    trigger: str | None = None
+    windows: int = ENERGY_WINDOWS
+    window_s: float = ENERGY_WINDOW_S
+    min_runs: int = ENERGY_RUNS
+    trace: Path | None = None
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that a run reports."""
+        return self.windows + 2
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        for name, value, least in (("windows", self.windows, 1), ("min_runs", self.min_runs, 1),
+                                   ("window_s", self.window_s, 0.001)):  # fmt: skip
+            if not value >= least or value == float("inf"):
+                raise InputError(f"the energy plan's {name} is {value}, expected at least {least}")
+        # The kernel numbers lines with 32 bits, a chip has at most some hundred.
+        if self.trigger is not None and not re.fullmatch(r"\w{1,32}:[0-9]{1,5}", self.trigger, re.ASCII):
+            raise InputError(f"a trigger line is CHIP:LINE, such as gpiochip0:17, got {self.trigger!r}")
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ OnFailure = Callable[["MeasuringFailure"], None]
 # The way of measuring, by what a device's kind measures (devices.registry.KINDS): "module:class" of a `Measurer`.
 MEASURERS: Mapping[str, str] = MappingProxyType(
     {
-        "time": "edge.measure.timing:TimeMeasurer",
-        "instructions": "edge.measure.counting:InstructionMeasurer",
+        "time": "edge.measure.time_measurer:TimeMeasurer",
+        "instructions": "edge.measure.instruction_measurer:InstructionMeasurer",
     }
 )
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from converters.decode import Count
 from converters.printable import one_line
-from edge.measure.microkernels import SPARSE
+from edge.measure.findings import PredictedKernels, SparseVerdict
+from edge.measure.kernel_names import SPARSE
 
 if TYPE_CHECKING:
     from converters.targets.boards import Target
@@ -22,46 +22,6 @@ if TYPE_CHECKING:
 
 NAMES, INSTRUCTIONS = "kernel names", "instructions"
 _NOTHING_TO_RUN = "the model has no 1x1 convolutions, all that sparse kernels run"
-
-
-@dataclass(frozen=True)
-class PredictedKernels:
-    """The sparse kernels predicted from the file for the device's processor and runtime, before anything runs.
-
-    Attributes:
-        target: the board it was analysed for; None for devices that were not measured.
-        runtime: "name==version".
-        ran: 1x1 convolutions that a sparse kernel will run, of `of` in the file; None where it is not known.
-        corrupts: whether the runtime will compute wrong results, or refuse the file.
-        reasons: the rules that are not met, or why nothing is known; the most important first.
-    """
-
-    target: str | None
-    runtime: str
-    ran: Count | None
-    of: Count | None
-    corrupts: bool
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SparseVerdict:
-    """Predicted against observed.
-
-    Attributes:
-        predicted: the prediction.
-        agrees: whether the observation matches the prediction; None where either is unknown.
-        any_ran: whether any sparse kernel ran; None where it is not known.
-        proof: the kind of observation: "kernel names" counts convolutions, "instructions" shows whether any ran;
-            None where there is none.
-        text: the verdict as a sentence, such as "sparse kernels ran: 34 of 34".
-    """
-
-    predicted: PredictedKernels
-    agrees: bool | None
-    any_ran: bool | None
-    proof: str | None
-    text: str
 
 
 def add_verdict(measurement: Measurement, model: MeasuredModel) -> Measurement:
@@ -178,11 +138,11 @@ class _Observed:
 def _judge(predicted: PredictedKernels, measurement: Measurement) -> SparseVerdict:
     observed = _observe(measurement)
     if observed is None:
-        return SparseVerdict(predicted, None, None, None, _unobserved_text(predicted, measurement))
+        return SparseVerdict(predicted, None, None, None, _describe_unobserved(predicted, measurement))
     agrees = _compare(predicted, observed)
-    text = f"sparse kernels ran: {_observed_text(predicted, observed, agrees=agrees)}"
+    text = f"sparse kernels ran: {_describe_observed(predicted, observed, agrees=agrees)}"
     if agrees is False:
-        text += f"; predicted: {_predicted_text(predicted)}"
+        text += f"; predicted: {_describe_predicted(predicted)}"
     return SparseVerdict(predicted, agrees, observed.any_ran, observed.by, text)
 
 
@@ -203,14 +163,14 @@ def _compare(predicted: PredictedKernels, observed: _Observed) -> bool | None:
     return predicted.ran == observed.ran if observed.ran is not None else (predicted.ran > 0) is observed.any_ran
 
 
-def _unobserved_text(predicted: PredictedKernels, measurement: Measurement) -> str:
+def _describe_unobserved(predicted: PredictedKernels, measurement: Measurement) -> str:
     if predicted.of == 0:
         return f"sparse kernels: none can run, because {_NOTHING_TO_RUN}"
     why = measurement.kernels_reason or "no kernel profile"
-    return f"sparse kernels: whether any ran is unknown ({why}); predicted: {_predicted_text(predicted)}"
+    return f"sparse kernels: whether any ran is unknown ({why}); predicted: {_describe_predicted(predicted)}"
 
 
-def _observed_text(predicted: PredictedKernels, observed: _Observed, *, agrees: bool | None) -> str:
+def _describe_observed(predicted: PredictedKernels, observed: _Observed, *, agrees: bool | None) -> str:
     if observed.of == 0:
         return f"none, because {_NOTHING_TO_RUN}"
     why = _reason_text(predicted, agrees=agrees)
@@ -229,7 +189,7 @@ def _reason_text(predicted: PredictedKernels, *, agrees: bool | None) -> str:
     return f"because {reason}" if agrees else f"for a reason that was not predicted ({reason})"
 
 
-def _predicted_text(predicted: PredictedKernels) -> str:
+def _describe_predicted(predicted: PredictedKernels) -> str:
     if predicted.ran is None:
         return f"not known ({_first(predicted.reasons)})"
     if predicted.ran == 0:

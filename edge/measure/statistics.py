@@ -166,17 +166,17 @@ def _win_counts(first_size: int, second_size: int) -> tuple[int, ...]:
     # Number of deals with each count of won pairs: the coefficients of the Gaussian binomial coefficient.
     ways = [1]
     for step in range(1, first_size + 1):
-        ways = _divided(_times(ways, second_size + step), step)
+        ways = _divide(_multiply(ways, second_size + step), step)
     return tuple(ways)
 
 
-def _times(ways: list[int], power: int) -> list[int]:
+def _multiply(ways: list[int], power: int) -> list[int]:
     # Multiply by (1 - q^power).
     padded = ways + [0] * power
     return [value - (padded[index - power] if index >= power else 0) for index, value in enumerate(padded)]
 
 
-def _divided(ways: list[int], power: int) -> list[int]:
+def _divide(ways: list[int], power: int) -> list[int]:
     # Divide by (1 - q^power); the division leaves no rest.
     quotient: list[int] = []
     for index, value in enumerate(ways[: len(ways) - power]):

@@ -20,13 +20,13 @@ from edge.measure.accelerated import (
     NOT_KNOWN,
     SUBTRACTED,
     WITHIN_NOISE,
-    CpuPart,
     DelegateTimes,
     accelerator_notes,
     find_cpu_operators,
     sum_up_parts,
 )
 from edge.measure.conditions import ConditionsSample
+from edge.measure.findings import CpuPart
 from edge.measure.measurement import Measurement
 from edge.measure.measurement_files import load_measurements, save_measurements
 from edge.measure.plan import Plan

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.measure.advice import AdviceCriteria, ShippingAdvice, advise_each
+from edge.measure.findings import PredictedKernels, SparseVerdict
 from edge.measure.measurement import DeviceRef, Instructions, RecordedAccuracy, SparseKernelCount
-from edge.measure.sparse_verdict import PredictedKernels, SparseVerdict
 from edge.report.terminal.verdict_lines import advice_text
 
 FORECAST = PredictedKernels("pi4", "ai-edge-litert==2.1.6", 34, 34, False, ())

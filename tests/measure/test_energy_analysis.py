@@ -16,10 +16,10 @@ from edge.measure.conditions import ConditionsSample
 from edge.measure.energy.align_clock import RoundTrip, align_clock, clock_of_host, clock_of_meter
 from edge.measure.energy.align_edges import align_edges
 from edge.measure.energy.analyse import energy_of
-from edge.measure.energy.budget import coverage_factor, effective_freedom
+from edge.measure.energy.energy_rules import energy_verdict
 from edge.measure.energy.power import Power, digest, effective_rate_hz, power_of
-from edge.measure.energy.rules import energy_verdict
 from edge.measure.energy.schedule import Mark, Schedule, Stretch
+from edge.measure.energy.uncertainty_budget import coverage_factor, effective_freedom
 from edge.measure.energy.value import Energy, NotMeasured, Quantity, RefusedAlignment
 from edge.measure.measurement import Window
 from edge.report.terminal.energy_lines import energy_summary, format_joules

@@ -19,11 +19,11 @@ from edge.agent.messages import EnergyResult
 from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun, energy_of
-from edge.measure.energy.plan import EnergyPlan, Pace, check_size
+from edge.measure.energy.energy_run import Pace, check_size
 from edge.measure.energy.power import digest
 from edge.measure.energy.schedule import Schedule
 from edge.measure.measurement_files import load_measurements
-from edge.measure.plan import Plan
+from edge.measure.plan import EnergyPlan, Plan
 from edge.measure.profiling import profile
 from edge.report.terminal.measurement_lines import summary
 from firmware_tools.errors import UnknownMeterError

@@ -17,11 +17,10 @@ from edge.errors import InputError
 from edge.measure.conditions import ConditionsSample
 from edge.measure.energy.align_clock import clock_of_meter, most_drift
 from edge.measure.energy.analyse import energy_of
-from edge.measure.energy.plan import EnergyPlan
+from edge.measure.energy.energy_run import check_meter, measure_energy, open_meter
 from edge.measure.energy.power import power_of
-from edge.measure.energy.run import check_meter, measure_energy, open_meter
 from edge.measure.energy.value import Drawing, Energy, NotMeasured, RefusedAlignment
-from edge.measure.plan import Plan
+from edge.measure.plan import EnergyPlan, Plan
 from edge.measure.profiling import EnergyNotMeasured, MeasuringFailure, Profiled, SomeFilesFailed, profile_files
 from firmware_tools.errors import LineError
 from firmware_tools.trace import Trace
@@ -290,7 +289,7 @@ def test_one_meter_is_open_from_the_first_file_to_the_last(monkeypatch, tmp_path
         def __exit__(self, *_):
             talk.append("close")
 
-    monkeypatch.setattr("edge.measure.energy.run.find_meter", lambda _: Meter())
+    monkeypatch.setattr("edge.measure.energy.energy_run.find_meter", lambda _: Meter())
     paths = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
     found = profile_files(
         paths, LocalDevice(), Plan(energy=EnergyPlan("x")), on_failure=lambda each: talk.append(each.path.stem)
@@ -313,7 +312,7 @@ def test_a_measurement_that_lacks_its_energy_is_counted_once(sample_measurement,
 def test_a_recording_that_cannot_be_kept_loses_nothing_else(known, tmp_path, monkeypatch):
     run = known.run
     recording = Recording(run.info, run.trace, run.arrivals, "2026-01-01T00:00:00Z", {})
-    monkeypatch.setattr("edge.measure.energy.run.record_run", lambda *_, **__: (run, recording))
+    monkeypatch.setattr("edge.measure.energy.energy_run.record_run", lambda *_, **__: (run, recording))
     (tmp_path / "file").touch()
     energy = {name: EnergyPlan("x", trace=tmp_path / name) for name in ("file/a.edgetrace", "b.edgetrace")}
     lost, kept = (measure_energy(LocalDevice(), Plan(energy=each), "x", meter=Open(), machine=None, on_step=print)

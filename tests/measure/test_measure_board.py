@@ -25,15 +25,15 @@ from edge.agent.condition_sampler import BusiestProcess, find_busiest, ticks_by_
 from edge.agent.messages import SustainPoint, SustainResult
 from edge.errors import InputError
 from edge.measure.conditions import ConditionsSample
-from edge.measure.cooling import BELOW, DEADLINE, STABLE, Cooling, cool_down
-from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words, sustained_of
+from edge.measure.endurance import BELOW, DEADLINE, STABLE, Cooling, cool_down, sum_up_sustained
+from edge.measure.findings import Sustained, SustainedPoint
 from edge.measure.measurement_files import load_measurements, measurement_from_json
 from edge.measure.plan import BOARD_WAIT_S, Plan
 from edge.measure.profiling import profile
+from edge.report.charts.line_chart import line_colors
 from edge.report.charts.vega import FAMILY_COLORS
 from edge.report.material import Material
-from edge.report.sections.sustained_section import colors
-from edge.report.terminal.measurement_lines import summary
+from edge.report.terminal.measurement_lines import describe_sustained, summary
 from edge.report.write import compose, render
 from edge.runtime.errors import RuntimeFault
 
@@ -236,7 +236,7 @@ def test_sustained_load_is_a_series_over_time(loaded):
     assert [point.temperature_c for point in found.points] == [42.0, 82.5]
     assert [point.throttled for point in found.points] == [(), ("throttled",)]
     assert [round(point.clock_mhz) for point in found.points] == [1800, 1000]
-    assert found.throttled_from_s() == found.duration_s
+    assert found.first_throttle_s() == found.duration_s
 
 
 def test_what_happens_under_load_afterwards_does_not_invalidate_the_latency(loaded):
@@ -273,17 +273,17 @@ def test_no_sustained_load_no_section(loaded):
 def test_series_of_a_silent_machine():
     dark, runtime = MachineSample(0.0), RuntimeVersion("ai-edge-litert", None)
     points = tuple(SustainPoint(float(n), 1e6 * (1 + n), 9, dark) for n in range(1, 31))
-    found = sustained_of(SustainResult(runtime, dark, points), 4)
+    found = sum_up_sustained(SustainResult(runtime, dark, points), 4)
     assert (found.threads, found.first_ms, found.last_ms) == (4, 3.0, 30.0)
     assert found.change == 9.0
-    assert (found.points[0].temperature_c, found.points[0].throttled, found.throttled_from_s()) == (None, None, None)
-    assert "temperature unknown; clock unknown" in sustained_in_words(found)
-    assert sustained_of(SustainResult(runtime, dark, ()), 1) is None
+    assert (found.points[0].temperature_c, found.points[0].throttled, found.first_throttle_s()) == (None, None, None)
+    assert "temperature unknown; clock unknown" in describe_sustained(found)
+    assert sum_up_sustained(SustainResult(runtime, dark, ()), 1) is None
 
 
 def test_more_lines_than_colours():
-    assert colors(8)[: len(FAMILY_COLORS)] == list(FAMILY_COLORS)
-    assert len(set(colors(8))) == len(FAMILY_COLORS) + 1
+    assert line_colors(8)[: len(FAMILY_COLORS)] == list(FAMILY_COLORS)
+    assert len(set(line_colors(8))) == len(FAMILY_COLORS) + 1
 
 
 def test_chosen_processors_are_used_told_and_leave_out_all_cores(loaded, model):
@@ -368,7 +368,7 @@ def test_a_list_of_processors_that_is_none(model):
 
 def test_the_series_holds_points_of_the_right_kind():
     point = SustainedPoint(1.0, 2.0, 3, 40.0, 600.0, ("throttled",))
-    assert Sustained(1, 1.0, 2.0, 2.0, 0.0, (point,)).throttled_from_s() == 1.0
+    assert Sustained(1, 1.0, 2.0, 2.0, 0.0, (point,)).first_throttle_s() == 1.0
 
 
 def test_an_emulated_board_has_no_heat_to_watch(model):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import InputError
-from edge.measure.compare import compare
+from edge.measure.comparison import compare
 from edge.measure.measurement import Instructions, Kernel, RuntimeRef, Validity, Window
 from edge.measure.verdict import FASTER, INCONCLUSIVE, NOT_SLOWER, SLOWER, VerdictCriteria, decide
 from edge.report.terminal.verdict_lines import comparison_summary

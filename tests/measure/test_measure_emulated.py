@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +27,9 @@ from edge.agent.messages import MarkedRequest
 from edge.errors import InputError
 from edge.measure import instructions
 from edge.measure.instructions import InstructionCount, count_instructions
+from edge.measure.kernel_names import Role, role_of
 from edge.measure.measurement import Measurement, RuntimeRef
 from edge.measure.measurement_files import measurement_from_json
-from edge.measure.microkernels import Role, role_of
 from edge.measure.plan import Plan, quick
 from edge.measure.profiling import profile
 from edge.report.terminal.measurement_lines import summary
@@ -264,3 +266,26 @@ def test_families_of_functions(file, symbol, role):
 )  # fmt: skip
 def test_names_of_cplusplus_functions(symbol, name, family):
     assert role_of("x_tflite.so", symbol) == Role(name, family)
+
+
+COUNT_MODULES = """
+import atexit, sys
+from converters.tflite import reader
+
+parsed, parse = [], reader.parse_model
+reader.parse_model = lambda *given, **named: parsed.append(given) or parse(*given, **named)
+ours = {"edge", "converters", "devices", "firmware_tools"}
+atexit.register(lambda: print(len([name for name in sys.modules if name.split(".")[0] in ours]), len(parsed)))
+
+from edge.cli.main import run
+sys.exit(run(["profile", *sys.argv[1:]]))
+"""
+
+
+def test_the_command_loads_few_modules_and_parses_the_model_once(tiny, own_choices, tmp_path):
+    words = (str(tiny), "--on", "emulated-pi4", "--quick", "--out", str(tmp_path / "out.json"))
+    done = subprocess.run([sys.executable, "-c", COUNT_MODULES, *words], capture_output=True, text=True, check=True)
+    modules, parsed = map(int, done.stdout.splitlines()[-1].split())
+    assert json.loads((tmp_path / "out.json").read_text())["sparse_verdict"]["agrees"] is not False
+    assert modules <= 110
+    assert parsed == 1

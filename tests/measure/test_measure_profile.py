@@ -15,7 +15,7 @@ from converters.errors import ModelFileError
 from converters.files import sha256_of
 from devices.local import LocalDevice
 from edge.errors import InputError
-from edge.measure.compare import compare
+from edge.measure.comparison import compare
 from edge.measure.measured_model import describe_model
 from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.measurement_files import measurement_from_json

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import devices.solver
+from edge.measure.findings import PredictedKernels
 from edge.measure.measured_model import describe_model
 from edge.measure.measurement import (
     DeviceRef,
@@ -19,15 +20,7 @@ from edge.measure.measurement import (
     SparseKernelCount,
 )
 from edge.measure.measurement_files import measurement_from_json
-from edge.measure.sparse_verdict import (
-    PredictedKernels,
-    add_verdict,
-    find_alarms,
-    find_target,
-    predict,
-    sparse_alarm,
-    verdict_on,
-)
+from edge.measure.sparse_verdict import add_verdict, find_alarms, find_target, predict, sparse_alarm, verdict_on
 from edge.report.terminal.measurement_lines import summary
 
 TINY = Path(devices.solver.__file__).with_name("data") / "check-int8.tflite"
@@ -103,7 +96,7 @@ def test_the_verdict_in_words(judged, predicted, names, spmm, agrees, text):
     assert verdict.any_ran is (None if verdict.proof is None else bool(spmm or (names or (0,))[0]))
     assert (sparse_alarm(measurement) is not None) is (agrees is False)
     lines = summary(measurement, alarmed=lambda line: f"<{line}>").splitlines()
-    assert text in " ".join(" ".join(line.strip("<>").split()) for line in lines)
+    assert "".join(text.split()) in "".join("".join(line.strip("<>").split()) for line in lines)
     assert any(line.startswith("<") for line in lines) is (agrees is False)
     assert max(len(line.strip("<>")) for line in lines) <= 80
 

@@ -9,9 +9,9 @@ import pytest
 from sample_measurements import emulated, real_measurement, scaled
 
 from edge.measure.advice import AdviceCriteria
+from edge.measure.findings import PredictedKernels, SparseVerdict
 from edge.measure.measurement import Instructions, Measurement, RecordedAccuracy, SparseKernelCount
 from edge.measure.measurement_files import save_measurements
-from edge.measure.sparse_verdict import PredictedKernels, SparseVerdict
 from edge.report.markdown import markdown_of
 from edge.report.material import Material
 from edge.report.write import compose, json_of, write_report

@@ -1,1 +1,1 @@
-"""Energy per inference: clock alignment, integration, uncertainty and validity, from a meter's trace to one value."""
+"""Computes energy per inference from a meter's trace: clock alignment, integration, uncertainty, validity."""

@@ -1,6 +1,4 @@
-"""Aligns the clocks in three ways and takes the best: trigger edges, else the surer of load code and round trips.
-
-The other alignments check it."""
+"""Chooses the best of three alignments: trigger edges, else the more certain of load code and round trips."""
 
 from __future__ import annotations
 

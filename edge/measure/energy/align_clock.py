@@ -1,4 +1,4 @@
-"""Aligns by clocks alone: the board's by round trips to its agent, the meter's by the arrivals of its samples.
+"""Aligns by clocks alone: the board's by round trips to its agent, the meter's by the arrival of its samples.
 
 A round trip brackets the board's reading of its clock between two readings of the host's, so the best of many bounds
 the offset by half its duration. Samples arrive late, never early: the lower envelope of arrival over the meter's time

@@ -1,8 +1,8 @@
-"""Aligns by a load code: a known pattern of busy and idle processors, located in the power.
+"""Aligns by a load code: a known pattern of busy and idle processors, found again in the power.
 
-The agent reports when each chip of the pattern really began and ended; a sample of the meter averages the pattern over
-the time since the sample before. So the pattern that the meter must record is known exactly for every assumed offset,
-far finer than the distance of two samples. A coarse search correlates both codes at once with the whole trace;
+The agent states when each chip of the pattern really began and ended; a sample of the meter averages the pattern over
+the time since the sample before. So the pattern as the meter must have seen it is known exactly for every assumed
+offset, far finer than the distance of two samples. A coarse search correlates both codes at once with the whole trace;
 then each code is fitted by least squares (level, slope, height and offset), and the curvature of the residuals gives
 the uncertainty. Two codes, one before and one after the windows, give offset and drift.
 """
@@ -66,10 +66,10 @@ def align_code(power: Power, codes: Sequence[Code], chip_s: float, rates: Array)
         if isinstance(place, RefusedAlignment):
             return place
         places.append(place)
-    return _joined(places, rates, reference, power.lag_s)
+    return _join(places, rates, reference, power.lag_s)
 
 
-def _joined(places: Sequence[_Place], rates: Array, reference: float, lag_s: float) -> Alignment | RefusedAlignment:
+def _join(places: Sequence[_Place], rates: Array, reference: float, lag_s: float) -> Alignment | RefusedAlignment:
     first, last = places
     apart = last.board_s - first.board_s
     drift = (last.shift_s - first.shift_s) / apart
@@ -102,7 +102,7 @@ def _coarse(
     found: list[tuple[float, float, float]] = []
     best_curve: Array = np.empty(0)
     for rate in rates:
-        begin = _moved(codes[0].stretch.begin_s, rate, reference)
+        begin = _move(codes[0].stretch.begin_s, rate, reference)
         shape, mask = _pattern(codes, rate, reference, step)
         curve = _correlation(watts - watts.mean(), shape, mask)
         if not len(curve):
@@ -123,19 +123,19 @@ def _coarse(
     return shift, rate, step
 
 
-def _moved(board_s: float, rate: float, reference: float) -> float:
+def _move(board_s: float, rate: float, reference: float) -> float:
     return reference + (board_s - reference) * (1 + rate)
 
 
 def _pattern(codes: Sequence[Code], rate: float, reference: float, step: float) -> tuple[Array, Array]:
     """Return the share of each grid cell that was busy, and 1 for the cells that belong to a code."""
-    begin = _moved(codes[0].stretch.begin_s, rate, reference)
-    end = _moved(codes[-1].stretch.end_s, rate, reference)
+    begin = _move(codes[0].stretch.begin_s, rate, reference)
+    end = _move(codes[-1].stretch.end_s, rate, reference)
     count = int((end - begin) / step)
     edges: Array = begin + step * np.arange(count + 1.0)
-    busy = [Stretch(_moved(each.begin_s, rate, reference), _moved(each.end_s, rate, reference))
+    busy = [Stretch(_move(each.begin_s, rate, reference), _move(each.end_s, rate, reference))
             for code in codes for each in code.busy]  # fmt: skip
-    whole = [Stretch(_moved(code.stretch.begin_s, rate, reference), _moved(code.stretch.end_s, rate, reference))
+    whole = [Stretch(_move(code.stretch.begin_s, rate, reference), _move(code.stretch.end_s, rate, reference))
              for code in codes]  # fmt: skip
     shape = np.diff(_busy_until(busy, edges)) / step
     mask = (np.diff(_busy_until(whole, edges)) / step > 0.999).astype(np.float64)

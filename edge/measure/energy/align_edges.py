@@ -1,4 +1,4 @@
-"""Aligns by the trigger line: matches the changes that the meter recorded to those that the board made.
+"""Aligns by the trigger line: changes that the meter sampled, matched to the moments the board made them.
 
 The meter samples its input, so a change lies somewhere between two samples: a rectangular distribution as wide as
 their distance, standard uncertainty width / sqrt(12) (GUM, 4.3.7). Many changes at random phases average that out.
@@ -44,7 +44,7 @@ def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: flo
         rates: Rates of the meter's clock against the board's, less 1, to try: closely spaced, ascending.
         lag_s: Standard uncertainty of the delay of power against load.
     """
-    seen = _seen(trace)
+    seen = _meter_edges(trace)
     said = f"the meter saw {len(seen.time_s)} changes of its trigger input, the board made {len(marks)}"
     if len(marks) < _FEWEST:
         return RefusedAlignment(METHOD, f"{said}; at least {_FEWEST} are needed")
@@ -52,17 +52,17 @@ def align_edges(trace: Trace, marks: Sequence[Mark], rates: Array, *, lag_s: flo
         return RefusedAlignment(METHOD, f"{said}: is the wire connected?")
     if len(seen.time_s) > _MOST_PER_MARK * len(marks):
         return RefusedAlignment(METHOD, f"{said}: the input floats or picks up noise")
-    return _Line(_made(marks), seen).aligned(rates, lag_s)
+    return _Line(_board_edges(marks), seen).align(rates, lag_s)
 
 
-def _seen(trace: Trace) -> _Edges:
+def _meter_edges(trace: Trace) -> _Edges:
     levels = (trace.inputs & 1).astype(np.int64)
     after = np.flatnonzero(np.diff(levels)) + 1
     early, late = trace.time_s[after - 1], trace.time_s[after]
     return _Edges((early + late) / 2, late - early, levels[after])
 
 
-def _made(marks: Sequence[Mark]) -> _Edges:
+def _board_edges(marks: Sequence[Mark]) -> _Edges:
     return _Edges(
         np.array([mark.time_s for mark in marks]),
         np.array([2 * mark.half_width_s for mark in marks]),
@@ -96,7 +96,7 @@ class _Line:
         """The middle of all changes on the board's clock."""
         return float(self.made.time_s.mean())
 
-    def aligned(self, rates: Array, lag_s: float) -> Alignment | RefusedAlignment:
+    def align(self, rates: Array, lag_s: float) -> Alignment | RefusedAlignment:
         """Match and fit; refuse changes that do not match, or match at two places."""
         spacing = float(np.diff(rates).max()) if len(rates) > 1 else 0.0
         blur = float(2 * np.median(self.seen.width_s) + self.made.width_s.max())
@@ -119,7 +119,7 @@ class _Line:
                     METHOD, f"only {len(pairs)} changes of the trigger line fit one line through both clocks"
                 )
             offset, drift, covariance = self.fit(pairs)
-        return self.stated(pairs, offset, drift, covariance, lag_s=lag_s)
+        return self.state_alignment(pairs, offset, drift, covariance, lag_s=lag_s)
 
     def guesses(self, rates: Array, tolerance: float) -> tuple[_Guess, int]:
         """Return the offset and rate that explain the most changes, and the number that the second best explains."""
@@ -183,7 +183,7 @@ class _Line:
         half = self.seen.width_s[theirs] / 2
         return max(0.0, float((off + half).min() - (off - half).max()))
 
-    def stated(
+    def state_alignment(
         self, pairs: NDArray[np.int64], offset: float, drift: float, covariance: Array, *, lag_s: float
     ) -> Alignment:
         """Return the alignment with its uncertainty at the first or the last change, whichever is larger."""

@@ -1,4 +1,4 @@
-"""Computes the energy of an inference from a recording and the board's log of the run."""
+"""Computes the energy of an inference from a recording and the board's schedule of the run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.meters.meter_contract import MeterInfo
-from edge.measure.energy import budget
+from edge.measure.energy import uncertainty_budget as budget
 from edge.measure.energy.align import Aligned, ClockEvidence, align
 from edge.measure.energy.align_clock import RoundTrip, most_drift
-from edge.measure.energy.evidence import EnergyEvidence
+from edge.measure.energy.energy_rules import judge
+from edge.measure.energy.meter_rules import EnergyEvidence
 from edge.measure.energy.power import (
     Power,
     changes,
@@ -22,7 +23,6 @@ from edge.measure.energy.power import (
     power_of,
     samples_are,
 )
-from edge.measure.energy.rules import judge
 from edge.measure.energy.schedule import Runs, Schedule, Stretch
 from edge.measure.energy.value import (
     Alignment,

@@ -1,14 +1,20 @@
-"""Checks the meter: connected to this board, calibrated, fast enough, within its range, and counting all samples."""
+"""Holds the evidence on an energy run, and checks the meter: calibration, rate, range, samples counted."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from edge.measure.conditions import ConditionsSample
 from edge.measure.energy.align_clock import most_drift
-from edge.measure.energy.evidence import EnergyEvidence
+from edge.measure.energy.value import Alignment, EnergyWindow, Idle, MeterRef, RefusedAlignment
 from edge.measure.validity import Answer, Broken, Unknown
+from firmware_tools.trace import Trace
 
 Counts = NDArray[np.int64]
 _FEWEST_VALUES, _FEWEST_TO_JUDGE = 20, 3
@@ -21,7 +27,54 @@ _AT_END = 0.9995
 _HUNG = 20  # a row of equal readings so many times as long as between two changes, in the window with the most of them
 
 
-def load_seen(evidence: EnergyEvidence, limit: float) -> Answer:
+@dataclass(frozen=True, eq=False)
+class EnergyEvidence:
+    """A run as measured, before it is judged.
+
+    Attributes:
+        changes: Number of changes of the reading, in each window.
+        still: Share of each window's readings in the longest row of equal ones.
+        net_uncertainty_w: Expanded uncertainty of the power net of idle; None where it is unknown.
+        alignment_share: Standard uncertainty of the energy by alignment, relative.
+    """
+
+    meter: MeterRef
+    trace: Trace
+    windows: tuple[EnergyWindow, ...]
+    in_windows: NDArray[np.bool_]
+    changes: tuple[int, ...]
+    still: tuple[float, ...]
+    idle: Idle | None
+    net_uncertainty_w: float | None
+    alignment: Alignment
+    alignment_share: float
+    refused: tuple[RefusedAlignment, ...]
+    contradictions: tuple[str, ...]
+    trigger_asked: bool
+    conditions: tuple[ConditionsSample, ...]
+    machine: str | None = None
+    incomplete: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of meter that made the samples: of a replay, the recorded one."""
+        return str(self.meter.settings.get("recorded_kind", self.meter.kind))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the meter that made the samples: of a replay, the recorded ones."""
+        settings = self.meter.settings
+        while isinstance(recorded := settings.get("recorded_settings"), Mapping):
+            settings = recorded
+        return settings
+
+    @property
+    def lengths_s(self) -> list[float]:
+        """The lengths of the windows."""
+        return [window.end_s - window.begin_s for window in self.windows]
+
+
+def check_load_shows(evidence: EnergyEvidence, limit: float) -> Answer:
     """Require that the board's deliberate load shows in the power."""
     unseen = [each.reason for each in evidence.refused if each.load_unseen]
     if len(unseen) <= limit:
@@ -29,8 +82,8 @@ def load_seen(evidence: EnergyEvidence, limit: float) -> Answer:
     return Broken(f"the meter does not show this board's load: {unseen[0]}; is it in this board's supply?")
 
 
-def calibrated(evidence: EnergyEvidence, limit: float) -> Answer:
-    """Require a calibrated shunt."""
+def check_calibration(evidence: EnergyEvidence, limit: float) -> Answer:
+    """The resistance of an uncalibrated shunt is a guess."""
     settings, name = evidence.settings, evidence.meter.name
     has_shunt = settings.get("shunt_uohm") is not None
     if has_shunt and settings.get("calibrated") is False:
@@ -43,7 +96,7 @@ def calibrated(evidence: EnergyEvidence, limit: float) -> Answer:
     return None
 
 
-def fast_enough(evidence: EnergyEvidence, limit: float) -> Answer:
+def check_rate(evidence: EnergyEvidence, limit: float) -> Answer:
     """Require enough changes of the reading in the window with the fewest: repeated readings do not count."""
     fewest, seconds = min(zip(evidence.changes, evidence.lengths_s, strict=True))
     if fewest >= limit:
@@ -51,7 +104,7 @@ def fast_enough(evidence: EnergyEvidence, limit: float) -> Answer:
     return Broken(f"the readings changed {fewest} times in a window of {seconds:.3g} s, at least {limit:g} are needed")
 
 
-def never_hangs(evidence: EnergyEvidence, limit: float) -> Answer:
+def check_no_hang(evidence: EnergyEvidence, limit: float) -> Answer:
     """Require that the meter does not hang, repeating a reading that would have changed many times."""
     most = max(evidence.changes)
     for number, share in enumerate(evidence.still, 1):
@@ -63,7 +116,7 @@ def never_hangs(evidence: EnergyEvidence, limit: float) -> Answer:
     return None
 
 
-def all_counted(evidence: EnergyEvidence, limit: float) -> Answer:
+def check_all_counted(evidence: EnergyEvidence, limit: float) -> Answer:
     """Require that no samples are missing, which slows a clock that counts samples; `limit` scales its tolerance."""
     most, drift = limit * most_drift(evidence.kind), evidence.alignment.drift
     if abs(drift) <= most:
@@ -74,7 +127,7 @@ def all_counted(evidence: EnergyEvidence, limit: float) -> Answer:
     )
 
 
-def within_range(evidence: EnergyEvidence, limit: float) -> Answer:
+def check_range(evidence: EnergyEvidence, limit: float) -> Answer:
     """Require readings within the range: those at its end are too low."""
     current = evidence.trace.current_a[evidence.in_windows]
     knows_current = bool(np.isfinite(current).all())

@@ -127,7 +127,7 @@ def power_of(trace: Trace, kind: str, *, polled: bool) -> Power:
     step = float(np.median(steps))
     gap = steps > step * (_GAP_POLLED if polled else _GAP)
     averages = samples_are(kind) == AVERAGES
-    return (_averaged if averages else _joined)(time, watts, gap, step)
+    return (_hold if averages else _join)(time, watts, gap, step)
 
 
 def effective_rate_hz(watts: Array, seconds: float) -> float:
@@ -146,7 +146,7 @@ def longest_still(watts: Array) -> float:
     return float(np.diff(ends).max()) / max(1, len(watts))
 
 
-def _averaged(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
+def _hold(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
     """Hold each sample since the one before; after a gap for the usual distance only, the gap itself is bridged."""
     # Each sample i > 0 has the piece that ends at it; one after a gap has a second, bridging piece before that.
     held = np.concatenate([watts, (watts[:-1] + watts[1:])[gap] / 2])
@@ -158,7 +158,7 @@ def _averaged(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) ->
     return Power(nodes, level, level, bridges[order], step, time, watts)
 
 
-def _joined(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
+def _join(time: Array, watts: Array, gap: NDArray[np.bool_], step: float) -> Power:
     return Power(time, watts[:-1], watts[1:], gap.astype(np.float64), step, time, watts)
 
 
@@ -189,12 +189,12 @@ def drawing(power: Power, alignment: Alignment, points: int = DRAWN_POINTS) -> D
     middle = np.add.reduceat(power.samples_s, at) / counts
     board = (middle - alignment.offset_s) / (1 + alignment.drift)
     return Drawing(
-        time_s=_rounded(board, 4),
-        min_w=_rounded(np.minimum.reduceat(power.samples_w, at), 5),
-        max_w=_rounded(np.maximum.reduceat(power.samples_w, at), 5),
-        mean_w=_rounded(np.add.reduceat(power.samples_w, at) / counts, 5),
+        time_s=_round(board, 4),
+        min_w=_round(np.minimum.reduceat(power.samples_w, at), 5),
+        max_w=_round(np.maximum.reduceat(power.samples_w, at), 5),
+        mean_w=_round(np.add.reduceat(power.samples_w, at) / counts, 5),
     )
 
 
-def _rounded(values: Array, places: int) -> tuple[float, ...]:
+def _round(values: Array, places: int) -> tuple[float, ...]:
     return tuple(round(float(each), places) for each in values)

@@ -1,4 +1,4 @@
-"""Parses the result of the agent's job `energy`: the board's actions and times on its monotonic clock."""
+"""Parses the schedule of an energy run: the board's work on its own monotonic clock, from the agent's job `energy`."""
 
 from __future__ import annotations
 

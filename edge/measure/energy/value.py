@@ -1,4 +1,4 @@
-"""Defines the energy of an inference with its evidence: the field `energy` of a measurement.
+"""Defines the energy of an inference with its evidence, the value behind a measurement's `energy`.
 
 The attributes are the fields of the JSON, one to one; unknown is None (null). Times are seconds on the board's
 monotonic clock, counted from the start of the first idle stretch.

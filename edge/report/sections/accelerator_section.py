@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from converters.printable import one_line
-from edge.measure.accelerated import Accelerated
+from edge.measure.findings import Accelerated
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, swatch_of
 from edge.report.document import Chart, Column, DataTable, Key, Section

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edge.measure.kernel_names import OTHER, XNNPACK_REST
 from edge.measure.measurement import Instructions
-from edge.measure.microkernels import OTHER, XNNPACK_REST
 from edge.report.charts.bar_chart import Bar, BarPart, bars, bars_height
 from edge.report.charts.vega import FAMILY_COLORS, OTHER_COLOR, OUTSIDE_COLOR, swatch_of
 from edge.report.document import Chart, Column, DataTable, Key, Section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.measure.advice import AdviceCriteria, ShippingAdvice, advise
-from edge.measure.fronts import Front, Point, Variant, front_of, groups
+from edge.measure.fronts import Front, MeasuredVariant, Point, front_of, groups
 from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import UNKNOWN, count_of, digits, megabytes
 from edge.report.material import ReportEntry
@@ -19,7 +19,7 @@ _RULE = (
 
 def fronts(entries: Sequence[ReportEntry]) -> tuple[Front, ...]:
     """Find the Pareto front of every group of measurements that may be compared: never across devices."""
-    return tuple(map(front_of, groups(Variant(entry.measurement, entry.accuracy) for entry in entries)))
+    return tuple(map(front_of, groups(MeasuredVariant(entry.measurement, entry.accuracy) for entry in entries)))
 
 
 def advice_of(entries: Sequence[ReportEntry], criteria: AdviceCriteria | None = None) -> tuple[ShippingAdvice, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.measure.sparse_verdict import SparseVerdict, verdict_on
+from edge.measure.findings import SparseVerdict
+from edge.measure.sparse_verdict import verdict_on
 from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import UNKNOWN
 from edge.report.material import ReportEntry

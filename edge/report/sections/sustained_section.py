@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge.measure.endurance import Sustained, SustainedPoint, sustained_in_words
+from edge.measure.findings import Sustained, SustainedPoint
 from edge.report.charts.line_chart import HEIGHT_PX, TimeSeries, line_chart, line_colors
 from edge.report.charts.vega import AXIS_PX, swatch_of
 from edge.report.document import Chart, Column, DataTable, Key, Section
 from edge.report.formatting import UNKNOWN, digits, percent
 from edge.report.material import ReportEntry
+from edge.report.terminal.measurement_lines import describe_sustained
 
 Read = Callable[[SustainedPoint], float | None]
 
@@ -37,7 +38,7 @@ def endurance_section(entries: Sequence[ReportEntry]) -> Section | None:
         return None
     charts = [chart for kind in _KINDS if (chart := _chart(kind, loaded)) is not None]
     missing = [kind.title.split(" ")[0] for kind in _KINDS if not any(_line(e, s, kind.read).points for e, s in loaded)]
-    texts = [f"{entry.label}: {sustained_in_words(found)}." for entry, found in loaded]
+    texts = [f"{entry.label}: {describe_sustained(found)}." for entry, found in loaded]
     if missing:
         texts.append(f"{' and '.join(missing)}: the device does not report it.")
     return Section(

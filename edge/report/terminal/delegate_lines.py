@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge.measure.accelerated import Accelerated
+from edge.measure.findings import Accelerated
 from edge.measure.measurement import Measurement
 from edge.report.formatting import digits
 from edge.report.terminal.text_layout import wrap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from edge.measure.endurance import sustained_in_words
+from edge.measure.findings import Sustained
 from edge.measure.measurement import Kernel, Latency, Measurement
 from edge.measure.sparse_verdict import sparse_alarm, verdict_on
 from edge.report.formatting import count_of, digits, file_size
@@ -159,7 +159,7 @@ def _endurance(measurement: Measurement) -> Iterator[str]:
         degrees = f"{waited.begin_c:.1f} to {waited.end_c:.1f} C"
         yield from wrap(f"cool-down: {waited.waited_s:.0f} s, {degrees}, ended by: {waited.ended_by}")
     if loaded is not None:
-        yield from wrap(f"sustained load: {sustained_in_words(loaded)}")
+        yield from wrap(f"sustained load: {describe_sustained(loaded)}")
 
 
 def _before_and_after(before: Mapping[str, object], after: Mapping[str, object], name: str, unit: str) -> str:
@@ -186,3 +186,24 @@ def _validity(measurement: Measurement) -> Iterator[str]:
 def _notes(measurement: Measurement) -> Iterator[str]:
     for note in measurement.notes:
         yield from wrap(f"note: {note}")
+
+
+def describe_sustained(loaded: Sustained) -> str:
+    """Return latency, temperature and clock under sustained load as one sentence, without a full stop."""
+    degrees = [point.temperature_c for point in loaded.points if point.temperature_c is not None]
+    clocks = [point.clock_mhz for point in loaded.points if point.clock_mhz is not None]
+    begun_s = loaded.first_throttle_s()
+    reported = sorted({name for point in loaded.points for name in point.throttled or ()})
+    parts = [
+        f"{_duration(loaded.duration_s)}, median {loaded.first_ms:.4g} ms at first, {loaded.last_ms:.4g} ms at last "
+        f"({loaded.change:+.1%})",
+        f"{degrees[0]:.1f} to {degrees[-1]:.1f} C" if degrees else "temperature unknown",
+        f"clock {min(clocks):.0f} to {max(clocks):.0f} MHz" if clocks else "clock unknown",
+    ]
+    if begun_s is not None:
+        parts.append(f"the firmware reported {', '.join(reported)} from {_duration(begun_s)} on")
+    return "; ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

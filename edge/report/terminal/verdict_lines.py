@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from edge.measure.advice import ShippingAdvice, VariantStanding
-from edge.measure.compare import ComparisonResult, KernelChange, ModelComparison, QuantityChange
+from edge.measure.comparability import NotComparable, Objection
+from edge.measure.comparison import ComparisonResult, KernelChange, ModelComparison, QuantityChange
 from edge.report.formatting import count_of, digits, file_size
 from edge.report.terminal.text_layout import shorten, table, wrap
 
 _KERNELS, _NAME, _VARIANT = 6, 44, 32
+
+
+def objection_text(refusal: NotComparable) -> str:
+    """Return why a model cannot be compared, line by line, the reasons of an invalid measurement one by one."""
+    lines = [line for each in refusal.objections for line in _objection(each)]
+    return "\n".join([f"{refusal.name} cannot be compared:", *lines])
+
+
+def _objection(objection: Objection) -> list[str]:
+    """Return one line if it fits, else a heading and one paragraph for each reason."""
+    whole = list(wrap(str(objection), "  "))
+    if len(whole) <= 1 or objection.reasons is None:
+        return whole
+    return [f"  {objection.text}:", *(line for reason in objection.reasons for line in wrap(reason, "    - "))]
 
 
 def comparison_summary(outcome: ComparisonResult) -> str:

@@ -15,7 +15,7 @@ from edge.agent.messages import KernelsRequest
 from edge.errors import InputError
 from edge.measure.assembly import Observation
 from edge.measure.instructions import InstructionCount, count_instructions
-from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
+from edge.measure.kernel_names import PROFILED_RUNTIME, KernelView
 from edge.measure.measured_model import MeasuredModel
 from edge.measure.measurement import Conditions, RuntimeRef, Validity
 from edge.measure.plan import Plan

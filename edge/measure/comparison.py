@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import InputError
-from edge.measure.comparability import objections, objections_listed
+from edge.measure.comparability import NotComparable, find_objections
 from edge.measure.measurement import Kernel, Measurement
 from edge.measure.statistics import median, ratio_estimate
 from edge.measure.verdict import (
@@ -91,12 +91,13 @@ def compare(
 
     Args:
         before: The measurements of the first file.
-        after: The measurements of the second file.
+        after: Those of the second file.
         criteria: The allowed slow-down and the error rate.
         force: Compare in spite of objections, which become caveats.
 
     Raises:
-        InputError: Nothing matches, there is nothing to compare, or there are objections and `force` is off.
+        InputError: Nothing matches, or there is nothing to compare.
+        NotComparable: There are objections, and `force` is off.
     """
     first, second = _by_model(before), _by_model(after)
     if len(first) == len(second) == 1:
@@ -126,14 +127,11 @@ def _by_model(measurements: Sequence[Measurement]) -> dict[str, list[Measurement
 def _compare_model(
     before: list[Measurement], after: list[Measurement], *, criteria: VerdictCriteria, force: bool
 ) -> ModelComparison:
-    caveats = objections(before, after)
+    objections = find_objections(before, after)
     first, second = before[0], after[0]
     name = _both(first.artifact.name, second.artifact.name)
-    if caveats and not force:
-        raise InputError(
-            "\n".join([f"{name} cannot be compared:", *objections_listed(before, after)]),
-            hint="measure both again under the same conditions, or compare them with --force",
-        )
+    if objections and not force:
+        raise NotComparable(name, objections)
     finding = _latency(before, after, criteria) or _instructions(before, after, criteria) or _nothing_in_common(name)
     return ModelComparison(
         name=name,
@@ -141,7 +139,7 @@ def _compare_model(
         threads=first.threads,
         terms=criteria,
         finding=finding,
-        caveats=caveats,
+        caveats=tuple(map(str, objections)),
         notes=_notes(finding, first, second, criteria),
         kernels=kernel_changes(first, second),
         model_bytes=(first.memory.model_bytes, second.memory.model_bytes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from converters.decode import encode
@@ -23,12 +23,16 @@ from edge.agent.messages import EnergyRequest
 from edge.errors import InputError
 from edge.measure.energy.align_clock import RoundTrip
 from edge.measure.energy.analyse import EnergyRun, energy_of
-from edge.measure.energy.plan import EnergyPlan, Pace, check_size
 from edge.measure.energy.schedule import Schedule
 from edge.measure.energy.value import Energy, NotMeasured
-from edge.measure.plan import Plan
+from edge.measure.plan import EnergyPlan, Plan
 from edge.runtime.errors import RuntimeFault
 from firmware_tools.errors import InstrumentError
+
+# A recording is held in memory, 33 bytes a sample.
+MOST_SAMPLES = 20_000_000
+_SLOWEST_CHIP_S = 4.0
+_IDLE_S = 5.0
 
 OnStep = Callable[[str], None]
 _SHORT_DEADLINE_S = 30.0
@@ -41,8 +45,8 @@ _SETTLE_S = 1.0
 def open_meter(plan: EnergyPlan) -> Iterator[Meter]:
     """Open the plan's meter and keep it open, so that its faults are found before anything is measured.
 
-    A meter that supplies the board would switch it off if it were closed in between. An error in closing
-    it does not affect what was measured.
+    A meter that supplies the board would switch it off if it were closed in between. An error in closing it does
+    not affect what was measured.
 
     Raises:
         InstrumentError: There is no such meter, or it does not answer.
@@ -183,3 +187,42 @@ def _request(plan: Plan, energy: EnergyPlan, pace: Pace, model: str) -> EnergyRe
         min_runs=energy.min_runs,
         trigger=energy.trigger,
     )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Durations that depend on the meter's rate: the slower it is, the longer they are."""
+
+    chip_s: float
+    guard_s: float
+    idle_s: float
+
+    @classmethod
+    def for_rate(cls, rate_hz: float | None, plan: EnergyPlan) -> Pace:
+        """Return the pace for a meter's nominal rate; an unknown rate counts as 4 samples a second.
+
+        A chip of the load code holds at least 4 samples, the inferences around a window 3, an idle stretch 20; it is
+        as long as a window, at most 5 s.
+        """
+        step_s = 1 / rate_hz if rate_hz else 0.25
+        return cls(
+            chip_s=min(max(0.1, 4 * step_s), _SLOWEST_CHIP_S),
+            guard_s=max(0.3, 3 * step_s),
+            idle_s=max(min(plan.window_s, _IDLE_S), 20 * step_s),
+        )
+
+    def seconds(self, plan: EnergyPlan) -> float:
+        """Return the run's approximate duration, for a model whose windows end on time."""
+        codes, idle = 2 * 16 * self.chip_s, 2 * (self.idle_s + 1)
+        return codes + idle + plan.windows * (plan.window_s + 2 * self.guard_s + 0.3)
+
+
+def check_size(rate_hz: float | None, pace: Pace, plan: EnergyPlan) -> None:
+    """Refuse a run whose recording would not fit into memory."""
+    samples = (rate_hz or 0) * pace.seconds(plan)
+    if samples > MOST_SAMPLES:
+        raise InputError(
+            f"the run would take {pace.seconds(plan):.0f} s, {samples:.2g} samples of this meter; at most "
+            f"{MOST_SAMPLES:.2g} are held in memory",
+            hint="fewer or shorter windows (--energy-windows, --energy-window-seconds)",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,28 +15,23 @@ from devices.facts import Facts
 from devices.messages.machine_jobs import ConditionsRequest, MachineSample
 from devices.registry import KINDS
 from edge.agent.client import AgentClient
-from edge.agent.messages import KernelsRequest, LatencyRequest, SustainRequest
-from edge.measure.accelerated import Accelerated, accelerator_notes, split_latency
+from edge.measure.accelerated import accelerator_notes, split_latency
 from edge.measure.assembly import Observation
 from edge.measure.conditions import ConditionsSample
-from edge.measure.cooling import DEADLINE, Cooling, cool_down
-from edge.measure.endurance import CoolDown, Sustained, sustained_of
+from edge.measure.endurance import DEADLINE, Cooling, cool_down
 from edge.measure.energy.value import Energy, NotMeasured
-from edge.measure.kernel_view import PROFILED_RUNTIME, KernelView
-from edge.measure.latency_run import LatencyRun
+from edge.measure.findings import Accelerated, CoolDown, Sustained
+from edge.measure.kernel_names import KernelView
 from edge.measure.measured_model import MeasuredModel
 from edge.measure.measurement import Conditions, Validity
+from edge.measure.model_runs import LatencyRun, ModelRuns, threads_text
 from edge.measure.plan import Plan
 from edge.measure.validity import join_verdicts
-from edge.runtime.delegates import explain_crash
-from edge.runtime.errors import CrashedError, RuntimeFault
 
 if TYPE_CHECKING:
     from devices.meters.meter_contract import Meter
 
 _SHORT_DEADLINE_S = 30.0
-# A window lasts until `min_runs` inferences are made, however slow the model: the deadline only ends what hangs.
-_SLACK_S = 900.0
 
 
 @dataclass
@@ -65,7 +60,7 @@ class TimeMeasurer:
             InputError: The meter cannot do what the plan asks for.
         """
         if self.plan.energy is not None:
-            from edge.measure.energy.run import open_meter
+            from edge.measure.energy.energy_run import open_meter
 
             self._meter = self._open.enter_context(open_meter(self.plan.energy))
         return self
@@ -85,7 +80,7 @@ class TimeMeasurer:
         """
         device, plan = self.device, self.plan
         facts = device.facts(deadline_s=_SHORT_DEADLINE_S)
-        jobs = _Jobs(device, plan, device.place(model.path), self.on_step)
+        jobs = ModelRuns(device, plan, device.place(model.path), self.on_step)
         with AgentClient.on(device) as agent:
             cooled = self._wait_until_cool(agent)
             before = agent.call(ConditionsRequest(), deadline_s=_SHORT_DEADLINE_S)
@@ -115,83 +110,10 @@ class TimeMeasurer:
     def _measure_energy(self, model: str, facts: Facts) -> Energy | NotMeasured | None:
         if self._meter is None:
             return None
-        from edge.measure.energy.run import measure_energy
+        from edge.measure.energy.energy_run import measure_energy
 
         machine = facts.cpu.architecture
         return measure_energy(self.device, self.plan, model, meter=self._meter, machine=machine, on_step=self.on_step)
-
-
-@dataclass(frozen=True)
-class _Jobs:
-    """The agent's jobs for one model on one device."""
-
-    device: Device
-    plan: Plan
-    model: str
-    on_step: Callable[[str], None]
-
-    def time(self, agent: AgentClient, threads: int) -> LatencyRun:
-        """Time the model."""
-        try:
-            return self._time(agent, threads)
-        except CrashedError as error:
-            raise explain_crash(error, self.plan.delegates) from error
-
-    def time_alone(self, agent: AgentClient, model: str) -> LatencyRun:
-        """Time another model, as this one but without delegates."""
-        return replace(self, model=model, plan=replace(self.plan, delegates=())).time(agent, self.plan.threads)
-
-    def _time(self, agent: AgentClient, threads: int) -> LatencyRun:
-        plan = self.plan
-        result = agent.call(
-            LatencyRequest(
-                plan.setup(self.model, threads=threads),
-                warmup_s=plan.warmup_s,
-                windows=plan.windows,
-                window_s=plan.window_s,
-                min_runs=plan.min_runs,
-            ),
-            deadline_s=_SLACK_S + 4 * (plan.warmup_s + plan.windows * plan.window_s),
-            on_progress=lambda event: self.on_step(f"{event.stage}, {_threads(threads)}"),
-        )
-        return LatencyRun.from_result(result, plan, threads)
-
-    def profile_kernels(self, agent: AgentClient, run: LatencyRun) -> KernelView:
-        """Run the model under the runtime's kernel profiler, if it has one."""
-        plan = self.plan
-        if not plan.kernels:
-            return KernelView(reason="not asked for")
-        if plan.delegates:
-            return KernelView(reason="the runtime's kernel profiler does not reach external delegates")
-        if run.runtime.name != PROFILED_RUNTIME:
-            return KernelView.without_profiler(run.runtime)
-        try:
-            request = KernelsRequest(plan.setup(self.model), runs=plan.kernel_runs)
-            result = agent.call(request, deadline_s=_SLACK_S)
-        except RuntimeFault as error:
-            return KernelView(reason=f"kernel profile not available: {error}")
-        self.on_step("kernels")
-        return KernelView.from_result(result)
-
-    def sustain(self) -> tuple[Sustained | None, str | None]:
-        """Load the board for the plan's time; an early end is only noted, since everything else is measured by then.
-
-        Runs in a separate agent, so that a board that fails under load does not lose the other results.
-        """
-        plan = self.plan
-        if plan.sustain_s <= 0:
-            return None, None
-        try:
-            with AgentClient.on(self.device) as agent:
-                result = agent.call(
-                    SustainRequest(plan.setup(self.model), seconds=plan.sustain_s, window_s=plan.sustain_window_s()),
-                    # Loading the model, and the last stretch of a slow one, which lasts for three inferences at least.
-                    deadline_s=_SLACK_S + 1.5 * plan.sustain_s,
-                    on_progress=lambda event: self.on_step(f"sustained load, {event.done / 60:.1f} min"),
-                )
-        except RuntimeFault as error:
-            return None, f"sustained load ended early and is not shown: {error}"
-        return sustained_of(result, plan.threads), None
 
 
 @dataclass(frozen=True)
@@ -239,11 +161,11 @@ class _Timed:
         )
 
     def _verdict(self) -> Validity:
-        prefixes = ("", *(f"all cores ({_threads(each.threads)}): " for each in self.runs[1:]))
+        prefixes = ("", *(f"all cores ({threads_text(each.threads)}): " for each in self.runs[1:]))
         machine = self.facts.cpu.architecture
         verdicts = [run.verdict(machine, prefix=prefix) for run, prefix in zip(self.runs, prefixes, strict=True)]
         if self.energy is not None:
-            from edge.measure.energy.rules import energy_verdict
+            from edge.measure.energy.energy_rules import energy_verdict
 
             verdicts.append(energy_verdict(self.energy, self.runs[0].windows()))
         return join_verdicts(verdicts)
@@ -284,7 +206,3 @@ def _all_cores(plan: Plan, facts: Facts) -> int | None:
     cores = facts.cpu.usable_cores or facts.cpu.cores
     wanted = plan.all_cores and plan.cpus is None
     return cores if wanted and cores is not None and cores > 1 and cores != plan.threads else None
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"

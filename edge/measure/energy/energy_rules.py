@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 from edge.measure import validity
 from edge.measure.energy import meter_rules
-from edge.measure.energy.evidence import EnergyEvidence
-from edge.measure.energy.plan import INFERENCES, WINDOW_S, WINDOWS
+from edge.measure.energy.meter_rules import EnergyEvidence
 from edge.measure.energy.value import Energy, NotMeasured
 from edge.measure.measurement import Validity, Window
-from edge.measure.plan import Plan
+from edge.measure.plan import ENERGY_RUNS, ENERGY_WINDOW_S, ENERGY_WINDOWS, Plan
 from edge.measure.statistics import median, relative_spread
 from edge.measure.validity import Answer, Broken, Rule, Unknown, apply_rules
 
@@ -137,9 +136,9 @@ def _trigger_seen(evidence: EnergyEvidence, limit: float) -> Answer:
 
 
 RULES = (
-    Rule("windows", WINDOWS, _enough_windows),
-    Rule("window length", WINDOW_S, _long_windows),
-    Rule("inferences", INFERENCES, _enough_inferences),
+    Rule("windows", ENERGY_WINDOWS, _enough_windows),
+    Rule("window length", ENERGY_WINDOW_S, _long_windows),
+    Rule("inferences", ENERGY_RUNS, _enough_inferences),
     Rule("spread", 0.10, _small_spread),
     Rule("lost samples", 0.001, _few_lost),
     Rule("whole recording", 0, _whole_recording),
@@ -149,12 +148,12 @@ RULES = (
     Rule("alignment", 0.01, _certain_alignment),
     Rule("agreement", 0, _agreeing_alignments),
     Rule("trigger", 0, _trigger_seen),
-    Rule("load seen", 0, meter_rules.load_seen),
-    Rule("calibration", 0, meter_rules.calibrated),
-    Rule("effective rate", 20, meter_rules.fast_enough),
-    Rule("hanging", 0.2, meter_rules.never_hangs),
-    Rule("samples counted", 1.0, meter_rules.all_counted),
-    Rule("range", 0.001, meter_rules.within_range),
+    Rule("load seen", 0, meter_rules.check_load_shows),
+    Rule("calibration", 0, meter_rules.check_calibration),
+    Rule("effective rate", 20, meter_rules.check_rate),
+    Rule("hanging", 0.2, meter_rules.check_no_hang),
+    Rule("samples counted", 1.0, meter_rules.check_all_counted),
+    Rule("range", 0.001, meter_rules.check_range),
 )
 
 

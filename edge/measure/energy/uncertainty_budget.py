@@ -64,7 +64,7 @@ def components(basis: Basis) -> tuple[Component, ...]:
              ) -> Component:  # fmt: skip
         return Component(name, kind, gross_j, net_j if has_net else None, freedom, text)
 
-    shifted, sampled = _shifted_j(basis), _sampled_j(basis)
+    shifted, sampled = _shift_j(basis), _sampling_j(basis)
     method, moved_ms = basis.alignment.method, 1e3 * basis.alignment.shown_uncertainty_s
     lines = [
         line("meter gain", basis.gain * abs(median(gross)), basis.gain * abs(median(net)) if net else 0.0,
@@ -106,7 +106,7 @@ def _of_median(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) * math.sqrt(math.pi / (2 * (count - 1) + math.pi))
 
 
-def _shifted_j(basis: Basis) -> float:
+def _shift_j(basis: Basis) -> float:
     """Return the change of energy when either end is wrong by its standard uncertainty, in all four ways."""
     u, changes = basis.alignment.shown_uncertainty_s, []
     for runs, window in zip(basis.runs, basis.windows, strict=True):
@@ -118,7 +118,7 @@ def _shifted_j(basis: Basis) -> float:
     return math.sqrt(sum(each**2 for each in changes) / len(changes)) if changes else 0.0
 
 
-def _sampled_j(basis: Basis) -> float:
+def _sampling_j(basis: Basis) -> float:
     """Return the uncertainty from the samples' steps in value and in time, the median over the windows."""
     found = []
     for runs, window in zip(basis.runs, basis.windows, strict=True):
@@ -127,7 +127,7 @@ def _sampled_j(basis: Basis) -> float:
         scatter = float(np.std(basis.power.samples_w[chosen])) if chosen.stop - chosen.start > 1 else 0.0
         gaps_j = scatter * window.missing_s / math.sqrt(max(1, basis.power.gaps(begin, end)))
         ends_j = math.hypot(*(_step_w(basis.power, at) * basis.power.step_s / math.sqrt(30) for at in (begin, end)))
-        quantised_j = _quantised_w(basis.trace, chosen) * runs.seconds
+        quantised_j = _quantisation_w(basis.trace, chosen) * runs.seconds
         found.append(math.sqrt(gaps_j**2 + ends_j**2 + quantised_j**2) / runs.count)
     return median(found)
 
@@ -143,7 +143,7 @@ def _step_w(power: Power, at_s: float) -> float:
     return float(np.ptp(near)) if len(near) else 0.0
 
 
-def _quantised_w(trace: Trace, chosen: slice) -> float:
+def _quantisation_w(trace: Trace, chosen: slice) -> float:
     """Return the standard uncertainty of mean power by the steps of current and voltage, or of power itself.
 
     A step's error is rectangular (step / sqrt(12)); readings that change carry independent ones, repeated readings
