@@ -1,1 +1,1 @@
-"""Devices: their facts, the contract they keep, and the ways to reach them."""
+"""Provides devices: their facts, their common interface, and the ways to reach them."""

@@ -1,7 +1,7 @@
-"""Finds what keeps a device's Edge TPUs from use, with the known fixes.
+"""Finds problems that prevent the use of a device's Edge TPUs, with the known fixes.
 
-Sources: udev rules and package names of google-coral/edgetpu and google/gasket-driver; kernels on which its driver
-stopped to build: google/gasket-driver issues 12 (6.4), 36 (6.12) and 51 (6.14), KyleGospo/gasket-dkms issue 9 (6.8),
+Sources: udev rules and package names of google-coral/edgetpu and google/gasket-driver; kernels on which its driver no
+longer builds: google/gasket-driver issues 12 (6.4), 36 (6.12) and 51 (6.14), KyleGospo/gasket-dkms issue 9 (6.8),
 raspberrypi/linux issue 6799; pages of 16 KiB: google-coral/edgetpu issue 817.
 """
 
@@ -36,7 +36,7 @@ class EdgeTpuProblem:
 def find_problems(
     coral: Coral, *, kernel: str | None, page_size_bytes: int | None, runtimes: Mapping[str, str | None] | None = None
 ) -> tuple[EdgeTpuProblem, ...]:
-    """Return what keeps the Edge TPUs from use, with the known fixes; nothing where none is attached.
+    """Return the problems that prevent the use of the Edge TPUs, with the known fixes; empty if none is attached.
 
     Args:
         coral: What is attached and installed.
@@ -71,7 +71,7 @@ def _check_driver(coral: Coral, kernel: str | None, page_size_bytes: int | None)
     bare = [each.name for each in coral.chips if each.node is None]
     if not bare:
         return
-    where = f"no driver serves the chip at {', '.join(bare)}"
+    where = f"there is no driver for the chip at {', '.join(bare)}"
     if "apex" in coral.modules:
         yield EdgeTpuProblem(
             f"{where}, though the module apex is loaded",
@@ -94,7 +94,7 @@ def _check_access(coral: Coral) -> Iterator[EdgeTpuProblem]:
         if each.node is None or each.is_open:
             continue
         if each.is_open is None:
-            yield EdgeTpuProblem(f"{each.node} of {each.name} is not there", "plug it in again, or restart udev")
+            yield EdgeTpuProblem(f"{each.node} of {each.name} does not exist", "plug it in again, or restart udev")
         elif each.group in (None, "root") or (each.mode or "")[1:2] not in ("6", "7"):
             wanted = "plugdev" if isinstance(each, Stick) else "apex"
             package = "libedgetpu1-std" if isinstance(each, Stick) else DRIVER
@@ -140,7 +140,7 @@ def _check_heat(coral: Coral) -> Iterator[EdgeTpuProblem]:
         if each.temperature_c is not None and each.trip_points_c and each.temperature_c >= each.trip_points_c[0]:
             yield EdgeTpuProblem(
                 f"{each.node} is at {each.temperature_c:.1f} °C; at {each.trip_points_c[0]:.0f} °C its clock falls",
-                "cool it before it is measured",
+                "cool it before measuring",
             )
 
 

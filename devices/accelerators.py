@@ -1,4 +1,4 @@
-"""Parses which Edge TPUs a device has: sticks, chips, their packages, library and driver; and describes them."""
+"""Parses and describes the Edge TPUs of a device: sticks, chips, packages, library and driver."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Coral:
         modules: Modules of the driver that are loaded.
         built_modules: Those that exist for the running kernel.
         build_error: The first error of the driver's last failed build.
-        groups: The groups of the user who asked.
+        groups: The groups of the user who runs the agent.
         advice: What to install on this system.
     """
 
@@ -108,7 +108,7 @@ def _describe_stick(index: int, stick: Stick) -> str:
     state = "ready" if stick.has_firmware else "firmware not loaded yet (the first use loads it)"
     speed = "" if stick.link_mbit_s is None else f", {stick.link_mbit_s:g} Mbit/s"
     slow = " (USB 2)" if stick.link_mbit_s is not None and stick.link_mbit_s < USB3_MBIT_PER_S else ""
-    return f"usb:{index} at {stick.name}, {state}{speed}{slow}; USB sticks state no temperature"
+    return f"usb:{index} at {stick.name}, {state}{speed}{slow}; USB sticks report no temperature"
 
 
 def _describe_chip(index: int, chip: PciChip) -> str:

@@ -1,4 +1,4 @@
-"""Finds serial ports on USB and Coral accelerators on USB, PCIe and M.2 in Linux' /sys: nothing is opened."""
+"""Finds USB serial ports and Coral accelerators in /sys of Linux, without opening any device."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def coral_on_usb(root: Path) -> Iterator[ScanFinding]:
 def _bus_access(root: Path, device: Path) -> Access:
     bus, number = read_text(device / "busnum"), read_text(device / "devnum")
     if not (bus and number and bus.isdecimal() and number.isdecimal()):
-        return Access(device.name, allowed=False, problem="the kernel does not say where it is on the bus")
+        return Access(device.name, allowed=False, problem="the kernel does not report its place on the bus")
     shown = f"/dev/bus/usb/{int(bus):03d}/{int(number):03d}"
     access = access_to(root / shown[1:], shown=shown)
     rules = not access.allowed and "udev" in (access.hint or "")
@@ -87,7 +87,7 @@ def _describe_chip(root: Path, device: Path) -> ScanFinding:
     about = "Coral PCIe or M.2 accelerator (1ac1:089a)"
     nodes = sorted((device / "apex").glob("apex_*"))
     if not nodes:
-        access = Access(device.name, allowed=False, problem="no driver serves it: there is no /dev/apex_*", hint=DRIVER)
+        access = Access(device.name, allowed=False, problem="it has no driver: there is no /dev/apex_*", hint=DRIVER)
         return ScanFinding("coral-pci", f"pci:{device.name}", about, access=access)
     name = nodes[0].name
     celsius = _celsius(read_text(nodes[0] / "temp"))

@@ -1,7 +1,7 @@
 """Packs the agent into one file, to be sent to a device that does not have the toolkit installed.
 
 The zip holds the sources of `edge.runtime`, `edge.agent`, its messages and the file formats, which need NumPy, a TFLite
-runtime and the standard library. They are packed, not imported: this room is below `edge`. The same sources give the
+runtime and the standard library. They are packed, not imported: this package is below `edge`. The same sources give the
 same bytes.
 """
 
@@ -78,5 +78,5 @@ def _store(data: bytes, path: Path) -> None:
     except OSError as error:
         raise DeviceError(
             f"the agent could not be packed into {path}: {error.strerror}",
-            hint="EDGE_CACHE_DIR names another folder for what the toolkit keeps",
+            hint="set EDGE_CACHE_DIR to another folder",
         ) from error

@@ -95,10 +95,10 @@ class Device(Protocol):
         """The way it is reached, a name in `devices.registry.KINDS`."""
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
-        """Read what the device is."""
+        """Read the device's facts."""
 
     def agent_argv(self) -> tuple[str, ...]:
-        """Return what starts the agent on it, after having sent the agent there if need be."""
+        """Return the command that starts the agent there; upload the agent first if needed."""
 
     def place(self, local: Path) -> str:
         """Make a local file available on the device and return its path there; nothing is sent twice."""
@@ -109,10 +109,10 @@ class Device(Protocol):
         """Run a program to its end. A status other than 0 is no error; `Completed.require_success` makes it one."""
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file to the device, whole or not at all; an existing one is replaced."""
+        """Copy a file to the device atomically; an existing one is replaced."""
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file from the device, whole or not at all; an existing one is replaced."""
+        """Copy a file from the device atomically; an existing one is replaced."""
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Stream:
         """Start a program and return the connection to it; `env` is added to the device's own environment."""

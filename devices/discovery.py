@@ -1,4 +1,4 @@
-"""Scans for boards on the network, serial ports and Coral accelerators, and whether this user may open them.
+"""Scans for boards on the network, serial ports and Coral accelerators, and checks the user's access to them.
 
 Boards announce themselves by mDNS and DNS-SD (RFC 6762 and 6763).
 """
@@ -31,7 +31,7 @@ SSH_PORT = 22
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found, what was looked for, what could not be looked for, and what keeps Edge TPUs from use."""
+    """The findings, the kinds searched for, the searches that failed, and the problems of Edge TPUs."""
 
     findings: tuple[ScanFinding, ...]
     looked_for: tuple[str, ...]
@@ -59,20 +59,20 @@ def scan(*, duration_s: float = 3.0, interface: str | None = None, root: Path = 
 
 
 def _find_problems(attached: tuple[ScanFinding, ...]) -> tuple[EdgeTpuProblem, ...]:
-    """Ask this machine's agent what it knows of the Edge TPUs' driver and library, where there are any."""
+    """Query this machine's agent for the state of the Edge TPUs' driver and library, if any are attached."""
     if not any(each.kind.startswith("coral") for each in attached):
         return ()
     try:
         return LocalDevice().facts().tpu_problems
     except DeviceError as error:
-        return (EdgeTpuProblem("what keeps the Edge TPUs from use is not known", str(error)),)
+        return (EdgeTpuProblem("the Edge TPUs could not be checked for problems", str(error)),)
 
 
 def boards_by_mdns(duration_s: float, interface: str | None) -> tuple[tuple[ScanFinding, ...], tuple[str, ...]]:
-    """Listen for boards; return them by host name, and what kept this from working.
+    """Listen for boards; return them by host name, and the problem if listening failed.
 
     Args:
-        duration_s: How long to listen; to resolve what was heard takes a second more.
+        duration_s: How long to listen; resolving the names takes one second more.
         interface: An IP address of this machine: listen there only. None listens everywhere.
     """
     try:
@@ -136,7 +136,7 @@ def _describe_board(host: str, infos: Sequence[ServiceInfo]) -> ScanFinding:
     return ScanFinding(
         "board",
         host,
-        f"announces {', '.join(services)}" if services else "answers to the name of a new Raspberry Pi",
+        f"announces {', '.join(services)}" if services else "has the default host name of a Raspberry Pi",
         tuple(ordered),
         min(ports, default=SSH_PORT),
     )

@@ -1,4 +1,4 @@
-"""Parses what a device is from the facts that its agent reads."""
+"""Parses the facts that a device's agent reads."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of a device; what it does not state is None."""
+    """All known facts of a device; None where it does not report one."""
 
     name: str
     kind: str
@@ -121,7 +121,7 @@ class Facts:
 
     @property
     def tpu_problems(self) -> tuple[EdgeTpuProblem, ...]:
-        """What keeps the device's Edge TPUs from use, with the known remedy; nothing where none is attached."""
+        """The problems that prevent the use of its Edge TPUs, with the known fixes; empty if none is attached."""
         if self.coral is None:
             return ()
         runtimes = {each.name: each.version for each in self.runtimes}

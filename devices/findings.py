@@ -1,4 +1,4 @@
-"""Describes what a scan finds, and whether this user may open it."""
+"""Describes the findings of a scan and the user's access to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Access:
 
 @dataclass(frozen=True)
 class ScanFinding:
-    """A board, a port or an accelerator: what it is, what to call it by, and how to reach it."""
+    """A board, a port or an accelerator: its kind, its name, and how to reach it."""
 
     kind: str  # board, serial, coral-usb or coral-pci
     name: str
@@ -54,7 +54,7 @@ def access_to(device: Path, *, shown: str) -> Access:
     if state.st_mode & 0o060 == 0o060 and state.st_gid != 0:
         hint = f"sudo usermod -aG {group} $USER, then log in again"
     else:
-        hint = "a udev rule must give it to a group of yours"
+        hint = "a udev rule must assign it to one of your groups"
     return Access(shown, allowed=False, problem=problem, hint=hint)
 
 

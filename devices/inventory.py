@@ -46,7 +46,7 @@ class Board:
     groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse names that cannot be told from others.
+        """Refuse ambiguous names.
 
         Raises:
             InventoryError: A name with other than letters, digits, dots, dashes and underscores, or a reserved one.
@@ -63,7 +63,7 @@ class Board:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what devices.toml has of it, and its name."""
+        """Return its entry in devices.toml, with its name."""
         return {"name": self.name, **_settings(self)}
 
 
@@ -152,7 +152,7 @@ def add_board(board: Board) -> None:
 
 
 def remove_board(name: str) -> Board:
-    """Take a board out of devices.toml and return what it was.
+    """Remove a board from devices.toml and return it.
 
     Raises:
         UnknownDeviceError: There is none of that name.
@@ -199,12 +199,12 @@ def _board(name: str, raw: object) -> Board:
             near = get_close_matches(key, _KEYS, n=1)
             raise _wrong(f"{where} has {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if key in _TEXTS and not isinstance(value, str):
-            raise _wrong(f"{where}: {key} is not a text")
+            raise _wrong(f"{where}: {key} is not a string")
         if key in _NUMBERS and (type(value) is not int or not 0 < value <= _NUMBERS[key]):
             raise _wrong(f"{where}: {key} is not a number from 1 to {_NUMBERS[key]}")
     groups = raw.get("groups", [])
     if not isinstance(groups, list) or not all(isinstance(each, str) for each in groups):
-        raise _wrong(f"{where}: groups is not a list of texts")
+        raise _wrong(f"{where}: groups is not a list of strings")
     address = Address(**{key: value for key, value in raw.items() if key != "groups"})
     parse_destination(address.host)
     parse_jumps(address.jump or "")

@@ -1,4 +1,4 @@
-"""Makes this machine a device."""
+"""Implements the device interface for this machine."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class LocalDevice:
     folder: Path | None = None
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
-        """Read what this machine is."""
+        """Read this machine's facts."""
         return read_facts(self, deadline_s=deadline_s)
 
     def agent_argv(self) -> tuple[str, ...]:
-        """Return what starts the agent with the Python that runs this.
+        """Return the command that starts the agent with the Python that runs this.
 
         It finds the same packages as this Python does, and nothing in the current directory by accident.
         """
@@ -66,11 +66,11 @@ class LocalDevice:
             return Completed(argv, ended, stream.output(), stream.errors())
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file, whole or not at all; an existing one is replaced."""
+        """Copy a file atomically; an existing one is replaced."""
         _copy(local, self._path(remote), deadline_s, on_transfer)
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file, whole or not at all; an existing one is replaced."""
+        """Copy a file atomically; an existing one is replaced."""
         _copy(self._path(remote), local, deadline_s, on_transfer)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LocalStream:
@@ -89,7 +89,7 @@ class LocalDevice:
 
 
 def _copy(source: Path, goal: Path, deadline_s: float, on_transfer: OnTransfer | None) -> None:
-    """Copy into a temporary file beside the goal, then rename."""
+    """Copy into a temporary file next to the destination, then rename."""
     try:
         with (
             temporary_for(goal, mode=READABLE, make_folder=False) as temporary,

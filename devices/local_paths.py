@@ -1,4 +1,4 @@
-"""Names the folders for what can be made again (cache) and for the user's settings (configuration)."""
+"""Locates the cache folder, which can be rebuilt, and the user's configuration folder."""
 
 from __future__ import annotations
 

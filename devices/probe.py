@@ -27,10 +27,10 @@ def read_facts(device: Device, *, deadline_s: float) -> Facts:
         if answers and answers[0].get("ok") is True:
             return Facts.of(device.name, device.kind, decode_result(request, answers[0]))
     except ProtocolError as error:
-        raise UnreachableError(f"the agent on {device.name} stated no facts: {error}") from error
+        raise UnreachableError(f"the agent on {device.name} reported no facts: {error}") from error
     written = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
     raise UnreachableError(
-        f"the agent on {device.name} ended with {done.exit} and stated no facts",
+        f"the agent on {device.name} ended with {done.exit} and reported no facts",
         hint=f"it wrote: {written[-1][:200]}" if written else None,
     )
 

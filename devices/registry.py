@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """What follows from the way a device is reached; everything that depends on it asks this record.
+    """The properties of a kind of device, by the way it is reached.
 
     Attributes:
         name: `Device.kind`, which its facts state as well.
@@ -48,7 +48,7 @@ KINDS: Mapping[str, DeviceKind] = MappingProxyType(
 
 @dataclass(frozen=True)
 class DeviceEntry:
-    """A device that can be named: what reaches it, a word about it, and "module:attribute" of what makes it."""
+    """A device that can be named: its kind, a short description, and the "module:attribute" of its factory."""
 
     name: str
     kind: str
@@ -72,7 +72,7 @@ DEVICES: Mapping[str, DeviceEntry] = MappingProxyType(
 
 
 def list_devices() -> Mapping[str, DeviceEntry]:
-    """Return everything that can be named: what is built in, then the boards that the user has added.
+    """Return all devices that can be named: the built-in ones, then the boards that the user has added.
 
     Raises:
         InventoryError: devices.toml cannot be used.

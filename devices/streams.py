@@ -116,7 +116,7 @@ class LocalStream:
         return _exit(self._process.returncode)
 
     def output(self) -> bytes:
-        """Return and forget what the program has written and nobody read yet."""
+        """Return and drop the output that has not been read yet."""
         data = bytes(self._out)
         self._out.clear()
         return data

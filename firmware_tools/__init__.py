@@ -1,1 +1,1 @@
-"""Instruments and boards over serial lines."""
+"""Communicates with instruments and boards over serial lines."""

@@ -1,1 +1,1 @@
-"""Raspberry Pis without hardware: their processor in QEMU's user mode, on this machine's kernel and files."""
+"""Emulates Raspberry Pis: their processor in QEMU's user mode, on this machine's kernel and files."""

@@ -1,4 +1,4 @@
-"""Keeps folders and files that are built once: complete or not at all, by one process at a time."""
+"""Caches folders and files that are built once, atomically, by one process at a time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_once(destination: Path, build: Callable[[Path], None], *, what: str, d
     except OSError as error:
         raise PreparationError(
             f"{what} could not be stored in {destination.parent}: {error.strerror or error}",
-            hint="free some space there, or let EDGE_CACHE_DIR name another folder",
+            hint="free some space there, or set EDGE_CACHE_DIR to another folder",
         ) from error
     return destination
 

@@ -2,8 +2,8 @@
 
 QEMU's user mode emulates a processor, not a machine. The board's Python (`python3`, `python`, or any program by its
 path in the root file system) runs on that processor, with the board's C library and TFLite runtime; the kernel, the
-files and every other program are this machine's. So there is one exact claim that can be made: which instructions the
-board's processor would execute. Times, temperatures and memory are this machine's and are not stated as the board's.
+files and every other program are this machine's. So one result is exact: the instructions that the board's processor
+would execute. Times, temperatures and memory are this machine's and are not reported as the board's.
 Programs start in a folder of the board's own, which is their home as well: what is deployed to it lies there.
 """
 
@@ -52,7 +52,7 @@ class Guest:
         return str(self.root / "usr" / "bin" / f"python{PYTHON}")
 
     def env(self) -> dict[str, str]:
-        """Return what the board's Python finds in its environment; one BLAS thread, so that no idle one is counted."""
+        """Return the environment variables of the board's Python; one BLAS thread, so that no idle one is counted."""
         return {
             "PYTHONHOME": str(self.root / "usr"),
             "PYTHONPATH": str(self.site),
@@ -71,7 +71,7 @@ class EmulatedDevice:
     kind: str = "emulated"
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
-        """State what the board is. Memory, disk, cores and kernel are this machine's; clock and heat are unknown."""
+        """Return the board's facts. Memory, disk, cores and kernel are this machine's; clock and heat are unknown."""
         qemu = find_qemu()
         stated = read_facts(self, deadline_s=deadline_s)
         return replace(
@@ -105,11 +105,11 @@ class EmulatedDevice:
         return solve_emulated(self.name, want, find_qemu())
 
     def set_up_runtime(self, want: str | None, *, deadline_s: float, on_step: OnStep) -> SetupResult:
-        """Choose the board's runtime, download its parts and prove that it works; else the old choice is restored."""
+        """Choose the board's runtime, download its parts and verify that it works; else the old choice is restored."""
         return set_up_emulated(self, want, deadline_s=deadline_s, on_step=on_step)
 
     def agent_argv(self) -> tuple[str, ...]:
-        """Return what starts the agent with the board's Python."""
+        """Return the command that starts the agent with the board's Python."""
         return ("python3", str(agent_bundle()))
 
     def place(self, local: Path) -> str:
@@ -148,11 +148,11 @@ class EmulatedDevice:
         return replace(done, argv=tuple(argv)), windows
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file, whole or not at all; an existing one is replaced. Relative paths begin in the board's folder."""
+        """Copy a file atomically; an existing one is replaced. Relative paths begin in the board's folder."""
         self._local().put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file, whole or not at all; an existing one is replaced. Relative paths begin in the board's folder."""
+        """Copy a file atomically; an existing one is replaced. Relative paths begin in the board's folder."""
         self._local().get(remote, local, deadline_s=deadline_s, on_transfer=on_transfer)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LocalStream:
@@ -207,5 +207,5 @@ def _translate_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise PreparationError(
-            f"the folder {folder} could not be made: {error.strerror}", hint="EDGE_CACHE_DIR names another cache"
+            f"the folder {folder} could not be made: {error.strerror}", hint="set EDGE_CACHE_DIR to another folder"
         ) from error

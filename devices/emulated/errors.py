@@ -13,7 +13,7 @@ from devices.errors import DeviceError
 
 
 class PreparationError(DeviceError):
-    """The root file system, a wheel or the plugin could not be made; nothing half-made is left."""
+    """The root file system, a wheel or the plugin could not be made; nothing incomplete is left."""
 
 
 class CountError(DeviceError):

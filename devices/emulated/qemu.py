@@ -1,4 +1,4 @@
-"""Finds the QEMU that is installed: its version, and whether it loads plugins."""
+"""Finds the installed QEMU, its version, and whether it loads plugins."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from devices.emulated.build_cache import find_program
 PROGRAM = "qemu-aarch64"
 # The plugin is written for version 1 of QEMU's plugin API, which QEMU 9 no longer supports.
 FIRST_OTHER_API = (9,)
-HOW_TO_COUNT = "QEMU 7.2 to 8.2 with plugins counts, such as qemu-user of Debian 12"
+HOW_TO_COUNT = "QEMU 7.2 to 8.2 with plugins can count, such as qemu-user of Debian 12"
 _DEADLINE_S = 10.0
 
 
 @dataclass(frozen=True)
 class Qemu:
-    """A QEMU of user mode for aarch64; `plugins` says whether it was built with plugins."""
+    """A QEMU of user mode for aarch64; `plugins`: whether it was built with plugins."""
 
     path: str
     version: tuple[int, ...]
@@ -34,7 +34,7 @@ class Qemu:
         if not self.plugins:
             return f"{self} was built without plugins, so it counts no instructions"
         if self.version >= FIRST_OTHER_API:
-            return f"{self} has another plugin interface than the counting plugin, so it counts no instructions"
+            return f"{self} has a different plugin interface from the counting plugin, so it counts no instructions"
         return None
 
 

@@ -1,4 +1,4 @@
-"""Builds the root file system that programs of an emulated board see: Debian's Python for aarch64 and wheels' needs.
+"""Builds the root file system of emulated boards: Debian's Python for aarch64 and the libraries that wheels need.
 
 Packages are unpacked, never installed, so that it takes no root rights and nothing in them is executed. All boards
 share one.

@@ -1,4 +1,4 @@
-"""Chooses the TFLite runtime of an emulated board, unpacks its wheels and proves that it works there."""
+"""Chooses the TFLite runtime of an emulated board, unpacks its wheels and verifies that it works there."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def solve_emulated(name: str, spec: str | None, qemu: Qemu) -> Solution:
 
 
 def set_up_emulated(device: Device, want: str | None, *, deadline_s: float, on_step: OnStep) -> SetupResult:
-    """Choose the board's runtime, download its parts and prove that it works; else the old choice is restored.
+    """Choose the board's runtime, download its parts and verify that it works; else the old choice is restored.
 
     Raises:
         DeviceError: It is refused, its parts cannot be made, or it fails its check.

@@ -1,4 +1,4 @@
-"""Jobs that read the machine: versions, facts, the clock, the conditions. What it does not state is None."""
+"""Defines the jobs that read the machine's versions, facts, clock and conditions. None: not reported."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class HelloResult:
 
 @dataclass(frozen=True)
 class HelloRequest(Request[HelloResult]):
-    """Ask which agent answers."""
+    """Ask for the versions."""
 
     job = "hello"
     answer = HelloResult

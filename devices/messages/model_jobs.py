@@ -1,4 +1,4 @@
-"""Jobs that run a model for its outputs: `infer` returns them, `golden` compares them with known ones."""
+"""Defines the jobs that run a model for its outputs: `infer` returns them, `golden` compares them with known ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class InferRequest(Request[InferResult]):
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """How far one output may be from the right one; of a large output only every `stride`-th value is kept.
+    """The allowed difference of one output from the correct one; of a large output every `stride`-th value is kept.
 
     `unit` is "steps" of the stored integers, "relative" to the output's largest magnitude, or "share" of the values
     that differ.
@@ -104,7 +104,7 @@ class GoldenOutput:
 
 @dataclass(frozen=True)
 class GoldenResult:
-    """How golden vectors came out on a board; `alike` is True where all have the same outputs, which proves little."""
+    """The result of golden vectors on a board; `alike` is True where all have the same outputs, which proves little."""
 
     passed: bool
     runs: int

@@ -1,4 +1,4 @@
-"""Jobs that make releases on a board, switch between them and start the user's systemd unit.
+"""Defines the jobs that create releases on a board, switch between them and start the user's systemd unit.
 
 Each request may name the `root`, the folder of the releases; None is the root whose lock the agent took last.
 """
@@ -25,7 +25,7 @@ class ContentRef:
 
 @dataclass(frozen=True)
 class ReleaseManifest:
-    """The file manifest.json of a release. `deployed` is a label, by the clock of who deployed."""
+    """The file manifest.json of a release. `deployed` is a label, by the clock of the deploying host."""
 
     schema: str
     id: str
@@ -40,7 +40,7 @@ class ReleaseManifest:
 
 @dataclass(frozen=True)
 class SwitchResult:
-    """What serves now and what served before."""
+    """The release that is current now, and the one before."""
 
     id: str | None
     previous: str | None
@@ -104,7 +104,7 @@ class ReleaseState:
 
 @dataclass(frozen=True)
 class StatusResult:
-    """All releases, what serves, who deploys, and the space that is left."""
+    """All releases, the current one, the holder of the lock, and the free space."""
 
     root: str
     current: str | None

@@ -1,4 +1,4 @@
-"""Jobs that lock a board's folder of releases and send contents there, and the refusal of any step of a deployment.
+"""Defines the jobs that lock a board's release folder and upload contents, and the refusal of a deployment step.
 
 Each request may name the `root`, the folder of the releases; None is the root whose lock the agent took last.
 """
@@ -15,7 +15,7 @@ from devices.messages.protocol import Request
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who deploys at this moment, and the number of that agent's process."""
+    """The user who deploys now, and the process id of their agent."""
 
     who: str
     pid: int
@@ -26,7 +26,7 @@ class LockHolder:
 
 @dataclass(frozen=True)
 class StepRefusal:
-    """Why a step was refused: `kind` is busy, full, damaged, unknown or disk; `releases` are those there are."""
+    """The reason for a refusal: `kind` is busy, full, damaged, unknown or disk; `releases` lists the existing ones."""
 
     kind: str
     message: str
@@ -46,7 +46,7 @@ class RefusedError(EdgeError):
 
 @dataclass(frozen=True)
 class LockResult:
-    """What serves: its id, the one before it, and whether it is just what was `wanted`, read and compared."""
+    """The current release, the one before it, and whether its files were compared and are the `wanted` ones."""
 
     root: str
     current: str | None
@@ -112,7 +112,7 @@ class CheckRequest(Request[CheckResult]):
 
 @dataclass(frozen=True)
 class WriteResult:
-    """How many bytes of the content are there now."""
+    """The number of bytes of the content on the board."""
 
     bytes: int
 
@@ -132,7 +132,7 @@ class WriteRequest(Request[WriteResult]):
 
 @dataclass(frozen=True)
 class SealResult:
-    """The content that is whole."""
+    """The content that is complete."""
 
     sha256: str
 

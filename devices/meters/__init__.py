@@ -1,1 +1,1 @@
-"""Power meters: the table of kinds, a reader per kind, and recordings of their samples."""
+"""Reads power meters: the table of kinds, a reader per kind, and recordings of their samples."""

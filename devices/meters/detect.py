@@ -1,4 +1,4 @@
-"""Detects what could be a meter on this machine, and suggests its name. Nothing is opened."""
+"""Detects possible meters on this machine and suggests their names, without opening any."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ARDUINO = {0x2341: "Arduino", 0x2A03: "Arduino", 0x1A86: "CH340 serial chip", 0
 
 @dataclass(frozen=True)
 class MeterCandidate:
-    """Something that could be a meter; `sure` where it is certainly one of that kind."""
+    """A possible meter; `sure` if it certainly is one of that kind."""
 
     name: str  # for `edge meter read`
     kind: str
@@ -68,7 +68,7 @@ def on_hidraw(root: Path = HIDRAW, dev: Path = Path("/dev")) -> Iterator[MeterCa
         model = fnirsi.model_of(str(path), root)
         if model is not None:
             access = access_to(path, shown=str(path))
-            hint = access.hint or ("a udev rule must give it to a group of yours" if access.problem else None)
+            hint = access.hint or ("a udev rule must assign it to one of your groups" if access.problem else None)
             yield MeterCandidate(f"fnirsi:{path}", "fnirsi", model, sure=True, problem=access.problem, hint=hint)
 
 

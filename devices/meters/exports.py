@@ -29,7 +29,7 @@ _MOST_ROWS = 5_000_000  # a list of texts takes far more memory than the samples
 
 
 def save_csv(path: Path, recording: Recording) -> None:
-    """Write the samples as CSV, whole or not at all.
+    """Write the samples as CSV atomically.
 
     Raises:
         WriteError: It could not be written.
@@ -39,7 +39,7 @@ def save_csv(path: Path, recording: Recording) -> None:
 
 
 def save_npz(path: Path, recording: Recording) -> None:
-    """Write everything as .npz, whole or not at all.
+    """Write everything as .npz atomically.
 
     Raises:
         WriteError: It could not be written.

@@ -105,9 +105,9 @@ class HwmonMeter(PolledMeter):
         except OSError as error:
             raise LineError(f"{self.name} is gone: {error.strerror}", hint="is the sensor still wired?") from error
         except ValueError as error:
-            raise ReplyError(f"{self.name} answered {text[:32]!r}, not a number") from error
+            raise ReplyError(f"{self.name} returned {text[:32]!r}, not a number") from error
         if not abs(value) < _LARGEST:
-            raise ReplyError(f"{self.name} answered {value:g}, which is impossible")
+            raise ReplyError(f"{self.name} returned {value:g}, which is impossible")
         return value
 
     def _open_file(self, file: Path) -> int:

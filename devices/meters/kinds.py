@@ -1,6 +1,6 @@
 """Lists the kinds of meters, one record each.
 
-A new kind takes a record here and a module with its reader. The reader is a class made with (name, address, settings)
+A new kind needs a record here and a module with its reader. The reader is a class made with (name, address, settings)
 that implements the protocol `Meter`, and whose attribute `Settings` is a dataclass (meter_settings.py).
 """
 

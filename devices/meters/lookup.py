@@ -100,7 +100,7 @@ def read_meters() -> Mapping[str, NamedMeter]:
 def _parse_entry(name: str, raw: object) -> NamedMeter:
     where = f"[{_TABLE}.{name}]"
     if not isinstance(raw, dict) or not all(isinstance(raw.get(key), str) for key in ("kind", "address")):
-        raise _invalid(f"{where} needs a kind and an address, both texts")
+        raise _invalid(f"{where} needs a kind and an address, both strings")
     if ":" in name:
         raise _invalid(f"{where}: a name may not contain a colon, which is for KIND:ADDRESS")
     settings = {key: value for key, value in raw.items() if key not in ("kind", "address")}

@@ -1,4 +1,4 @@
-"""Defines what every power meter offers, and the description each gives of itself.
+"""Defines the interface and the description of every power meter.
 
 A meter is a context manager: entering opens it and identifies it, leaving stops and closes it. Between `start` and
 `stop`, one thread calls `read` repeatedly; there is no reading in the background, so a caller who does not read loses

@@ -1,4 +1,4 @@
-"""Settings of meters: what each kind accepts, checked before anything is sent.
+"""Defines the settings of meters and checks them before anything is sent.
 
 A kind's settings are a frozen dataclass whose fields come from `setting`:
 
@@ -27,7 +27,7 @@ _BOOLEANS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "fal
 class Setting:
     """One setting: a whole number, a number, a word out of `choices`, or yes and no.
 
-    `low` and `high` bound numbers, both included; `advice` says what to do when they are in the way.
+    `low` and `high` bound numbers, both included; `advice` is the hint for a value beyond them.
     """
 
     name: str
@@ -51,7 +51,7 @@ def setting(
 
 def accuracy_setting() -> Any:  # noqa: ANN401
     """Declare the setting `accuracy`, which replaces an assumed limit."""
-    return setting("limit of power's relative error, where you know better", low=1e-5, high=0.5)
+    return setting("limit of the power's relative error, if you know it better", low=1e-5, high=0.5)
 
 
 def list_settings(kind: type) -> tuple[Setting, ...]:

@@ -92,7 +92,7 @@ class RaplMeter(PolledMeter):
         except OSError as error:
             raise LineError(f"{self.name} cannot be read any more: {error.strerror}") from error
         except ValueError as error:
-            raise ReplyError(f"{self.name} answered no number") from error
+            raise ReplyError(f"{self.name} returned no number") from error
 
     def _close(self) -> None:
         if self._file is not None:

@@ -57,7 +57,7 @@ class Powers:
 
 
 class RunningTotals:
-    """RunningTotals sums over consecutive traces; keeps a single sample, whatever the length."""
+    """Sums over consecutive traces; stores only one sample, whatever the length."""
 
     def __init__(self) -> None:
         self._last: Trace | None = None

@@ -23,7 +23,7 @@ from firmware_tools.trace import Trace
 
 @dataclass(frozen=True)
 class RecordingSummary:
-    """What a recording holds; `incomplete` says why its samples end too early."""
+    """What a recording holds; `incomplete`: why its samples end too early."""
 
     path: Path
     info: MeterInfo

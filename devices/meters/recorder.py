@@ -1,6 +1,6 @@
 """Reads a meter for some time, in the foreground or in a thread of its own.
 
-Whatever fails while reading, the samples read so far are kept, and the recording states why it ends early.
+If reading fails, the recording keeps the samples read so far and the reason why it ends early.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Recording:
 
 
 def save_recording(path: Path, recording: Recording, *, limits: TraceLimits = LIMITS) -> None:
-    """Write a recording, whole or not at all; an existing file is replaced.
+    """Write a recording atomically; an existing file is replaced.
 
     Raises:
         WriteError: It could not be written; the previous file is unchanged.

@@ -1,4 +1,4 @@
-"""Replays a recording through the interface of a meter, as fast as it is read or in its own time."""
+"""Replays a recording through the interface of a meter, as fast as it is read or in real time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from firmware_tools.trace import Trace
 class ReplaySettings:
     """Settings of a replay."""
 
-    realtime: bool = setting("play in the recording's own time instead of at once", default=False)
+    realtime: bool = setting("play in real time instead of at once", default=False)
     piece: int = setting("most samples in one read", 4096, low=1, high=1_000_000)
 
 

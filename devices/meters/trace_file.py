@@ -104,7 +104,7 @@ class TraceWriter:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, flags, 0o666)
         except FileExistsError as error:
-            raise WriteError(f"{self._path} is there already", hint="choose another name") from error
+            raise WriteError(f"{self._path} already exists", hint="choose another name") from error
         except OSError as error:
             raise WriteError(f"could not write {self._path}: {error.strerror}") from error
         try:

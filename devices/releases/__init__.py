@@ -1,1 +1,1 @@
-"""Releases: a model on a board, checked there before it serves, switched in one step, the one before kept."""
+"""Deploys models to boards as releases: checked there before an atomic switch; the previous release is kept."""

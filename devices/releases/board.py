@@ -1,4 +1,4 @@
-"""Takes the steps of a deployment through a board's agent. Every wait has a deadline."""
+"""Carries out the steps of a deployment through a board's agent. Every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ATTEMPTS = 2  # what arrived wrong is sent once more
 
 
 class Agent(Protocol):
-    """What this needs of a running agent (edge.agent.client.AgentClient)."""
+    """The part of a running agent that a deployment uses (edge.agent.client.AgentClient)."""
 
     def call(
         self, request: Request[R], *, deadline_s: float, on_progress: Callable[[ProgressEvent], None] | None = None
@@ -50,7 +50,7 @@ class Agent(Protocol):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long is waited, in seconds.
+    """Deadlines, in seconds.
 
     Attributes:
         answer_s: For a step that reads or writes files on the board.
@@ -69,7 +69,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Serving:
-    """The release that serves when the lock is taken, the one before it, and whether it is just what was asked for."""
+    """The current release when the lock is taken, the one before it, and whether its files are the wanted ones."""
 
     release: str | None
     previous: str | None
@@ -83,7 +83,7 @@ class ReleaseBoard:
         agent: The running agent.
         device: The board's name, for messages.
         root: The folder of the releases, relative to the home folder there or absolute.
-        timeouts: How long is waited.
+        timeouts: The deadlines.
     """
 
     def __init__(self, agent: Agent, device: str, root: str, *, timeouts: Timeouts | None = None) -> None:
@@ -93,12 +93,12 @@ class ReleaseBoard:
         self.timeouts = timeouts or Timeouts()
 
     def lock(self, who: str, wanted: str = "", *, on_step: OnStep) -> Serving:
-        """Keep other deployers out until the agent ends, whatever ends it; return what serves.
+        """Lock out other deployments until the agent ends; return the current release.
 
         `wanted` is the digest of a package that may serve already.
 
         Raises:
-            BusyError: Somebody else has been deploying for longer than was waited.
+            BusyError: Another deployment did not end in time.
         """
 
         def waiting(event: ProgressEvent) -> None:
@@ -111,11 +111,11 @@ class ReleaseBoard:
         return Serving(answer.current, answer.previous, answer.serves)
 
     def send(self, contents: Sequence[DeployedFile], *, keep: int, on_step: OnStep) -> int:
-        """Send what is not there, going on where an interrupted deployment ended; return how many bytes that took.
+        """Send the missing contents, resuming an interrupted deployment; return the number of bytes sent.
 
         Raises:
             FullError: It does not fit.
-            DamagedError: It arrived wrong, twice.
+            DamagedError: It arrived damaged, twice.
         """
         missing = self._missing(contents, keep)
         total = sum(len(content.data) - begin for content, begin in missing)

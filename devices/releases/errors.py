@@ -1,4 +1,4 @@
-"""Errors of releases. After each of them, what served before still serves.
+"""Errors of releases. After each of them, the previous release is still current.
 
 DeviceError                  exit 10  see devices/errors.py
 └── ReleaseError             exit 10  the board refused a step
@@ -6,7 +6,7 @@ DeviceError                  exit 10  see devices/errors.py
     ├── BusyError            exit 10  somebody else is deploying to this board
     ├── FullError            exit 10  no space is left on the board
     ├── DamagedError         exit 10  a file on the board is not what was deployed
-    └── GoldenError          exit 14  the model answers otherwise on the board than here
+    └── GoldenError          exit 14  the model's outputs on the board differ from those here
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DamagedError(ReleaseError):
 
 
 class GoldenError(ReleaseError):
-    """The model answers otherwise on the board than on this machine."""
+    """The model's outputs on the board differ from those on this machine."""
 
     exit_code = 14
 

@@ -1,4 +1,4 @@
-"""Deploys and rolls back: the steps in their order, and what is undone where one fails."""
+"""Deploys and rolls back: runs the steps in order, and undoes them if one fails."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from devices.releases.package import CURRENT_MODEL, GOLDEN, KEEP, MODEL, Deploye
 from devices.releases.release_status import Release, Released, ReleaseStatus
 from devices.releases.service_unit import unit_name, unit_text
 
-_UNTOUCHED = "what served before still serves"
-_AGAIN = "; the same command goes on where this one ended"
+_UNTOUCHED = "the previous release is still current"
+_AGAIN = "; the same command resumes the deployment"
 _UNSURE = "whether the switch was made is not known: `edge deploy --status` shows it"
 
 
@@ -37,7 +37,7 @@ def release(board: ReleaseBoard, package: ReleasePackage, terms: ReleaseTerms, *
         BusyError: Somebody else deploys.
         FullError: It does not fit.
         DamagedError: What arrived is not what was sent, twice.
-        GoldenError: The model answers otherwise there than here; nothing was switched, or it was switched back.
+        GoldenError: The model's outputs there differ from those here; nothing was switched, or it was switched back.
     """
     with _add_hint(_UNTOUCHED + _AGAIN) as stage:
         unit_text(terms.program or "/", board.root)  # refused before anything is sent
@@ -101,7 +101,7 @@ class _Stage:
 
 @contextlib.contextmanager
 def _add_hint(hint: str) -> Iterator[_Stage]:
-    """Add to the hint of an error what it means for the board."""
+    """Add the state of the board to the hint of an error."""
     stage = _Stage(hint)
     try:
         yield stage
@@ -123,7 +123,7 @@ def _require_pass(board: ReleaseBoard, found: GoldenResult, name: str | None) ->
         return found
     what = f"release {name}" if name else "the model"
     raise GoldenError(
-        f"{what} answers otherwise on {board.device} ({found.runtime}) than where its golden vectors were made: "
+        f"{what} gives other outputs on {board.device} ({found.runtime}) than where its golden vectors were made: "
         f"largest difference {found.worst}; nothing was switched",
         hint=f"{_UNTOUCHED}; another runtime may be the cause: `edge devices setup {board.device} --runtime ...`, or "
         "give inputs of your own (--golden SRC); --golden none deploys without this check",
@@ -140,8 +140,8 @@ def _check_after(
     if not found.passed:
         board.switch(previous, delete=name)
         raise GoldenError(
-            f"after the switch the model answers otherwise on {board.device}: largest difference {found.worst}; "
-            + (f"switched back to {previous}" if previous else "nothing serves now, as before"),
+            f"after the switch the model gives other outputs on {board.device}: largest difference {found.worst}; "
+            + (f"switched back to {previous}" if previous else "no release is current, as before"),
             hint="the same model passed before the switch: is the board's memory or disk failing?",
         )
 
@@ -161,7 +161,7 @@ def _target(before: ReleaseStatus, to: str | None) -> Release:
         now = before.serving
         found = before.find(now.previous) if now else None
         if found is None:
-            what = "nothing serves" if now is None else f"nothing is left that served before {now.id}"
+            what = "no release is current" if now is None else f"no release is left from before {now.id}"
             raise UnknownReleaseError(
                 f"{before.device}: {what} at {before.root}", hint=f"releases: {names}; --to-release chooses one"
             )

@@ -1,4 +1,4 @@
-"""Holds what is known of a board's releases, and what a deployment or a rollback did."""
+"""Describes a board's releases, and the result of a deployment or rollback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from devices.releases.package import CURRENT_MODEL, MODEL
 class Release:
     """One release on a board. `faults` is None where its files were not read, and empty where all are right.
 
-    What its manifest holds is None where that cannot be read. `deployed` is a label, by the clock of who deployed.
+    What its manifest holds is None where that cannot be read. `deployed` is a label, by the clock of the deploying
+    host.
     """
 
     id: str
@@ -61,7 +62,7 @@ class Release:
 
 @dataclass(frozen=True)
 class ReleaseStatus:
-    """All releases of one root; `current` is the id of what serves, `holder` who deploys at this moment."""
+    """All releases of one root; `current` is the id of the current one, `holder` the user who deploys now."""
 
     device: str
     root: str
@@ -72,7 +73,7 @@ class ReleaseStatus:
 
     @classmethod
     def of(cls, device: str, answer: StatusResult) -> ReleaseStatus:
-        """Return what the agent answered."""
+        """Return the status that the agent reports."""
         return cls(
             device=device,
             root=answer.root,
@@ -88,15 +89,15 @@ class ReleaseStatus:
 
     @property
     def serving(self) -> Release | None:
-        """What serves; None where nothing does, or where `current` leads nowhere."""
+        """The current release; None if there is none, or if `current` is a dangling link."""
         return self.find(self.current)
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """What is wrong on the board, one line each."""
+        """The faults on the board, one line each."""
         faults = tuple(f"{each.id}: {fault}" for each in self.releases for fault in each.faults or ())
         lost = self.current is not None and self.serving is None
-        return (*faults, *((f"current leads to {self.current}, which is not there",) if lost else ()))
+        return (*faults, *((f"current leads to {self.current}, which does not exist",) if lost else ()))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON value."""
@@ -105,7 +106,7 @@ class ReleaseStatus:
 
 @dataclass(frozen=True)
 class Released:
-    """A deployment or a rollback that is done.
+    """The result of a deployment or rollback.
 
     `unchanged` is True where this very release served already; `sent_bytes` counts contents alone.
     """

@@ -27,11 +27,11 @@ def unit_text(program: str, root: str) -> str:
     The program finds the model's path in EDGE_MODEL.
 
     Args:
-        program: The program on the board, by its whole path, with its arguments as a shell would take them apart.
-        root: The folder of the releases on the board, as a whole path.
+        program: The program on the board, by its absolute path, with its arguments as a shell would split them.
+        root: The folder of the releases on the board, as an absolute path.
 
     Raises:
-        ReleaseError: The program is not named by its whole path, or cannot be parsed.
+        ReleaseError: The program has no absolute path, or cannot be parsed.
     """
     try:
         words = shlex.split(program)
@@ -39,8 +39,8 @@ def unit_text(program: str, root: str) -> str:
         raise ReleaseError(f"the program {program!r} cannot be read: {error}", hint="are all quotes closed?") from error
     if not words or not PurePosixPath(words[0]).is_absolute() or any(char in program for char in "\n\r\0"):
         raise ReleaseError(
-            f"the program {program!r} does not begin with a whole path",
-            hint="name it as it lies on the board: --unit '/home/pi/app/main.py --camera 0'",
+            f"the program {program!r} does not begin with an absolute path",
+            hint="give its path on the board: --unit '/home/pi/app/main.py --camera 0'",
         )
     command = " ".join(map(_quote, words))
     return (

@@ -12,7 +12,7 @@ from devices.errors import DeviceError
 
 
 class NoRuntimeFits(DeviceError):  # noqa: N818  (a result, not a fault)
-    """No runtime can work on the board; `reasons` says for each runtime why not, the hint what would change that."""
+    """No runtime can work on the board; `reasons` has the reason for each runtime, the hint what would change that."""
 
     exit_code = 8
 

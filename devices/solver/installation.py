@@ -30,7 +30,7 @@ _SPARE_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class BoardPython:
-    """One Python of a board, what it states, and the runtime that fits it."""
+    """One Python of a board, its state, and the runtime that fits it."""
 
     command: str
     state: PythonState
@@ -198,7 +198,7 @@ class Installation:
         return built.python
 
     def _check(self, python: BoardPython, name: str, executable: str) -> None:
-        """Prove that the new environment works, or delete it."""
+        """Verify that the new environment works, or delete it."""
         try:
             check_runtime(self.device, executable, python.solution, deadline_s=self._remaining_s())
         except DeviceError as error:

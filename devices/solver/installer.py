@@ -90,7 +90,7 @@ def switch(name: str) -> Json:
             raise InstallerError(f"the environment {name} is incomplete")
         old = _read_link(VENV)
         if VENV.exists() and old is None:
-            raise InstallerError(f"{VENV} is in the way: it is not a link that this program made", "move it away")
+            raise InstallerError(f"{VENV} exists, but is not a link that this program made", "move it away")
         if old is not None and old != _link_target(name):
             _set_link(PREVIOUS, old)
         _set_link(VENV, _link_target(name))
@@ -117,7 +117,7 @@ def _read_link(link: Path) -> Any:  # noqa: ANN401
 def _unpack(path: Path, wheel: Json, packages: Path) -> None:
     """Unpack a wheel (PEP 427). Console scripts are left out: nothing here is started by name."""
     if _sha256(path) != wheel["sha256"]:
-        raise InstallerError(f"{wheel['file']} arrived damaged", "run the command again to send it anew")
+        raise InstallerError(f"{wheel['file']} arrived damaged", "run the command again to resend it")
     with zipfile.ZipFile(str(path)) as archive:
         for entry in archive.infolist():
             parts = [part for part in entry.filename.split("/") if part]

@@ -26,7 +26,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class PythonState:
-    """What a Python on a board states about itself and the board (devices/solver/installer.py, `state`).
+    """The state of a Python on a board, and of the board (devices/solver/installer.py, `state`).
 
     Attributes:
         python: its version.
@@ -56,7 +56,7 @@ class PythonState:
 
 @dataclass(frozen=True)
 class BoardPlatform:
-    """What decides which wheels a board can use.
+    """The facts that decide which wheels a board can use.
 
     Attributes:
         architecture: that of the board's programs, not of its kernel.
@@ -109,7 +109,7 @@ class BoardPlatform:
 
     @classmethod
     def from_python(cls, state: PythonState) -> BoardPlatform:
-        """Read it from what a Python on the board states."""
+        """Make it from the state of a Python on the board."""
         architecture = _userland(state.machine, state.bits)
         return cls(
             architecture=architecture,

@@ -1,4 +1,4 @@
-"""Sets up a TFLite runtime on a device: chooses it, installs it, and proves that it works there."""
+"""Sets up a TFLite runtime on a device: chooses it, installs it, and verifies that it works there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RuntimeOwner(Protocol):
         """Return what `set_up_runtime` would choose."""
 
     def set_up_runtime(self, want: str | None, *, deadline_s: float, on_step: OnStep) -> SetupResult:
-        """Choose and make the runtime, and prove that it works; else the previous one stays in use."""
+        """Choose and build the runtime, and verify that it works; else the previous one stays in use."""
 
 
 def setup(
@@ -31,7 +31,7 @@ def setup(
 ) -> SetupResult:
     """Install a runtime into the board's private environment (~/.local/share/edge-convert/venv).
 
-    The system's packages are left alone and no package index is asked on the board. The new environment is built
+    The system's packages are not changed, and the board accesses no package index. The new environment is built
     alongside the one in use and takes its place only after two models have run in it with the right answers; whatever
     fails before that leaves the board as it was. Wheels that are there already are not sent again.
 

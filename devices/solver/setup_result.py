@@ -1,4 +1,4 @@
-"""Values of a set-up: its result and its progress."""
+"""Holds the result and the progress of a set-up."""
 
 from __future__ import annotations
 

@@ -187,5 +187,5 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise WheelError(
             f"wheels could not be stored in {folder}: {error.strerror or error}",
-            hint="EDGE_CACHE_DIR names another folder for the toolkit's cache",
+            hint="set EDGE_CACHE_DIR to another folder",
         ) from error

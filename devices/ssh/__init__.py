@@ -1,1 +1,1 @@
-"""Boards over SSH: a connection, programs and files through it, host keys that are pinned."""
+"""Connects to boards over SSH: programs, file transfers, and pinned host keys."""

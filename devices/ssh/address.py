@@ -1,4 +1,4 @@
-"""Parses where a board is and who logs in; what is None is left to the user's ~/.ssh/config."""
+"""Parses a board's address and login user; None leaves a value to the user's ~/.ssh/config."""
 
 from __future__ import annotations
 

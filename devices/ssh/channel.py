@@ -24,10 +24,10 @@ _SCRIPT = 'printf "%s\\n" "$1"; printf "%s %s\\n" "$1" "$$" >&2; shift; exec "$@
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str], marker: str) -> str:
-    """Return what SSH carries: one line that any POSIX shell takes apart into exactly these arguments.
+    """Return the command as one line that any POSIX shell splits into exactly these arguments.
 
     Raises:
-        DeviceError: No shell could: a NUL in it, no program, a name that is no variable's, or too long.
+        DeviceError: It cannot be sent: a NUL in it, no program, a name that is no variable's, or too long.
     """
     bad = [name for name in env if not _NAME.fullmatch(name)]
     if bad or not argv or any("\0" in each for each in (*argv, *env.values())):
@@ -72,7 +72,7 @@ class RemoteProgram(asyncssh.SSHClientSession[bytes]):
         return self.exit is not None or self.gone
 
     async def until(self, done: Callable[[], bool]) -> None:
-        """Wait until something is so; checked after each event."""
+        """Wait until a condition holds; it is checked after each event."""
         while not done():
             self._changed.clear()
             await self._changed.wait()
@@ -88,14 +88,14 @@ class RemoteProgram(asyncssh.SSHClientSession[bytes]):
             raise BrokenPipeError("the program takes no more input")
 
     def take(self) -> bytes:
-        """Return and forget what it has written."""
+        """Return and drop the output so far."""
         data = bytes(self.out)
         self.out.clear()
         self._flow()
         return data
 
     def let_flow(self) -> None:
-        """Take all it writes from now on, however much."""
+        """Accept all further output, without a limit."""
         self._unbounded = True
         self._flow()
 
@@ -105,7 +105,7 @@ class RemoteProgram(asyncssh.SSHClientSession[bytes]):
         chan.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Keep what it wrote."""
+        """Store its output."""
         if datatype == asyncssh.EXTENDED_DATA_STDERR:
             self.err += data
             if self.pid is None and (number := self._after_mark(self.err, rb" (\d+)")):

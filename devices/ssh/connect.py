@@ -37,7 +37,7 @@ _NOT_OFFERED = ("sha1", "@ssh.com", "1.3.132.0.10", "rsa2048", "gss-")
 
 @dataclass(frozen=True)
 class Hop:
-    """One machine to log in to: what the SSH library is given, and where that leads by ~/.ssh/config."""
+    """One machine to log in to: the SSH library's arguments, and its address by ~/.ssh/config."""
 
     arguments: dict[str, Any]
     host: str
@@ -53,9 +53,9 @@ async def reach(name: str, address: Address, pins: Pins) -> Links:
     """Connect to a board and log in.
 
     Args:
-        name: What the board is called; its host key is pinned under this name.
-        address: Where it is.
-        pins: The host keys that count.
+        name: The board's name, under which its host key is pinned.
+        address: The board's address.
+        pins: The trusted host keys.
 
     Raises:
         UntrustedKey: The board or a machine on the way showed a key that is not pinned.
@@ -80,7 +80,7 @@ async def _through(
 ) -> asyncssh.SSHClientConnection | None:
     """Log in to the machines on the way, the first of them through those that ~/.ssh/config has for it."""
     if depth > MOST_HOPS:
-        raise UnreachableError("the jump hosts lead to each other", hint="see ProxyJump in ~/.ssh/config")
+        raise UnreachableError("the jump hosts form a loop", hint="see ProxyJump in ~/.ssh/config")
     link: asyncssh.SSHClientConnection | None = None
     for number, jump in enumerate(jumps):
         hop = _hop(_arguments(jump.host, jump.user, jump.port, None), None)
@@ -98,7 +98,7 @@ def _arguments(host: str, user: str | None, port: int | None, identity: str | No
 
 
 def _hop(arguments: dict[str, Any], jump: str | None) -> Hop:
-    """Look up in ~/.ssh/config where this leads; what was given explicitly stands above it."""
+    """Look up the address in ~/.ssh/config; explicit values take precedence."""
     try:
         found = asyncssh.SSHClientConnectionOptions(**{**arguments, "client_keys": None}, tunnel=jump or (), config=())
     except (asyncssh.ConfigParseError, OSError, ValueError) as error:
@@ -125,7 +125,7 @@ class _Client(asyncssh.SSHClient):
         self.shown: asyncssh.SSHKey | None = None
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Refuse: what is trusted has been told beforehand."""
+        """Refuse the key: the trusted keys were given beforehand."""
         self.shown = key
         return False
 
@@ -170,7 +170,7 @@ def _translate(hop: Hop, error: Exception) -> DeviceError:
         return LoginError(f"the key for {hop} cannot be used: {error}", hint="see --identity and ~/.ssh/config")
     if isinstance(error, socket.gaierror):
         return UnreachableError(
-            f"the name {hop.host!r} leads nowhere: {error.strerror}",
+            f"the name {hop.host!r} cannot be resolved: {error.strerror}",
             hint="is the board on? `edge devices scan` lists those that announce themselves",
         )
     if isinstance(error, asyncio.TimeoutError):

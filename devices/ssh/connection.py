@@ -32,12 +32,12 @@ _KILL = 'kill -s "$1" -- "-$2" 2>/dev/null || kill -s "$1" "$2" 2>/dev/null'  # 
 
 
 class Connection:
-    """What goes to and fro between this machine and a board, as a context manager.
+    """The connection between this machine and a board, as a context manager.
 
     Args:
-        name: What the board is called.
-        address: Where it is.
-        pins: The host keys that count; None reads those that `edge devices add` has pinned.
+        name: The board's name.
+        address: The board's address.
+        pins: The trusted host keys; None reads those that `edge devices add` has pinned.
     """
 
     def __init__(self, name: str, address: Address, *, pins: Pins | None = None) -> None:
@@ -115,15 +115,15 @@ class Connection:
             return Completed(tuple(argv), ended, stream.output(), stream.errors())
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None) -> None:
-        """Send a file, whole or not at all."""
+        """Send a file atomically."""
         self._copy(self._upload(local, remote, on_transfer), deadline_s, f"did not take {local}")
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None) -> None:
-        """Receive a file, whole or not at all."""
+        """Receive a file atomically."""
         self._copy(self._download(remote, local, on_transfer), deadline_s, f"did not give {remote}")
 
     def resume(self, local: Path, draft: str, *, deadline_s: float, on_transfer: OnTransfer | None) -> int:
-        """Send what a draft on the board still lacks of a file; return where that began."""
+        """Send the rest of a partly uploaded file; return the offset where it began."""
         return self._copy(self._resume(local, draft, on_transfer), deadline_s, f"did not take {local}")
 
     def rename(self, old: str, new: str, *, deadline_s: float) -> None:

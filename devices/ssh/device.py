@@ -1,4 +1,4 @@
-"""Makes a board over SSH a device."""
+"""Implements the device interface for a board over SSH."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SSHDevice:
     """A board over SSH: one connection, made at the first use and again after it broke. A context manager.
 
     Args:
-        name: What the board is called.
-        address: Where it is.
-        pins: The host keys that count; None reads those that `edge devices add` has pinned.
+        name: The board's name.
+        address: The board's address.
+        pins: The trusted host keys; None reads those that `edge devices add` has pinned.
     """
 
     kind = "ssh"
@@ -47,12 +47,12 @@ class SSHDevice:
         self.connection.close()
 
     def facts(self, *, deadline_s: float = 30.0) -> Facts:
-        """Read what the board is."""
+        """Read the board's facts."""
         left_s = self.connection.connect(deadline_s=deadline_s)
         return read_facts(self, deadline_s=left_s)
 
     def agent_argv(self) -> tuple[str, ...]:
-        """Return what starts the agent on it, after having sent the agent there if need be."""
+        """Return the command that starts the agent there; upload the agent first if needed."""
         return self._uploader.agent(agent_bundle())
 
     def place(self, local: Path) -> str:
@@ -66,11 +66,11 @@ class SSHDevice:
         return self.connection.run(argv, deadline_s=deadline_s, stdin=stdin, env=env)
 
     def put(self, local: Path, remote: str, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file to the board, whole or not at all; an existing one is replaced."""
+        """Copy a file to the board atomically; an existing one is replaced."""
         self.connection.put(local, remote, deadline_s=deadline_s, on_transfer=on_transfer)
 
     def get(self, remote: str, local: Path, *, deadline_s: float, on_transfer: OnTransfer | None = None) -> None:
-        """Copy a file from the board, whole or not at all; an existing one is replaced."""
+        """Copy a file from the board atomically; an existing one is replaced."""
         self.connection.get(remote, local, deadline_s=deadline_s, on_transfer=on_transfer)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> SSHStream:

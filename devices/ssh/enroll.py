@@ -30,12 +30,12 @@ Accept = Callable[[Question], bool]
 
 
 def enroll(board: Board, accept: Accept, *, deadline_s: float) -> tuple[HostKey, ...]:
-    """Connect to a board for the first time and, if that works, remember it and the host keys.
+    """Connect to a board for the first time and, if that works, store it and the host keys.
 
     Args:
         board: The board; its name must be free.
-        accept: Asked about each machine on the way whose key is not pinned, the board last. Its thinking time
-            counts for no deadline.
+        accept: Asked about each machine on the way whose key is not pinned, the board last. The time it takes does not
+        count towards the deadline.
         deadline_s: Longest time for each of the attempts to connect.
 
     Returns:
@@ -44,7 +44,7 @@ def enroll(board: Board, accept: Accept, *, deadline_s: float) -> tuple[HostKey,
     Raises:
         InventoryError: The name is taken or cannot be used; nothing has been connected.
         HostKeyError: A key was not accepted, or a pinned one has changed.
-        LoginError: No key of the user was accepted; nothing is remembered.
+        LoginError: No key of the user was accepted; nothing is stored.
         UnreachableError: No answer.
     """
     inventory.check_new(board)
@@ -59,7 +59,7 @@ def enroll(board: Board, accept: Accept, *, deadline_s: float) -> tuple[HostKey,
 
 
 def forget(name: str) -> Board:
-    """Take a board out of the inventory, and its host key out of the pins.
+    """Remove a board from the inventory, and its host key from the pins.
 
     Raises:
         UnknownDeviceError: There is none of that name.

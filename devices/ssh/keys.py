@@ -115,7 +115,7 @@ def lock_config() -> Iterator[None]:
     except OSError as error:
         raise InventoryError(
             f"the configuration folder {folder} cannot be written: {error.strerror}",
-            hint="EDGE_CONFIG_DIR names another one",
+            hint="set EDGE_CONFIG_DIR to another folder",
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -134,7 +134,7 @@ def read_ssh_keys(host: str, port: int) -> tuple[asyncssh.SSHKey, ...]:
 
 
 def algorithms(trusted: Sequence[asyncssh.SSHKey]) -> list[str]:
-    """Return what to ask a machine for: first what it is known by, then the rest, so that a changed key is seen."""
+    """Return the key algorithms to request: those of the pinned keys first, so that a changed key is detected."""
     kinds = {key.get_algorithm() for key in trusted}
     return sorted(ALGORITHMS, key=lambda each: ("ssh-rsa" if each.startswith("rsa-") else each) not in kinds)
 
@@ -147,14 +147,14 @@ class UntrustedKey(HostKeyError):  # noqa: N818  (the family's name is in its ba
             known = " or ".join(map(str, pinned))
             message = f"the host key of {where} has changed: pinned is {known}, it showed {shown}"
             hint = (
-                "somebody may be in between. If the board was set up anew, compare with what "
-                "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on the board itself, then "
+                "this may be an attack. If the board was reinstalled, compare with what "
+                "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on the board itself, then "
                 f"`edge devices remove {shown.label}` and add it again"
             )
         else:
             message = f"the host key of {where} is not pinned: it showed {shown}"
             hint = (
-                "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on that machine must say the same; "
+                "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on that machine must print the same; "
                 "`edge devices add` asks for it on a terminal, or takes it as --fingerprint SHA256:..."
             )
         super().__init__(message, hint=hint)
@@ -171,4 +171,4 @@ def _parse(line: str, where: str) -> HostKey:
             pass
         else:
             return pin
-    raise InventoryError(f"{where} is no pinned host key", hint="remove the line, then add the device again")
+    raise InventoryError(f"{where} is not a pinned host key", hint="remove the line, then add the device again")

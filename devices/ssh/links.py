@@ -1,4 +1,4 @@
-"""Holds the open connections on the way to a board, a serial line with a bridge at its other end among them."""
+"""Holds the open connections on the way to a board, including a serial line with a bridge."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Links:
 
     @property
     def alive(self) -> bool:
-        """Return whether all of them stand, as far as is known here."""
+        """Return whether all of them are open, as far as is known here."""
         return bool(self._open) and not any(each.is_closed() for each in self._open)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Copies files to and from a board by SFTP, whole or not at all."""
+"""Copies files to and from a board by SFTP atomically."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_NAME = 100  # of a destination's name in its temporary's: a file's name ha
 
 @contextlib.asynccontextmanager
 async def transferring(source: str, destination: str, device: str) -> AsyncIterator[None]:
-    """Translate what can go wrong in a copy."""
+    """Translate the errors of a copy."""
     try:
         yield
     except (*_LOST, asyncssh.DisconnectError) as error:

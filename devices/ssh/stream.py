@@ -75,7 +75,7 @@ class SSHStream:
         return self._call(self._wait(), deadline_s, "did not end")
 
     def output(self) -> bytes:
-        """Return and forget what the program has written and nobody read yet."""
+        """Return and drop the output that has not been read yet."""
         return self._call(self._take(), CLOSE_S, "could not be read")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Uploads files to a board by their content: what is there is not sent again, what was cut off is continued."""
+"""Uploads files to a board by content: what is there is not sent again, and interrupted uploads are resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REMOVE = 'rm -f -- "$1"'
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on the board, by size and sum; and where home is, and whether there is a private Python."""
+    """A file on the board: its size and sum, the home folder, and whether there is a private Python."""
 
     home: str
     venv: bool
@@ -63,13 +63,13 @@ class LocalFile:
 
     @property
     def temporary(self) -> str:
-        """Return where it is while it is not whole."""
+        """Return its path while it is incomplete."""
         folder, name = posixpath.split(self.below)
         return posixpath.join(folder, f".{name}.part")
 
 
 class Uploader:
-    """Uploads files to one board; remembers, for the time of one connection, what it has seen there."""
+    """Uploads files to one board; remembers the files it has seen there, for one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,7 +79,7 @@ class Uploader:
         self._connected = -1
 
     def model(self, local: Path) -> str:
-        """Return the model's path on the board, having sent what of it is not there.
+        """Upload what is missing of the model; return its path on the board.
 
         Raises:
             TransferError: It could not be read here or written there.
@@ -135,9 +135,9 @@ class Uploader:
         if got.sha256 != content.sha256:
             self._run(_REMOVE, temporary)
             raise TransferError(
-                f"{content.local} did not arrive whole on {self._connection.name}: {got.size} of {content.size} bytes, "
+                f"{content.local} arrived damaged on {self._connection.name}: {got.size} of {content.size} bytes, "
                 f"sha256 {got.sha256}",
-                hint=f"sent was {content.sha256}; is the board's disk full?",
+                hint=f"expected {content.sha256}; is the board's disk full?",
             )
         self._connection.rename(temporary, posixpath.join(home, content.below), deadline_s=ANSWER_S)
 
@@ -154,7 +154,7 @@ class Uploader:
         if not home.startswith("/") or done.exit.status != 0 or len(words) == 1:
             written = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise DeviceError(
-                f"{self._connection.name} cannot inspect {below}: that takes sh, wc and sha256sum",
+                f"{self._connection.name} cannot inspect {below}: that needs sh, wc and sha256sum",
                 hint=f"it wrote: {written[-1][:200]}" if written else None,
             )
         return RemoteFile(home, venv == "venv", int(words[0]) if words else None, words[1] if words else None)

@@ -1,1 +1,1 @@
-"""Codecs of power meters: bytes in, traces out. Each has `initial(**settings)` and `decode(state, bytes, host_s)`."""
+"""Decodes bytes of power meters into traces: each codec has `initial(**settings)` and `decode(state, data, host_s)`."""

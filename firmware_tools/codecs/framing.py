@@ -1,4 +1,4 @@
-"""Shared parts of the codecs: decoder, check sums, COBS, frames of a fixed length, times of samples without a clock.
+"""Provides the parts that codecs share: decoder, check sums, COBS, frames of a fixed length, times of arrival.
 
 COBS is "consistent overhead byte stuffing" (Cheshire and Baker, IEEE/ACM Transactions on Networking 7(2), 1999): it
 takes the zeros out of a frame, so that 0x00 can end it. The check sums are as Koopman and the "catalogue of

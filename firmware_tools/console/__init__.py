@@ -1,1 +1,1 @@
-"""A board's console over a serial line: log in, give it a name and a key, start what carries files."""
+"""Prepares a board over its serial console: logs in, sets its name and key, and starts the bridge."""

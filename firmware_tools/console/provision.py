@@ -155,7 +155,7 @@ def provision(
         if steps.enable_ssh:
             on_step("starting the SSH server")
             _as_root(shell, _ENABLE, ask, "the SSH server could not be started")
-        on_step("asking for the addresses")
+        on_step("reading the addresses")
         facts = _parse_facts(shell.run(_FACTS, deadline_s=SHORT_S)[1])
         if steps.bridge is not None:
             on_step("starting the bridge")
@@ -168,7 +168,7 @@ def _require(shell: Shell, user: str) -> None:
     current = _clean(shell.run("id -un\n", deadline_s=SHORT_S)[1])
     if current != user:
         raise LoginRefusedError(
-            f"{current} was logged in there, not {user}; that login is ended now", hint="run the command again"
+            f"{current} was logged in there, not {user}; that login was ended", hint="run the command again"
         )
 
 

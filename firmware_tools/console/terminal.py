@@ -61,8 +61,8 @@ class Terminal:
         last = f"; last received: {self.tail!r}" if self.tail else "; nothing was received"
         return NoAnswerError(
             f"{self.line.name} did not show {what}{last}",
-            hint="is it the right port and --baud? On a Raspberry Pi, `enable_uart=1` must be in config.txt, "
-            "and TX and RX cross",
+            hint="is it the right port and --baud? On a Raspberry Pi, `enable_uart=1` must be in config.txt, and "
+            "TX and RX must be crossed",
         )
 
     def settle(self) -> str:

@@ -1,1 +1,1 @@
-"""Our own power meter: firmware for an Arduino Nano or Uno with an INA chip, its builder, flasher and client."""
+"""Builds, flashes and queries our own power meter: an Arduino Nano or Uno with an INA chip."""

@@ -46,7 +46,7 @@ def build(
     chip: str, *, out: Path, address: int = 0x40, strict: bool = False, sources: Path = SOURCES,
     deadline_s: float = DEADLINE_S,
 ) -> Firmware:  # fmt: skip
-    """Compile the firmware for a chip; `out` gets power_meter-CHIP.elf and .hex, complete or not at all.
+    """Compile the firmware for a chip; `out` gets power_meter-CHIP.elf and .hex, written atomically.
 
     Args:
         chip: One of CHIP_NAMES.

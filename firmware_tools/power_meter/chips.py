@@ -1,6 +1,6 @@
 """Lists the INA chips that measure current and voltage, one record each.
 
-A new chip takes a record here, its C source in src/, and its rows in PROTOCOL.md.
+A new chip needs a record here, its C source in src/, and its rows in PROTOCOL.md.
 """
 
 from __future__ import annotations

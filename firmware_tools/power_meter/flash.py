@@ -89,7 +89,7 @@ def flash(
         raise PortMissingError(f"there is no port {port}", hint="`edge devices scan` lists the serial ports")
     line = (find_tool("avrdude", packages="avrdude"), "-p", PROCESSOR, "-c", "arduino", "-P", port,
             "-b", str(BOARDS[board]))  # fmt: skip
-    on_step("asking the processor for its signature")
+    on_step("reading the processor's signature")
     signature = _signature(line, port, board, answer_s)
     on_step(f"writing {firmware.flash_bytes:,} bytes and reading them back")
     _write(line, port, firmware)

@@ -1,1 +1,1 @@
-"""A reliable stream of bytes over a serial line that loses and flips them, to a board's own SSH server."""
+"""Carries a reliable byte stream over a noisy serial line to a board's own SSH server."""

@@ -168,7 +168,7 @@ def test_the_edge_tpu_s_library_is_advised_by_system():
     [
         ([], "no Edge TPU is attached"),
         ([{"is_open": False, "node": "/dev/bus/usb/001/002", "group": "plugdev"}], "may not be opened (group plugdev)"),
-        ([{"is_open": None, "node": None, "group": None, "name": "1-1"}], "no driver serves it"),
+        ([{"is_open": None, "node": None, "group": None, "name": "1-1"}], "it has no driver"),
         ([{"is_open": True, "node": "/dev/bus/usb/001/002", "group": "plugdev"}], "is another process using it"),
     ],
 )

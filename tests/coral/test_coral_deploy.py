@@ -66,7 +66,7 @@ def test_the_board_without_a_delegate_refuses_and_nothing_serves(board, tmp_path
 
 
 def test_a_delegate_that_computes_something_else_does_not_serve(board, stand_in, tmp_path):
-    with pytest.raises(GoldenError, match="answers otherwise"):
+    with pytest.raises(GoldenError, match="gives other outputs"):
         board(reference=WHOLE, delegates=(Delegate(stand_in, {"fill": "200"}),))
     assert not (tmp_path / "root" / "current").exists()
 

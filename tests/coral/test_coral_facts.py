@@ -110,7 +110,7 @@ def test_a_stick_before_and_after_its_firmware(tmp_path, ready, words):
     coral = seen(tmp_path)
     assert coral.sticks[0].has_firmware is ready
     assert words in describe_accelerators(coral)[0]
-    assert "USB sticks state no temperature" in describe_accelerators(coral)[0]
+    assert "USB sticks report no temperature" in describe_accelerators(coral)[0]
 
 
 def test_other_devices_are_no_edge_tpus(tmp_path):
@@ -211,7 +211,7 @@ def test_a_driver_that_was_never_installed(tmp_path):
     chip(tmp_path, node=False)
     library(tmp_path)
     ((what, cure),) = said(tmp_path, kernel="6.1.0")
-    assert what == "no driver serves the chip at 0000:01:00.0: it is not installed"
+    assert what == "there is no driver for the chip at 0000:01:00.0: it is not installed"
     assert "install gasket-dkms" in cure
 
 
@@ -270,7 +270,7 @@ def test_who_may_open_it(tmp_path, mode, group, groups, words):
 def test_a_node_that_udev_did_not_make(tmp_path):
     stick(tmp_path).unlink()
     library(tmp_path)
-    assert said(tmp_path)[0] == ("/dev/bus/usb/002/007 of 2-1 is not there", "plug it in again, or restart udev")
+    assert said(tmp_path)[0] == ("/dev/bus/usb/002/007 of 2-1 does not exist", "plug it in again, or restart udev")
 
 
 def test_who_may_open_it_is_asked_of_the_kernel(tmp_path):
@@ -315,7 +315,7 @@ def test_facts_over_the_agent_and_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert "usb:0 at 2-1, firmware not loaded yet" in text
-    assert "no driver serves the chip at 0000:01:00.0" in text
+    assert "there is no driver for the chip at 0000:01:00.0" in text
     assert "libedgetpu.so.1 is not installed" in text
     assert max(map(len, done.stdout.splitlines())) <= 80
     done = subprocess.run([*argv, "--json"], capture_output=True, text=True, timeout=60, check=False, env=env)

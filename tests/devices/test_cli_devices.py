@@ -73,7 +73,7 @@ def test_a_broken_agent_is_a_message(tmp_path):
     (tmp_path / "resource.py").write_text("raise ImportError('no resource here')")
     done = edge("info", "local", PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (10, "")
-    assert "the agent on local ended with status 1 and stated no facts" in done.stderr
+    assert "the agent on local ended with status 1 and reported no facts" in done.stderr
     assert "hint: it wrote: ImportError: no resource here" in done.stderr
 
 

@@ -116,7 +116,7 @@ def test_notes_name_what_needs_attention():
     fine = {**PI4, "throttled": {"word": "0x0", "now": [], "since_boot": []}}
     assert notes(parse(fine)) == []
     hot = {**PI4, "throttled": {"word": "0x80000", "now": [], "since_boot": ["soft temperature limit"]}}
-    assert notes(parse(hot)) == ["the board has been too hot: it needs cooling before it is measured"]
+    assert notes(parse(hot)) == ["the board has been too hot: cool it before measuring"]
     old = {**fine, "python": {**PI4["python"], "bits": 32}, "runtimes": [], "page_size": 16384}
     text = "\n".join(notes(parse(old)))
     for each in ("edge devices setup pi4", "32-bit Python on an aarch64 kernel", "kernel=kernel8.img"):

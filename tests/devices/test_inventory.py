@@ -100,7 +100,7 @@ def test_no_name_twice():
         ("[devices.pi4]\nhost = 'h'\nport = 'x'", "port"),
         ("[devices.pi4]\nhost = 'h'\nport = 70000", "port"),
         ("[devices.pi4]\nhost = 'h'\nport = true", "port"),
-        ("[devices.pi4]\nhost = 'h'\nuser = 7", "user is not a text"),
+        ("[devices.pi4]\nhost = 'h'\nuser = 7", "user is not a string"),
         ("[devices.pi4]\nhost = 'h'\ngroups = 'lab'", "groups"),
         ("[devices.pi4]\nhost = '-oProxyCommand=x'", "not an address"),
         ("[devices.pi4]\nhost = 'h'\njump = 'g:99999'", "99999"),

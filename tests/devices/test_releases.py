@@ -134,7 +134,7 @@ def test_rollback_goes_to_what_served_before(board):
     third = board.deploy(2)
     assert third.previous == first.release  # not the second, which was left
     assert board.rollback().release == first.release
-    with pytest.raises(UnknownReleaseError, match=f"nothing is left that served before {first.release}"):
+    with pytest.raises(UnknownReleaseError, match=f"no release is left from before {first.release}"):
         board.rollback()
     assert board.rollback("2").release == second.release
     assert board.rollback(third.release).release == third.release
@@ -142,7 +142,7 @@ def test_rollback_goes_to_what_served_before(board):
 
 
 def test_a_release_that_is_not_there(board):
-    with pytest.raises(UnknownReleaseError, match="nothing serves"):
+    with pytest.raises(UnknownReleaseError, match="no release is current"):
         board.rollback()
     done = board.deploy(0)
     with pytest.raises(UnknownReleaseError, match="no release '7'") as caught:
@@ -214,7 +214,7 @@ def test_a_file_that_is_gone(board, file):
 def test_current_that_leads_nowhere_is_told(board):
     first = board.deploy(0)
     shutil.rmtree(board.root / "releases" / first.release)
-    assert "which is not there" in board.status().damaged[0]
+    assert "which does not exist" in board.status().damaged[0]
     board.deploy(0)
     assert board.status().damaged == ()
 
@@ -378,7 +378,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(board, small_disk):
     (small_disk / "big").write_bytes(bytes(free.f_bavail * free.f_frsize - 1_300_000))
     with pytest.raises(FullError, match=r"525598 bytes have to be sent .* are free") as caught:
         board.deploy(0)
-    assert "what served before still serves" in caught.value.hint
+    assert "the previous release is still current" in caught.value.hint
     assert board.serves(1)
     (small_disk / "big").unlink()
     board.deploy(0)

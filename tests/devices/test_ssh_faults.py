@@ -98,7 +98,7 @@ def test_nobody_listens(openssh):
 
 def test_a_name_that_leads_nowhere(openssh):
     device = SSHDevice("board", Address("no-such-board.invalid"), pins={})
-    error = refused(device, UnreachableError, r"'no-such-board\.invalid' leads nowhere")
+    error = refused(device, UnreachableError, r"'no-such-board\.invalid' cannot be resolved")
     assert "edge devices scan" in error.hint
 
 

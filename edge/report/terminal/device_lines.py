@@ -65,8 +65,8 @@ def notes(facts: Facts) -> list[str]:
              "runs models faster, and newer runtimes exist for it only"),
             ("under-voltage" in happened, "under-voltage: the supply or its cable is too weak for this board (below "
              "4.63 V); what was measured meanwhile is not valid"),
-            (bool({"throttled", "soft temperature limit"} & happened), "the board has been too hot: it needs cooling "
-             "before it is measured"),
+            (bool({"throttled", "soft temperature limit"} & happened),
+             "the board has been too hot: cool it before measuring"),
             (facts.page_size_bytes == PAGE_16K and not chips, "pages of 16 KiB: the driver of Coral PCIe chips needs "
              "4 KiB (kernel=kernel8.img in config.txt)"),
         )

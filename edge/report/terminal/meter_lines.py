@@ -48,7 +48,7 @@ def info_lines(info: MeterInfo) -> list[str]:
 
 
 def result_lines(powers: Powers, rates: Rates, incomplete: str | None = None) -> list[str]:
-    """Return lines with the result of reading; `incomplete` says why the samples end too early."""
+    """Return lines with the result of reading; `incomplete`: why the samples end too early."""
     ends = [paragraph(f"INCOMPLETE: {one_line(incomplete)}")] if incomplete else []
     speeds = f"{hertz(rates.delivered_hz)} delivered, {hertz(rates.effective_hz)} effective"
     came = f"{counts(rates)}; {speeds}"
