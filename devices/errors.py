@@ -8,7 +8,11 @@ DeviceError               exit 10  base
 │   └── LoginError        exit 10  it answered, and accepted no key
 ├── DeadlineError         exit 10  it did not answer in time (also a TimeoutError)
 ├── TransferError         exit 10  a file could not be copied to or from the device
-└── CommandFailedError    exit 10  a command on the device ended with a status other than 0
+├── CommandFailedError    exit 10  a command on the device ended with a status other than 0
+├── PreparationError      exit 10  an emulated board's root file system, wheel or plugin could not be made
+└── CountError            exit 10  the instructions of a run could not be counted
+
+A runtime that cannot work is refused by the solver's own error, NoRuntimeFits (exit 8).
 """
 
 from __future__ import annotations
@@ -56,3 +60,11 @@ class TransferError(DeviceError):
 
 class CommandFailedError(DeviceError):
     """A command on the device ended with a status other than 0."""
+
+
+class PreparationError(DeviceError):
+    """An emulated board's root file system, wheel or plugin could not be made; nothing half-made is left."""
+
+
+class CountError(DeviceError):
+    """The instructions of a run could not be counted."""

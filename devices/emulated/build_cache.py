@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from converters.errors import MissingPartError
-from devices.emulated.errors import PreparationError
+from devices.errors import PreparationError
 from devices.local_paths import cache_dir
 
 DEBIAN_PACKAGES = {"qemu-aarch64": "qemu-user", "mmdebstrap": "mmdebstrap", "gcc": "gcc"}

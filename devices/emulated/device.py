@@ -20,11 +20,11 @@ from converters.targets.boards import EMULATED_BOARDS, EmulatedBoard
 from devices.bundle import agent_bundle
 from devices.contract import Completed, OnTransfer
 from devices.emulated.build_cache import cache_folder
-from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.instruction_counts import CountedWindow, build_plugin, read_counts
 from devices.emulated.qemu import HOW_TO_COUNT, Qemu, find_qemu
 from devices.emulated.rootfs import PYTHON, build_root, root_path
 from devices.emulated.runtime_choice import read_choice, set_up_emulated, solve_emulated, unpack_runtime
+from devices.errors import CountError, PreparationError
 from devices.facts import Clock, Facts
 from devices.local import LocalDevice
 from devices.probe import read_facts

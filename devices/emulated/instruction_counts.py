@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.emulated.build_cache import build_once, cache_folder, find_program, run_builder
-from devices.emulated.errors import CountError
 from devices.emulated.qemu import HOW_TO_COUNT, Qemu
+from devices.errors import CountError
 
 SOURCE = Path(__file__).with_name("count.c")
 _DEADLINE_S = 60.0

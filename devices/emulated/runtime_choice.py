@@ -14,10 +14,9 @@ from converters.targets.boards import EMULATED_BOARDS
 from converters.targets.runtimes import RECOMMENDED
 from devices.contract import Device
 from devices.emulated.build_cache import build_once, cache_folder
-from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import Qemu, find_qemu
 from devices.emulated.rootfs import GLIBC, PYTHON
-from devices.errors import UnknownDeviceError
+from devices.errors import PreparationError, UnknownDeviceError
 from devices.local_paths import config_dir
 from devices.solver.platforms import BoardPlatform, parse_version
 from devices.solver.setup_result import OnStep, SetupResult

@@ -16,9 +16,9 @@ from statistics import fmean
 from converters.decode import encode
 from devices.bundle import agent_bundle
 from devices.contract import Completed, InstructionCounter
-from devices.emulated.errors import CountError
 from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.symbols import Function, count_by_function
+from devices.errors import CountError
 from devices.messages.model_jobs import ModelSetup
 from devices.messages.protocol import ProtocolError, decode_line, decode_result
 from edge.agent.failures import decode_failure

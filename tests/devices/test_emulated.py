@@ -12,11 +12,10 @@ from converters.targets.boards import EMULATED_BOARDS
 from devices.contract import Exit
 from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import create_emulated_device
-from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import find_qemu
 from devices.emulated.rootfs import root_path
 from devices.emulated.runtime_choice import read_choice, set_runtime
-from devices.errors import DeadlineError, UnknownDeviceError
+from devices.errors import DeadlineError, PreparationError, UnknownDeviceError
 from devices.registry import find_device
 from devices.solver.errors import NoRuntimeFits, WheelError
 from edge.agent.client import AgentClient

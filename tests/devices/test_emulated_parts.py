@@ -14,10 +14,10 @@ import pytest
 from converters.errors import MissingPartError
 from devices.emulated.build_cache import DEBIAN_PACKAGES, build_once, cache_folder, find_program, run_builder
 from devices.emulated.device import create_emulated_device
-from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.instruction_counts import build_plugin, read_counts
 from devices.emulated.qemu import Qemu, find_qemu
 from devices.emulated.symbols import Function, count_by_function
+from devices.errors import CountError, PreparationError
 from devices.solver.errors import WheelError
 
 # A loop in machine code whose instructions are known: subs x0, x0, #1; b.ne -4; ret.

@@ -8,7 +8,7 @@ import pytest
 
 from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import create_emulated_device
-from devices.emulated.errors import PreparationError
+from devices.errors import PreparationError
 from devices.solver.errors import WheelError
 from edge.workflows.deployment import Deployment, DeployRequest, release_status
 

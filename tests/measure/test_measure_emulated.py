@@ -17,10 +17,10 @@ from converters.errors import ModelFileError
 from devices.contract import Completed, Exit
 from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import create_emulated_device
-from devices.emulated.errors import CountError, PreparationError
 from devices.emulated.instruction_counts import CountedWindow
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
+from devices.errors import CountError, PreparationError
 from devices.messages.model_jobs import ModelSetup
 from devices.solver.errors import WheelError
 from edge.agent.messages import MarkedRequest

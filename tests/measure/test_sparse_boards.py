@@ -12,9 +12,9 @@ from converters.capture_output import capture_output
 from converters.recipes import recipes_named
 from devices.emulated.build_cache import DEBIAN_PACKAGES
 from devices.emulated.device import create_emulated_device
-from devices.emulated.errors import PreparationError
 from devices.emulated.qemu import find_qemu
 from devices.emulated.runtime_choice import set_runtime
+from devices.errors import PreparationError
 from devices.solver.errors import WheelError
 from edge.measure.measurement import Measurement
 from edge.measure.plan import Plan, quick
