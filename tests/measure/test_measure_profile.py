@@ -14,13 +14,14 @@ import pytest
 from converters.errors import ModelFileError
 from converters.files import sha256_of
 from devices.local import LocalDevice
+from devices.registry import KINDS
 from edge.errors import InputError
 from edge.measure.comparison import compare
 from edge.measure.measured_model import describe_model
 from edge.measure.measurement import Measurement, RecordedAccuracy
 from edge.measure.measurement_files import measurement_from_json
 from edge.measure.plan import Plan
-from edge.measure.profiling import profile, profile_files
+from edge.measure.profiling import MEASURERS, profile, profile_files
 from edge.measure.verdict import SLOWER, VerdictCriteria
 from edge.report.terminal.measurement_lines import summary
 from edge.runtime.errors import RuntimeMissingError
@@ -205,3 +206,7 @@ def test_a_malformed_artifact_json_is_not_used_and_said(copied, change):
     subject = describe_model(path)
     assert (subject.ref.recipe, subject.ref.parameters, subject.ref.macs, subject.accuracy) == (None, None, None, None)
     assert f"{next(iter(change))}: " in subject.notes[0]
+
+
+def test_each_kind_of_device_has_a_way_of_measuring():
+    assert {kind.measures for kind in KINDS.values()} == set(MEASURERS)
