@@ -46,7 +46,7 @@ class Request(Generic[R]):
 
 @dataclass(frozen=True)
 class EncodedArray:
-    """An array of numbers as it travels."""
+    """An array of numbers in the protocol's form."""
 
     npy: str
 
@@ -116,7 +116,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 
 def encode_array(array: np.ndarray) -> EncodedArray:
-    """Return an array of numbers as it travels."""
+    """Return an array of numbers in the protocol's form."""
     import numpy as np
 
     memory = io.BytesIO()

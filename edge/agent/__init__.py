@@ -1,1 +1,1 @@
-"""The program sent to a board: jobs in, results out, JSON lines over stdio."""
+"""Runs jobs on a board: reads requests and writes results as JSON lines over stdio."""

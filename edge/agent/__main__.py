@@ -1,4 +1,4 @@
-"""`python -m edge.agent`: serve jobs over stdin and stdout until the connection ends."""
+"""Serves jobs over stdin and stdout until the connection ends: `python -m edge.agent`."""
 
 from __future__ import annotations
 

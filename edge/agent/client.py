@@ -1,7 +1,7 @@
 """Starts the agent on a device, sends it requests and returns its results, or raises the agent's own errors.
 
-Runs on the host only. It knows a device by two methods (`agent_argv`, `open`) and its connection by the methods of
-`ByteStream`; both are kept by local, SSH and emulated devices alike.
+Runs on the host only. It uses two methods of a device (`agent_argv`, `open`) and the methods of `ByteStream` of its
+connection; both are implemented by local, SSH and emulated devices alike.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ByteStream(Protocol):
 
 
 class AgentHost(Protocol):
-    """What the client needs of a device."""
+    """The part of a device that the client uses."""
 
     def agent_argv(self) -> Sequence[str]: ...
     def open(self, argv: Sequence[str]) -> ByteStream: ...
@@ -117,7 +117,7 @@ class AgentClient:
         """Send one request and wait for its result.
 
         Args:
-            request: What to do.
+            request: The job to run.
             deadline_s: Longest time until the result, progress or not.
             on_progress: Called with each progress event.
 
@@ -135,7 +135,7 @@ class AgentClient:
         line = encode_request(request, self._number)
         if len(line) > MAX_LINE_BYTES:
             raise RuntimeFault(
-                f"the job {job!r} is {len(line)} bytes long, the agent takes {MAX_LINE_BYTES}",
+                f"the job {job!r} is {len(line)} bytes long, the agent accepts {MAX_LINE_BYTES}",
                 hint="send fewer inputs in one job",
             )
         try:
@@ -154,7 +154,7 @@ class AgentClient:
             try:
                 answer = decode_line(line)
                 if answer.get("id") not in (self._number, None):
-                    raise RuntimeFault(f"the agent answered request {answer.get('id')!r}, asked was {self._number}")
+                    raise RuntimeFault(f"the agent answered request {answer.get('id')!r}, expected was {self._number}")
                 if answer.get("ok") is True:
                     return decode_result(request, answer)
                 event = decode(ProgressEvent, answer, "progress", ignore_unknown=True) if "event" in answer else None

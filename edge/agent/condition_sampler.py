@@ -1,6 +1,6 @@
 """Samples clock, heat, load and other processes, alone or around measured windows: the jobs `conditions` and `clock`.
 
-What the machine does not state is None.
+None: the machine does not report it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs what a power meter watches from outside, and notes when on this machine's clock: the job `energy`.
+"""Runs the load that a power meter measures, and records its times on this machine's clock: the job `energy`.
 
 Idle, a load code, windows of inferences, the code again, idle. Inferences go on for a while before and after each
 window, so that its ends lie in the middle of steady power and a small error of the clocks costs nothing.

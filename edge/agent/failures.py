@@ -1,4 +1,4 @@
-"""Encodes and decodes the end of a job: its error or its refusal, by the classes that both sides know."""
+"""Encodes and decodes the failure of a job: its error or refusal, by the classes that both sides have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a model on inputs whose right outputs are known and compares them: the job `golden`.
+"""Runs a model on inputs with known correct outputs and compares them: the job `golden`.
 
 Golden vectors are one .npz archive: `input.RUN.INDEX` and `output.RUN.INDEX` for each run, and `about`, a
 `GoldenDescription` as JSON in bytes. In steps, a difference is that of the stored integers; relative, it is divided by

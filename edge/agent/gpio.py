@@ -83,13 +83,13 @@ class TriggerLine:
             errno.EPERM: (f"this user may not use /dev/{self._chip}", "add the user to the group gpio, log in again"),
             errno.ENOTTY: (f"/dev/{self._chip} is no GPIO chip of Linux 5.10 or later", there),
             errno.EINVAL: (f"/dev/{self._chip} has no line {self._line} that can be an output", "see `gpioinfo`"),
-            errno.EBUSY: (f"line {self._line} of {self._chip} is in use", "see `gpioinfo` for who has it"),
+            errno.EBUSY: (f"line {self._line} of {self._chip} is in use", "`gpioinfo` shows its user"),
         }.get(error.errno or 0, (f"/dev/{self._chip}: {error.strerror}", None))
         return RuntimeFault(f"trigger line {self._chip}:{self._line}: {message}", hint=hint)
 
 
 class NoLine:
-    """Takes the place of a trigger line where none was asked for."""
+    """Replaces the trigger line if none was requested."""
 
     def __enter__(self) -> NoLine:
         return self

@@ -1,4 +1,4 @@
-"""Reads versions and facts of the machine: the jobs `hello` and `facts`. What the system does not state is None."""
+"""Reads versions and facts of the machine: the jobs `hello` and `facts`. None: the system does not report it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs inferences in windows that an instruction counter can tell apart; a program of its own, for emulated boards.
+"""Runs inferences in windows marked for an instruction counter; a separate program, for emulated boards.
 
 Started as `main(["JSON"])` by a Python that an emulator runs with a counter. The argument is a `MarkedRequest`; the
 answer is one line, as the agent's. A mark is a call
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_marked(request: MarkedRequest) -> MarkedResult:
-    """Run windows of n, 2n, n, ... inferences; answer with their lengths and with what is mapped where."""
+    """Run windows of n, 2n, n, ... inferences; answer with their lengths and the memory map."""
     model = load_model(request.setup)
     model.prepare(*plausible_inputs(model))
     once_s = _time_once(model.invoke)

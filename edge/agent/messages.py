@@ -1,4 +1,4 @@
-"""Requests and results of the jobs that measure; what `devices` exchanges with the agent is in devices/messages."""
+"""Defines the requests and results of the jobs that measure; devices/messages has those that `devices` uses."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class EnergyWindowRun:
 
 @dataclass(frozen=True)
 class EnergyResult:
-    """What the board did and when, on its monotonic clock.
+    """The parts of the run and their times, on the board's monotonic clock.
 
     `marks` are changes of the trigger line: when, to which level, and within how many seconds of that.
     """
@@ -169,7 +169,7 @@ class MarkedResult:
 
 @dataclass(frozen=True)
 class MarkedRequest(Request[MarkedResult]):
-    """Run windows that an instruction counter can tell apart, for about `budget_s`; see edge.agent.marked."""
+    """Run windows marked for an instruction counter, for about `budget_s`; see edge.agent.marked."""
 
     job = "marked"
     answer = MarkedResult
@@ -179,5 +179,5 @@ class MarkedRequest(Request[MarkedResult]):
 
 
 def specs_of(delegates: Sequence[Delegate]) -> tuple[DelegateSpec, ...]:
-    """Return delegates as they travel."""
+    """Return delegates in the protocol's form."""
     return tuple(DelegateSpec(each.library, each.options) for each in delegates)

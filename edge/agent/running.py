@@ -1,4 +1,4 @@
-"""Loads the model that a request names and runs it: the jobs `infer` and `kernels`, and what other jobs share."""
+"""Loads the model that a request names and runs it: the jobs `infer` and `kernels`, and parts that other jobs share."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def plausible_inputs(model: Model) -> list[NDArray[generic]]:
 
     strings = [each.name for each in model.inputs if each.dtype == "bytes"]
     if strings:
-        raise ModelInputError(f"input {strings[0]!r} takes texts", hint="give the inputs with the job")
+        raise ModelInputError(f"input {strings[0]!r} takes strings", hint="give the inputs with the job")
     shapes = [[1 if size < 0 else size for size in each.shape] for each in model.inputs]
     return [
         plausible_array(shape, each.dtype, seed=index)

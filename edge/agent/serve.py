@@ -137,7 +137,7 @@ def _run_job(message: dict[str, Any], progress: Progress) -> object:
     if not isinstance(name, str) or name not in JOBS:
         near = get_close_matches(str(name), JOBS, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
-        raise RuntimeFault(f"the agent knows no job {name!r}", hint=f"{meant}jobs are: {', '.join(JOBS)}")
+        raise RuntimeFault(f"the agent has no job {name!r}", hint=f"{meant}jobs are: {', '.join(JOBS)}")
     kind, run = map(_import, JOBS[name])
     return run(decode(kind, message, f"the job {name!r}", ignore_unknown=True), progress)
 

@@ -1,4 +1,4 @@
-"""Keeps releases of models on this machine as files: one folder, its root, holds everything.
+"""Stores releases of models on this machine as files: one folder, its root, holds everything.
 
     ROOT/
       blobs/SHA256            contents, named by their sha256; a blob is whole: it got its name after the sum was right
@@ -81,7 +81,7 @@ class Store:
         return cls(_locked[-1])
 
     def make(self) -> None:
-        """Make the folders that are not there yet, and be the one that requests mean if they name none."""
+        """Create the missing folders, and become the default for requests that name no root."""
         _locked[:] = [*(each for each in _locked if each != self.root), self.root]
         for folder in (self.root, self.blobs, self.releases):
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Store:
     def blob(self, sha256: str) -> Path:
         """Return where the content of this sum belongs."""
         if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-            raise RuntimeFault(f"{sha256[:80]!r} is no sha256")
+            raise RuntimeFault(f"{sha256[:80]!r} is not a sha256")
         return self.blobs / sha256
 
     def part(self, sha256: str) -> Path:
@@ -99,7 +99,7 @@ class Store:
     def release(self, name: str) -> Path:
         """Return the folder of a release."""
         if not name or name.startswith(".") or "/" in name:
-            raise RuntimeFault(f"{name[:80]!r} is no name of a release")
+            raise RuntimeFault(f"{name[:80]!r} is not the name of a release")
         return self.releases / name
 
     def names(self) -> list[str]:
@@ -137,7 +137,7 @@ class Store:
         return found
 
     def switch(self, name: str | None) -> None:
-        """Make `current` lead to a release, in one step; None takes it away."""
+        """Make `current` lead to a release, atomically; None removes it."""
         if name is None:
             self.current.unlink(missing_ok=True)
         else:
@@ -148,7 +148,7 @@ class Store:
         sync_folder(self.root)
 
     def tidy(self) -> None:
-        """Delete what an interrupted deployment left half-made; not the beginnings of blobs, which are of use."""
+        """Delete what an interrupted deployment left incomplete, except partly received blobs, which can be resumed."""
         for left in (*self.releases.glob(".*"), self.root / f".{CURRENT}.new"):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Makes releases, switches between them, lists and deletes them: the jobs of releases."""
+"""Creates, switches, lists and deletes releases: the jobs of releases."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def publish(request: PublishRequest, progress: Progress) -> SwitchResult:
         faults = store.faults(name)
         if faults:
             _go_back(store, name, previous)
-            message = f"{name} was read back wrong: {'; '.join(faults)}"
-            raise RefusedError(StepRefusal("damaged", message, hint="is the disk sound?"))
+            message = f"{name} differs when read back: {'; '.join(faults)}"
+            raise RefusedError(StepRefusal("damaged", message, hint="is the disk failing?"))
     return SwitchResult(name, previous)
 
 
 @refuse_on_disk_errors
 def switch(request: SwitchRequest, progress: Progress) -> SwitchResult:
-    """Make a release serve once its sums were compared, or none; then delete another."""
+    """Switch to a release after comparing its sums, or to none; then delete another."""
     store, target, doomed = Store.of(request), request.to, request.delete
     with lease_on(store):
         before = store.serving()

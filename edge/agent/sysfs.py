@@ -1,4 +1,4 @@
-"""Reads what Linux and a Raspberry Pi's firmware state about the machine; what they do not state is None."""
+"""Reads what Linux and a Raspberry Pi's firmware report about the machine; None: not reported."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _show_cache(found: CachePrediction) -> None:
                        f"  edge coral segment {each.name} --count {each.pieces} --out pieces")  # fmt: skip
     if len(found.models) > 1:
         loads = ", ".join(map(mebibytes, found.apart_bytes))
-        click.echo(paragraph(f"compiled apart, each change of model would load its parameters anew: {loads}", "  "))
+        click.echo(paragraph(f"compiled separately, each change of model would reload its parameters: {loads}", "  "))
         click.echo(f"to compile them together:\n  edgetpu_compiler {' '.join(each.name for each in found.models)}")
     say(paragraph(_ESTIMATE, "  "))
 

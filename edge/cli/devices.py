@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Nearest(click.Group):
-    """A group that answers an unknown name with the nearest ones."""
+    """A group that suggests the nearest names for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or name those that are near."""
+        """Find the command, or suggest the nearest names."""
         from difflib import get_close_matches
 
         if args[0] not in self.commands and not args[0].startswith("-"):
@@ -135,7 +135,7 @@ def add(
 def scan(duration_s: float, interface: str | None, as_json: bool) -> None:
     """Find boards, serial ports and Coral accelerators.
 
-    Boards are searched for on the network, the rest on this machine, with whether you have access to it.
+    Boards are searched for on the network, the rest on this machine; the list shows whether you have access to each.
     """
     from devices.discovery import scan as scan_all
     from edge.report.terminal.device_lines import scan_lines
@@ -200,6 +200,6 @@ def _ask(question: Question) -> bool:
         return False
     say(f"{question.where} is not known yet. Its host key:\n  {question.key}")
     if question.known_to_ssh:
-        say("  (the same that your ~/.ssh/known_hosts has)")
+        say("  (the same as in your ~/.ssh/known_hosts)")
     say("On that machine, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` must show the same.")
     return click.confirm("Pin this key?", default=False, err=True)

@@ -94,7 +94,7 @@ def _key(file: Path | None) -> str | None:
 
 
 def _password(user: str, *, from_stdin: bool) -> Callable[[str], str]:
-    """Return what gives the password, asked for once; it goes nowhere else."""
+    """Return a function that asks for the password once."""
     known: list[str] = []
 
     def ask(what: str) -> str:
@@ -117,6 +117,6 @@ def _show(found: Provisioned, port: str, ssh_key: Path | None) -> None:
     if not found.addresses:
         click.echo("  no address: it has no network")
     if found.key is not None:
-        click.echo(f"key {ssh_key}: {'added' if found.key == 'added' else 'was there already'}")
+        click.echo(f"key {ssh_key}: {'added' if found.key == 'added' else 'was already installed'}")
     if found.bridge:
         click.echo(f"bridge on {port}: `edge devices add NAME {found.user}@localhost --serial {port}` uses it")

@@ -48,11 +48,11 @@ def command(name: str, want: str | None, deadline_s: float, dry_run: bool, as_js
     _show(name, ready.solution, as_json=False)
     click.echo(f"ready: {ready.python}")
     if ready.wheels_bytes:
-        rest = ", the rest was there" if ready.sent_bytes < ready.wheels_bytes else ""
+        rest = ", the rest was already there" if ready.sent_bytes < ready.wheels_bytes else ""
         click.echo(f"sent: {ready.sent_bytes / 1e6:.1f} of {ready.wheels_bytes / 1e6:.1f} MB{rest}")
     if ready.previous:
         back = f"edge devices setup {name} --runtime {ready.previous}"
-        click.echo(paragraph(f"kept: {ready.previous}; `{back}` goes back to it"))
+        click.echo(paragraph(f"kept: {ready.previous}; `{back}` restores it"))
 
 
 def _show(name: str, solution: Solution, *, as_json: bool) -> None:

@@ -109,7 +109,7 @@ def _require(file: Path) -> None:
     names = sorted(item.name for item in folder.glob("*.tflite") if item.is_file()) if _kind(folder) else []
     near = get_close_matches(file.name, names, n=3) or names[:3]
     raise InputError(
-        f"{file} is {kind}, no .tflite file" if kind else f"there is no file {file}",
+        f"{file} is {kind}, not a .tflite file" if kind else f"there is no file {file}",
         hint=f"in {folder} there is {', '.join(map(printable, near))}" if near else "give the path of a .tflite file",
     )
 

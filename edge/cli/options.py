@@ -71,7 +71,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
         """Split the text."""
         names = tuple(each.strip() for each in str(value).split(","))
         if not all(names):
-            self.fail(f"{value!r} has an empty name in it", param, ctx)
+            self.fail(f"{value!r} contains an empty name", param, ctx)
         return names
 
 

@@ -15,7 +15,7 @@ from converters.errors import EdgeError
 from converters.printable import printable
 from edge.report.terminal.text_layout import table
 
-_FAULT = "this is a fault of edge itself; EDGE_DEBUG=1 shows where it happened"
+_FAULT = "this is a bug in edge; EDGE_DEBUG=1 shows the traceback"
 _LAYOUT = "\n\t"
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,11 +38,11 @@ def say(text: str) -> None:
 
 
 def show_error(error: Exception, *, of: str = "") -> int:
-    """Print an error and its hint on stderr, and return its exit code; what is no EdgeError is a fault of edge.
+    """Print an error and its hint on stderr, and return its exit code; anything but an EdgeError is a bug in edge.
 
     Args:
         error: What was raised. The text may quote files, boards and names.
-        of: What failed, if the message alone does not tell.
+        of: The part that failed, if the message does not show it.
     """
     text = printable(str(error), keep=_LAYOUT)
     if isinstance(error, EdgeError):

@@ -59,7 +59,7 @@ def plan_options(command: F) -> F:
         click.option("--window-seconds", "window_s", type=click.FloatRange(0.001), metavar="S",
                      help=f"Length of a window.  [default: {_PLAN.window_s}]"),
         click.option("--warmup-seconds", "warmup_s", type=click.FloatRange(0), metavar="S",
-                     help=f"Inference before the first window.  [default: {_PLAN.warmup_s}]"),
+                     help=f"Warm-up before the first window.  [default: {_PLAN.warmup_s}]"),
         click.option("--quick", "is_quick", is_flag=True,
                      help="Short windows, for a first look (about 3 s per file)."),
         click.option("--kernels/--no-kernels", default=None,

@@ -28,7 +28,7 @@ _DRAWN_RANGE = (-1.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """The samples a conversion asks for: at most `count` of each source; None: no source was given."""
+    """The samples a conversion needs: at most `count` of each source; None: no source was given."""
 
     calibrate: str | None
     check: str | None
@@ -140,7 +140,7 @@ def read_arrays(path: Path, inputs: tuple[Port, ...], *, count: int, seed: int) 
     """Yield samples for a model whose inputs are no images: one array per input, by name, samples first.
 
     Raises:
-        CalibrationError: it is no array file, or its arrays do not fit the inputs.
+        CalibrationError: it is not an array file, or its arrays do not fit the inputs.
     """
     names = [port.name for port in inputs]
     if not path.is_file() or path.suffix not in (".npz", ".npy"):
@@ -168,7 +168,7 @@ def _load(path: Path, names: list[str]) -> list[Array]:
             arrays = [content] if single else [content[name] for name in _keys(content.files, names, path)]
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise CalibrationError(
-            f"{path} is no array file: {first_line(error)}", hint="write it with numpy.save or numpy.savez"
+            f"{path} is not an array file: {first_line(error)}", hint="write it with numpy.save or numpy.savez"
         ) from error
     for array in arrays:
         if array.ndim == 0 or array.dtype.kind not in "fiub":

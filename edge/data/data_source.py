@@ -37,7 +37,7 @@ class SampleOrigin(Protocol):
         """Return one preprocessed input, or raise DataError naming it."""
 
     def name(self, position: int) -> str:
-        """Return the name a user knows this sample by: a path inside the folder, or a row."""
+        """Return the sample's name for the user: a path inside the folder, or a row."""
 
     def size_bytes(self, position: int) -> int:
         """Return the size of the stored sample."""

@@ -136,7 +136,7 @@ def _load(source: Path) -> Array | dict[str, Array]:
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{source} is no array file: {error}", hint="write it with numpy.save or numpy.savez"
+            f"{source} is not an array file: {error}", hint="write it with numpy.save or numpy.savez"
         ) from error
 
 

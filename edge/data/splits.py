@@ -16,7 +16,7 @@ _MORE_SAMPLES_HINT = "take more samples of each class, or a larger --limit: the 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions:
-    """How a data source is split; the fields are those of `TrainingSettings`."""
+    """The options of a split; the fields are those of `TrainingSettings`."""
 
     data: str
     validation: float
@@ -115,8 +115,8 @@ def _require_enough(
     empty = [name for name, part in sizes.items() if not len(part)]
     if empty and _has_one_per_class(of):
         raise DataError(
-            f"{options.data} has one sample of each class ({len(of)}): none can be held out to decide and measure by, "
-            "for its class would have none to learn from",
+            f"{options.data} has one sample of each class ({len(of)}): none can be held out for "
+            "validation or test without leaving its class untrained",
             hint="take three or more samples of each class, or a larger --limit",
         )
     if empty:

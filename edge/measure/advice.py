@@ -170,7 +170,7 @@ def _doubts(front: Front) -> Iterable[str]:
         yield f"Only the accuracy of {known[0].label} is known: it was not used. Measure the others before you ship."
     counts = sorted({point.accuracy.of for point in known if point.accuracy})
     if len(counts) > 1:
-        yield f"Accuracies were counted on different numbers of pictures ({' and '.join(map(str, counts))})."
+        yield f"Accuracies were counted on different numbers of images ({' and '.join(map(str, counts))})."
     if front.speed == "instructions":
         yield "Instructions are not time: where two are close, measure on the board."
 

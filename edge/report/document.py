@@ -1,4 +1,4 @@
-"""Defines the report as a value: its sections, charts and tables, before it is HTML or Markdown."""
+"""Defines the report as a value: its sections, charts and tables, before it is rendered."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite specification with what a reader needs who cannot see it: a description and its numbers."""
+    """A Vega-Lite specification, with a description and its numbers for readers who cannot see it."""
 
     key: str
     title: str

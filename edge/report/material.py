@@ -40,7 +40,7 @@ def accuracy_of(parity: Mapping[str, object] | None) -> RecordedAccuracy | None:
 
 
 def read_material(paths: Sequence[Path]) -> Material:
-    """Read measurement files (one measurement or a list each) and artifact files, told apart by their schema.
+    """Read measurement files (one measurement or a list each) and artifact files, recognized by their schema.
 
     Raises:
         InputError: A file is missing, not JSON, of another schema or damaged, or no file holds a measurement.
@@ -96,7 +96,7 @@ class ReportEntry:
 
     @property
     def emulated(self) -> bool:
-        """Whether an emulator stood in for the board: such figures never stand beside measured ones."""
+        """Whether an emulator stood in for the board: such figures are never mixed with measured ones."""
         return is_emulated(self.measurement.device)
 
     @property

@@ -62,7 +62,7 @@ def write_report(
     Args:
         paths: Measurement files, each one measurement or a list, and optionally artifact files.
         out: The report; nothing half-written is ever seen there.
-        form: html, md or json; by default what the suffix of `out` says.
+        form: html, md or json; by default the suffix of `out` decides.
         title: Headline; by default what ran where.
         criteria: Of the advice on what to ship.
 
@@ -88,7 +88,7 @@ def write_report(
 
 
 def compose(material: Material, *, title: str | None = None, criteria: AdviceCriteria | None = None) -> Document:
-    """Lay out the report; without a title it is named by the variants and devices it tells about.
+    """Lay out the report; without a title it is named by its variants and devices.
 
     `criteria` are those of the advice on what to ship.
     """

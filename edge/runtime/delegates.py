@@ -186,6 +186,6 @@ def _hint_refused(delegate: Delegate) -> str:
     closed = [each for each in found if not each["is_open"]]
     if closed:
         first = closed[0]
-        where = first["node"] or f"{first['name']} (no driver serves it)"
-        return f"the Edge TPU {where} may not be opened (group {first['group']}): `edge devices scan` says what to do"
+        where = first["node"] or f"{first['name']} (it has no driver)"
+        return f"the Edge TPU {where} may not be opened (group {first['group']}): `edge devices scan` shows the fix"
     return "an Edge TPU is attached and may be opened: is another process using it, or --tpu naming another one?"

@@ -64,7 +64,7 @@ def _loss_and_metrics(settings: TrainingSettings, *, from_logits: bool) -> tuple
 
 @dataclass(frozen=True)
 class TrainingHooks:
-    """Takes part in the training: keeps or makes zeros, teaches, is called after each step."""
+    """Extends a training: keeps or creates zeros, distils a teacher, runs a callback after each step."""
 
     zeros: KeepZeros | None
     teacher: Teacher | None
@@ -87,7 +87,7 @@ def fit_epoch(
     """Train one epoch (counted from 1) and measure the validation loss.
 
     As long as moving averages of the batch normalization still contain their values from before the training, they are
-    measured anew first: MobileNetV2's keep 0.999 of themselves at each step, so that a short training would be
+    re-measured first: MobileNetV2's keep 0.999 of themselves at each step, so that a short training would be
     evaluated with statistics the network never had (Wu and Johnson 2021, "Rethinking batch in BatchNorm", section 3).
 
     Raises:

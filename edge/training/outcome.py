@@ -1,4 +1,4 @@
-"""Writes what a training produces: the model with its description, and the history of the epochs."""
+"""Writes the results of a training: the model with its description, and the history of the epochs."""
 
 from __future__ import annotations
 

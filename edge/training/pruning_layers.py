@@ -1,4 +1,4 @@
-"""Finds the layers of a model to prune, and the sparsity and block of layer."""
+"""Finds the layers of a model to prune, and the sparsity and block of each."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def _override(text: str) -> Override:
     sparsity = float(match["sparsity"]) if match and match["sparsity"] else None
     if match is None or (sparsity is None and match["block"] is None) or (sparsity or 0) >= 1:
         raise InputError(
-            f"{text!r} is no valid option for layers",
+            f"{text!r} is not a valid option for layers",
             hint="LAYERS=SPARSITYbBLOCK, such as 'block_16_*=0.9b4', 'Conv_1=0.8' or 'block_1_*=0' (left dense)",
         )
     return Override(match["names"], sparsity, int(match["block"]) if match["block"] else None)

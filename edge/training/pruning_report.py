@@ -71,7 +71,7 @@ class PruningReport(TypedDict):
 
 @dataclass(frozen=True)
 class Recalibration:
-    """Batch normalization measured anew: the validation loss before and after, and whether the new one was kept."""
+    """Re-measured batch normalization: the validation loss before and after, and whether the new one was kept."""
 
     normalizations: int
     samples: int

@@ -1,4 +1,4 @@
-"""Measures the means and variances of batch normalization anew, or freezes them.
+"""Re-measures the means and variances of batch normalization, or freezes them.
 
 Imports Keras; import it only from functions.
 """

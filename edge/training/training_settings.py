@@ -1,4 +1,4 @@
-"""Holds the settings of a training: checked once, saved with every checkpoint."""
+"""Defines the settings of a training, which are checked once and saved with every checkpoint."""
 
 from __future__ import annotations
 

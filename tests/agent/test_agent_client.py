@@ -105,7 +105,7 @@ def test_errors_come_back_as_their_classes_and_the_agent_lives_on(agent, small_m
         agent.call(infer(small_model, []), deadline_s=DEADLINE_S)
     with pytest.raises(RuntimeMissingError, match="no-such-runtime"):
         agent.call(infer(small_model, [], runtime="no-such-runtime"), deadline_s=DEADLINE_S)
-    with pytest.raises(RuntimeFault, match="knows no job 'dance'") as caught:
+    with pytest.raises(RuntimeFault, match="has no job 'dance'") as caught:
         agent.call(Dance(), deadline_s=DEADLINE_S)
     assert "latency" in caught.value.hint
     assert agent.call(HelloRequest(), deadline_s=DEADLINE_S).protocol == protocol.PROTOCOL
@@ -178,7 +178,7 @@ def test_another_protocol_is_refused():
     ("lines", "said"),
     [
         ([b"garbage\n"], "no JSON: b'garbage"),
-        ([b'{"id": 1, "ok": true, "result": {}}\n'], "answered request 1, asked was 2"),
+        ([b'{"id": 1, "ok": true, "result": {}}\n'], "answered request 1, expected was 2"),
         ([b'{"id": 2}\n'], "None"),
         ([b'{"id": 2, "event": "progress", "stage": "run"}\n', b'{"id": 2, "ok": false, "error": "what"}\n'], "what"),
         ([b'{"id": 2, "event": "progress"}\n'], "the field 'stage' is missing"),
@@ -198,6 +198,6 @@ def test_an_answer_cut_short_is_a_crash():
 
 
 def test_a_job_that_is_too_long_is_refused_before_it_is_sent(agent):
-    with pytest.raises(RuntimeFault, match="the agent takes"):
+    with pytest.raises(RuntimeFault, match="the agent accepts"):
         agent.call(infer("x" * (protocol.MAX_LINE_BYTES + 1)), deadline_s=DEADLINE_S)
     assert agent.call(ConditionsRequest(), deadline_s=DEADLINE_S).since is None

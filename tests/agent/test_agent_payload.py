@@ -58,7 +58,7 @@ def test_a_job_of_the_store_needs_its_payload(tmp_path):
     answers, _ = talk(*(json.dumps(each).encode() + b"\n" for each in lines))
     assert answers[0]["result"] == {"root": str(tmp_path), "current": None, "previous": None, "serves": False}
     assert "the field 'payload' is missing" in answers[1]["error"]["message"]
-    assert "is no sha256" in answers[2]["error"]["message"]
+    assert "is not a sha256" in answers[2]["error"]["message"]
     assert answers[3]["refused"]["kind"] == "disk"
     assert answers[4]["refused"]["kind"] == "unknown"
     assert answers[5]["error"]["type"] == "ModelFileError"

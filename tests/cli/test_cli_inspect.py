@@ -124,7 +124,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path):
     (tmp_path / "net.tflite").mkdir()
     (tmp_path / "net.tflite" / "inner.tflite").write_bytes(b"")
     told = {
-        "net.tflite": ("net.tflite is a folder, no .tflite file", "there is inner.tflite"),
+        "net.tflite": ("net.tflite is a folder, not a .tflite file", "there is inner.tflite"),
         "other.tflite": ("there is no file", "give the path"),
         "net.tflite/inner.tflite/x": ("there is no file", "give the path"),
         "x" * 300: ("there is no file", "give the path"),

@@ -126,9 +126,9 @@ def test_the_operator_that_the_runtime_refuses_is_named(asking, wrapped, tmp_pat
 
 
 BAD_ARRAYS = {
-    "text": (b"junk", "is no array file"),
-    "empty": (b"", "is no array file"),
-    "cut": (b"PK\x03\x04", "is no array file"),
+    "text": (b"junk", "is not an array file"),
+    "empty": (b"", "is not an array file"),
+    "cut": (b"PK\x03\x04", "is not an array file"),
 }
 
 

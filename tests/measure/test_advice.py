@@ -127,7 +127,7 @@ def test_an_unknown_accuracy_is_said_and_not_advised_beside_known_ones(variant):
 
 def test_accuracies_from_different_numbers_of_pictures_are_told(variant):
     advice = only(advise_each([variant("a", right=170), variant("b", right=80, of=100)]))
-    assert "Accuracies were counted on different numbers of pictures (100 and 200)." in advice.sentences
+    assert "Accuracies were counted on different numbers of images (100 and 200)." in advice.sentences
 
 
 def test_never_across_devices_runtimes_threads_or_kinds_of_speed(variant):

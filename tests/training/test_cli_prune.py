@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_text_names_figures(tmp_pat
         (("--sparsity", "1.5"), 2, "1.5 is not in the range", ""),
         (("--block", "3"), 3, "the block is '3'", "11-16b2"),
         (("--layer", "nowhere=0.5"), 3, "no 1x1 convolution to prune is called 'nowhere'", "wide"),
-        (("--layer", "wide=2:2"), 3, "is no valid option for layers", "LAYERS="),
+        (("--layer", "wide=2:2"), 3, "is not a valid option for layers", "LAYERS="),
         (("--calibrate", "gone"), 3, "there is no data at gone", "accepted are"),
         (("--calibrate", "{empty}"), 5, "", ""),
         (("--calibrate", "{one}"), 5, "1 image: some are needed", "--evaluate"),

@@ -1,7 +1,7 @@
 """Defines what all charts share: colours, frame, axes, tooltips, and the heads of rows, as Vega-Lite specifications.
 
 Colours are names of custom properties in page.css (`var(--...)`): the drawn SVG follows light, dark and print without
-being drawn anew. Every row is named by text above it, not by an axis beside it, so that long names do not take the
+being redrawn. Every row is named by text above it, not by an axis beside it, so that long names do not take the
 width from the data on a phone. Heights are laid out here in px (a y scale of one unit per px), widths are the page's.
 """
 

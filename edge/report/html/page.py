@@ -20,7 +20,7 @@ _EXTRA = "pip install 'edge-convert[host]'"
 
 
 def html_of(document: Document, *, measured: str) -> str:
-    """Render the document; `measured` says when, and ends up in the footer.
+    """Render the document; `measured` is the time shown in the footer.
 
     Nothing from outside becomes markup or code: texts are escaped, chart data travels as JSON that no HTML parser can
     leave, scripts run only if their hash is in the page's own policy, and that policy forbids evaluating text.

@@ -19,7 +19,7 @@ def conditions_section(entries: Sequence[ReportEntry]) -> Section:
     """Return clock, heat and load around each measurement, what emulated the boards, and the devices themselves."""
     measured = [entry for entry in entries if not entry.emulated]
     around = (_around(measured),) if measured else ()
-    arrow = ("An arrow stands between before and after; a single value did not change.",) if measured else ()
+    arrow = ("An arrow separates before and after; a single value did not change.",) if measured else ()
     samples = (table for entry in measured if (table := _samples(entry)) is not None)
     return Section(
         key="conditions-section",

@@ -13,7 +13,7 @@ from edge.report.sections.summary_section import accuracy_text
 
 _RULE = (
     "Variants are compared on one board only, with one runtime and one number of threads. Invalid "
-    "measurements, and those whose sparse kernels ran other than predicted, are not considered."
+    "measurements, and those whose sparse kernels did not run as predicted, are not considered."
 )
 
 

@@ -10,7 +10,7 @@ from edge.report.document import Column, DataTable, Section
 from edge.report.formatting import UNKNOWN
 from edge.report.material import ReportEntry
 
-# Words that a page shows in red: sparse kernels ran other than predicted; the results are wrong.
+# Words that a page shows in red: sparse kernels did not run as predicted; the results are wrong.
 DISAGREES, WRONG = "DISAGREES", "WRONG results"
 _HOW = (
     "Predicted is from the file alone, for the board's processor and runtime. Observed is on the board: "

@@ -26,7 +26,7 @@ def verdict_of(entries: Sequence[ReportEntry]) -> Verdict:
     alarms = find_alarms([entry.measurement for entry in entries])
     if not bad:
         every = "The measurement is valid" if len(entries) == 1 else f"All {len(entries)} measurements are valid"
-        headline = f"{every}, but not all is as it should be." if alarms else f"{every}."
+        headline = f"{every}, but there are alarms." if alarms else f"{every}."
         return Verdict(standing="valid", headline=headline, sentences=sentences, reasons=(), alarms=alarms)
     which = "the measurement" if len(entries) == 1 else f"{len(bad)} of {count_of(len(entries), 'measurement')}"
     reasons = tuple(

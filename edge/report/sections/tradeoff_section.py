@@ -87,7 +87,7 @@ def _accuracies(advice: ShippingAdvice, known: Sequence[VariantStanding], key: s
         spec=plane(dots, x=_span(advice.front), y=AxisRange(max(0.0, low - 3), min(100.0, high + 3), "accuracy (%)")),
         height_px=plane_height(),
         table=_table(advice),
-        legend=(*_legend(known), Key("whisker", "95 % interval, from the number of pictures")),
+        legend=(*_legend(known), Key("whisker", "95 % interval, from the number of images")),
     )
 
 
@@ -144,7 +144,7 @@ def _texts(front: Front, *, several: bool) -> list[str]:
     pictures = sorted({point.accuracy.of for point in front.points if point.accuracy})
     if len(pictures) > 1:
         counts = " and ".join(f"{count:,}" for count in pictures)
-        texts.append(f"Accuracies{where} were counted on different numbers of pictures ({counts}): compare with care.")
+        texts.append(f"Accuracies{where} were counted on different numbers of images ({counts}): compare with care.")
     return texts
 
 

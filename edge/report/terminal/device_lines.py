@@ -27,7 +27,7 @@ _OPTIONAL = ("coral", "programs")
 
 
 def describe(facts: Facts) -> list[tuple[str, str]]:
-    """Return label and text of each fact, in the order people ask; what is not known says so."""
+    """Return label and text of each fact, in the order of interest; unknown ones are marked."""
     cpu, system, clock = facts.cpu, facts.os, facts.clock
     return [
         ("device", f"{facts.name} ({facts.kind})"),
@@ -52,7 +52,7 @@ def describe(facts: Facts) -> list[tuple[str, str]]:
 
 
 def notes(facts: Facts) -> list[str]:
-    """Return what of the facts needs attention, and what to do about it."""
+    """Return the facts that need attention, and what to do about them."""
     happened = {*facts.throttled.now, *facts.throttled.since_boot} if facts.throttled else set()
     cure = "edge doctor" if facts.kind == "local" else f"edge devices setup {facts.name}"
     bits, machine = facts.python.bits, facts.cpu.architecture

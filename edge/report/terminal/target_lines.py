@@ -1,4 +1,4 @@
-"""Renders what a target will make of a .tflite file: where operators run, whether sparse kernels do, what to change."""
+"""Renders how a target will run a .tflite file: where operators run, whether sparse kernels do, what to change."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def _objection(objection: Objection) -> list[str]:
 
 
 def comparison_summary(outcome: ComparisonResult) -> str:
-    """Return each model's verdict with its proof, then what changed beside it."""
+    """Return each model's verdict with its evidence, then the other changes."""
     lines = [line for each in outcome.comparisons for line in (*_lines(each), "")]
     for side, names in (("first", outcome.only_before), ("second", outcome.only_after)):
         lines += [line for name in names for line in wrap(f"note: {name} is only in the {side} file")]
@@ -80,7 +80,7 @@ def _sizes(values: tuple[int | None, int | None]) -> str:
 
 
 def advice_text(found: Sequence[ShippingAdvice]) -> str:
-    """Return what to ship, a table for each board; what is said of all boards alike stands at the end."""
+    """Return what to ship, a table for each board; remarks on all boards come last."""
     alike = [text for text in found[0].sentences if all(text in each.sentences for each in found)] if found else []
     shared = alike if len(found) > 1 else []
     lines = ["What to ship", *(line for each in found for line in ("", *_board(each, shared)))]

@@ -65,7 +65,7 @@ def prune_layers(
         dense: the program of `pruned` with layers of its own (`program.detached`).
         pruned: its layers are changed in place.
         targets: sparsity and block of each layer that is to be pruned; layers of sparsity 0 stay as they are.
-        images: returns the images anew at each call, float32 (batch, height, width, channels).
+        images: returns the images from the start at each call, float32 (batch, height, width, channels).
         options: the method.
         advance: called after each layer with (layers, name of the next).
 

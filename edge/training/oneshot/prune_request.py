@@ -1,4 +1,4 @@
-"""Holds the request of a one-shot pruning: checked before anything is loaded."""
+"""Defines the request of a one-shot pruning and checks it before anything is loaded."""
 
 from __future__ import annotations
 

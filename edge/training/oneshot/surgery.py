@@ -36,7 +36,7 @@ def select(
         sparsity: share of weights to drop, 0 to 1.
         block: neighbouring outputs that lose or keep an input together; a last block may be smaller. Each keeps at
             least half as many inputs as the average, so that no output is disconnected.
-        candidates: removals are chosen among this many blocks of least cost before all costs are computed anew;
+        candidates: removals are chosen among this many blocks of least cost before all costs are recomputed;
             as many as the layer has inputs, or more, makes the path exact.
     """
     with _one_thread():
