@@ -122,7 +122,7 @@ def test_random_numbers_are_drawn_in_one_piece(tmp_path):
 def test_random_numbers_without_a_seed_are_refused():
     sketch = Sketch()
     end = add(sketch, relu(sketch, sketch.input(SHAPE, FLOAT)), random_numbers(sketch, ("RandomOptions", {})))
-    with pytest.raises(NotCuttable, match=r"\(RANDOM_UNIFORM\) draws other numbers in each run") as caught:
+    with pytest.raises(NotCuttable, match=r"\(RANDOM_UNIFORM\) draws different numbers in each run") as caught:
         segment(sketch.model(end), 2)
     assert "seed" in caught.value.hint
 
