@@ -62,4 +62,5 @@ def _field(word: str) -> Field | None:
         return Field(name, "vector" if inner in SCALARS else "tables", inner, 0)
     if kind == "str":
         return Field(name, "str", "", 0)
-    return Field(name, "scalar" if kind in SCALARS else "table", kind, int(default or 0))
+    number = int(default or 0)
+    return Field(name, "scalar" if kind in SCALARS else "table", kind, bool(number) if kind == "bool" else number)

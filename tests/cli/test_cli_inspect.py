@@ -55,6 +55,7 @@ def test_json_is_whole(shared_data):
     assert (len(value["operators"]), len(value["tensors"])) == (68, 177)
     assert value["operators"][1]["op"] == "CONV_2D"
     assert value["operators"][1]["weights"][0]["zeros"] > 0
+    assert {type(tensor["variable"]) for tensor in value["tensors"]} == {bool}
     assert value["artifact"] is None
 
 
