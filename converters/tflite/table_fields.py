@@ -62,5 +62,5 @@ def _field(word: str) -> Field | None:
         return Field(name, "vector" if inner in SCALARS else "tables", inner, 0)
     if kind == "str":
         return Field(name, "str", "", 0)
-    number = int(default or 0)
-    return Field(name, "scalar" if kind in SCALARS else "table", kind, bool(number) if kind == "bool" else number)
+    kind_of_number = {"bool": bool, "f32": float}.get(kind, int)
+    return Field(name, "scalar" if kind in SCALARS else "table", kind, kind_of_number(int(default or 0)))
