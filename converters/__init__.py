@@ -1,1 +1,1 @@
-"""Keras model -> .tflite artifact: recipes, calibration, inspection, parity."""
+"""Converts Keras models to checked .tflite artifacts: recipes, calibration, inspection, parity."""

@@ -16,7 +16,7 @@ _TAIL_LINES = 12
 
 
 class CapturedOutput:
-    """What native code has written so far."""
+    """The output of native code so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -35,7 +35,7 @@ class CapturedOutput:
 def capture_output() -> Iterator[CapturedOutput]:
     """Send file descriptors 1 and 2 to a temporary file, while Python's sys.stdout and sys.stderr still reach the user.
 
-    Process-wide while it lasts: what other threads write to the descriptors is captured as well. May be nested.
+    Process-wide: output of other threads to the descriptors is captured as well. May be nested.
     """
     with tempfile.TemporaryFile() as file, contextlib.ExitStack() as stack:
         for descriptor in (_STDOUT, _STDERR):

@@ -1,4 +1,4 @@
-"""Converts a model: freezes it once, lowers it by each recipe, compares with Keras, and publishes what passes."""
+"""Converts a model: freezes it once, lowers it by each recipe, compares with Keras, and publishes passing variants."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HINTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What the records of all variants of one conversion share; `assumed` is about the preprocessing."""
+    """The fields that the records of all variants of one conversion share; `assumed` is about the preprocessing."""
 
     source: SourceRecord
     preprocessing: Preprocessing | None = None
@@ -53,7 +53,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Variant(Artifact):
-    """An artifact with the recipe and the parity it was published on."""
+    """An artifact with its recipe and parity."""
 
     recipe: Recipe
     parity: Parity
@@ -61,7 +61,7 @@ class Variant(Artifact):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conversion:
-    """A conversion to be done: a model, its static inputs, the recipes, the data, and what goes into the records.
+    """A conversion: a model, its static inputs, the recipes, the data, and the content of the records.
 
     Attributes:
         model: the source.
@@ -69,15 +69,15 @@ class Conversion:
         recipes: each gives one artifact.
         calibration: real inputs; needed by the integer recipes.
         check: inputs on which every variant is compared with the Keras model.
-        classes: whether the first output is known to be a score per class; otherwise its values are looked at.
+        classes: whether the first output is known to be a score per class; otherwise its values decide.
         provenance: shared by all artifacts.
         name: of the artifacts, before the recipe's.
         folder: where they are published.
         require_sparse: called with every variant of a sparse recipe; raises ConversionError to refuse it. Rules of a
             target can replace the default, which looks at the zeros alone.
-        require_mapped: called with every variant for the Edge TPU; returns the forecast, or raises ConversionError to
-            refuse it.
-        compiler: makes the variants that Google's compiler has to make; needed for those alone.
+        require_mapped: called with every variant for the Edge TPU; returns the prediction, or raises ConversionError
+            to refuse it.
+        compiler: compiles variants with Google's compiler; needed only for compiled ones.
     """
 
     model: SourceModel
@@ -100,17 +100,17 @@ class Conversion:
 
     @property
     def steps(self) -> int:
-        """How many steps `convert` reports."""
+        """The number of steps that `convert` reports."""
         return 2 * len(self.recipes) + 3
 
 
 def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, note: None) -> tuple[Variant, ...]:
-    """Convert, check and publish; every variant is judged on its own, nothing is written before all are.
+    """Convert, check and publish; every variant is judged separately, nothing is written before all are.
 
-    `check_request` tells before the model is loaded whether what the recipes need is there.
+    `check_request` checks the recipes' requirements before the model is loaded.
 
     Args:
-        conversion: what is to be done.
+        conversion: the conversion to run.
         on_progress: called as `on_progress(steps_done, note)`; `conversion.steps` in all.
 
     Returns:
@@ -118,7 +118,7 @@ def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, not
 
     Raises:
         CalibrationError: a calibrated recipe without calibration inputs; the others were published.
-        ConversionError: TensorFlow Lite cannot convert the model, or not as a recipe promises; others were published.
+        ConversionError: TensorFlow Lite cannot convert the model, or not as a recipe requires; others were published.
         ParityError: a variant is beyond its tolerance; the others were published.
         WriteError: the artifacts could not be written.
     """
@@ -143,11 +143,11 @@ def convert(conversion: Conversion, *, on_progress: Progress = lambda steps, not
 
 
 def check_request(recipes: Sequence[Recipe], *, has_calibration: bool, compiler: Compiler) -> None:
-    """Check, before the work begins, that what the recipes need is there.
+    """Check the recipes' requirements before the work begins.
 
     Raises:
         CalibrationError: a recipe is calibrated and no inputs are given.
-        MissingPartError: a recipe needs Google's compiler, which is not there.
+        MissingPartError: a recipe needs Google's compiler, which is not installed.
     """
     calibrated = [recipe.name for recipe in recipes if recipe.calibrated]
     if calibrated and not has_calibration:
@@ -167,7 +167,7 @@ def _make_lowering(conversion: Conversion, on_progress: Progress) -> Lowering:
 def _make_variant(
     conversion: Conversion, recipe: Recipe, lowering: Lowering, reference: Outputs, on_progress: Progress
 ) -> Variant:
-    """Make one variant and judge it; its content is parsed once, a compiled one's once more."""
+    """Make one variant and judge it; its content is parsed once, that of a compiled one again."""
     on_progress(0, f"{recipe.name}: converting")
     model = lowering.lower(recipe)
     check_against_recipe(model, recipe)
@@ -188,7 +188,7 @@ def _make_variant(
 
 
 def _compare(conversion: Conversion, recipe: Recipe, model: ModelInfo, reference: Outputs) -> Parity:
-    """Return the figures of a variant that is within its tolerance; refuse one that is not."""
+    """Return the figures of a variant within its tolerance; refuse any other."""
     classes = conversion.classes or looks_like_classes(reference[0])
     check = conversion.check.first(recipe.checked_at_most)
     parity = compare(model, reference, check=check, batch=conversion.batch, classes=classes)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class DecodeError(EdgeError):
-    """A value does not have the form that was expected; the message names the field."""
+    """A value does not have the expected form; the message names the field."""
 
     exit_code = 3
 
@@ -36,11 +36,11 @@ NonNegative = Annotated[float, AtLeast(0)]
 
 
 def parse_json(text: str) -> object:
-    """Parse JSON that this toolkit can calculate with and write again.
+    """Parse JSON that can be used in calculations and written again.
 
     Raises:
-        ValueError: It is not JSON, or holds NaN, a number beyond 64 bits, half a surrogate pair, or a nest of brackets.
-        RecursionError: It is nested so deep that it cannot even be parsed.
+        ValueError: It is not JSON, or holds NaN, a number beyond 64 bits, half a surrogate pair, or is nested too deep.
+        RecursionError: It is nested too deep to be parsed at all.
     """
     value = json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_float, parse_int=_parse_int)
     _check_depth(value)
@@ -97,7 +97,7 @@ def decode(cls: type[T], value: object, where: str, *, ignore_unknown: bool = Fa
     """Build a dataclass from parsed JSON, following its type hints.
 
     Every field without a default must be present (null where its type allows None) and no other may be: a misspelt
-    field is an error, not a value silently lost. Mappings of open content (`Mapping[str, Any]`) are taken as they are.
+    field is an error instead of a silent loss. Mappings of open content (`Mapping[str, Any]`) are taken as they are.
 
     Args:
         cls: The dataclass.

@@ -35,7 +35,7 @@ class LayerError:
 
 
 def locate_error(model: SourceModel, variant: ModelInfo, *, check: SampleSet, batch: int, limit: float) -> str:
-    """Describe at which layer the error first grows beyond `limit`, or else where it grows most.
+    """Describe the layer where the error first grows beyond `limit`, or else where it grows most.
 
     The Keras model's layers are the reference, found by the tensors' names; a SavedModel has no layers, there the float
     conversion is.

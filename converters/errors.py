@@ -4,7 +4,7 @@ EdgeError                     exit 1   anything a user should read as a message,
 ├── MissingPartError          exit 8   a package or program that is needed is not installed
 └── ConverterError            exit 6   base of the converters
     ├── SourceError           exit 3   the model to convert is missing, unreadable or of the wrong type
-    ├── ModelFileError        exit 4   a .tflite file is damaged or uses what cannot be read
+    ├── ModelFileError        exit 4   a .tflite file is damaged or uses unsupported features
     ├── PreprocessingError    exit 5   a preprocessing contradicts itself, or a picture does not fit it
     ├── CalibrationError      exit 5   the calibration set is empty or does not fit the model's input
     ├── ConversionError       exit 6   TensorFlow Lite could not convert the model
@@ -48,7 +48,7 @@ class SourceError(ConverterError):
 
 
 class ModelFileError(ConverterError):
-    """A .tflite file is damaged or uses what cannot be read."""
+    """A .tflite file is damaged or uses unsupported features."""
 
     exit_code = 4
 

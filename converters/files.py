@@ -21,14 +21,14 @@ PRIVATE = 0o600  # for keys and the user's configuration
 READABLE = 0o644  # whatever the user's umask says
 _CHUNK_BYTES = 1 << 20
 _MOST_NAME = 60  # characters of a file's name in its temporary file's: a name has at most 255 bytes
-_UNCHANGED = "free some space, or choose a folder you may write to; what stood there before is unchanged"
+_UNCHANGED = "free some space, or choose a folder you may write to; existing files are unchanged"
 
 
 def require_folder(folder: Path) -> None:
-    """Check, before the work begins, that a folder can be made and written to; makes nothing.
+    """Check before the work begins that a folder can be made and written to, without making it.
 
     Raises:
-        WriteError: something that is no folder is in the way, or there is no permission.
+        WriteError: a file is in its place, or there is no permission.
     """
     parent = folder
     while not parent.exists() and parent != parent.parent:
@@ -61,7 +61,7 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary file as `temporary_for` does, with its errors translated.
 
     Raises:
-        WriteError: an OSError rose while making, writing or renaming.
+        WriteError: making, writing or renaming failed.
     """
     try:
         with temporary_for(path, mode=mode) as temporary:
@@ -72,7 +72,7 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_for(path: Path, *, mode: int | None = None, make_folder: bool = True) -> Iterator[Path]:
-    """Yield a temporary file in the folder of `path`; give it that name if the block ends well, else remove it.
+    """Yield a temporary file in the folder of `path`; rename it if the block succeeds, else remove it.
 
     For callers that translate errors themselves; `mode` is as for `write_whole`.
 
@@ -121,7 +121,7 @@ def _make_temporary(path: Path) -> Iterator[Path]:
 
 
 def _exchange(temporaries: Mapping[Path, Path]) -> None:
-    """Put temporary files in the places of files; where one cannot be, put all the files back."""
+    """Replace files with temporary ones; where one fails, restore all."""
     before: dict[Path, Path | None] = {}
     try:
         for path, temporary in temporaries.items():
@@ -140,7 +140,7 @@ def _exchange(temporaries: Mapping[Path, Path]) -> None:
 
 
 def _set_aside(path: Path, aside: Path) -> Path | None:
-    """Give a file another name; None where there is none."""
+    """Rename a file out of the way; None where there is none."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:

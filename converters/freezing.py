@@ -35,7 +35,7 @@ class FrozenModel:
 
 
 def freeze(call: Callable[..., Sequence[Any]], *, inputs: Sequence[Port], output_names: Sequence[str]) -> FrozenModel:
-    """Trace `call` with static shapes and freeze what it reads.
+    """Trace `call` with static shapes and freeze the variables it reads.
 
     Args:
         call: takes one tensor per input, returns the outputs as a flat sequence.
@@ -104,7 +104,7 @@ def _shapes(inputs: Sequence[Port]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error that tells something, without colours and TensorFlow's own prefixes."""
+    """Return the first informative line of an error, without colours and TensorFlow's own prefixes."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith(_PREAMBLE)]
     return (_NODE.sub("", telling[0]) if telling else type(error).__name__)[:300]

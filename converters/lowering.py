@@ -3,8 +3,9 @@
 The table `_WAYS` names the ways to lower; a recipe chooses one by its field `lowering`.
 
 The float lowerings go through the public `tf.compat.v1.lite.TFLiteConverter`, which takes a frozen graph (measured on
-MobileNetV2: 0.4 s each, against 4 s from a SavedModel that is parsed and loaded anew each time; the same bytes but for
-names and metadata). The integer recipes quantize the one calibrated float model the way `tf.lite.TFLiteConverter` does.
+MobileNetV2: 0.4 s each, against 4 s from a SavedModel that is parsed and loaded again each time; the same bytes except
+for names and metadata). The integer recipes quantize the one calibrated float model the way `tf.lite.TFLiteConverter`
+does.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Lowering:
     def __init__(
         self, model: FrozenModel, *, samples: SampleSet | None, on_sample: Callable[[str], None] = lambda note: None
     ) -> None:
-        """Keep the frozen graph, the calibration inputs, and the function to call with the count of those fed."""
+        """Store the frozen graph, the calibration inputs, and the callback for the count of calibrated inputs."""
         self._model = model
         self._samples = samples
         self._on_sample = on_sample
@@ -179,10 +180,10 @@ _WAYS: Mapping[str, _Way] = MappingProxyType({
 
 
 def check_against_recipe(model: ModelInfo, recipe: Recipe) -> None:
-    """Check that a lowered model is what its recipe says: static shapes, and integers alone where it says so.
+    """Check that a lowered model meets its recipe: static shapes, and integers only where it requires them.
 
     Raises:
-        ConversionError: an operator still computes in floating point where the recipe promises integers, an operator is
+        ConversionError: an operator still computes in floating point where the recipe requires integers, an operator is
             custom or TensorFlow's own, or a tensor has no static shape.
     """
     _require_static(model)
@@ -211,13 +212,13 @@ def _require_integers(model: ModelInfo) -> None:
         first = ", ".join(f"{op} at '{name}'" for op, name in offending[:3])
         more = f" and {len(offending) - 3} more" if len(offending) > 3 else ""
         raise ConversionError(
-            f"the recipe promises integers alone, but TensorFlow Lite left {first}{more} in floating point",
+            f"the recipe requires integers only, but TensorFlow Lite left {first}{more} in floating point",
             hint="there is no integer kernel for it: replace the layer, or use the recipes dynamic, fp16 or fp32",
         )
 
 
 def _require_no_control_flow(data: bytes) -> None:
-    """Refuse what kills TensorFlow Lite's calibrator (SIGSEGV with 2.21, on the first input)."""
+    """Refuse control flow, which crashes TensorFlow Lite's calibrator (SIGSEGV with 2.21, on the first input)."""
     operators = dict.fromkeys(op.name for op in parse_model(data).main.operators if op.name in ("WHILE", "IF"))
     if operators:
         raise ConversionError(

@@ -9,7 +9,7 @@ from converters.errors import MissingPartError
 
 
 def import_optional(module: str, package: str, purpose: str) -> ModuleType:
-    """Import `module`, which the distribution `package` brings; `purpose` says in the error what needs it.
+    """Import `module`, which the distribution `package` provides; `purpose` names its user in the error.
 
     Raises:
         MissingPartError: the package is not installed.

@@ -30,7 +30,7 @@ class Accuracy:
 
     @property
     def reference_knows(self) -> bool:
-        """Whether the Keras model does at least twice as well as guessing: below that a loss means nothing."""
+        """Whether the Keras model is at least twice as good as guessing: below that a loss means nothing."""
         return self.reference_correct * self.classes >= 2 * self.of
 
 
@@ -44,7 +44,7 @@ class Parity:
         cosine: mean over the inputs of the cosine between the outputs; None where an output is all zeros.
         relative_rms_error: see `Tolerance`.
         relative_max_error: see `Tolerance`.
-        top1_agreement: share of all inputs with the same first class; None for what is no classifier.
+        top1_agreement: share of all inputs with the same first class; None for models that are not classifiers.
         decided: inputs on which the Keras model clearly prefers one class, and the share of agreement on them.
     """
 
@@ -62,12 +62,12 @@ class Parity:
     accuracy: Accuracy | None
 
     def record(self, tolerance: Tolerance) -> ParityRecord:
-        """Return what the artifact's record says of it."""
+        """Return the artifact's record of it."""
         accuracy = None if self.accuracy is None else AccuracyRecord(**vars(self.accuracy))
         return ParityRecord(**{**vars(self), "accuracy": accuracy, "tolerance": tolerance.record})
 
     def beyond(self, tolerance: Tolerance) -> tuple[str, ...]:
-        """Return what is out of tolerance, in words; empty if nothing is."""
+        """Return a text for each figure out of tolerance; empty if there is none."""
         figures = (
             ("relative RMS error", self.relative_rms_error, tolerance.relative_rms_error),
             ("relative maximum error", self.relative_max_error, tolerance.relative_max_error),
@@ -110,7 +110,7 @@ class _Output:
     largest: float = 0.0
 
     def add(self, reference: Array, variant: Array) -> None:
-        """Take one batch in."""
+        """Add one batch."""
         error = np.abs(variant - reference)
         self.elements += error.size
         self.squared_excess += float(np.sum(np.maximum(error - self.step, 0.0) ** 2))
@@ -132,7 +132,7 @@ class _Output:
 
 @dataclass
 class Comparison:
-    """Takes outputs in batch by batch and gives the figures at the end.
+    """Accumulates outputs batch by batch and computes the figures at the end.
 
     Attributes:
         steps: quantization step of each output, 0 for floating point.
@@ -149,11 +149,11 @@ class Comparison:
     _classes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        """Start at nothing."""
+        """Start without batches."""
         self._outputs = [_Output(step) for step in self.steps]
 
     def add(self, reference: Sequence[Array], variant: Sequence[Array]) -> None:
-        """Take in a batch: outputs of the Keras model and of the variant, samples along the first axis."""
+        """Add a batch: outputs of the Keras model and of the variant, samples along the first axis."""
         real = [np.asarray(array, np.float64) for array in reference]
         got = [np.asarray(array, np.float64) for array in variant]
         for output, left, right in zip(self._outputs, real, got, strict=True):
@@ -167,7 +167,7 @@ class Comparison:
             self._first.append(_decisions(real[0], got[0]))
 
     def result(self, *, source: str, real: bool, labels: Array | None) -> Parity:
-        """Return the figures; `labels` are aligned with the samples taken in."""
+        """Return the figures; `labels` are aligned with the added samples."""
         elements = sum(output.elements for output in self._outputs)
         top1 = [np.concatenate(parts) for parts in zip(*self._first, strict=True)] if self._first else None
         decided = int(top1[2].sum()) if top1 else None

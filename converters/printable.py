@@ -1,4 +1,4 @@
-"""Makes foreign text safe to print: names in files, answers of boards, output of other programs."""
+"""Makes foreign text safe to print: names in files, responses of boards, output of other programs."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ def printable(text: str, *, instead: str = "?", keep: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """Return printable text on one line, runs of blanks and control characters as one blank; never an empty one."""
+    """Return printable text on one line, runs of blanks and control characters become one blank; never an empty one."""
     return " ".join(printable(text, instead=" ").split()) or "unnamed"

@@ -1,4 +1,4 @@
-"""The table of recipes: what becomes of a model's numbers, and how far the result may be from the Keras model.
+"""Lists the recipes: the number formats of a variant, and its allowed difference from the Keras model.
 
 A new recipe is one record here; one that lowers in a new way adds that way to the table of converters/lowering.py.
 """
@@ -16,13 +16,13 @@ from converters.errors import ConversionError
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """How far a variant may be from the Keras model on the checked inputs; None: not judged.
+    """The allowed difference of a variant from the Keras model on the checked inputs; None: not judged.
 
     Attributes:
         relative_rms_error: root mean square error over the outputs' own root mean square, after one step of the
-            output's quantization is taken off every element's error: what the output cannot resolve is no fault of the
-            conversion (a softmax over 1000 classes in int8 has steps of 1/256).
-        relative_max_error: largest absolute error over the largest absolute output, one step taken off likewise.
+            output's quantization is subtracted from every element's error: the output's resolution is not an error of
+            the conversion (a softmax over 1000 classes in int8 has steps of 1/256).
+        relative_max_error: largest absolute error over the largest absolute output, one step subtracted likewise.
         top1_agreement: share of the clearly decided inputs on which the variant names the same class. Decided: the
             first class leads the second by at least a tenth of its value, on at least 20 inputs.
         accuracy_drop: share of all labelled inputs that the variant may lose against the Keras model.
@@ -35,7 +35,7 @@ class Tolerance:
 
     @property
     def record(self) -> ToleranceRecord:
-        """What the artifact's record says of it."""
+        """The artifact's record of it."""
         return ToleranceRecord(**vars(self))
 
 
@@ -44,17 +44,17 @@ class Recipe:
     """One way from a float model to an artifact.
 
     Attributes:
-        weights: what is stored: float32, float16 or int8 (per output channel).
-        activations: what flows between operators: float32, int8 or int16.
+        weights: the stored type: float32, float16 or int8 (per output channel).
+        activations: the type between operators: float32, int8 or int16.
         interface: type of the inputs and outputs: float32, int8 or uint8.
         calibrated: whether ranges are measured on real inputs first.
         sparse: whether zeros of 1x1 kernels are left out of the file, so that runtimes can leave out their work.
         checked_at_most: inputs to compare with Keras at most, None for all: some recipes have only unoptimized kernels
             on the host, a hundred times slower.
-        about: one line for people.
+        about: one line for users.
         lowering: the way it is lowered, a name in the table of converters/lowering.py.
-        edgetpu: whether the file is for the Edge TPU's compiler: only what that takes, and its interface can be chosen.
-        compiled: whether that compiler makes the file; what is compared with Keras is what it was given.
+        edgetpu: whether the file is for the Edge TPU's compiler: only operators it takes, and a choice of interface.
+        compiled: whether that compiler writes the file; its input is compared with Keras.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Recipe:
 
     @property
     def record(self) -> RecipeRecord:
-        """What the artifact's record says of the recipe."""
+        """The artifact's record of the recipe."""
         values = {field.name: getattr(self, field.name) for field in fields(RecipeRecord)}
         return RecipeRecord(**{**values, "tolerance": self.tolerance.record})
 
@@ -129,7 +129,7 @@ _TABLE = (
         name="sparse-fp16", lowering="sparse-float16",
         weights="float16", activations="float32", interface="float32", calibrated=False, sparse=True,
         tolerance=Tolerance(relative_rms_error=0.03, top1_agreement=0.98, accuracy_drop=0.01),
-        about="sparse, the weights that are left stored as float16",
+        about="sparse, the remaining weights stored as float16",
     ),
     Recipe(
         name="sparse-int8", lowering="sparse-int8",

@@ -24,11 +24,11 @@ class SampleSet:
     """Model inputs in memory.
 
     Attributes:
-        source: where they came from, in words a user can repeat.
-        seed: of the choice among more inputs, or of the drawing.
+        source: their origin, in terms a user can repeat.
+        seed: of the choice among more inputs, or of the generation.
         inputs: one array per model input, samples along the first axis, without the model's batch dimension.
         labels: class index per sample in the model's own output order, or None.
-        real: False for drawn numbers.
+        real: False for generated numbers.
     """
 
     source: str
@@ -66,17 +66,17 @@ class SampleSet:
 
     @property
     def record(self) -> CalibrationRecord:
-        """What the artifact's record says of calibration with these inputs."""
+        """The artifact's record of calibration with these inputs."""
         return CalibrationRecord(source=self.source, samples=self.count, seed=self.seed, digest=self.digest)
 
 
 def gather(samples: Iterable[Sample], *, inputs: Sequence[Port], source: str, seed: int | None) -> SampleSet:
-    """Take samples into memory and check that they can serve.
+    """Read samples into memory and check that they are usable.
 
     Args:
         samples: pairs of (one array per model input without batch dimension, label or None).
         inputs: the model's inputs; their first dimension is the batch.
-        source: where the samples come from.
+        source: the origin of the samples.
         seed: recorded.
 
     Raises:
@@ -99,7 +99,7 @@ def gather(samples: Iterable[Sample], *, inputs: Sequence[Port], source: str, se
 
 
 def draw_samples(inputs: Sequence[Port], *, value_range: tuple[float, float], count: int, seed: int) -> SampleSet:
-    """Draw inputs uniformly within a valid range: for checking where no data was given, never for calibration."""
+    """Generate inputs uniformly within a valid range: for checks without data, never for calibration."""
     generator = np.random.default_rng(seed)
     low, high = value_range
     arrays = tuple(generator.uniform(low, high, (count, *port.shape[1:])).astype(port.dtype) for port in inputs)
@@ -122,7 +122,8 @@ def _fitting(arrays: Sequence[Array], inputs: Sequence[Port], index: int, source
             )
         if not np.isfinite(array).all():
             raise CalibrationError(
-                f"sample {index} of {source} holds NaN or infinity", hint="remove it, or mend what produced it"
+                f"sample {index} of {source} holds NaN or infinity",
+                hint="remove it, or fix its source",
             )
     return arrays
 

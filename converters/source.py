@@ -22,14 +22,14 @@ class SourceModel:
     """A model that can be called and traced.
 
     Attributes:
-        name: what artifacts are named after unless told otherwise.
+        name: the default name of artifacts.
         kind: "registry", "keras", "h5" or "savedmodel".
         call: tensors in the order of `inputs` to a flat list of output tensors.
         inputs: ports with free sizes as -1, batch first.
         output_names: in the order of `call`.
         output_shapes: likewise, free sizes as -1; None where even the number of dimensions is free.
         keras_model: the Keras model, None for a SavedModel.
-        notes: what was done to it that a user should know.
+        notes: changes to it that a user should know.
     """
 
     name: str
@@ -77,7 +77,7 @@ def from_keras(model: Any, *, name: str, kind: str) -> SourceModel:  # noqa: ANN
     """Wrap a Keras model that is already in memory.
 
     Raises:
-        SourceError: it has no known inputs (a subclassed model that was never called), or inputs that are no numbers.
+        SourceError: it has no known inputs (a subclassed model that was never called), or inputs that are not numbers.
     """
     import keras
 
@@ -103,7 +103,7 @@ def from_keras(model: Any, *, name: str, kind: str) -> SourceModel:  # noqa: ANN
 
 
 def _layer_name(tensor: KerasTensor) -> str:
-    """Return the input layer's name: the tensor's own may be numbered by the process that built it."""
+    """Return the input layer's name: the tensor's own name may contain a number from the process that built it."""
     history = getattr(tensor, "_keras_history", None)
     return str(history.operation.name if history is not None else tensor.name)
 

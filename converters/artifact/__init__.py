@@ -1,1 +1,1 @@
-"""The artifact: NAME.tflite with NAME.json beside it; one record, one reader, one writer."""
+"""Reads and writes artifacts: NAME.tflite with its record in NAME.json."""

@@ -16,7 +16,7 @@ SCHEMA = "edge-segments/1"
 
 @dataclass(frozen=True)
 class Piece:
-    """One file of a chain, and the names of what goes in and out, in the file's order."""
+    """One file of a chain, with the names of its inputs and outputs in the file's order."""
 
     file: Path
     sha256: str
@@ -26,7 +26,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class ChainManifest:
-    """How the pieces belong together: the whole model's inputs and outputs by name, and the pieces in order."""
+    """The chain: the whole model's inputs and outputs by name, and the pieces in order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -34,10 +34,10 @@ class ChainManifest:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> ChainManifest:
-    """Read NAME-segments.json, which `edge coral segment` writes beside the pieces.
+    """Read NAME-segments.json, which `edge coral segment` writes alongside the pieces.
 
     Raises:
-        ModelFileError: It cannot be read, is none, or reads what no piece before has written.
+        ModelFileError: It cannot be read, is not a manifest, or a piece reads a tensor that none before it writes.
     """
     file = Path(path)
     try:
@@ -61,7 +61,7 @@ def read_manifest(path: str | os.PathLike[str]) -> ChainManifest:
 def _piece(folder: Path, value: Mapping[str, Any]) -> Piece:
     name = str(value["file"])
     if Path(name).name != name:
-        raise ValueError(f"{name!r} is no file beside it")
+        raise ValueError(f"{name!r} is not a file alongside it")
     names = [tuple(str(each["name"]) for each in value[side]) for side in ("inputs", "outputs")]
     return Piece(folder / name, str(value["sha256"]), *names)
 

@@ -1,4 +1,4 @@
-"""Describes how a picture's pixels become a model's input, and applies it; the description travels with the artifact.
+"""Describes how an image's pixels become a model's input, and applies it; artifacts carry the description.
 
 A model input is `pixel * scale + offset`, per channel, with pixels 0..255. The resize policy is only recorded here: the
 code that decodes pictures applies it before `Preprocessing.apply`.
@@ -36,7 +36,7 @@ class Preprocessing:
     """How pixels become one input of a model; `scale` and `offset` are in the model's own channel order.
 
     Raises:
-        PreprocessingError: a field is out of its set, or `mode` and its numbers contradict each other.
+        PreprocessingError: a field has an invalid value, or `mode` and its numbers contradict each other.
     """
 
     height: int

@@ -1,7 +1,7 @@
 """Describes an artifact: the record that NAME.json holds about NAME.tflite, schema `edge-artifact/1`.
 
 Every artifact that `edge convert` writes states all fields. A field that an earlier version did not write, or that is
-null, is None: not known.
+null, is None: unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCHEMA = "edge-artifact/1"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRecord:
-    """Where a model came from: enough to make it again."""
+    """The origin of a model: enough to build it again."""
 
     name: str
     kind: str | None = None
@@ -31,7 +31,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ToleranceRecord:
-    """How far a variant was allowed to be from the Keras model; see `converters.recipes.Tolerance`."""
+    """The allowed distance of a variant from the Keras model; see `converters.recipes.Tolerance`."""
 
     relative_rms_error: float | None = None
     relative_max_error: float | None = None
@@ -69,7 +69,7 @@ class TensorRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
-    """How many of a layer's parameters are zero; None where they are stored in a way that is not counted."""
+    """The number of zeros in a layer's parameters; None where their storage does not allow counting."""
 
     name: str
     parameters: Count
@@ -117,19 +117,20 @@ class ParityRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
-    """What is known of one .tflite file.
+    """The known facts about one .tflite file.
 
     Attributes:
         name: Of the artifact, such as mobilenet_v2-int8.
         sha256: Of the .tflite file.
         created: When it was converted, ISO 8601 in UTC.
-        preprocessing: How pixels become the input; None for a model that takes no pictures, or where it is not known.
+        preprocessing: How pixels become the input; None for a model that does not take
+            images, or where it is unknown.
         assumed: Whether the preprocessing is only assumed.
         labels: Names by class index.
-        labels_origin: Where the labels come from.
+        labels_origin: The source of the labels.
         macs: Multiply-adds of one inference.
-        tools: Versions of what made the artifact; None for what is not installed as a package.
-        edgetpu: What the Edge TPU's compiler is expected to map, or for a compiled file what it mapped.
+        tools: Versions of the tools that made the artifact; None for those not installed as packages.
+        edgetpu: The mapping that the Edge TPU's compiler is predicted to produce, or for a compiled file has produced.
     """
 
     name: str

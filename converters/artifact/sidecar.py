@@ -1,4 +1,4 @@
-"""Reads and writes artifacts: NAME.tflite with its record beside it, NAME.json."""
+"""Reads and writes artifacts: NAME.tflite and its record, NAME.json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HINT = "copy both files of the artifact together, convert the model again, or r
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Artifact:
-    """A .tflite file's content with its record; `folder` is where both are published."""
+    """A .tflite file's content with its record; both are published in `folder`."""
 
     record: ArtifactRecord
     data: bytes
@@ -40,7 +40,7 @@ class Artifact:
 
     @property
     def json_path(self) -> Path:
-        """The record beside it."""
+        """The path of its record."""
         return self.folder / f"{self.name}.json"
 
     def to_json(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The JSON file beside a model: its record, or the problem for which the record is not used."""
+    """The JSON file of a model: its record, or the problem for which the record is not used."""
 
     path: Path
     record: ArtifactRecord | None
@@ -60,8 +60,8 @@ class Sidecar:
 def publish(artifacts: Sequence[Artifact]) -> None:
     """Write the artifacts: all to temporary files first, then per artifact the JSON and last the .tflite into place.
 
-    A reader takes an artifact as complete when the .tflite is there and its SHA-256 is the one in the JSON. Whatever
-    happens, interrupt and loss of power included, no pair looks complete that is not.
+    A reader takes an artifact as complete when the .tflite is there and its SHA-256 is the one in the JSON. Even
+    after an interrupt or loss of power, no incomplete pair looks complete.
 
     Raises:
         WriteError: A file could not be written (disk full, no permission); nothing of this call is in place.
@@ -78,7 +78,7 @@ def record_text(record: ArtifactRecord) -> str:
 
 
 def artifact_of(model: str | os.PathLike[str]) -> ArtifactRecord | None:
-    """Read the record beside a model; None where there is none.
+    """Read a model's record; None where there is none.
 
     Raises:
         ModelFileError: The record is malformed, or describes another file.
@@ -90,7 +90,7 @@ def artifact_of(model: str | os.PathLike[str]) -> ArtifactRecord | None:
 
 
 def read_sidecar(model: Path, *, sha256: str | None = None) -> Sidecar | None:
-    """Read the JSON file beside a model; None where there is none, or it is no artifact's.
+    """Read a model's JSON file; None where there is none, or it is not an artifact's.
 
     Args:
         model: The .tflite file.
@@ -117,7 +117,7 @@ def read_record(path: Path) -> ArtifactRecord | None:
     """Read NAME.json; None where it is a JSON file of another kind.
 
     Raises:
-        ModelFileError: It cannot be read, is not JSON, of another version, or a field is not as it should be.
+        ModelFileError: It cannot be read, is not JSON, has another version, or a field is invalid.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
@@ -130,7 +130,7 @@ def record_from_json(value: object, path: Path) -> ArtifactRecord | None:
     """Return the record that NAME.json, already parsed, holds; None where it is of another kind.
 
     Raises:
-        ModelFileError: It is of another version, or a field is not as it should be.
+        ModelFileError: It has another version, or a field is invalid.
     """
     schema = value.get("schema") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(schema, str) or not schema.startswith(_FAMILY):

@@ -1,7 +1,7 @@
 """Predicts how several models share one Edge TPU: cached parameters, and those streamed for each inference.
 
-Models compiled in one call of the compiler share the chip's memory: the first named takes what it needs, the next what
-is left; the rest is streamed from the host for every inference. Models compiled separately evict each
+Models compiled in one call of the compiler share the chip's memory: the first takes what it needs, the next what
+remains; the rest is streamed from the host for every inference. Models compiled separately evict each
 other's parameters, so that each change of model loads all of them again. Source: the vendor's page on its compiler
 (parameter data caching, co-compiling), and the logs in google-coral/edgetpu issues 458 and 518.
 """
@@ -25,7 +25,7 @@ MOST_BYTES = int(7.9 * (1 << 20))
 
 @dataclass(frozen=True)
 class Cached:
-    """One model's share of the chip's memory, in bytes; `certain` is False where the usual spread would change it."""
+    """One model's share of the chip's memory, in bytes; `certain` is False where the usual spread could change it."""
 
     name: str
     parameter_bytes: int
@@ -99,7 +99,7 @@ def predict_caching(models: Sequence[tuple[str, ModelInfo]]) -> CachePrediction:
 
 
 def share_out(sizes: Sequence[tuple[str, int]], usable_bytes: int = USABLE_BYTES) -> CachePrediction:
-    """Give each model in turn the memory it needs, as far as it lasts."""
+    """Give each model in turn the memory it needs, as long as there is any."""
     cached = _shares([size for _, size in sizes], usable_bytes)
     low, high = (_shares([size for _, size in sizes], limit) for limit in (LEAST_BYTES, MOST_BYTES))
     models = tuple(

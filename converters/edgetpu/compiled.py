@@ -35,7 +35,7 @@ class CompiledReport:
 
     @property
     def min_runtime_version(self) -> int | None:
-        """The oldest Edge TPU runtime (libedgetpu) that takes the file; None where no package can be read."""
+        """The oldest Edge TPU runtime (libedgetpu) that runs the file; None where no package can be read."""
         return max((package.min_runtime_version for package in self.packages), default=None)
 
     @property

@@ -56,7 +56,7 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Compiler:
-    """Where the compiler is: "edgetpu_compiler" on PATH, a path, or "docker:IMAGE"."""
+    """The compiler: "edgetpu_compiler" on PATH, a path, or "docker:IMAGE"."""
 
     where: str = PROGRAM
     deadline_s: float = DEADLINE_S
@@ -99,7 +99,7 @@ class Compiler:
         return [*run, *mount, "--entrypoint", PROGRAM, image, *words]
 
     def _run(self, folder: Path) -> str:
-        """Return the output; the presence of the file says more than the exit status."""
+        """Return the output; the presence of the file is more reliable than the exit status."""
         name = f"edge-edgetpu-{uuid.uuid4().hex[:12]}"
         try:
             process = subprocess.Popen(
@@ -123,20 +123,20 @@ class Compiler:
         if process.returncode:
             raise ConversionError(
                 f"{self.where} failed with status {process.returncode}: {_reason(said)}",
-                hint="edge inspect FILE --target coral says what the compiler is expected to refuse",
+                hint="edge inspect FILE --target coral lists what the compiler is predicted to refuse",
             )
         return said
 
     def _stop(self, process: subprocess.Popen[bytes], name: str) -> str | None:
         """End the process group: the compiler works in a child process.
 
-        Returns what to do about a container that could not be ended.
+        Returns instructions for a container that could not be ended.
         """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         if not self.where.startswith(CONTAINER) or _remove_container(name):
             return None
-        return f"its container may still be at work: docker rm --force {name}"
+        return f"its container may still be running: docker rm --force {name}"
 
 
 def _remove_container(container: str) -> bool:
@@ -154,13 +154,13 @@ def _result(path: Path, log: CompilerLog, said: str) -> tuple[bytes, ModelInfo]:
     """Return the compiled file and its contents, refusing one that is not compiled."""
     if not path.is_file():
         raise ConversionError(f"edgetpu_compiler made no file: {_reason(said)}",
-                              hint="edge inspect FILE --target coral says what it is expected to refuse")  # fmt: skip
+                              hint="edge inspect FILE --target coral lists what it is predicted to refuse")  # fmt: skip
     data = path.read_bytes()
     model = parse_model(data, name="edgetpu_compiler's result")
     mapped = sum(log.mapped.values())
     if mapped and not model.is_edgetpu_compiled:
-        raise ConversionError(f"edgetpu_compiler says that it mapped {mapped} operators, but its file has none",
-                              hint="this is no edgetpu_compiler whose files can be trusted")  # fmt: skip
+        raise ConversionError(f"edgetpu_compiler reports {mapped} mapped operators, but its file has none",
+                              hint="use Google's edgetpu_compiler; this one's files cannot be trusted")  # fmt: skip
     return data, model
 
 

@@ -1,4 +1,4 @@
-"""Checks operators that compute: convolutions, pools, products, means, softmax, recurrent cells."""
+"""Checks computing operators: convolutions, pools, products, means, softmax, recurrent cells."""
 
 from __future__ import annotations
 

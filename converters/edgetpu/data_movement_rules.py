@@ -104,7 +104,7 @@ def check_pad(context: OperatorContext) -> Verdict:
 
 
 def check_squeeze(context: OperatorContext) -> Verdict:
-    """Only leading dimensions of 1, says the vendor's table; but detection models squeeze (1, boxes, 1, 4).
+    """Only leading dimensions of 1 (vendor's table); but detection models squeeze (1, boxes, 1, 4).
 
     Of those, all but DEQUANTIZE and the custom operator were mapped (tensorflow/models#9033).
     """

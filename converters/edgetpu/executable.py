@@ -20,7 +20,7 @@ _DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeE
 
 @dataclass(frozen=True)
 class Layer:
-    """An input or output of a program: the data that crosses the bus for each inference."""
+    """An input or output of a program: the data transferred over the bus for each inference."""
 
     name: str
     bytes: int
@@ -36,7 +36,7 @@ class EdgeTpuProgram:
     Attributes:
         kind: stand-alone, parameter-caching (runs once, loads parameters) or execution-only.
         instructions_bytes: of its instruction streams.
-        parameters_bytes: of the parameters it brings: cached once, or sent for each inference.
+        parameters_bytes: of its parameters: cached once, or sent for each inference.
         scratch_bytes: memory of the host that it uses for activations.
         tile_bytes: the most it uses of one tile's narrow memory, where activations lie.
     """
@@ -74,7 +74,7 @@ def read_package(options: bytes) -> EdgeTpuPackage:
     """Read the custom options of one edgetpu-custom-op.
 
     Raises:
-        ModelFileError: they are no package, or a damaged one.
+        ModelFileError: they are not a package, or a damaged one.
     """
     from flatbuffers import flexbuffers
 

@@ -14,10 +14,10 @@ _SHOWN = 4
 def require_mapped(
     *, force: bool = False, notify: Callable[[str], None] = lambda text: None
 ) -> Callable[[ModelInfo], MappingPrediction]:
-    """Return a check of files: it refuses what the compiler would, and reports the operators that stay on the CPU.
+    """Return a check of files: it refuses files that the compiler would, and reports operators on the CPU.
 
     Args:
-        force: accept what the compiler is expected to refuse.
+        force: accept files that the compiler is predicted to refuse.
         notify: called with remarks for the user: operators that will not be mapped, parameters that will be streamed.
 
     Raises:

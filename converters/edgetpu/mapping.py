@@ -1,9 +1,9 @@
-"""Predicts from a .tflite file alone what compiler 16.0 will make of it: operators, parameters, advice.
+"""Predicts the result of compiler 16.0 from a .tflite file alone: operators, parameters, advice.
 
 The compiler is a TensorFlow Lite delegate: operators are put into sets, each of one kind, a set taking every operator
 of its kind whose inputs are there (TensorFlow's tensorflow/lite/graph_info.cc). Only the first set of supported
 operators is mapped ("More than one subgraph is not supported"); unsupported ones before it do no harm. Seen:
-- QUANTIZE of a float input stays on the CPU, all behind it is mapped (f0cal/google-coral#20; google-coral/edgetpu#659);
+- QUANTIZE of a float input stays on the CPU, all after it is mapped (f0cal/google-coral#20; google-coral/edgetpu#659);
 - the first set is taken even where a later one is larger: 1 of 191 and 2 of 155 operators (google-coral/edgetpu#433,
   #342, #317);
 - a branch that does not depend on what is refused stays mapped (deeplabv3_mnv2_dm05_pascal_quant: two outputs).
@@ -31,7 +31,7 @@ TARGET = boards.EDGE_TPU
 
 @dataclass(frozen=True)
 class Placement:
-    """One operator of the main graph: where it runs, why, and the compiler's status word.
+    """One operator of the main graph: its processor, the reason, and the compiler's status word.
 
     `certain` is False where the rule rests on few observations.
     """

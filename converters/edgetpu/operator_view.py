@@ -1,4 +1,4 @@
-"""Views an operator as the Edge TPU's compiler does: its tensors, and the verdict with the compiler's status words."""
+"""Represents an operator as the Edge TPU's compiler does: its tensors, and the verdict in the compiler's words."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def main_input(context: OperatorContext) -> TensorInfo:
 
 
 def activations(context: OperatorContext) -> tuple[TensorInfo, ...]:
-    """Return what is computed: data inputs that are no constants, and outputs."""
+    """Return the computed tensors: data inputs that are not constants, and outputs."""
     return (*(tensor for tensor in data_inputs(context) if not tensor.is_constant), *context.outputs)
 
 
@@ -96,7 +96,7 @@ def constant_axes(context: OperatorContext, place: int, rank: int) -> tuple[int,
 
 @lru_cache(maxsize=4)
 def find_computed(graph: SubgraphInfo) -> frozenset[int]:
-    """Return the tensors that the graph computes or is given; constants without elements are not among them."""
+    """Return the tensors that the graph computes or takes as inputs; constants without elements are not among them."""
     return frozenset(graph.inputs).union(*(operator.outputs for operator in graph.operators))
 
 

@@ -1,6 +1,6 @@
-"""Adapts full-integer files to what compiler 16.0 accepts; all values stay the same, bit for bit.
+"""Adapts full-integer files to the operators that compiler 16.0 accepts; all values stay the same, bit for bit.
 
-The compiler does not know what newer converters fuse: an activation in a pool or a concatenation is refused (vendor's
+The compiler does not support newer fusions: an activation in a pool or a concatenation is refused (vendor's
 table), one in TRANSPOSE_CONV makes it version 4, with which the compiler reads nothing (google-coral/edgetpu#845). They
 also give all operators of a kind the version that one of them needs (seen with TensorFlow 2.21): operators get back the
 version that they use themselves.
@@ -85,7 +85,7 @@ def _find_fused_activation(operator: OperatorInfo) -> str | None:
 
 
 def _take_out(editor: ModelEditor, index: int, activation: str) -> None:
-    """Give an operator an output of its own before its activation, of the same scale: so nothing is rounded twice."""
+    """Give an operator a separate output before its activation, with the same scale: nothing is rounded twice."""
     operator = editor.operators[index]
     result = int(operator["outputs"][0])
     linear = editor.add_like(

@@ -89,7 +89,7 @@ INSTEAD = {
     "MIRROR_PAD": "pad with zeros",
     "PADV2": "pad with zeros",
 }
-_REPLACE = "replace it, or move it to the end of the model, so that less is left behind it"
+_REPLACE = "replace it, or move it to the end of the model, so that fewer operators follow it"
 
 
 def judge(context: OperatorContext) -> Verdict:
@@ -119,7 +119,7 @@ def _refuse_unsupported(context: OperatorContext) -> MappingRefusal:
 
 
 def _check_type(context: OperatorContext) -> Verdict:
-    """Refuse what is not 8 bits wide. Of float in and out a log says TYPE, of QUANTIZE LIMIT (google-coral#20)."""
+    """Refuse types other than 8 bits. Of float in and out a log says TYPE, of QUANTIZE LIMIT (google-coral#20)."""
     allowed = _EIGHT_BITS | ({"int16"} if context.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" else set())
     wrong = [tensor for tensor in activations(context) if tensor.dtype not in allowed]
     if wrong and context.name == "QUANTIZE" and main_input(context).dtype in FLOATS:

@@ -17,7 +17,7 @@ _SIZED_BY_VALUES = frozenset({"WHERE", "UNIQUE", "RANGE", "NON_MAX_SUPPRESSION_V
 # How to avoid the newer version, where the model itself causes it.
 _WITHOUT = {
     "CONV_2D": "use groups=1 in every convolution; else convert again with --to edgetpu",
-    "EXP": "replace the exponential, or leave it to the CPU behind the model",
+    "EXP": "replace the exponential, or compute it on the CPU after the model",
 }
 
 
@@ -31,7 +31,7 @@ class Failure:
 
 
 def find_failures(model: ModelInfo) -> tuple[Failure, ...]:
-    """Return why the compiler would refuse the file, in the order in which it finds the reasons."""
+    """Return the reasons why the compiler would refuse the file, in the order in which it finds them."""
     graph = model.main
     return (*_find_unreadable(model), *_find_unloadable(graph), *_find_dynamic(graph), *_find_unquantized(graph))
 

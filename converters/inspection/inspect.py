@@ -1,4 +1,4 @@
-"""Inspects a .tflite file: all figures come from its bytes, nothing is run."""
+"""Inspects a .tflite file: derives all figures from its bytes, without running it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _FP32_BYTES = 4
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a .tflite file and return everything that can be known without running it.
+    """Read a .tflite file and return everything that its bytes show, without running it.
 
     Files from any converter are read; operators newer than the schema appear as BUILTINOPERATOR_NUMBER.
 
     Raises:
         SourceError: the file is missing or unreadable.
-        ModelFileError: it is no .tflite file, or a damaged one.
+        ModelFileError: it is not a .tflite file, or is damaged.
     """
     return inspect_model(read_model(path), path)
 

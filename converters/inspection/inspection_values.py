@@ -43,7 +43,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class OperatorReport:
-    """One operator. `index` counts within its subgraph; `macs` is None where it cannot be known."""
+    """One operator. `index` counts within its subgraph; `macs` is None where it is unknown."""
 
     subgraph: int
     index: int
@@ -113,10 +113,10 @@ class ParameterReport:
 
 @dataclass(frozen=True)
 class SizeReport:
-    """Where the file's bytes are, and what they stand for.
+    """The distribution of the file's bytes.
 
-    `unpacked_weights_bytes` is what the weights take once DENSIFY and DEQUANTIZE have run; `dense_fp32_bytes` what the
-    same parameters would take as plain float32.
+    `unpacked_weights_bytes` is the size of the weights after DENSIFY and DEQUANTIZE; `dense_fp32_bytes` is that of the
+    same parameters as plain float32.
     """
 
     file_bytes: int
@@ -131,7 +131,7 @@ class SizeReport:
 
 @dataclass(frozen=True)
 class MacsReport:
-    """`total` is None if any operator's are unknown; `known` leaves those out, `unknown` names them with their number.
+    """`total` is None if any operator's are unknown; `known` excludes those, `unknown` counts them by name.
 
     Operators of every subgraph count once, however often control flow may run them: then `total` is None.
     """
@@ -143,7 +143,7 @@ class MacsReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that can be known about a .tflite file without running it."""
+    """The facts about a .tflite file that its bytes show, without running it."""
 
     file: FileReport
     operators: tuple[OperatorReport, ...]

@@ -1,6 +1,6 @@
 """Counts the multiply-accumulates of an operator from its shapes; a multiplication and its addition count as one.
 
-As is usual in the field, convolutions, matrix products and recurrent cells count; activations, pooling, additions and
+As usual, convolutions, matrix products and recurrent cells count; activations, pooling, additions and
 biases count 0. The work of custom operators and loops is unknown: None.
 """
 
@@ -19,7 +19,7 @@ def macs_of(graph: SubgraphInfo, operator: OperatorInfo) -> int | None:
     """Return the operator's multiply-accumulates for the shapes in the file; a batch left open counts as one.
 
     Returns:
-        None where they cannot be known: a custom operator, control flow, or a size other than the batch left open.
+        None where they are unknown: a custom operator, control flow, or a size other than the batch left open.
     """
     if operator.is_custom or operator.name in _UNKNOWN or operator.name.startswith("STABLEHLO_"):
         return None

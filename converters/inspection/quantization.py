@@ -1,4 +1,4 @@
-"""Classifies the quantization of a model in one of the field's terms, with the reason."""
+"""Classifies the quantization of a model in standard terms, with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Weighted = Sequence[tuple[OperatorInfo, tuple[WeightInfo, ...]]]
 
 @dataclass(frozen=True)
 class QuantizationSummary:
-    """The classification, and the counts it rests on.
+    """The classification, and the counts it is based on.
 
     `kind` is one of float32, float16-weights, dynamic-range, weight-only, full-integer, int16x8, mixed, no-weights.
     `weights` is per-channel, per-tensor, mixed, or None where no weights are quantized.
@@ -35,7 +35,7 @@ class QuantizationSummary:
 
 
 def summarize(graph: SubgraphInfo, weighted: Weighted, activation_dtypes: Iterable[str]) -> QuantizationSummary:
-    """Classify a graph by what its operators read.
+    """Classify a graph by the types that its operators read.
 
     Args:
         graph: the main graph.

@@ -1,4 +1,4 @@
-"""Finds the constants that are parameters, the operators they belong to, and how they are stored.
+"""Finds the constants that are parameters, the operators they belong to, and their storage.
 
 A parameter is an element of a constant that an operator reads as weights or bias: convolutions, matrix products,
 recurrent cells, PRELU slopes, embedding tables, and constants of more than one element that ADD, SUB, MUL and DIV
@@ -90,14 +90,14 @@ class WeightInfo:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where a tensor's content comes from: the stored constant, and the operators on the way."""
+    """The origin of a tensor's content: the stored constant, and the operators on the way."""
 
     constant: TensorInfo
     through: tuple[OperatorInfo, ...]
 
 
 def origins(graph: SubgraphInfo) -> dict[int, Origin]:
-    """Return the origin of every tensor that is constant, or made from one by unpacking or a change of shape."""
+    """Return the origin of every tensor that is constant, or derived from one by unpacking or a change of shape."""
     found = {tensor.index: Origin(tensor, ()) for tensor in graph.tensors if tensor.is_constant}
     for operator in graph.operators:
         source = operator.input(0)
@@ -163,7 +163,7 @@ def _operands(graph: SubgraphInfo, operator: OperatorInfo) -> Iterator[tuple[str
 
 
 def roles_of(operator: OperatorInfo) -> Roles:
-    """Return where an operator keeps its weights and bias; empty for operators without."""
+    """Return the positions of an operator's weights and bias; empty for operators without."""
     if operator.name == "LSTM" and len(operator.inputs) == _BASIC_LSTM_INPUTS:
         return _BASIC_LSTM
     return ROLES.get(operator.name, Roles(()))

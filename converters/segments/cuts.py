@@ -75,7 +75,7 @@ class OperatorSequence:
         return last
 
     def crosses(self, tensor: int) -> bool:
-        """Return whether a tensor's value comes from outside or from the sequence, so that it must be passed on."""
+        """Return whether a tensor's value is an input or computed in the sequence, so that it must be passed on."""
         info = self.graph.tensors[tensor]
         return tensor in self._place or not (info.is_constant or info.is_variable or self.maker(tensor) is not None)
 
@@ -117,7 +117,7 @@ class OperatorSequence:
 
     @cached_property
     def parameter_bytes(self) -> tuple[int, ...]:
-        """Bytes of constants by operator; what several read counts at the first."""
+        """Bytes of constants by operator; shared constants count at the first reader."""
         seen: set[int] = set()
         sizes = []
         for operator in self.operators:
@@ -176,7 +176,7 @@ def _first_obstacle(chain: OperatorSequence) -> str | None:
 
 
 def _least_largest(sums: Sequence[int], count: int) -> int:
-    """Return the smallest possible largest part, by bisection over what a part may hold."""
+    """Return the smallest possible largest part, by bisection over the limit of a part."""
     low, high = max((b - a for a, b in pairwise(sums)), default=0), sums[-1]
     while low < high:
         middle = (low + high) // 2
@@ -188,7 +188,7 @@ def _least_largest(sums: Sequence[int], count: int) -> int:
 
 
 def _fewest_parts(sums: Sequence[int], limit: int) -> int:
-    """Return how many parts are needed where none holds more than `limit`; splitting a part further is always allowed.
+    """Return the number of parts needed where none exceeds `limit`; splitting a part further is always allowed.
 
     The number of steps between places bounds it from above, and there are at least `count` of them.
     """

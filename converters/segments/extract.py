@@ -17,7 +17,7 @@ _OF_THE_WHOLE = "TFLITE_METADATA"
 
 @dataclass(frozen=True)
 class Part:
-    """The operators in the order of execution, and the tensors that go in and out; by their indices in the file.
+    """The operators in the order of execution, and the tensors that go in and out, by their indices in the file.
 
     `names` has the new names of tensors that need one: boundaries are identified by name.
     """
@@ -41,7 +41,7 @@ class Extractor:
         self._graph = self._file["subgraphs"][0]
         self._constants = {tensor.index for tensor in model.main.tensors if tensor.is_constant}
         if any(buffer["offset"] > 1 for buffer in self._file["buffers"]):
-            raise NotCuttable("its constants lie behind the flatbuffer (a file of 2 GB or more)")
+            raise NotCuttable("its constants lie after the flatbuffer (a file of 2 GB or more)")
         if any(tensor["external_buffer"] for tensor in self._graph["tensors"]):
             raise NotCuttable("its constants lie in another file")
 

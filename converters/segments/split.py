@@ -51,7 +51,7 @@ class ModelSegment:
 class Segmentation:
     """The pieces in order, and the names of the whole model's inputs and outputs in order.
 
-    A piece reads the model's inputs and what any piece before it wrote, by name.
+    A piece reads the model's inputs and the outputs of any piece before it, by name.
     """
 
     inputs: tuple[str, ...]
@@ -73,7 +73,7 @@ def segment_at(model: ModelInfo, places: Sequence[int]) -> Segmentation:
     """Cut a model before given places of its sequence of operators (see `OperatorSequence.places`).
 
     Raises:
-        NotCuttable: A place is none, or cannot be cut at.
+        NotCuttable: A place does not exist, or cannot be cut at.
     """
     chain = OperatorSequence(model)
     for place in places:
@@ -88,7 +88,7 @@ def segment_at(model: ModelInfo, places: Sequence[int]) -> Segmentation:
 def cpu_part(model: ModelInfo, custom_code: str) -> tuple[bytes, tuple[OperatorInfo, ...]] | None:
     """Return the operators of a model that are not of a custom kind: as one file, and their description.
 
-    What the custom operators write becomes inputs; what they read, outputs. None where there are no others.
+    Outputs of the custom operators become inputs, and their inputs outputs. None where there are no others.
 
     Raises:
         NotCuttable: The file keeps constants outside its tables.
@@ -148,7 +148,7 @@ def _segment(chain: OperatorSequence, places: Sequence[int]) -> Segmentation:
 
 
 def _ends(chain: OperatorSequence, begin: int, end: int, passed: set[int]) -> tuple[list[int], list[int]]:
-    """Return the tensors that a stretch of operators reads from outside, and those that others need from it."""
+    """Return the tensors that a stretch of operators reads from outside, and those that are read after it."""
     stretch = chain.operators[begin:end]
     written = {tensor for each in stretch for tensor in each.outputs}
     reads = dict.fromkeys(each for o in stretch for each in o.inputs if each != ABSENT and chain.crosses(each))

@@ -48,7 +48,7 @@ class ProgramPart:
 PACKAGES = (
     PackagePart(("numpy",), "numpy", "arrays", ("convert", "run", "profile", "report")),
     PackagePart(("click",), "click", "the command line", ("convert", "run", "profile", "report")),
-    PackagePart(("ai-edge-litert",), "ai_edge_litert", "runs models; names kernels; has the schema edge inspect reads"),
+    PackagePart(("ai-edge-litert",), "ai_edge_litert", "runs models; names kernels"),
     PackagePart(("tflite-runtime",), "tflite_runtime", "runs models on 32-bit ARM and old systems (Python up to 3.11)"),
     PackagePart(
         ("tensorflow", "tensorflow-cpu", "tf-nightly"), "tensorflow", "trains and converts models", ("convert",)

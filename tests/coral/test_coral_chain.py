@@ -199,7 +199,7 @@ def changed(cut, folder, change):
         (lambda value: value.update(segments=3), "not iterable"),
         (lambda value: value["segments"].reverse(), "which no piece before it writes"),
         (lambda value: value.update(outputs=["other"]), "no piece writes its outputs"),
-        (lambda value: value["segments"][0].update(file="../x.tflite"), "no file beside it"),
+        (lambda value: value["segments"][0].update(file="../x.tflite"), "is not a file alongside it"),
     ],
 )
 def test_a_manifest_that_is_none(cut, tmp_path, change, words):
