@@ -184,7 +184,7 @@ def test_a_file_that_is_none_is_refused(stand_in):
 
 
 def test_a_file_without_what_was_said_is_refused(stand_in):
-    with pytest.raises(ConversionError, match="mapped 1 operators, but its file has none"):
+    with pytest.raises(ConversionError, match="reports 1 mapped operators, but its file has none"):
         Compiler(str(stand_in(FIGURES + table(CONV), made=model()))).compile(model())
 
 
