@@ -46,4 +46,4 @@ def test_a_sidecar_of_another_file_is_not_believed(trained, tmp_path):
     other.save(tmp_path / "other.keras")
     said = []
     assert converted(tmp_path / "other.keras", tmp_path / "out", said.append).source == "digits"
-    assert any("describes another file" in text for text in said)
+    assert any("does not match the current other.keras" in text for text in said)

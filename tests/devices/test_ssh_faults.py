@@ -246,7 +246,7 @@ def test_an_alias_of_the_user_s_configuration(openssh, ssh_folder):
 
 def test_jump_hosts_that_lead_to_each_other(openssh, ssh_folder):
     (ssh_folder / "config").write_text("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
-    refused(SSHDevice("board", Address("a"), pins={}), UnreachableError, "each other")
+    refused(SSHDevice("board", Address("a"), pins={}), UnreachableError, "form a loop")
 
 
 def test_a_configuration_that_makes_no_sense(openssh, ssh_folder):
