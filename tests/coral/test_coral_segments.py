@@ -277,7 +277,7 @@ def test_constants_outside_the_tables_are_refused(whole):
     def outside(model):
         model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 64, 4
 
-    with pytest.raises(NotCuttable, match="behind the flatbuffer"):
+    with pytest.raises(NotCuttable, match="after the flatbuffer"):
         Extractor(parse_model(rebuilt(whole[WHOLE[2]][0], outside)))
 
 
